@@ -1,0 +1,92 @@
+"""Settings of what runs inside workers: typed, frozen, unknown names refused. Durations in seconds, memory in GiB."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from actors.languages import normalize_language
+
+
+class Settings(BaseModel):
+    """Base of every settings section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class PoolConfig(Settings):
+    """How many replicas of an actor run, and what each takes from the cluster."""
+
+    size: int | None = Field(None, ge=1, description="replicas; null: one per GPU of the cluster, or one where there is none")
+    num_gpus: float | None = Field(None, ge=0, description="GPUs a replica; fractions share a card; null: 1 where the cluster has GPUs, else 0")
+    num_cpus: float = Field(0, ge=0, description="logical CPUs that a replica reserves; 0 keeps them all for decoding")
+    max_task_retries: int = Field(2, ge=0, description="how often a batch is tried again when its process died")
+
+
+class AudioConfig(Settings):
+    """Fetching and decoding."""
+
+    channel: str = Field("mix", description="mix | left | right | each | a channel number from 0; a manifest's `channel` wins")
+    timeout: float = Field(600, gt=0, description="seconds that one shard may take to fetch and decode")
+    max_memory: float = Field(4, gt=0, description="GiB that the decoding of one shard may take")
+    isolate: bool = Field(True, description="decode in a child process, so that a crash or a hang costs one row")
+    retries: int = Field(4, ge=0, description="attempts after a storage error, with exponential back-off and jitter")
+    num_cpus: float = Field(1, gt=0, description="logical CPUs of one decoding task")
+
+    @field_validator("channel")
+    @classmethod
+    def _known_channel(cls, value: str) -> str:
+        if value not in ("mix", "left", "right", "each") and not value.isdigit():
+            raise ValueError(f"channel must be mix, left, right, each or a number from 0, not {value!r}")
+        return value
+
+
+class SegmenterConfig(Settings):
+    """Where recordings are cut into model inputs."""
+
+    backend: Literal["energy", "silero"] = Field("energy", description="energy: fast, no model; silero: a VAD model (extra `vad`)")
+    max_duration: float = Field(60, ge=1, le=1200, description="longest segment in seconds, never exceeded; at most 180 where words are wanted")
+    min_silence: float = Field(0.5, ge=0.1, description="seconds of quiet that may be dropped or cut at")
+    speech_pad: float = Field(0.2, ge=0, description="seconds of audio kept on both sides of speech")
+    silence_dbfs: float = Field(-60, le=-20, description="louder than this is never proven silence (dB relative to full scale)")
+    vad_threshold: float = Field(0.5, gt=0, lt=1, description="silero: speech probability from which a frame is speech")
+
+
+class ModelConfig(Settings):
+    """What ASR and aligner have in common."""
+
+    revision: str | None = Field(None, description="hub revision (branch, tag or commit)")
+    device: str = Field("auto", description="auto | cpu | cuda | cuda:N")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bf16 where the device is fast at it, else fp32 (fp16 on older GPUs)")
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field("auto", description="auto: flash_attention_2 where installed, else sdpa")
+    max_batch_size: int = Field(128, ge=1, description="segments in one model call")
+    max_batch_seconds: float = Field(960, gt=0, description="padded seconds in one model call; memory grows with it")
+    threads: int | None = Field(None, ge=1, description="CPU threads of a replica; null: the cores divided among the pools")
+    pool: PoolConfig = PoolConfig()
+
+
+class ASRConfig(ModelConfig):
+    """Recognition."""
+
+    backend: Literal["transformers", "fake"] = Field("transformers", description="the engine that runs the model")
+    model: str = Field("Qwen/Qwen3-ASR-0.6B-hf", description="hub id or folder of the checkpoint")
+    language: str | None = Field(None, description="force this language (name or ISO code); null: the model decides, a manifest's `language` wins")
+    context: str = Field("", description="background text for every segment; a manifest's `context` wins")
+    max_tokens_per_second: float = Field(10, gt=0, description="token budget of a segment: this many for each of its seconds ...")
+    min_tokens: int = Field(48, ge=1, description="... and this many on top")
+    compatible: bool = Field(False, description="parse exactly as the reference package does, its known defects included")
+
+    @field_validator("language")
+    @classmethod
+    def _known_language(cls, value: str | None) -> str | None:
+        return normalize_language(value)
+
+
+class AlignerConfig(ModelConfig):
+    """Word times."""
+
+    backend: Literal["transformers", "fake", "none"] = Field("transformers", description="none: no word times")
+    model: str = Field("Qwen/Qwen3-ForcedAligner-0.6B-hf", description="hub id or folder of the checkpoint")
+    max_batch_seconds: float = Field(480, gt=0, description="padded seconds in one model call")
+    max_batch_size: int = Field(16, ge=1, description="segments in one model call")

@@ -1,0 +1,82 @@
+"""What crosses the boundary between the models and the rows: small frozen values, times in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+SAMPLING_RATE = 16_000  # Hz: the only rate the models hear
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of audio in samples at 16 kHz, end exclusive."""
+
+    start: int
+    end: int
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return (self.end - self.start) / SAMPLING_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRequest:
+    """One model input: a mono int16 waveform at 16 kHz with what is known about it."""
+
+    waveform: np.ndarray  # int16, shape (samples,)
+    language: str | None = None  # the model's English name ("German"); None lets it decide
+    context: str = ""
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self.waveform) / SAMPLING_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What the model said for one segment."""
+
+    text: str
+    language: str | None  # English name; None when nothing was said
+    raw: str = ""  # the decoded string before parsing
+    confidence: float | None = None  # exp(mean log-probability of the generated tokens), 0..1
+    tokens: int = 0  # generated tokens
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentRequest:
+    """One aligner input: a waveform and the words said in it, already cut into the aligner's units."""
+
+    waveform: np.ndarray  # int16, shape (samples,)
+    units: tuple[str, ...]
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """An aligned unit: seconds from the start of the segment, characters in the segment's text."""
+
+    text: str
+    start: float
+    end: float
+    char_start: int = 0
+    char_end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a file's header says about it. `duration` is None where the header does not say."""
+
+    duration: float | None
+    codec: str
+    container: str
+    sampling_rate: int
+    channels: int
+    size_bytes: int
+    etag: str  # the store's etag, or a digest of size and modification time
+    flags: tuple[str, ...] = field(default=())

@@ -1,0 +1,1 @@
+"""Manifests in, tables out, on any fsspec URI."""
