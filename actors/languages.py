@@ -134,17 +134,15 @@ def is_spaced(language: str | None, text_left: str, text_right: str) -> bool:
         return False
     if language is not None and language not in UNSPACED_LANGUAGES:
         return True
-    left = next((c for c in reversed(text_left) if c.isalnum()), "")
-    right = next((c for c in text_right if c.isalnum()), "")
-    if left and right:
-        return not (is_unspaced_script(left) or is_unspaced_script(right))
-    return language is None and not (is_unspaced_script(left) or is_unspaced_script(right))
+    left = next((c for c in reversed(text_left) if c.isalnum()), None)
+    right = next((c for c in text_right if c.isalnum()), None)
+    if language is not None and (left is None or right is None):
+        return False  # only punctuation at the seam of an unspaced language
+    return not (is_unspaced_script(left or text_left[-1]) or is_unspaced_script(right or text_right[0]))
 
 
 def is_unspaced_script(char: str) -> bool:
     """Whether a character belongs to a script without spaces between words: Han, kana, Thai, Lao, Khmer, Burmese and their punctuation."""
-    if not char:
-        return False
     point = ord(char)
     return (
         0x0E00 <= point <= 0x0EFF  # Thai, Lao
