@@ -58,6 +58,7 @@ _HYPOTHESIS = [
     ("confidence", pa.float64()),
     ("flags", pa.list_(pa.string())),
 ]
+_ASR = [("asr_model", pa.string()), ("asr_revision", pa.string())]
 _WORDS = [("words", pa.list_(WORD)), ("word_source", pa.string())]
 
 
@@ -66,12 +67,11 @@ def _row(segment: list[tuple[str, pa.DataType]], extra: list[tuple[str, pa.DataT
 
 
 DECODED = _row(_SPAN + _SAMPLES)
-RECOGNISED = _row(_SPAN + _SAMPLES + _HYPOTHESIS)
+RECOGNISED = _row(_SPAN + _SAMPLES + _HYPOTHESIS, _ASR)
 SHARD = _row(
     _SPAN + _HYPOTHESIS + _WORDS,
     [
-        ("asr_model", pa.string()),
-        ("asr_revision", pa.string()),
+        *_ASR,
         ("aligner_model", pa.string()),
         ("aligner_revision", pa.string()),
         ("run_id", pa.string()),

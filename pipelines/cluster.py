@@ -1,0 +1,106 @@
+"""Ray itself: starting it on this machine or joining a cluster, and what a run may take from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from actors.config import ModelConfig, PoolConfig
+from actors.errors import UsageError
+from pipelines.config import ClusterConfig, RunConfig
+
+# Ray reads these when it is imported: every listener on loopback, nothing sent anywhere, no chatter on the terminal.
+LOCAL_ENVIRONMENT = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+GIB = 1 << 30
+
+
+@contextmanager
+def started(config: ClusterConfig) -> Iterator[dict[str, float]]:
+    """Start or join Ray and yield the cluster's resources; what we started we stop, a cluster we joined stays.
+
+    Raises:
+        UsageError: if the cluster cannot be reached.
+    """
+    for name, value in LOCAL_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    already = ray.is_initialized()
+    if not already:
+        try:
+            ray.init(**_arguments(config))
+        except ConnectionError as error:
+            raise UsageError(f"no Ray cluster answers at cluster.address={config.address!r}: {error}") from None
+    try:
+        yield ray.cluster_resources()
+    finally:
+        if not already:
+            ray.shutdown()
+
+
+def _arguments(config: ClusterConfig) -> dict[str, Any]:
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    if config.runtime_env:
+        common["runtime_env"] = config.runtime_env
+    if config.address != "local":
+        return {"address": config.address, **common}
+    return {
+        "address": "local",
+        # Two more than the cores: the pools reserve none, but on a resume Ray's checkpoint filter takes one beside the reader.
+        "num_cpus": config.num_cpus or (os.cpu_count() or 1) + 2,
+        "num_gpus": config.num_gpus,
+        "object_store_memory": int(config.object_store_memory * GIB),
+        "include_dashboard": False,
+        **common,
+    }
+
+
+def pool_resources(pool: PoolConfig, share: float, resources: dict[str, float]) -> dict[str, Any]:
+    """What `map_batches` must ask for so that one pool gets its replicas.
+
+    Args:
+        pool: the pool's settings; what they leave open is decided here.
+        share: the part of one GPU that a replica takes where the settings leave that open.
+        resources: the cluster's resources.
+
+    Raises:
+        UsageError: if the cluster has not enough GPUs, which Ray would wait for in silence.
+    """
+    gpus = resources.get("GPU", 0.0)
+    num_gpus = pool.num_gpus if pool.num_gpus is not None else (share if gpus else 0.0)
+    size = pool.size or max(1, int(gpus) if num_gpus else 1)
+    if num_gpus * size > gpus:
+        raise UsageError(
+            f"a pool of {size} replicas with {num_gpus:g} GPUs each needs {num_gpus * size:g} GPUs, the cluster has {gpus:g}: "
+            "lower pool.size or pool.num_gpus, or set pool.num_gpus=0 to run on CPUs"
+        )
+    return {"size": size, "num_gpus": num_gpus, "num_cpus": pool.num_cpus}
+
+
+def check_cpus(config: RunConfig, resources: dict[str, float], pools: list[dict[str, Any]]) -> None:
+    """Refuse a placement that would never start: the pools' CPUs leave none for reading, resuming and decoding.
+
+    Raises:
+        UsageError: with the sum and what to lower.
+    """
+    taken = sum(pool["size"] * pool["num_cpus"] for pool in pools)
+    needed = taken + max(1.0, config.audio.num_cpus) + 1
+    if needed > resources.get("CPU", 0.0):
+        raise UsageError(
+            f"the actor pools reserve {taken:g} CPUs; with one for decoding and one for the resume filter the run needs {needed:g}, "
+            f"but the cluster has {resources.get('CPU', 0.0):g}: lower asr.pool.num_cpus or aligner.pool.num_cpus, or raise cluster.num_cpus"
+        )
+
+
+def with_threads(config: ModelConfig, pools: int, on_gpu: bool) -> ModelConfig:
+    """Divide the cores among the model pools on a CPU machine, so that their threads do not fight."""
+    if config.threads is not None or on_gpu:
+        return config
+    return config.model_copy(update={"threads": max(1, (os.cpu_count() or 1) // pools)})

@@ -1,0 +1,196 @@
+"""The settings of a run: the actors' sections and the pipelines' own, from YAML and `--set`, checked before Ray starts.
+
+Every field has a default and a description; `scriptorium transcribe --print-config` prints them all as YAML with the descriptions as
+comments, and `configs/transcribe.yaml` is that print.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig, Settings
+from actors.errors import UsageError
+
+WORDS_MAX_DURATION = 180  # seconds: the aligner places words badly in longer segments (the reference's own limit)
+
+
+class PlanConfig(Settings):
+    """How work is divided before any of it runs."""
+
+    shard_duration: float = Field(600, ge=10, le=3600, description="longest shard in seconds: the unit of work, of storage and of resume")
+    task_seconds: float | None = Field(None, gt=0, description="audio seconds of one Ray task; null: from the amount of work")
+    probe_concurrency: int = Field(32, ge=1, description="headers read at the same time")
+    trust_durations: bool = Field(False, description="believe the manifest's `duration` and do not read headers")
+    allowed_uris: list[str] = Field([], description="if not empty, audio URIs must start with one of these prefixes")
+
+
+class EstimateConfig(Settings):
+    """Assumptions of the `plan` command. They are not measurements of your machines: set your own."""
+
+    asr_rtfx: float = Field(1500, gt=0, description="assumed: audio seconds that one GPU recognises per second")
+    aligner_rtfx: float = Field(3000, gt=0, description="assumed: audio seconds that one GPU aligns per second")
+    decode_rtfx: float = Field(500, gt=0, description="assumed: audio seconds that one core fetches and decodes per second")
+    gpus: int | None = Field(None, ge=0, description="GPUs to plan for; null: those of this machine, at least one")
+    cores: int | None = Field(None, ge=1, description="cores to plan for; null: those of this machine")
+    gpu_hour_price: float = Field(2.5, ge=0, description="assumed: price of one GPU hour, in your currency")
+
+
+class ClusterConfig(Settings):
+    """Where Ray runs."""
+
+    address: str = Field("local", description="local: start Ray on this machine; auto, or ray://..., or host:port: use that cluster")
+    num_cpus: int | None = Field(None, ge=1, description="local only: logical CPUs; null: the machine's cores and two")
+    num_gpus: int | None = Field(None, ge=0, description="local only: GPUs; null: those that are found")
+    object_store_memory: float = Field(1.0, gt=0.07, description="local only: GiB for rows on their way between stages")
+    no_progress_timeout: int = Field(1200, ge=1, description="seconds without any progress after which the run stops with an error")
+    runtime_env: dict[str, Any] = Field({}, description="passed to ray.init as it is (env_vars, working_dir, pip ...)")
+
+
+class OutputConfig(Settings):
+    """How tables are written."""
+
+    recordings_per_file: int = Field(2000, ge=1, description="recordings in one file of OUT/transcripts")
+    compression: str = Field("zstd", description="Parquet codec")
+
+
+class ServeConfig(Settings):
+    """The HTTP server."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on")
+
+
+class RunConfig(Settings):
+    """Everything that can be set."""
+
+    audio: AudioConfig = AudioConfig()
+    segmenter: SegmenterConfig = SegmenterConfig()
+    asr: ASRConfig = ASRConfig()
+    aligner: AlignerConfig = AlignerConfig()
+    plan: PlanConfig = PlanConfig()
+    estimate: EstimateConfig = EstimateConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    output: OutputConfig = OutputConfig()
+    serve: ServeConfig = ServeConfig()
+
+    @model_validator(mode="after")
+    def _segments_fit(self) -> RunConfig:
+        if self.aligner.backend != "none" and self.segmenter.max_duration > WORDS_MAX_DURATION:
+            raise ValueError(
+                f"segmenter.max_duration is {self.segmenter.max_duration:g} s, but words are only right in segments of at most "
+                f"{WORDS_MAX_DURATION} s: lower it, or switch words off with aligner.backend=none"
+            )
+        if self.segmenter.max_duration > self.plan.shard_duration:
+            raise ValueError("segmenter.max_duration must not be above plan.shard_duration")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that change what is written, without those that only change where and how fast it runs."""
+        settings = self.model_dump(mode="json")
+        speed = {"device", "max_batch_size", "max_batch_seconds", "threads", "pool"}
+        return {
+            "audio": {"channel": settings["audio"]["channel"]},
+            "segmenter": settings["segmenter"],
+            "asr": {k: v for k, v in settings["asr"].items() if k not in speed},
+            "aligner": {k: v for k, v in settings["aligner"].items() if k not in speed},
+            "plan": {"shard_duration": settings["plan"]["shard_duration"]},
+        }
+
+    def hash(self) -> str:
+        """A digest of `identity()`, 16 hex digits: rows with the same hash were made the same way."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_config(path: str | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file (any fsspec URI), apply `section.name=value` overrides (values in YAML) and check everything.
+
+    A relative model folder in the file is relative to that file if it is there, so that a config can ship with its models.
+
+    Raises:
+        UsageError: naming the file, the setting and what to do.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        values = _read_yaml(path)
+        _resolve_models(values, path)
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set wants NAME=VALUE such as asr.language=German, not {override!r}")
+        _assign(values, name.strip(), value)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(_explain(error, path)) from None
+
+
+def describe(section: BaseModel, indent: int = 0) -> Iterator[str]:
+    """Lines of YAML with every setting of a section, its value and its description as a comment."""
+    pad = "  " * indent
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            if indent == 0:
+                yield ""
+            yield f"{pad}{name}:  # {(type(value).__doc__ or '').splitlines()[0]}"
+            yield from describe(value, indent + 1)
+        else:
+            yield f"{pad}{name}: {json.dumps(value, ensure_ascii=False)}  # {field.description}"
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    try:
+        with fsspec.open(path, "r", encoding="utf-8") as file:
+            values = yaml.safe_load(file)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {error}") from None
+    except Exception as error:
+        raise UsageError(f"cannot read the config {path}: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: a config is a mapping of sections (asr:, aligner:, ...), not a {type(values).__name__}")
+    return values
+
+
+def _resolve_models(values: dict[str, Any], path: str) -> None:
+    for section in ("asr", "aligner"):
+        model = values.get(section, {}).get("model") if isinstance(values.get(section), dict) else None
+        if isinstance(model, str) and "://" not in path and not Path(model).is_absolute():
+            beside = Path(path).resolve().parent / model
+            if beside.is_dir():
+                values[section]["model"] = str(beside)
+
+
+def _assign(values: dict[str, Any], name: str, text: str) -> None:
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        value = text
+    *sections, last = name.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {name}: {section} is a value, not a section")
+    values[last] = value
+
+
+def _explain(error: ValidationError, path: str | None) -> str:
+    problems = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"]) or "settings"
+        if problem["type"] == "extra_forbidden":
+            problems.append(f"{name}: there is no such setting (`scriptorium transcribe --print-config` lists them)")
+        else:
+            got = f" (got {problem['input']!r})" if problem["loc"] and not isinstance(problem["input"], dict) else ""
+            problems.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}{got}")
+    where = f"{path}: " if path else ""
+    return where + "; ".join(problems)
