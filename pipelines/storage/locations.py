@@ -6,7 +6,7 @@ Addresses are strings. A local file is always a plain absolute path (`file://` i
 
 from __future__ import annotations
 
-import io
+import builtins
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -52,14 +52,13 @@ def parent(uri: str) -> str:
     """The folder that holds `uri`."""
     if not is_remote(uri):
         return os.path.dirname(absolute(uri))
-    scheme, _, path = uri.rstrip("/").partition("://")
+    scheme, _, path = _without_query(uri).rstrip("/").partition("://")
     return f"{scheme}://{path.rpartition('/')[0]}"
 
 
 def name_of(uri: str) -> str:
     """The last part of an address, without the query of an http URL."""
-    tail = uri.rstrip("/").rpartition("/")[2]
-    return tail.partition("?")[0] if uri.startswith(("http://", "https://")) else tail
+    return _without_query(uri).rstrip("/").rpartition("/")[2]
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -143,7 +142,7 @@ def write_atomic(uri: str, data: bytes) -> None:
     # The name ends differently, so that no listing for a suffix takes it for a finished file.
     draft = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:100]}.{uuid.uuid4().hex}.tmp")
     try:
-        with io.open(draft, "wb") as file:
+        with builtins.open(draft, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -220,6 +219,10 @@ def _local(uri: str) -> str:
     return uri
 
 
+def _without_query(uri: str) -> str:
+    return uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
+
+
 def _address(store: fsspec.AbstractFileSystem, path: str) -> str:
     return path if "://" in path else str(store.unstrip_protocol(path))
 
@@ -229,15 +232,20 @@ def _path_of(address: str) -> str:
 
 
 def _walk(folder: str, recursive: bool) -> Iterator[str]:
-    seen: set[str] = set()
+    # A link may lead back up or aside: every real folder is entered once.
+    seen = {os.path.realpath(folder)}
     for path, folders, files in os.walk(folder, followlinks=True):
         for name in files:
             yield os.path.join(path, name)
         if not recursive:
             return
-        # A link may lead back up: every real folder is entered once.
-        seen.add(os.path.realpath(path))
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and os.path.realpath(os.path.join(path, name)) not in seen)
+        entered = []
+        for name in sorted(folders):
+            real = os.path.realpath(os.path.join(path, name))
+            if not name.startswith(".") and real not in seen:
+                seen.add(real)
+                entered.append(name)
+        folders[:] = entered
 
 
 def _redirected_s3() -> bool:

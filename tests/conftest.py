@@ -1,0 +1,42 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def s3_bucket() -> Iterator[str]:
+    """An empty bucket in a server that speaks S3 over HTTP on loopback: yields `s3://scriptorium-test`.
+
+    The server's address and dummy credentials stand in the environment until the session ends, so that processes
+    started after this fixture (Ray's workers among them) reach it too.
+    """
+    boto3 = pytest.importorskip("boto3", reason="the S3 tests need boto3 (extra `test`)")
+    server_module = pytest.importorskip("moto.server", reason="the S3 tests need moto[server] (extra `test`)")
+    s3fs = pytest.importorskip("s3fs", reason="the S3 tests need s3fs (extra `s3`)")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
+            patch.delenv(name)
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }.items():
+            patch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        boto3.client("s3").create_bucket(Bucket="scriptorium-test")
+        yield "s3://scriptorium-test"
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
