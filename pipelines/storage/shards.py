@@ -1,0 +1,125 @@
+"""OUT/shards and OUT/checkpoint: which shards are done, and the rows that say how they ended.
+
+Ray Data writes a task's rows in two phases: the ids to `checkpoint/<task>.pending.parquet`, the rows to `shards/<task>-0.parquet`, and
+then the ids are renamed to `checkpoint/<task>.parquet`, which commits them. Rows count only once their ids are committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.schema import SHARD
+from pipelines.storage import locations
+
+ID = "shard_id"
+PENDING = ".pending.parquet"
+INDEX_COLUMNS = [
+    "shard_id",
+    "recording_id",
+    "index",
+    "shard_count",
+    "attempt",
+    "status",
+    "error_code",
+    "decoded_start",
+    "decoded_end",
+]
+
+
+def folder(out: str) -> str:
+    """Where the shards' rows are."""
+    return locations.join(out, "shards")
+
+
+def checkpoint_folder(out: str) -> str:
+    """Where the ids of committed shards are."""
+    return locations.join(out, "checkpoint")
+
+
+def settle(out: str) -> int:
+    """Finish what an interrupted run left between its two phases; returns how many tasks it undid. No driver may be at work on `out`.
+
+    A pending task is undone: its rows go, its ids go, its shards will be done again. But where the committed ids stand beside the
+    pending ones (an object store renames by copying and deleting, and a kill can fall between the two), the rows are whole and stay.
+    Ray's own clean-up, which runs later, would delete those rows and keep their ids as done: the shards would be lost for good.
+    """
+    names = {locations.name_of(uri) for uri in locations.list(checkpoint_folder(out), ".parquet")}
+    pending = {name.removesuffix(PENDING) for name in names if name.endswith(PENDING)}
+    if not pending:
+        return 0
+    undone = {task for task in pending if f"{task}.parquet" not in names}
+    for uri in locations.list(folder(out), ".parquet") if undone else []:
+        if _task_of(uri) in undone:
+            locations.remove(uri)
+    for task in pending:
+        locations.remove(locations.join(checkpoint_folder(out), task + PENDING))
+    return len(undone)
+
+
+def committed_ids(out: str) -> pa.ChunkedArray:
+    """The ids of all shards that are done, however they ended."""
+    uris = [uri for uri in locations.list(checkpoint_folder(out), ".parquet") if not uri.endswith(PENDING)]
+    tables = _read(uris, [ID])
+    return pa.concat_tables(tables).column(ID) if tables else pa.chunked_array([], pa.string())
+
+
+def index(out: str) -> pa.Table:
+    """One row a committed shard: INDEX_COLUMNS and `file`, without text. Safe while a run is at work."""
+    names = {locations.name_of(uri) for uri in locations.list(checkpoint_folder(out), ".parquet")}
+    uris = [uri for uri in locations.list(folder(out), ".parquet") if f"{_task_of(uri)}.parquet" in names]
+    tables = [
+        table.append_column("file", pa.array([uri] * table.num_rows, pa.string()))
+        for uri, table in zip(uris, _read(uris, INDEX_COLUMNS), strict=True)
+    ]
+    empty = pa.schema([*[SHARD.field(name) for name in INDEX_COLUMNS], pa.field("file", pa.string())]).empty_table()
+    return pa.concat_tables([table.cast(empty.schema) for table in tables]) if tables else empty
+
+
+def read_rows(files: Sequence[str], recording_ids: Iterable[str]) -> list[dict[str, Any]]:
+    """The whole rows of some recordings from the given shard files."""
+    wanted = pa.array(sorted(set(recording_ids)), pa.string())
+    rows: list[dict[str, Any]] = []
+    for table in _read(files, None):
+        kept = table.filter(pa.compute.is_in(table.column("recording_id"), wanted))
+        rows.extend(kept.cast(SHARD).to_pylist())
+    return rows
+
+
+def append(out: str, rows: list[dict[str, Any]], task: str) -> None:
+    """Commit rows of our own making (shards whose worker died every time) in the same two places, under the name `task`.
+
+    Rows first, then ids: cut off in between, the rows are written again under the same name.
+    """
+    table = pa.Table.from_pylist(rows, schema=SHARD)
+    locations.write_atomic(locations.join(folder(out), f"{task}-0.parquet"), parquet_bytes(table))
+    locations.write_atomic(locations.join(checkpoint_folder(out), f"{task}.parquet"), parquet_bytes(table.select([ID])))
+
+
+def parquet_bytes(table: pa.Table, compression: str = "zstd") -> bytes:
+    """A table as the bytes of one Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression=compression)
+    return sink.getvalue().to_pybytes()
+
+
+def _task_of(uri: str) -> str:
+    return locations.name_of(uri).removesuffix(".parquet").rpartition("-")[0]
+
+
+def _read(uris: Sequence[str], columns: list[str] | None) -> list[pa.Table]:
+    if not uris:
+        return []
+    store, _ = locations.arrow_filesystem(uris[0])
+
+    def read(uri: str) -> pa.Table:
+        _, path = locations.filesystem(uri)
+        with store.open_input_file(path) as file:
+            return pq.ParquetFile(file).read(columns=columns)
+
+    with ThreadPoolExecutor(locations.READERS) as pool:
+        return list(pool.map(read, uris))
