@@ -71,8 +71,9 @@ def _cuts(descending: list[float], max_batch_seconds: float, max_batch_size: int
     choice = [0] * total
     for start in range(total - 1, -1, -1):
         longest = descending[start]
-        affordable = int(max_batch_seconds // longest) if longest > 0 else max_batch_size
-        most = max(1, min(max_batch_size, affordable, total - start))
+        most = min(max_batch_size, total - start)
+        if longest * most > max_batch_seconds:
+            most = max(1, int(max_batch_seconds / longest))
         sizes = np.arange(1, most + 1)
         costs = longest * (sizes + CALL_COST) + best[start + 1 : start + most + 1]
         # Of equal costs the largest batch: fewer calls.
