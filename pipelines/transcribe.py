@@ -1,0 +1,292 @@
+"""THE job: a manifest goes in, transcripts and dead letters come out, and the same command again takes up whatever is left.
+
+    manifest ─► plan ─► decode ─► recognise ─► align ─► OUT/shards ─► stitch ─► OUT/transcripts + OUT/dead_letters
+
+`run_shards` is the whole flow on Ray; everything around it decides what is left to do and proves that nothing got lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from actors.asr import ASRActor
+from actors.errors import UsageError
+from actors.given_text import GivenTextActor
+from pipelines import __version__, cluster, planning, report
+from pipelines.config import RunConfig
+from pipelines.progress import Counter, Progress, Snapshot, Totals
+from pipelines.stages import Align, Recognise, decode
+from pipelines.storage import locations, runs, shards, transcripts
+from pipelines.storage.manifest import read_manifest
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended, in recordings."""
+
+    recordings: int
+    transcripts: int
+    dead_letters: int
+    shards_done: int  # by this command
+    new_recordings: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every recording is in exactly one of the two tables."""
+        return self.recordings == self.transcripts + self.dead_letters
+
+    @property
+    def exit_code(self) -> int:
+        """0 all transcribed, 3 finished with dead letters, 1 not finished."""
+        if not self.complete:
+            return 1
+        return 3 if self.dead_letters else 0
+
+
+def transcribe(manifest: str, out: str, config: RunConfig, *, command: str = "transcribe", accept_changes: bool = False) -> Outcome:
+    """Transcribe (or, with `command="align"`, give word times to the texts of) everything in a manifest that OUT does not have yet.
+
+    Args:
+        manifest: any manifest that `pipelines.storage.manifest` reads.
+        out: the output directory, on any fsspec URI.
+        config: the settings; those of an earlier run on `out` must be the same.
+        command: transcribe or align.
+        accept_changes: go on although the settings changed.
+
+    Raises:
+        UsageError: manifest, settings or directory are wrong. Nothing has been started then.
+    """
+    recordings = read_manifest(manifest)
+    if command == "align":
+        recordings = list(_with_text(recordings, manifest))
+    run_id, record = runs.open_run(out, config, command, manifest, accept_changes=accept_changes)
+    shards.settle(out)
+    planned = planning.extend_plan(out, recordings, config, run_id, whole=command == "align")
+    return finish(out, config, run_id, record, new_recordings=planned)
+
+
+def retry(out: str, config: RunConfig, codes: Sequence[str] = ()) -> Outcome:
+    """Run the dead letters of `out` again, all or those with one of `codes`.
+
+    A dead letter that succeeds becomes a transcript; one that fails again stays, with one more attempt.
+    """
+    runs.require(out)
+    letters = [row for row in transcripts.dead_letters(out) if not codes or row["error_code"] in codes]
+    run_id, record = runs.open_run(out, config, runs.require(out)["command"], "retry")
+    shards.settle(out)
+    planning.plan_again(out, [row["recording_id"] for row in letters], run_id)
+    return finish(out, config, run_id, record)
+
+
+def finish(out: str, config: RunConfig, run_id: str, record: dict[str, Any], new_recordings: int = 0) -> Outcome:
+    """Do what is planned and not done, stitch what is done and not stitched, and write the report."""
+    plan = planning.read_plan(out)
+    todo = _todo(plan, out)
+    if todo.num_rows:
+        with cluster.started(config.cluster) as resources:
+            run_shards(out, config, run_id, plan, todo, resources, command=record["command"])
+            left = _todo(plan, out)
+            if left.num_rows:  # lost with a process that died: each once more, alone, and then given up
+                run_shards(out, config, run_id, plan, left, resources, command=record["command"], alone=True)
+                _bury(out, _todo(plan, out), run_id)
+            stitch(out, config, run_id, on_ray=True)
+    else:
+        stitch(out, config, run_id, on_ray=False)
+    outcome = Outcome(
+        recordings=pc.count_distinct(plan["recording_id"]).as_py(),
+        transcripts=len(transcripts.transcript_ids(out)),
+        dead_letters=len(transcripts.dead_letters(out)),
+        shards_done=todo.num_rows,
+        new_recordings=new_recordings,
+    )
+    runs.close_run(out, record, run_id, recordings=outcome.recordings, transcripts=outcome.transcripts, dead_letters=outcome.dead_letters)
+    report.write(out)
+    return outcome
+
+
+def run_shards(
+    out: str,
+    config: RunConfig,
+    run_id: str,
+    plan: pa.Table,
+    todo: pa.Table,
+    resources: dict[str, float],
+    *,
+    command: str = "transcribe",
+    alone: bool = False,
+) -> None:
+    """The flow on Ray: from planned shards to rows in OUT/shards, streamed and committed task by task.
+
+    Args:
+        out: the output directory.
+        config: the settings.
+        run_id: written into every row.
+        plan: all planned shards.
+        todo: those of them without a committed row; only their plan files are read.
+        resources: of the cluster.
+        command: `align` takes the text from the manifest instead of the model.
+        alone: one shard a task, so that a row that kills its process takes no neighbour with it.
+    """
+    import ray.data
+
+    words = config.aligner.backend != "none"
+    asr_pool = cluster.pool_resources(config.asr.pool, 0.7 if words else 1.0, resources)
+    aligner_pool = cluster.pool_resources(config.aligner.pool, 0.3, resources) if words else {"size": 1, "num_gpus": 0.0, "num_cpus": 0.0}
+    cluster.check_cpus(config, resources, [asr_pool, aligner_pool])
+    on_gpu = bool(resources.get("GPU"))
+    asr = cluster.with_threads(config.asr, 1 + words, on_gpu)
+    aligner = cluster.with_threads(config.aligner, 1 + words, on_gpu)
+    recogniser = GivenTextActor if command == "align" else ASRActor
+    counter = ray.remote(Counter).options(num_cpus=0).remote()
+    files = planning.files_of(todo)
+    store, _ = locations.arrow_filesystem(out)
+
+    with _checkpointed(out, config), Progress(_totals(plan, todo), lambda: ray.get(counter.read.remote(), timeout=5), _storing(out)):
+        rows = ray.data.read_parquet(_paths(files), filesystem=store, override_num_blocks=len(files))
+        if alone:
+            rows = rows.repartition(target_num_rows_per_block=1)
+        decoded = rows.map_batches(
+            decode,
+            fn_kwargs={"audio": config.audio, "segmenter": config.segmenter},
+            num_cpus=config.audio.num_cpus,
+            max_retries=0 if alone else 2,
+            **_TABLES,
+        )
+        recognised = decoded.map_batches(
+            Recognise, fn_constructor_args=(recogniser, asr), **_pool(asr_pool, config.asr.pool.max_task_retries), **_TABLES
+        )
+        aligned = recognised.map_batches(
+            Align, fn_constructor_args=(aligner, run_id, counter), **_pool(aligner_pool, config.aligner.pool.max_task_retries), **_TABLES
+        )
+        aligned.write_parquet(_path(shards.folder(out)), filesystem=store, compression=config.output.compression)
+
+
+def stitch(out: str, config: RunConfig, run_id: str, *, on_ray: bool) -> tuple[int, int]:
+    """Turn finished shards into transcripts and dead letters; on Ray where it runs already, here where it does not."""
+    batches = transcripts.unstitched(out, config.output.recordings_per_file)
+    arguments = (config.hash(), __version__, run_id, config.output.compression)
+
+    def here(batches: Sequence[transcripts.Batch]) -> Iterator[transcripts.Stitched]:
+        for batch in batches:
+            yield transcripts.stitch_batch(out, batch, *arguments)
+
+    def there(batches: Sequence[transcripts.Batch]) -> Iterable[transcripts.Stitched]:
+        import ray
+
+        task = ray.remote(transcripts.stitch_batch)
+        waiting = [task.remote(out, batch, *arguments) for batch in batches]
+        return [ray.get(reference) for reference in waiting]
+
+    return transcripts.stitch_all(out, batches, there if on_ray and len(batches) > 1 else here)
+
+
+# Whole blocks as Arrow tables: the plan decides how large a block is, and an actor packs its own batches inside it.
+_TABLES: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None}
+
+
+def _pool(resources: dict[str, Any], max_task_retries: int) -> dict[str, Any]:
+    from ray.data import ActorPoolStrategy
+
+    return {
+        "compute": ActorPoolStrategy(size=resources["size"], max_tasks_in_flight_per_actor=2),
+        "num_gpus": resources["num_gpus"],
+        "num_cpus": resources["num_cpus"],
+        "max_restarts": -1,  # capped restarts leave a dead actor in its slot, and the run hangs (ray issue 62746)
+        "max_task_retries": max_task_retries,
+    }
+
+
+class _checkpointed:
+    """Ray Data's settings for the duration of one pass: resume by shard id, and nets under what actors cannot catch."""
+
+    def __init__(self, out: str, config: RunConfig) -> None:
+        self.out, self.config = out, config
+
+    def __enter__(self) -> None:
+        import copy
+
+        from ray.data import DataContext
+        from ray.data.checkpoint import CheckpointConfig
+
+        self.before = copy.deepcopy(DataContext.get_current())
+        context = DataContext.get_current()
+        store, path = locations.arrow_filesystem(shards.checkpoint_folder(self.out))
+        context.checkpoint_config = CheckpointConfig(
+            id_column=shards.ID, checkpoint_path=path, override_filesystem=store, delete_checkpoint_on_success=False
+        )
+        context.use_datasource_v2 = False  # the second version ignores override_num_blocks: one task would decode everything
+        context.target_max_block_size = 64 << 20
+        context.execution_no_progress_timeout_s = self.config.cluster.no_progress_timeout
+        context.max_errored_blocks = -1  # only for processes that die; what is lost so is found missing and done again, alone
+        context.max_consecutive_actor_init_deaths = 3
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+
+    def __exit__(self, *error: object) -> None:
+        from ray.data import DataContext
+
+        DataContext._set_current(self.before)
+
+
+def _todo(plan: pa.Table, out: str) -> pa.Table:
+    done = shards.committed_ids(out)
+    return plan.filter(pc.invert(pc.is_in(plan[shards.ID], done.combine_chunks())))
+
+
+def _paths(uris: Sequence[str]) -> list[str]:
+    return [_path(uri) for uri in uris]
+
+
+def _path(uri: str) -> str:
+    return locations.arrow_filesystem(uri)[1]
+
+
+def _totals(plan: pa.Table, todo: pa.Table) -> Totals:
+    recordings = pc.count_distinct(plan["recording_id"]).as_py()
+    left = pc.count_distinct(todo["recording_id"]).as_py()
+    seconds, seconds_left = planning.seconds_of(plan), planning.seconds_of(todo)
+    return Totals(recordings, seconds, recordings - left, seconds - seconds_left)
+
+
+def _storing(out: str) -> Any:
+    import json
+
+    def store(snapshot: Snapshot) -> None:
+        state = {"updated_at": runs.now(), "line": snapshot.line(), "rtfx": snapshot.rtfx, "eta_seconds": snapshot.eta}
+        locations.write_atomic(locations.join(out, "progress.json"), json.dumps(state).encode())
+
+    return store
+
+
+def _bury(out: str, lost: pa.Table, run_id: str) -> None:
+    rows = [
+        {
+            **row,
+            "status": "error",
+            "error_stage": "worker",
+            "error_code": "worker_lost",
+            "error_message": "the process that worked on this shard died every time, also when the shard was alone in it",
+            "flags": [],
+            "decoded_start": None,
+            "decoded_end": None,
+            "segments": [],
+            "run_id": run_id,
+            "created_at": datetime.now(UTC),
+        }
+        for row in lost.to_pylist()
+    ]
+    if rows:
+        shards.append(out, rows, f"lost-{run_id}")
+
+
+def _with_text(recordings: Iterable[Any], manifest: str) -> Iterator[Any]:
+    for recording in recordings:
+        if not recording.text or not recording.text.strip():
+            raise UsageError(f"{recording.origin}: {recording.id!r} has no `text`: `align` gives times to words that the manifest has")
+        yield recording
