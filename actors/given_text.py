@@ -15,18 +15,20 @@ from actors.assignment import assign_text
 from actors.config import ASRConfig
 from actors.results import SAMPLING_RATE
 
-# A single segment is never longer than this: the aligner's limit in the reference.
-ONE_PIECE = 180.0  # seconds
-
 
 class GivenTextActor:
     """DECODED rows with `text` to RECOGNISED rows whose segments carry that text.
 
     The recogniser is only loaded if some recording needs it: because it has several segments, or no language.
+
+    Args:
+        config: of the recogniser.
+        max_duration: seconds up to which a recording is aligned in one piece: the segmenter's limit.
     """
 
-    def __init__(self, config: ASRConfig) -> None:
+    def __init__(self, config: ASRConfig, max_duration: float) -> None:
         self.config = config
+        self.max_duration = max_duration
 
     @cached_property
     def recogniser(self) -> ASRActor:
@@ -45,7 +47,7 @@ class GivenTextActor:
 
     def __call__(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Give every row's text to its segments; rows without audible segments pass untouched."""
-        rows = [_in_one_piece(row) for row in rows]
+        rows = [_in_one_piece(row, self.max_duration) for row in rows]
         unknown = [i for i, row in enumerate(rows) if len(row["segments"]) > 1 or (row["segments"] and not self._language(row))]
         heard = dict(zip(unknown, self.recogniser([rows[i] for i in unknown]), strict=True)) if unknown else {}
         return [_assigned(heard.get(i, row), self._language(row)) for i, row in enumerate(rows)]
@@ -56,12 +58,11 @@ class GivenTextActor:
         return row["language"] or code_of(self.config.language)
 
 
-def _in_one_piece(row: dict[str, Any]) -> dict[str, Any]:
+def _in_one_piece(row: dict[str, Any], max_duration: float) -> dict[str, Any]:
     """Join the segments of a short recording again, with the silence between them, so that its text needs no cutting."""
     segments = row["segments"] or []
     channels = {segment["channel"] for segment in segments}
-    longest = max((segment["end"] - segment["start"] for segment in segments), default=0.0)
-    if len(segments) < 2 or len(channels) > 1 or segments[-1]["end"] - segments[0]["start"] > min(ONE_PIECE, max(30.0, longest)):
+    if len(segments) < 2 or len(channels) > 1 or segments[-1]["end"] - segments[0]["start"] > max_duration:
         return row
     first = segments[0]["start"]
     waveform = np.zeros(round((segments[-1]["end"] - first) * SAMPLING_RATE), np.int16)

@@ -79,10 +79,14 @@ def _parser() -> argparse.ArgumentParser:
         ("transcribe", "the job; the same line again resumes it, or takes in what is new"),
         ("align", "word times for text that the manifest already has"),
     ):
-        command = commands.add_parser(name, help=what, description=what, epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter)
+        command = commands.add_parser(
+            name, help=what, description=what, epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         command.add_argument("manifest", metavar="MANIFEST", nargs="?", help=MANIFEST_HELP)
         command.add_argument("out", metavar="OUT", nargs="?", help="output directory, local or any fsspec URI")
-        command.add_argument("--accept-changes", action="store_true", help="go on in OUT although the settings are not those it was made with")
+        command.add_argument(
+            "--accept-changes", action="store_true", help="go on in OUT although the settings are not those it was made with"
+        )
         _settings(command)
         command.set_defaults(run=_transcribe, command=name)
 
@@ -105,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="YAML file with settings, local or any fsspec URI")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting by its dotted name, such as asr.language=German")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="one setting by its dotted name, such as asr.language=German"
+    )
     parser.add_argument("--print-config", action="store_true", help="print all settings as they would be used, and stop")
 
 
@@ -155,7 +161,8 @@ def _retry(given: argparse.Namespace) -> int:
 
     out = absolute(given.out)
     record = runs.require(out)
-    config = _config(given) if given.config or given.set else RunConfig.model_validate(record["config"])
+    saved = {**record["config"], "cluster": {**record["config"]["cluster"], "runtime_env": {}}}  # saved without its secrets
+    config = _config(given) if given.config or given.set else RunConfig.model_validate(saved)
     if _printed(given, config):
         return 0
     return _finished(transcribe.retry(out, config, given.code), out)

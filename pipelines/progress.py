@@ -92,7 +92,11 @@ class Progress:
     """
 
     def __init__(
-        self, totals: Totals, read: Callable[[], tuple[int, int, float]], store: Callable[[Snapshot], None] | None = None, stream: Any = None
+        self,
+        totals: Totals,
+        read: Callable[[], tuple[int, int, float]],
+        store: Callable[[Snapshot], None] | None = None,
+        stream: Any = None,
     ) -> None:
         self.totals = totals
         self._read = read

@@ -7,7 +7,7 @@ block of nothing but nulls keeps its types.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from actors.aligner import AlignerActor
 from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
+from actors.given_text import GivenTextActor
 from pipelines.schema import DECODED, RECOGNISED, SHARD
 
 
@@ -36,8 +37,8 @@ def decode(table: pa.Table, audio: AudioConfig, segmenter: SegmenterConfig) -> I
 class Recognise:
     """DECODED to RECOGNISED rows on one replica of the model."""
 
-    def __init__(self, actor_class: type, config: ASRConfig) -> None:
-        self.actor: ASRActor = actor_class(config)
+    def __init__(self, make_actor: Callable[[ASRConfig], ASRActor | GivenTextActor], config: ASRConfig) -> None:
+        self.actor = make_actor(config)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = self.actor(table.to_pylist())

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -142,7 +143,7 @@ def run_shards(
     on_gpu = bool(resources.get("GPU"))
     asr = cluster.with_threads(config.asr, 1 + words, on_gpu)
     aligner = cluster.with_threads(config.aligner, 1 + words, on_gpu)
-    recogniser = GivenTextActor if command == "align" else ASRActor
+    recogniser = functools.partial(GivenTextActor, max_duration=config.segmenter.max_duration) if command == "align" else ASRActor
     counter = ray.remote(Counter).options(num_cpus=0).remote()
     files = planning.files_of(todo)
     store, _ = locations.arrow_filesystem(out)

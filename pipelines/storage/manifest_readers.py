@@ -1,0 +1,218 @@
+"""The files that manifests come in, read as a stream of (line, columns): JSON lines, JSON arrays, CSV, TSV, Parquet.
+
+Lines count from 1 as editors show them; Parquet rows and array items too, where there are no lines.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.errors import UsageError
+from pipelines.storage import locations
+from pipelines.storage.manifest_columns import ALL_COLUMNS, AUDIO_COLUMNS
+from pipelines.storage.manifest_lhotse import flatten_lhotse
+
+Row = dict[str, Any]
+
+MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq")
+LINE_LIMIT = 64 * 2**20  # bytes: a "line" longer than this is not a manifest but some other file
+FIELD_LIMIT = 16 * 2**20  # characters of one CSV cell
+_PACKED = {b"\x1f\x8b": "gzip", b"BZ": "bz2", b"\xfd7": "xz", b"(\xb5": "zstd"}  # by the first two bytes of the file
+
+
+def read_file(uri: str) -> Iterator[tuple[int, Row]]:
+    """The rows of one manifest file, whose kind shows in its first bytes.
+
+    Raises:
+        UsageError: naming the file, the line and what to do.
+    """
+    try:
+        with locations.open(uri) as file:
+            head = file.read(8)
+        if not head:
+            raise UsageError(f"{uri}: no rows: the file is empty")
+        if head.startswith(b"PAR1"):
+            yield from _parquet_rows(uri)
+            return
+        with locations.open(uri, compression=_PACKED.get(head[:2])) as file:
+            yield from _text_rows(uri, file)
+    except UsageError:
+        raise
+    except PermissionError as error:
+        raise UsageError(f"{uri}: no permission to read it ({error}); check the rights or the credentials in the environment") from error
+    except FileNotFoundError as error:
+        raise UsageError(f"{uri}: there is no such file") from error
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise UsageError(f"{uri}: cannot be read to its end ({type(error).__name__}: {error}); is the file whole?") from error
+
+
+def _text_rows(uri: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
+    lines = _lines(uri, file)
+    number, first = next(((number, text) for number, text in lines if text.strip()), (0, ""))
+    if not first:
+        raise UsageError(f"{uri}: no rows: the file has nothing but blank lines")
+    start = first.lstrip()[0]
+    if start == "[":
+        yield from _array_rows(uri, number, first, lines)
+    elif start == "{":
+        yield from _json_rows(uri, number, first, lines)
+    else:
+        yield from _csv_rows(uri, number, first, lines)
+
+
+def _lines(uri: str, file: BinaryIO) -> Iterator[tuple[int, str]]:
+    """Numbered lines as text, line ends kept; a byte order mark is dropped, everything that is not UTF-8 is refused."""
+    number = 0
+    while raw := file.readline(LINE_LIMIT):
+        number += 1
+        if number == 1:
+            if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise UsageError(f"{uri}: line 1: the file is UTF-16; save it as UTF-8")
+            raw = raw.removeprefix(codecs.BOM_UTF8)
+        if len(raw) == LINE_LIMIT and not raw.endswith(b"\n"):
+            raise UsageError(f"{uri}: line {number}: longer than {LINE_LIMIT // 2**20} MiB; this is not a manifest with one entry a line")
+        if b"\0" in raw:
+            raise UsageError(f"{uri}: line {number}: contains NUL bytes; the file is binary, damaged, or UTF-16: save it as UTF-8 text")
+        try:
+            yield number, raw.decode()
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"{uri}: line {number}: not UTF-8 (byte {error.start + 1} of the line: 0x{raw[error.start]:02x}); convert the file to UTF-8"
+            ) from None
+
+
+def _json_rows(uri: str, number: int, first: str, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, Row]]:
+    text = first
+    while True:
+        if text.strip():
+            try:
+                value = json.loads(text)
+            except RecursionError:
+                raise _too_deep(uri, number) from None
+            except ValueError as error:
+                raise UsageError(
+                    f"{uri}: line {number}: not JSON ({error}); each line must be one JSON object, or the file one array of them"
+                ) from None
+            yield number, _as_row(uri, number, value)
+        number, text = next(lines, (0, ""))
+        if not number:
+            return
+
+
+def _array_rows(uri: str, number: int, first: str, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, Row]]:
+    """The objects of one JSON array, however it is laid out over lines, without holding the whole array."""
+    decoder = json.JSONDecoder()
+    text, position, ended, wanted = first[first.index("[") + 1 :], 0, False, 1
+    while True:
+        position = _skip(text, position, " \t\r\n,")
+        if text[position : position + 1] == "]":
+            return
+        try:
+            value, end = decoder.raw_decode(text, position)
+        except RecursionError:
+            raise _too_deep(uri, number) from None
+        except ValueError as error:
+            if ended:
+                raise UsageError(f"{uri}: line {number}: not JSON ({error}); a JSON manifest is one array of objects") from None
+            # The object goes on: take in twice as many lines each time, so that long objects are not parsed over and over.
+            number += text.count("\n", 0, position)
+            text, position = text[position:], 0
+            for _ in range(wanted):
+                _, more = next(lines, (0, ""))
+                ended = ended or not more
+                text += more
+            wanted = min(2 * wanted, 4096)
+            continue
+        yield number + text.count("\n", 0, position), _as_row(uri, number + text.count("\n", 0, position), value)
+        position, wanted = end, 1
+        if position > 2**20:
+            number += text.count("\n", 0, position)
+            text, position = text[position:], 0
+
+
+def _csv_rows(uri: str, number: int, first: str, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, Row]]:
+    csv.field_size_limit(FIELD_LIMIT)
+    delimiter = _delimiter(uri, first)
+
+    def feed() -> Iterator[str]:
+        yield first
+        for _, text in lines:
+            yield text
+
+    reader = csv.reader(feed(), delimiter=delimiter, strict=True)
+    offset = number - 1  # blank lines before the header
+    start = number
+    try:
+        header = _header(uri, number, next(reader))
+        start = reader.line_num + 1 + offset
+        for cells in reader:
+            if cells and len(cells) != len(header):
+                raise UsageError(
+                    f"{uri}: line {start}: {len(cells)} cells where the header has {len(header)} columns; "
+                    f"put cells that contain {delimiter!r} or line breaks into double quotes"
+                )
+            if cells:
+                yield start, dict(zip(header, cells, strict=True))
+            start = reader.line_num + 1 + offset
+    except csv.Error as error:
+        raise UsageError(f"{uri}: line {start}: not valid CSV ({error}); is a double quote not closed, or not doubled?") from None
+
+
+def _delimiter(uri: str, header: str) -> str:
+    """The sign that cuts an audio column out of the header line."""
+    for delimiter in "\t,;|":
+        names = next(csv.reader([header], delimiter=delimiter), [])
+        if any(name.strip().lower() in AUDIO_COLUMNS for name in names):
+            return delimiter
+    columns = ", ".join(header.strip()[:200].split("\t" if "\t" in header else ","))
+    raise UsageError(
+        f"{uri}: line 1: no column with the audio's address: name one of {', '.join(AUDIO_COLUMNS)} (found: {columns}). "
+        "A manifest is JSON lines, a JSON array, CSV or TSV with a header line, or Parquet"
+    )
+
+
+def _header(uri: str, number: int, cells: list[str]) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    # Our own columns are found in whatever case; everybody else's keep their spelling.
+    names = [name.lower() if name.lower() in ALL_COLUMNS else name or f"column_{index}" for index, name in enumerate(names, 1)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"{uri}: line {number}: the header has {', '.join(twice)} more than once; rename or remove a column")
+    return names
+
+
+def _parquet_rows(uri: str) -> Iterator[tuple[int, Row]]:
+    number = 0
+    store, path = locations.arrow_filesystem(uri)
+    try:
+        with store.open_input_file(path) as file:
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=4096):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except pa.ArrowException as error:
+        raise UsageError(f"{uri}: row {number + 1}: not a readable Parquet file ({error}); was it written to its end?") from error
+
+
+def _as_row(uri: str, number: int, value: Any) -> Row:
+    if not isinstance(value, dict):
+        raise UsageError(f'{uri}: line {number}: a JSON {type(value).__name__}, not an object such as {{"audio": "a.wav"}}')
+    return flatten_lhotse(value, uri, number)
+
+
+def _too_deep(uri: str, number: int) -> UsageError:
+    return UsageError(f"{uri}: line {number}: JSON nested too deeply; flatten this entry")
+
+
+def _skip(text: str, position: int, signs: str) -> int:
+    while position < len(text) and text[position] in signs:
+        position += 1
+    return position
