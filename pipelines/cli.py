@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--accept-changes", action="store_true", help="go on in OUT although the settings are not those it was made with"
         )
+        command.add_argument("--show", action="store_true", help="print the transcripts as a table at the end (the first 100)")
         _settings(command)
         command.set_defaults(run=_transcribe, command=name)
 
@@ -150,6 +151,10 @@ def _transcribe(given: argparse.Namespace) -> int:
     from pipelines.storage.locations import absolute
 
     outcome = transcribe.transcribe(manifest, absolute(out), config, command=given.command, accept_changes=given.accept_changes)
+    if given.show:
+        from pipelines import show
+
+        _show(show.table(absolute(out)), False)
     return _finished(outcome, out)
 
 

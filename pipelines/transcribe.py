@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-
 from actors.asr import ASRActor
+
 from actors.errors import UsageError
 from actors.given_text import GivenTextActor
 from pipelines import __version__, cluster, planning, report
