@@ -58,7 +58,9 @@ class ModelConfig(Settings):
 
     revision: str | None = Field(None, description="hub revision (branch, tag or commit)")
     device: str = Field("auto", description="auto | cpu | cuda | cuda:N")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bf16 where the device is fast at it, else fp32 (fp16 on older GPUs)")
+    dtype: Literal["auto", "float64", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: bf16 where the device is fast at it, else fp32 (fp16 on older GPUs, fp64 for tiny models on CPUs)"
+    )
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field("auto", description="auto: flash_attention_2 where installed, else sdpa")
     max_batch_size: int = Field(128, ge=1, description="segments in one model call")
     max_batch_seconds: float = Field(960, gt=0, description="padded seconds in one model call; memory grows with it")
