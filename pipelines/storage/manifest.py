@@ -17,9 +17,9 @@ from pipelines.storage import locations
 from pipelines.storage.manifest_columns import Recording, read_row
 from pipelines.storage.manifest_readers import MANIFEST_SUFFIXES, Row, read_file
 
-T = TypeVar("T")
-
 __all__ = ["AUDIO_SUFFIXES", "Recording", "read_manifest"]
+
+T = TypeVar("T")
 
 _AUDIO_NAMES = """
     3g2 3gp aac ac3 aif aifc aiff amr ape asf au avi awb caf dts eac3 f4v flac flv gsm m2ts m4a m4b m4v mka mkv mov mp2 mp3 mp4 mpeg
@@ -44,10 +44,9 @@ def read_manifest(uri: str) -> Iterator[Recording]:
     Raises:
         UsageError: not found, not readable, not such a form, no rows, or a wrong row, naming file and line.
     """
-    rows = _rows(uri)
     seen: dict[str, int] = {}
     files: list[str] = []
-    for file, line, values, base in rows:
+    for file, line, values, base in _rows(uri):
         if not files or files[-1] != file:
             files.append(file)
         recording = read_row(values, file, line, base)
@@ -56,6 +55,7 @@ def read_manifest(uri: str) -> Iterator[Recording]:
         first = seen.setdefault(recording.id, place)
         if first != place:
             raise _duplicate(recording, files[first >> 40], first & (2**40 - 1), "id" in values)
+        yield recording
     if not seen:
         raise UsageError(f"{uri}: no rows: the manifest lists no recording")
 
@@ -63,7 +63,8 @@ def read_manifest(uri: str) -> Iterator[Recording]:
 def _rows(uri: str) -> Iterator[tuple[str, int, Row, str]]:
     """(file, line, columns, folder that relative audio paths start from) for everything that `uri` names; line 0: the file itself."""
     uri = locations.absolute(uri)
-    if _reach(uri, locations.is_folder):
+    # Web servers have no folders, only pages.
+    if not uri.startswith(("http://", "https://")) and _reach(uri, locations.is_folder):
         yield from _folder_rows(uri)
     elif _reach(uri, locations.exists):
         yield from _file_rows(uri)

@@ -34,11 +34,9 @@ def _recording(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
     if len(sources) != 1 or not isinstance(sources[0], dict) or sources[0].get("type") not in ("file", "url"):
         kinds = ", ".join(str(source.get("type") if isinstance(source, dict) else source) for source in sources) or "none"
         raise UsageError(f"{uri}: line {line}: a lhotse recording must have one source of type file or url, not {len(sources)} ({kinds})")
-    kept = {name: row[name] for name in ("id", "duration", "channel") if name in row}
-    rest = {
-        name: row[name] for name in row if name not in ("id", "duration", "channel", "sources", "channel_ids", "num_samples", "transforms")
-    }
-    return {**rest, **kept, "audio": sources[0].get("source")}
+    # The rest is metadata; how lhotse would load the samples says nothing about the recording.
+    columns: dict[str, Any] = {name: row[name] for name in row if name not in ("sources", "channel_ids", "num_samples", "transforms")}
+    return {**columns, "audio": sources[0].get("source")}
 
 
 def _cut(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:

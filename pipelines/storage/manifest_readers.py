@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import json
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -71,7 +72,9 @@ def _text_rows(uri: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
 def _lines(uri: str, file: BinaryIO) -> Iterator[tuple[int, str]]:
     """Numbered lines as text, line ends kept; a byte order mark is dropped, everything that is not UTF-8 is refused."""
     number = 0
-    while raw := file.readline(LINE_LIMIT):
+    # fsspec's files know no limit on a line's length.
+    buffered = io.BufferedReader(cast(io.RawIOBase, file), 2**20)
+    while raw := buffered.readline(LINE_LIMIT):
         number += 1
         if number == 1:
             if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
