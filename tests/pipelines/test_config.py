@@ -1,0 +1,85 @@
+"""Settings: defaults, YAML, overrides, and refusals that say what to do."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from actors.errors import UsageError
+from pipelines.config import RunConfig, describe, load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_shipped_config_loads() -> None:
+    configs = sorted((ROOT / "configs").glob("*.yaml"))
+    assert {path.name for path in configs} >= {"transcribe.yaml", "demo.yaml"}
+    for path in configs:
+        load_config(str(path))
+
+
+def test_the_default_config_file_is_what_print_config_prints() -> None:
+    text = (ROOT / "configs/transcribe.yaml").read_text()
+    assert yaml.safe_load(text) == yaml.safe_load("\n".join(describe(RunConfig())))
+    assert text.split("\n", 1)[1].strip() == "\n".join(describe(RunConfig())).strip()
+    assert RunConfig.model_validate(yaml.safe_load(text)) == RunConfig()
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("asr: {language: de}\nsegmenter: {max_duration: 20}\n")
+    config = load_config(str(file), ["asr.language=French", "asr.pool.size=3"])
+    assert (config.asr.language, config.asr.pool.size, config.segmenter.max_duration) == ("French", 3, 20)
+
+
+def test_a_model_folder_beside_the_config_is_found(tmp_path: Path) -> None:
+    (tmp_path / "models/asr").mkdir(parents=True)
+    file = tmp_path / "c.yaml"
+    file.write_text("asr: {model: models/asr}\naligner: {model: Qwen/Qwen3-ForcedAligner-0.6B-hf}\n")
+    config = load_config(str(file))
+    assert config.asr.model == str(tmp_path / "models/asr")
+    assert config.aligner.model == "Qwen/Qwen3-ForcedAligner-0.6B-hf"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["asr.modle=x"], "asr.modle: there is no such setting"),
+        (["asr.language=Klingon"], "Klingon"),
+        (["segmenter.max_duration=200"], "words are only right in segments of at most 180 s"),
+        (["segmenter.max_duration=700", "aligner.backend=none"], "must not be above plan.shard_duration"),
+        (["audio.channel=centre"], "mix, left, right, each or a number"),
+        (["asr.pool.size=0"], "asr.pool.size"),
+        (["asr.language"], "NAME=VALUE"),
+        (["asr.language.name=x", "asr.language=x", "asr.language.name=y"], "is a value, not a section"),
+    ],
+)
+def test_wrong_settings_are_told(overrides: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=None) as caught:
+        load_config(None, overrides)
+    assert said in str(caught.value)
+
+
+def test_long_segments_are_fine_without_words() -> None:
+    assert load_config(None, ["segmenter.max_duration=300", "aligner.backend=none"]).segmenter.max_duration == 300
+
+
+@pytest.mark.parametrize(("text", "said"), [("a: [", "is not YAML"), ("- 1\n", "a mapping of sections")])
+def test_wrong_files_are_told(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_config(str(file))
+    assert said in str(caught.value) and str(file) in str(caught.value)
+
+
+def test_a_missing_file_is_told() -> None:
+    with pytest.raises(UsageError, match="cannot read the config nowhere.yaml"):
+        load_config("nowhere.yaml")
+
+
+def test_the_hash_covers_results_and_not_speed() -> None:
+    base = RunConfig().hash()
+    assert load_config(None, ["asr.max_batch_size=7", "cluster.num_cpus=3", "asr.pool.size=2"]).hash() == base
+    for change in ("asr.language=German", "aligner.backend=none", "segmenter.min_silence=1", "audio.channel=left", "asr.model=x"):
+        assert load_config(None, [change]).hash() != base
