@@ -1,0 +1,10 @@
+"""The compatible parser answers as the reference does."""
+
+from actors.parsing import parse_output_compatible
+
+GOLDEN_FILE = "parse_output.jsonl"
+
+
+def test_golden_parse_output(case):
+    given = case["input"]
+    assert list(parse_output_compatible(given["raw"], given["user_language"])) == case["expected"]

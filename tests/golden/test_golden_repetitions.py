@@ -1,0 +1,10 @@
+"""The compatible repetition fix answers as the reference does."""
+
+from actors.parsing import fix_repetitions
+
+GOLDEN_FILE = "repetition_fix.jsonl"
+
+
+def test_golden_repetition_fix(case):
+    given = case["input"]
+    assert fix_repetitions(given["text"], given["threshold"]) == case["expected"]
