@@ -1,0 +1,9 @@
+"""Repaired stamps are the reference's."""
+
+from actors.timestamps import repair
+
+GOLDEN_FILE = "fix_timestamp.jsonl"
+
+
+def test_golden_fix_timestamp(case):
+    assert repair(case["input"]["data"]) == case["expected"]
