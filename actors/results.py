@@ -56,6 +56,11 @@ class AlignmentRequest:
     units: tuple[str, ...]
     language: str | None = None
 
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self.waveform) / SAMPLING_RATE
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
