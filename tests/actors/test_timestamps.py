@@ -59,7 +59,7 @@ def test_good_stamps_are_left_alone(times):
 
 def test_arrays_are_read_and_plain_integers_come_back():
     repaired = repair(np.array([80, 0, 160], dtype=np.int64))
-    assert repaired == [0, 0, 160]
+    assert repaired == [80, 80, 160]
     assert all(type(t) is int for t in repaired)
 
 
