@@ -1,0 +1,228 @@
+"""Training of the recogniser and of the aligner, on one CPU thread each.
+
+Run from the repository root::
+
+    python -m infra.demo_models.training asr CLIPS OUT --until 23:00
+    python -m infra.demo_models.training aligner CLIPS OUT --start OUT/asr.pt --until 23:05
+
+The state (weights, their moving average, optimiser, progress) is stored every few minutes in ``OUT/<kind>.pt``; the same line resumes it. The
+learning rate and the length of the utterances follow the fraction of the time that has passed, so a run always ends on schedule.
+
+What makes so small a network learn so quickly is that the synthetic speech comes with exact word times, and each of them is used: the encoder is
+told which word every frame belongs to, the language model how many words have begun and, in one attention head, where to look for the next one.
+These extra heads are dropped afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import math
+import os
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from infra.demo_models.batches import IGNORE, MOST_WORDS, Batch, Stream
+from infra.demo_models.checkpoints import LABELS, SHAPE, TEXT_SHAPE, make_model, make_tokenizer, save
+from infra.demo_models.words import CLASSES
+
+POINTER_LAYER = 2
+"""Layer of the language model whose first head is told where to look."""
+
+RATES = {"asr": 2e-3, "aligner": 1.5e-3}
+"""Highest learning rates."""
+
+
+class Teacher(nn.Module):
+    """A model with the auxiliary heads of its training."""
+
+    def __init__(self, model: nn.Module, aligner: bool) -> None:
+        super().__init__()
+        self.model, self.aligner = model, aligner
+        self.frame_head = nn.Linear(SHAPE["d_model"], CLASSES)
+        self.count_head = nn.Linear(TEXT_SHAPE["hidden_size"], MOST_WORDS)
+        model.model.language_model.config._attn_implementation = "eager"
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+        """Computes the loss and the figures to log."""
+        core = self.model.model
+        encoded = core.audio_tower(input_features=batch.features, input_features_mask=batch.mask).last_hidden_state
+        frame_logits = self.frame_head(encoded)
+        frame_loss = F.cross_entropy(frame_logits, batch.frame_classes)
+        embedded = core.get_input_embeddings()(batch.ids)
+        audio = (batch.ids == self.model.config.audio_token_id).unsqueeze(-1).expand_as(embedded)
+        embedded = embedded.masked_scatter(audio, core.multi_modal_projector(F.dropout(encoded, 0.1, self.training)))
+        out = core.language_model(inputs_embeds=embedded, use_cache=False, output_attentions=True, output_hidden_states=True)
+        counted = batch.counts != IGNORE
+        count_loss = F.cross_entropy(self.count_head(out.hidden_states[POINTER_LAYER][counted]), batch.counts[counted])
+        pointer_loss = self._pointer_loss(out.attentions[POINTER_LAYER][:, 0], batch.pointers)
+        if self.aligner:
+            loss, right = self._stamp_loss(out.last_hidden_state, batch)
+        else:
+            wanted = batch.labels[:, 1:] != IGNORE
+            logits, labels = self.model.lm_head(out.last_hidden_state[:, :-1][wanted]), batch.labels[:, 1:][wanted]
+            loss, right = F.cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean()
+        with torch.no_grad():
+            speech = batch.frame_classes > 0
+            frames = (frame_logits.argmax(-1) == batch.frame_classes)[speech].float().mean() if bool(speech.any()) else torch.tensor(0.0)
+        total = loss + (0.2 if self.aligner else 0.5) * frame_loss + 0.15 * count_loss + 0.2 * pointer_loss
+        named = {"loss": loss, "right": right, "frame": frame_loss, "frames": frames, "count": count_loss, "pointer": pointer_loss}
+        return total, {name: float(value.detach()) for name, value in named.items()}
+
+    @staticmethod
+    def _pointer_loss(attention: torch.Tensor, pointers: torch.Tensor) -> torch.Tensor:
+        if not len(pointers):
+            return attention.new_zeros(())
+        item, position, first, last = pointers.unbind(1)
+        mass = F.pad(attention[item, position].cumsum(-1), (1, 0))
+        inside = mass.gather(1, (last + 1)[:, None]) - mass.gather(1, first[:, None])
+        return -(inside.clamp_min(0) + 1e-4).log().mean()
+
+    def _stamp_loss(self, hidden: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross entropy against the two classes around the true time; audio tokens, which also tell their own time, count less."""
+        wanted = batch.labels != IGNORE
+        logs = self.model.score(hidden[wanted]).log_softmax(-1)
+        labels, upper = batch.labels[wanted], batch.weights[wanted]
+        entropy = -(logs.gather(1, labels[:, None])[:, 0] * (1 - upper) + logs.gather(1, (labels + 1)[:, None])[:, 0] * upper)
+        stamps = batch.ids[wanted] == self.model.config.timestamp_token_id
+        weight = torch.where(stamps, 1.0, 0.1)
+        with torch.no_grad():
+            error = (logs[stamps].argmax(-1) - labels[stamps] - upper[stamps]).abs() * 80
+        return (entropy * weight).sum() / weight.sum(), error.mean()
+
+
+class Average:
+    """Exponential moving average of a model's parameters: what is saved in the end."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.weights = {name: value.detach().clone() for name, value in model.named_parameters()}
+        self._steps = 0
+
+    def update(self, model: nn.Module) -> None:
+        """Takes in the weights after a step."""
+        self._steps += 1
+        share = max(0.003, 1 / (1 + self._steps / 5))
+        with torch.no_grad():
+            names, values = zip(*model.named_parameters(), strict=True)
+            torch._foreach_lerp_([self.weights[name] for name in names], list(values), share)
+
+
+def longest(fraction: float) -> float:
+    """Longest utterance, seconds, after so much of the training."""
+    return min(17.0, 2.5 + 14.5 * fraction / 0.35)
+
+
+def until(clock: str) -> float:
+    """Seconds since the epoch of the next time the clock shows ``HH:MM`` (UTC)."""
+    now = datetime.datetime.now(datetime.UTC)
+    hour, minute = map(int, clock.split(":"))
+    then = now.replace(hour=hour, minute=minute, second=0)
+    return (then if then > now else then + datetime.timedelta(days=1)).timestamp()
+
+
+def train(kind: str, clips: Path, out: Path, deadline: float, start: Path | None, batch_seconds: float, save_every: float = 150) -> None:
+    """Trains until the deadline.
+
+    Args:
+        kind: asr or aligner.
+        clips: folder of the word clips.
+        out: where the state and the finished checkpoint go.
+        deadline: when to be done, seconds since the epoch.
+        start: state of a recogniser that gives an aligner its first weights.
+        batch_seconds: audio per step, seconds.
+        save_every: seconds between stored states.
+    """
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    aligner, state_path = kind == "aligner", out / f"{kind}.pt"
+    tokenizer = make_tokenizer()
+    teacher = Teacher(make_model(tokenizer, LABELS if aligner else None), aligner)
+    step, began = 0, time.time()
+    state = torch.load(state_path, weights_only=True) if state_path.exists() else None
+    if state:
+        teacher.load_state_dict(state["teacher"])
+        step, began = state["step"], state["began"]
+    elif start:
+        given = torch.load(start, weights_only=True)
+        weights = {**given["teacher"], **{name: value for name, value in given["average"].items()}}
+        teacher.load_state_dict({name: value for name, value in weights.items() if "lm_head" not in name}, strict=False)
+    average = Average(teacher)
+    optimiser = torch.optim.AdamW(teacher.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.02, foreach=True)
+    if state:
+        average.weights, average._steps = state["average"], step
+        optimiser.load_state_dict(state["optimiser"])
+    length = torch.tensor(0.0).share_memory_()
+    stream = Stream(tokenizer, clips, 1000 + step + aligner, aligner, batch_seconds, length)
+    length.fill_(longest((time.time() - began) / (deadline - began)) if not aligner else 17.0)
+    figures: dict[str, float] = {}
+    seconds, stored, logged = 0.0, time.time(), time.time()
+    teacher.train()
+    for batch in torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=3):
+        fraction = (time.time() - began) / (deadline - began)
+        if fraction >= 1:
+            break
+        length.fill_(longest(fraction if not aligner else 2 * fraction + 0.05))
+        for group in optimiser.param_groups:
+            group["lr"] = RATES[kind] * min(1.0, (step + 1) / 150) * max(0.01, 0.5 * (1 + math.cos(math.pi * fraction)))
+        loss, named = teacher(batch)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(teacher.parameters(), 1.0)
+        optimiser.step()
+        average.update(teacher)
+        step, seconds = step + 1, seconds + batch.seconds
+        for name, value in named.items():
+            figures[name] = figures.get(name, 0.0) + value / 50
+        if step % 50 == 0:
+            shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            pace = seconds / (time.time() - logged)
+            print(f"{kind} {step} {fraction:.3f} {shown} longest {float(length):.1f} pace {pace:.0f}x", flush=True)
+            figures, seconds, logged = {}, 0.0, time.time()
+        if time.time() - stored > save_every:
+            _store(state_path, teacher, average, optimiser, step, began)
+            stored = time.time()
+    _store(state_path, teacher, average, optimiser, step, began)
+    export(kind, state_path, out / kind)
+
+
+def _store(path: Path, teacher: Teacher, average: Average, optimiser: torch.optim.Optimizer, step: int, began: float) -> None:
+    state = {"teacher": teacher.state_dict(), "average": average.weights, "optimiser": optimiser.state_dict(), "step": step, "began": began}
+    torch.save(state, path.with_suffix(".tmp"))
+    os.replace(path.with_suffix(".tmp"), path)
+
+
+def export(kind: str, state_path: Path, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Writes the averaged weights of a stored state as a checkpoint."""
+    tokenizer = make_tokenizer()
+    teacher = Teacher(make_model(tokenizer, LABELS if kind == "aligner" else None), kind == "aligner")
+    teacher.load_state_dict(torch.load(state_path, weights_only=True)["average"], strict=False)
+    teacher.model.model.language_model.config._attn_implementation = "sdpa"
+    save(teacher.model, tokenizer, folder, dtype)
+
+
+def main() -> None:
+    """Trains, or only exports what was stored."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=("asr", "aligner"))
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--until", default="", help="HH:MM (UTC) to be done by")
+    parser.add_argument("--minutes", type=float, default=70, help="how long to train when --until is not given")
+    parser.add_argument("--start", type=Path, help="state of the recogniser to start the aligner from")
+    parser.add_argument("--batch-seconds", type=float, default=60)
+    parser.add_argument("--export", type=Path, help="write the stored state as a checkpoint here and stop")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.export:
+        export(arguments.kind, arguments.out / f"{arguments.kind}.pt", arguments.export)
+        return
+    deadline = until(arguments.until) if arguments.until else time.time() + 60 * arguments.minutes
+    train(arguments.kind, arguments.clips, arguments.out, deadline, arguments.start, arguments.batch_seconds)
+
+
+if __name__ == "__main__":
+    main()
