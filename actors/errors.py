@@ -11,6 +11,11 @@ A dead letter's `error_code` is one of `CODES`; people filter and alert on them,
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+from typing import NoReturn
+
 CODES: dict[str, str] = {
     "empty_file": "the file has no bytes",
     "not_audio": "no decoder recognises the file's content",
@@ -83,3 +88,18 @@ def _code_of(error: BaseException, default: str) -> str:
     if isinstance(error, TimeoutError | ConnectionError):
         return "storage_unavailable"
     return default
+
+
+def exit_process(error: FatalError) -> NoReturn:
+    """End this process because its engine is broken; the pool starts another and gives it the same rows.
+
+    Not `raise`: Ray tries a failed call again on the same actor, and after a sticky CUDA error every call there fails, so that one broken
+    replica would use up the retries of row after row. Not `sys.exit`: Ray then counts the actor as ended on purpose and the pool waits for
+    it for ever. Only a process that dies is replaced and its call repeated elsewhere. `os._exit` also does not wait for threads that hang
+    in the driver.
+    """
+    logging.getLogger(__name__).critical("this process ends, its engine is broken: %s", error)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

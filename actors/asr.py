@@ -1,0 +1,104 @@
+"""Recognition of rows: every segment of a batch of shards gets its text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from actors.backends import create_asr
+from actors.config import ASRConfig
+from actors.dispatch import dispatch
+from actors.errors import UsageError, as_row_error
+from actors.languages import code_of, normalize_language
+from actors.results import Hypothesis, SegmentRequest
+
+Row = dict[str, Any]
+
+STAGE = "recognise"
+_NOTHING = Hypothesis(text="", language=None)
+
+
+class ASRActor:
+    """Rows in, rows out, one for one and in order.
+
+    Reads: `status`, `language` (ISO code, forces it), `context`, `segments[].samples`.
+    Adds to each segment: `language` (ISO code, None when nothing was said), `text`, `raw`, `confidence`, `flags`.
+    Changes: a row of which some segments failed becomes `partial`, those segments flagged `failed`; one of which all failed becomes
+    `error` and loses its segments. Rows without segments pass untouched.
+    """
+
+    def __init__(self, config: ASRConfig) -> None:
+        """Load the model.
+
+        Raises:
+            FatalError: it cannot be loaded; the message says what to do.
+        """
+        self.config = config
+        self.backend = create_asr(config)
+        self.model = self.backend.model
+        self.revision = self.backend.revision
+
+    def __call__(self, rows: list[Row]) -> list[Row]:
+        """DECODED to RECOGNISED rows."""
+        requests = [self._requests(row) for row in rows]
+        flat = [request for of_row in requests if isinstance(of_row, list) for request in of_row]
+        results = iter(dispatch(flat, self.backend.transcribe, self.config.max_batch_seconds, self.config.max_batch_size))
+        recognised = []
+        for row, of_row in zip(rows, requests, strict=True):
+            if isinstance(of_row, UsageError):
+                recognised.append(_failed(row, of_row))
+            else:
+                recognised.append(_with_hypotheses(row, [next(results) for _ in of_row]))
+        return recognised
+
+    def _requests(self, row: Row) -> list[SegmentRequest] | UsageError:
+        """What the model is asked about a row, or why it cannot be asked."""
+        if row["status"] == "error" or not row["segments"]:
+            return []
+        try:
+            language = normalize_language(row.get("language")) or self.config.language
+        except UsageError as error:
+            return error
+        context = row.get("context") or self.config.context
+        return [
+            SegmentRequest(np.frombuffer(segment["samples"], dtype="<i2"), language=language, context=context)
+            for segment in row["segments"]
+        ]
+
+
+def _with_hypotheses(row: Row, results: list[Hypothesis | Exception]) -> Row:
+    """A row with its segments' results filled in."""
+    if not results:
+        return row
+    errors = [result for result in results if isinstance(result, Exception)]
+    if len(errors) == len(results):
+        return _failed(row, errors[0])
+    segments = []
+    for segment, result in zip(row["segments"], results, strict=True):
+        hypothesis = replace(_NOTHING, flags=("failed",)) if isinstance(result, Exception) else result
+        segments.append({**segment, **_columns(hypothesis)})
+    row = {**row, "segments": segments}
+    if errors:
+        row["status"] = "partial"
+        if not row.get("error_code"):  # what went wrong first, at decoding, stays
+            code, message = as_row_error(errors[0], default="model_failed")
+            row |= {"error_stage": STAGE, "error_code": code, "error_message": message}
+    return row
+
+
+def _columns(hypothesis: Hypothesis) -> Row:
+    text = hypothesis.text.strip()
+    return {
+        "language": code_of(hypothesis.language) if text else None,
+        "text": text,
+        "raw": hypothesis.raw,
+        "confidence": hypothesis.confidence if text else None,
+        "flags": list(hypothesis.flags),
+    }
+
+
+def _failed(row: Row, error: Exception) -> Row:
+    code, message = as_row_error(error, default="model_failed")
+    return {**row, "status": "error", "error_stage": STAGE, "error_code": code, "error_message": message, "segments": []}

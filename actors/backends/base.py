@@ -1,0 +1,40 @@
+"""What an engine must do to be a backend: waveforms in, values of `actors.results` out. Rows, pools and storage are not its business."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from actors.results import AlignmentRequest, Hypothesis, SegmentRequest
+
+
+class ASRBackend(Protocol):
+    """Speech to text."""
+
+    model: str
+    revision: str
+
+    def transcribe(self, requests: list[SegmentRequest]) -> list[Hypothesis]:
+        """Recognise one batch; one hypothesis for each request, in order.
+
+        Raises:
+            RowError: one of the requests cannot be done, even alone.
+            FatalError: the engine is broken; this process should end.
+        """
+        ...
+
+
+class AlignerBackend(Protocol):
+    """Text and speech to word times."""
+
+    model: str
+    revision: str
+    max_duration: float  # seconds; a longer segment cannot be aligned
+
+    def align(self, requests: list[AlignmentRequest]) -> list[list[tuple[float, float]]]:
+        """Find (start, end) of each unit, in seconds from the start of the request's waveform; one list for each request, in order.
+
+        Raises:
+            RowError: one of the requests cannot be done, even alone.
+            FatalError: the engine is broken; this process should end.
+        """
+        ...

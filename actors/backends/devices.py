@@ -1,0 +1,108 @@
+"""Where a model runs, in which precision and with which attention, and what an error of the device means."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from typing import TYPE_CHECKING, Literal
+
+from actors.errors import FatalError
+
+if TYPE_CHECKING:
+    import torch
+
+# Below this many parameters a call costs its kernel launches whatever the precision, and float64 comes for free. It puts the
+# differences that a batch's composition makes (the order of sums) below what any rounding shows: see transformers_asr.
+SMALL_MODEL = 20_000_000
+
+# CUDA errors after which every later call of the process fails too (a sticky context error).
+_BROKEN_DEVICE = re.compile(
+    r"CUDA error|device-side assert|illegal memory access|unspecified launch failure|CUDNN_STATUS_(EXECUTION|INTERNAL)|ECC error"
+    r"|CUBLAS_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR|NOT_INITIALIZED)|NCCL error",
+    re.IGNORECASE,
+)
+_NO_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator|CUBLAS_STATUS_ALLOC_FAILED|can't allocate memory", re.IGNORECASE)
+
+
+def pick_device(setting: str) -> torch.device:
+    """The device that a setting (`auto`, `cpu`, `cuda`, `cuda:1`) means here.
+
+    Raises:
+        FatalError: the setting wants a GPU where there is none, or is no device at all.
+    """
+    import torch
+
+    if setting == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(setting)
+    except RuntimeError as error:
+        raise FatalError(f"device {setting!r} is none that torch knows: use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise FatalError(f"device {setting!r} was asked for, but torch {torch.__version__} sees no GPU here: use device: auto or cpu")
+    return device
+
+
+def pick_dtype(setting: str, device: torch.device, parameters: int) -> torch.dtype:
+    """The precision to compute in.
+
+    `auto` is bf16 on GPUs that have it (compute capability 8.0, Ampere) and fp16 on older ones. On a CPU it is bf16 where the
+    processor multiplies bf16 in hardware (twice as fast as fp32), fp32 elsewhere, and fp64 for small models.
+
+    Args:
+        setting: `auto` or the name of a torch dtype.
+        device: where the model will run.
+        parameters: how many the model has.
+    """
+    import torch
+
+    if setting != "auto":
+        dtype: torch.dtype = getattr(torch, setting)
+        return dtype
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+    if parameters < SMALL_MODEL:
+        return torch.float64
+    return torch.bfloat16 if cpu_multiplies_bf16() else torch.float32
+
+
+def pick_attention(setting: str, device: torch.device, dtype: str) -> str:
+    """The attention implementation to ask transformers for: flash_attention_2 where it is installed and applies, else sdpa."""
+    if setting != "auto":
+        return setting
+    usable = device.type == "cuda" and dtype in ("auto", "bfloat16", "float16")
+    return "flash_attention_2" if usable and importlib.util.find_spec("flash_attn") is not None else "sdpa"
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether this processor has AVX512_BF16 or AMX."""
+    import torch
+
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # absent in older torch: then no
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def set_threads(threads: int | None) -> None:
+    """Limit torch to this many CPU threads; None leaves what the process was started with (Ray sets OMP_NUM_THREADS)."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def meaning_of(error: BaseException) -> Literal["memory", "broken", "other"]:
+    """What an exception from a model call says about the device.
+
+    `memory`: a smaller batch may fit. `broken`: nothing will work in this process any more. `other`: it is about the input or our code.
+    """
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "memory"
+    if isinstance(error, RuntimeError):
+        # Out of memory first: "CUDA error: out of memory" is both in words, but only a matter of size.
+        if _NO_MEMORY.search(str(error)):
+            return "memory"
+        if _BROKEN_DEVICE.search(str(error)):
+            return "broken"
+    return "other"

@@ -1,0 +1,239 @@
+"""Loading checkpoints, and refusing those that would only seem to work.
+
+transformers loads an original (not `-hf`) Qwen3-ASR checkpoint without an error as *random* weights: its config has another layout. Such
+checkpoints are mapped to the native classes here (`original.py`); whatever is loaded, no weight may be missing or of another shape.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from actors.backends import original
+from actors.backends.devices import pick_attention, pick_device, pick_dtype, set_threads
+from actors.backends.encoder import bound_encoder
+from actors.config import ModelConfig
+from actors.errors import FatalError
+
+if TYPE_CHECKING:
+    import torch
+
+Kind = Literal["asr", "aligner"]
+
+_CLASSES = {"asr": "Qwen3ASRForConditionalGeneration", "aligner": "Qwen3ASRForTokenClassification"}
+_NOUNS = {"asr": "a recogniser", "aligner": "a forced aligner"}
+_WHOLE_DIGEST = 64 * 2**20  # bytes: weight files up to this size are hashed whole
+_SAMPLES = 16  # larger ones: their size and this many MiB of them, evenly spread
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model ready to run, with what prepares its input."""
+
+    model: Any  # of the class for its kind, in eval mode on `device`
+    tokenizer: Any
+    extractor: Any
+    revision: str  # commit of the hub, or `sha256:...` of a local folder
+    device: torch.device
+    dtype: torch.dtype
+    timestamp_ms: float = 80.0  # milliseconds per class of an aligner
+
+
+def load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
+    """Load a checkpoint for its purpose.
+
+    Args:
+        name: hub id, or folder.
+        kind: what it must be.
+        config: revision, device, dtype, attention and threads.
+
+    Raises:
+        FatalError: not found, no connection, not a Qwen3-ASR model, the other kind, or incomplete. The message says what to do.
+    """
+    with _quiet():
+        return _load(name, kind, config)
+
+
+def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
+    import transformers
+
+    set_threads(config.threads)
+    device = pick_device(config.device)
+    folder = _local_folder(name, kind)
+    settings = _read_config(name, kind, folder, config.revision)
+    _check_kind(name, kind, settings.content)
+    attention = pick_attention(config.attention, device, config.dtype)
+    model_class = getattr(transformers, _CLASSES[kind])
+    source, commit = str(folder or name), None if folder else settings.revision
+    arguments: dict[str, Any] = {"dtype": "auto", "attn_implementation": attention, "output_loading_info": True}
+    try:
+        if original.is_original(settings.content):
+            folder = folder or _download(name, kind, commit)
+            model, report = original.load_model(model_class, settings.content, folder, arguments)
+            tokenizer, extractor = original.load_inputs(settings.content, folder)
+            timestamp_ms = settings.content.get("timestamp_segment_time", 80.0)
+        else:
+            model, report = model_class.from_pretrained(source, revision=commit, **arguments)
+            processor = transformers.AutoProcessor.from_pretrained(source, revision=commit)
+            tokenizer, extractor, timestamp_ms = processor.tokenizer, processor.feature_extractor, processor.timestamp_segment_time
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        raise FatalError(f"{kind}.model {name!r} cannot be loaded: {_first_line(error)}") from error
+    _check_complete(name, kind, report)
+    _check_tokens(name, kind, model, tokenizer)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    dtype = pick_dtype(config.dtype, device, parameters)
+    model = model.to(device=device, dtype=dtype).eval()
+    model.requires_grad_(False)
+    bound_encoder(model, device)
+    return Checkpoint(model, tokenizer, extractor, settings.revision, device, dtype, float(timestamp_ms))
+
+
+@dataclass(frozen=True)
+class _Settings:
+    content: dict[str, Any]  # of config.json
+    revision: str
+
+
+def _local_folder(name: str, kind: Kind) -> Path | None:
+    """The folder that a name means; None for a hub id."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    # A hub id is `owner/name` or `name`; anything else can only have been meant as a path.
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.exists():
+        raise FatalError(f"{kind}.model: there is no folder {name!r} (from {Path.cwd()}); give a checkpoint's folder or a hub id")
+    return None
+
+
+def _read_config(name: str, kind: Kind, folder: Path | None, revision: str | None) -> _Settings:
+    if folder is None:
+        path = Path(_fetch(name, kind, revision))
+        # The hub's cache keeps snapshots/COMMIT/config.json.
+        return _Settings(_parse(path, name, kind), path.parent.name)
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FatalError(f"{kind}.model: {name!r} has no config.json; give the folder of a checkpoint as saved by save_pretrained")
+    return _Settings(_parse(path, name, kind), digest(folder))
+
+
+def _parse(path: Path, name: str, kind: Kind) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FatalError(f"{kind}.model: the config.json of {name!r} is not JSON: {_first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise FatalError(f"{kind}.model: the config.json of {name!r} is not an object")
+    return content
+
+
+def digest(folder: Path) -> str:
+    """Identify the weights of a local folder as `sha256:` and 16 hex digits.
+
+    Over config.json and every safetensors file: the whole file up to 64 MiB, else its size and 16 MiB spread evenly over it, which finds
+    any training step, as that moves every weight, and costs no more than a fraction of a second.
+    """
+    total = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        total.update(f"{path.name}:{size}".encode())
+        with path.open("rb") as file:
+            if size <= _WHOLE_DIGEST:
+                total.update(file.read())
+                continue
+            for part in range(_SAMPLES):
+                file.seek(part * (size - 2**20) // (_SAMPLES - 1))
+                total.update(file.read(2**20))
+    return f"sha256:{total.hexdigest()[:16]}"
+
+
+def _fetch(name: str, kind: Kind, revision: str | None) -> str:
+    from huggingface_hub import hf_hub_download
+
+    with _hub_errors(name, kind, revision):
+        return str(hf_hub_download(name, "config.json", revision=revision))
+
+
+def _download(name: str, kind: Kind, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with _hub_errors(name, kind, revision):
+        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", "*.jinja", "*.safetensors"]))
+
+
+@contextlib.contextmanager
+def _hub_errors(name: str, kind: Kind, revision: str | None) -> Iterator[None]:
+    from huggingface_hub import errors
+
+    where = f"{kind}.model {name!r}" + (f" at revision {revision!r}" if revision else "")
+    try:
+        yield
+    # Order matters: a gated repository is also "not found", and "not in the cache" is also an entry that was not found.
+    except errors.GatedRepoError as error:
+        raise FatalError(f"{where} is gated: accept its terms on the hub and log in with `hf auth login`") from error
+    except errors.RevisionNotFoundError as error:
+        raise FatalError(f"{where}: the hub has no such revision") from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        raise FatalError(f"{where}: the hub has no such model, and there is no such folder (from {Path.cwd()})") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
+        if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
+            raise FatalError(f"{where} has no config.json: it is not a checkpoint for transformers") from error
+        advice = f"fetch it where there is a network (`hf download {name}`) and set {kind}.model to that folder, or share HF_HOME"
+        raise FatalError(f"{where} is not in the local cache and the hub cannot be reached: {advice}") from error
+
+
+def _check_kind(name: str, kind: Kind, content: dict[str, Any]) -> None:
+    if content.get("model_type") != "qwen3_asr" and not original.is_original(content):
+        raise FatalError(f"{kind}.model {name!r} is of type {content.get('model_type')!r}, not a Qwen3-ASR model")
+    if original.is_original(content):
+        is_aligner = original.is_aligner(content)
+    else:
+        is_aligner = any("TokenClassification" in architecture for architecture in content.get("architectures") or [])
+    actual: Kind = "aligner" if is_aligner else "asr"
+    if actual != kind:
+        message = f"{kind}.model {name!r} is {_NOUNS[actual]}, not {_NOUNS[kind]}; it belongs in {actual}.model"
+        raise FatalError(message)
+
+
+def _check_complete(name: str, kind: Kind, report: dict[str, Any]) -> None:
+    for what in ("missing_keys", "mismatched_keys", "error_msgs"):
+        if problems := sorted(map(str, report.get(what) or [])):
+            some = ", ".join(problems[:3]) + (", ..." if len(problems) > 3 else "")
+            message = f"{kind}.model {name!r} is incomplete: {len(problems)} weights are {what.removesuffix('_keys')} ({some})"
+            raise FatalError(f"{message}; it would run on random numbers. Fetch it again, or name another checkpoint")
+
+
+def _check_tokens(name: str, kind: Kind, model: Any, tokenizer: Any) -> None:
+    wanted = {"<|audio_pad|>": model.config.audio_token_id}
+    if kind == "aligner":
+        wanted["<timestamp>"] = model.config.timestamp_token_id
+    for token, identity in wanted.items():
+        if tokenizer.convert_tokens_to_ids(token) != identity:
+            raise FatalError(
+                f"{kind}.model {name!r}: its tokenizer does not know {token} as {identity}; model and tokenizer do not belong together"
+            )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Loading bars and tables of transformers off: every replica of a pool would print them, and what matters is checked here."""
+    from transformers.utils import logging as transformers_logging
+
+    bars, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300] if str(error).strip() else ''}"

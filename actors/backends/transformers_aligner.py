@@ -1,0 +1,100 @@
+"""Qwen3-ForcedAligner through native transformers: one forward pass, an argmax at each slot.
+
+The input is padded on the right: in a causal model nothing real ever sees the padding, so no mask is needed and every clip has the same
+positions in every batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from actors.backends import mel
+from actors.backends.loading import load
+from actors.backends.memory import MemoryGuard
+from actors.config import AlignerConfig
+from actors.errors import RowError
+from actors.prompts import aligner_prompt
+from actors.results import AlignmentRequest
+from actors.timestamps import repair
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_SECONDS = 180.0  # what the reference gives the aligner at most; beyond it words pile up on one time
+
+
+class TransformersAligner:
+    """A forced aligner on one device. Satisfies `AlignerBackend`."""
+
+    def __init__(self, config: AlignerConfig) -> None:
+        """Load the model.
+
+        Raises:
+            FatalError: it cannot be loaded; the message says what to do.
+        """
+        checkpoint = load(config.model, "aligner", config)
+        self.model = config.model
+        self.revision = checkpoint.revision
+        self.network = checkpoint.model
+        self.tokenizer = checkpoint.tokenizer
+        self.extractor = checkpoint.extractor
+        self.device, self.dtype = checkpoint.device, checkpoint.dtype
+        self.class_ms = checkpoint.timestamp_ms
+        # A model with few classes cannot point further than its last one.
+        self.max_duration = min(MAX_SECONDS, self.network.config.num_labels * self.class_ms / 1000)
+        self.memory = MemoryGuard()
+        self._audio_token: int = self.network.config.audio_token_id
+        self._slot: int = self.network.config.timestamp_token_id
+        self._n_window: int = self.network.config.audio_config.n_window
+
+    def align(self, requests: list[AlignmentRequest]) -> list[list[tuple[float, float]]]:
+        """Find word times, in halves where a batch does not fit the device. See `AlignerBackend`."""
+        for request in requests:
+            if request.duration > self.max_duration:
+                message = f"a segment of {request.duration:.1f} s is longer than the {self.max_duration:g} s that {self.model} can align"
+                raise RowError(message, code="alignment_failed")
+        wordy = [request for request in requests if request.units]
+        found = iter(self.memory.run(wordy, self._align) if wordy else [])
+        return [next(found) if request.units else [] for request in requests]
+
+    def _align(self, requests: Sequence[AlignmentRequest]) -> list[list[tuple[float, float]]]:
+        import torch
+
+        inputs = self.prepare(requests)
+        slots = inputs["input_ids"] == self._slot
+        expected = [2 * len(request.units) for request in requests]
+        if slots.sum(1).tolist() != expected:
+            raise ValueError(f"the units hold {slots.sum(1).tolist()} slots instead of {expected}: a unit contains a control token")
+        with torch.inference_mode():
+            hidden = self.network.model(**inputs, use_cache=False).last_hidden_state
+            # The head only where its answer is read: 5,000 classes at every audio token would be most of the memory.
+            classes = self.network.score(hidden[slots]).argmax(-1).cpu()
+        return [self._times(request, stamps.tolist()) for request, stamps in zip(requests, classes.split(expected), strict=True)]
+
+    def prepare(self, requests: Sequence[AlignmentRequest]) -> dict[str, torch.Tensor]:
+        """The model's inputs for a batch: right-padded tokens, features with their mask, all on the device."""
+        import torch
+
+        mels = [mel.extract(self.extractor, request.waveform, self._n_window) for request in requests]
+        prompts = [self._tokens(request, features.tokens) for request, features in zip(requests, mels, strict=True)]
+        input_ids = torch.full((len(prompts), max(map(len, prompts))), self.tokenizer.pad_token_id, dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            input_ids[row, : len(prompt)] = torch.tensor(prompt)
+        features, features_mask = mel.collate(mels)
+        return {
+            "input_ids": input_ids.to(self.device),
+            "input_features": features.to(self.device, self.dtype),
+            "input_features_mask": features_mask.to(self.device),
+        }
+
+    def _tokens(self, request: AlignmentRequest, audio_tokens: int) -> list[int]:
+        prompt: list[int] = self.tokenizer(aligner_prompt(request.units), add_special_tokens=False)["input_ids"]
+        place = prompt.index(self._audio_token)
+        return [*prompt[:place], *[self._audio_token] * audio_tokens, *prompt[place + 1 :]]
+
+    def _times(self, request: AlignmentRequest, classes: list[int]) -> list[tuple[float, float]]:
+        """Classes (start, end, start, end ...) as seconds that never run backwards and never leave the clip."""
+        repaired = repair([int(number * self.class_ms) for number in classes])
+        seconds = [min(time / 1000, request.duration) for time in repaired]
+        return list(zip(seconds[::2], seconds[1::2], strict=True))

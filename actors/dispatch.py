@@ -1,0 +1,55 @@
+"""Many segments through a backend: packed into batches, failures kept to the segment that caused them, order restored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from actors.batching import pack, unpack
+from actors.errors import FatalError, exit_process
+
+log = logging.getLogger(__name__)
+
+
+class Sized(Protocol):
+    """Anything with a length in seconds."""
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        ...
+
+
+Request = TypeVar("Request", bound=Sized)
+Result = TypeVar("Result")
+
+
+def dispatch(
+    requests: Sequence[Request], call: Callable[[list[Request]], Sequence[Result]], max_batch_seconds: float, max_batch_size: int
+) -> list[Result | Exception]:
+    """Run a backend over all requests.
+
+    A batch that fails is tried again request by request, so that one bad segment costs itself and not its neighbours.
+
+    Returns:
+        For each request, in order, its result, or the exception that it raised alone. A FatalError ends the process instead.
+    """
+    batches = pack([request.duration for request in requests], max_batch_seconds, max_batch_size)
+    return unpack(batches, [_run([requests[index] for index in batch], call) for batch in batches])
+
+
+def _run(batch: list[Request], call: Callable[[list[Request]], Sequence[Result]]) -> list[Result | Exception]:
+    try:
+        results = call(batch)
+        if len(results) != len(batch):
+            raise AssertionError(f"the backend gave {len(results)} results for {len(batch)} segments")
+        return list(results)
+    except FatalError as error:
+        exit_process(error)
+    except Exception as error:
+        if len(batch) == 1:
+            log.warning("a segment of %.1f s failed", batch[0].duration, exc_info=error)
+            return [error]
+        log.warning("a batch of %d segments failed, trying them one by one: %r", len(batch), error)
+    return [result for request in batch for result in _run([request], call)]
