@@ -1,0 +1,72 @@
+"""The real job, run as a person runs it: through the command line, on a local Ray, with the bundled models."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "configs/demo"
+DEMO_CONFIG = str(ROOT / "configs/demo.yaml")
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One Ray for all runs of this process; the job joins a Ray that is already there."""
+    from pipelines.cluster import LOCAL_ENVIRONMENT
+
+    os.environ.update(LOCAL_ENVIRONMENT)
+    import ray
+
+    ray.init(address="local", num_cpus=4, include_dashboard=False, object_store_memory=300 << 20, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def scriptorium(local_ray: None) -> Callable[..., int]:
+    """The command line in this process: `scriptorium("transcribe", manifest, out)` answers with the exit code."""
+    from pipelines.cli import main
+
+    def run(*arguments: Any, config: str | None = DEMO_CONFIG) -> int:
+        options = ["--config", config] if config and arguments[0] in ("transcribe", "align", "plan") else []
+        return main([*(str(argument) for argument in arguments), *options])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def demo() -> dict[str, dict[str, Any]]:
+    """The demo manifest by recording id, with absolute audio paths."""
+    rows = [json.loads(line) for line in (DEMO / "manifest.jsonl").read_text().splitlines()]
+    return {row["id"]: {**row, "audio": str(DEMO / row["audio"])} for row in rows}
+
+
+def write_manifest(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """A JSONL manifest at `path`."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path
+
+
+def read_transcripts(out: Any) -> dict[str, dict[str, Any]]:
+    """OUT/transcripts by recording id; fails if an id stands there twice."""
+    return _by_id(str(out), "transcripts")
+
+
+def read_dead_letters(out: Any) -> dict[str, dict[str, Any]]:
+    """OUT/dead_letters by recording id; fails if an id stands there twice."""
+    return _by_id(str(out), "dead_letters")
+
+
+def _by_id(out: str, table: str) -> dict[str, dict[str, Any]]:
+    from pipelines.storage import locations
+
+    rows = locations.read_tables(locations.join(out, table)).to_pylist()
+    found = {row["recording_id"]: row for row in rows}
+    assert len(found) == len(rows), f"a recording stands twice in {table}"
+    return found
