@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from infra.demo_models.batches import IGNORE, MOST_WORDS, Batch, Stream
+from infra.demo_models.batches import IGNORE, MOST_WORDS, Batch, Stream, audio_tokens
 from infra.demo_models.checkpoints import LABELS, SHAPE, TEXT_SHAPE, make_model, make_tokenizer, save
 from infra.demo_models.words import CLASSES
 
@@ -50,7 +50,7 @@ class Teacher(nn.Module):
     def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
         """Computes the loss and the figures to log."""
         core = self.model.model
-        encoded = core.audio_tower(input_features=batch.features, input_features_mask=batch.mask).last_hidden_state
+        encoded = encode(core.audio_tower, batch.features, batch.mask)
         frame_logits = self.frame_head(encoded)
         frame_loss = F.cross_entropy(frame_logits, batch.frame_classes)
         embedded = core.get_input_embeddings()(batch.ids)
@@ -93,6 +93,31 @@ class Teacher(nn.Module):
         with torch.no_grad():
             error = (logs[stamps].argmax(-1) - labels[stamps] - upper[stamps]).abs() * 80
         return (entropy * weight).sum() / weight.sum(), error.mean()
+
+
+def encode(tower: nn.Module, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The encoder's own computation, without the one-second chunks that hold nothing but padding: a quarter less work on mixed lengths."""
+    items, bands, frames = features.shape
+    width = 2 * tower.n_window
+    lengths = mask.view(items * (frames // width), width).sum(1)
+    chunks = features.view(items, bands, -1, width).transpose(1, 2).reshape(-1, 1, bands, width)[lengths > 0]
+    lengths = lengths[lengths > 0]
+    hidden = chunks
+    for convolution in (tower.conv2d1, tower.conv2d2, tower.conv2d3):
+        hidden = F.gelu(convolution(hidden))
+        lengths = (lengths - 1) // 2 + 1
+    count, channels, height, steps = hidden.shape
+    hidden = tower.conv_out(hidden.permute(0, 3, 1, 2).reshape(count, steps, channels * height))
+    hidden = hidden + tower.positional_embedding.positional_embedding[:steps]
+    hidden = hidden[torch.arange(steps) < lengths[:, None]]
+    window = steps * (tower.n_window_infer // width)
+    sizes = []
+    for total in (audio_tokens(int(row)) for row in mask.sum(1)):
+        sizes += [window] * (total // window) + ([total % window] if total % window else [])
+    borders = torch.tensor([0, *sizes]).cumsum(0, dtype=torch.int32)
+    for layer in tower.layers:
+        hidden = layer(hidden, borders)[0]
+    return tower.ln_post(hidden)
 
 
 class Average:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy import fft
 
+from infra.demo_models.codecs import round_trip
 from infra.demo_models.words import BY_CODE, LANGUAGES, Language
 
 RATE = 16_000
@@ -68,11 +69,10 @@ class Clips:
                 continue
             self._seen.add(path.name)
             code, engine = path.name.split(".")[1:3]
-            data = np.load(path)
-            starts = np.concatenate([[0], data["ends"][:-1]])
-            self.voices[code].append(
-                {int(word): data["audio"][a:b] for word, a, b in zip(data["words"], starts, data["ends"], strict=True)}
-            )
+            with np.load(path) as data:
+                audio, ends, words = data["audio"], data["ends"], data["words"]
+            starts = np.concatenate([[0], ends[:-1]])
+            self.voices[code].append({int(word): audio[a:b] for word, a, b in zip(words, starts, ends, strict=True)})
             self.names[code].append(path.name)
             poor = code in ("de", "ru", "ko", "yue")
             self.weights[code].append({"kokoro": 3.0, "espeak": 0.8 if poor else 0.6}.get(engine, 3.0))
@@ -93,6 +93,7 @@ class Style:
         clean: share of utterances that pass without room, channel and codec.
         stretch: largest relative change of speed and pitch.
         snr: lowest and highest ratio of speech to noise, dB.
+        codec: share of utterances that pass through a lossy codec.
     """
 
     seconds: tuple[float, float] = (0.5, 16.5)
@@ -100,6 +101,7 @@ class Style:
     clean: float = 0.25
     stretch: float = 0.15
     snr: tuple[float, float] = (8.0, 50.0)
+    codec: float = 0.06
 
 
 def resampled(wave: np.ndarray, factor: float) -> np.ndarray:
@@ -278,4 +280,6 @@ def utterance(clips: Clips, rng: np.random.Generator, style: Style, code: str | 
     if rng.random() < 0.9:
         audio = audio + clips.noise.cut(len(audio), rng) * power * 10 ** (-rng.uniform(*style.snr) / 20)
     audio = np.clip(audio * 10 ** rng.uniform(-1.3, 0.25), -1, 1).astype(np.float32)
+    if rng.random() < style.codec:
+        audio = round_trip(audio, rng)
     return Utterance(audio, language, words, spans)
