@@ -106,7 +106,9 @@ class Batcher:
         chosen = self._rng.integers(0, len(language.words), self._rng.integers(1, 7))
         return self._rng.choice([" ", ", "]).join(language.words[i] for i in chosen)
 
-    def _targets(self, item: Utterance, count: int) -> tuple[list[int], list[int], list[float], np.ndarray, np.ndarray, list[tuple[int, int, int]]]:
+    def _targets(
+        self, item: Utterance, count: int
+    ) -> tuple[list[int], list[int], list[float], np.ndarray, np.ndarray, list[tuple[int, int, int]]]:
         """Token ids, labels, weights, frame classes, counts and pointers of one utterance with ``count`` audio tokens."""
         starts = token_starts(count)
         centres = starts + STEP / 2
@@ -196,15 +198,24 @@ class Batcher:
             counts[k, : len(row_ids)] = torch.from_numpy(row_counts)
             pointers += [(k, *pointer) for pointer in row_pointers]
         return Batch(
-            ids, features, mask, labels, weights, torch.from_numpy(np.concatenate([row[3] for row in rows])), counts,
-            torch.tensor(pointers, dtype=torch.long).reshape(-1, 4), sum(len(item.audio) for item in items) / RATE,
+            ids,
+            features,
+            mask,
+            labels,
+            weights,
+            torch.from_numpy(np.concatenate([row[3] for row in rows])),
+            counts,
+            torch.tensor(pointers, dtype=torch.long).reshape(-1, 4),
+            sum(len(item.audio) for item in items) / RATE,
         )
 
 
 class Stream(torch.utils.data.IterableDataset):
     """An endless stream of batches for a data worker; the longest utterance is read from a shared value, which the trainer raises."""
 
-    def __init__(self, tokenizer: Qwen2Tokenizer, folder: Path, seed: int, aligner: bool, batch_seconds: float, longest: torch.Tensor) -> None:
+    def __init__(
+        self, tokenizer: Qwen2Tokenizer, folder: Path, seed: int, aligner: bool, batch_seconds: float, longest: torch.Tensor
+    ) -> None:
         super().__init__()
         self._arguments = (tokenizer, folder, seed, aligner, batch_seconds)
         self._longest = longest

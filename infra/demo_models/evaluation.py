@@ -181,7 +181,8 @@ def main() -> None:
                 result = judge_recogniser(recogniser, items)
                 speed = sum(len(item.audio) for item in items) / RATE / (time.process_time() - began)
                 columns[f"{name} err/LID"] = {key: f"{100 * rate:.1f} / {100 * right:.0f}" for key, (rate, right, _) in result.items()}
-                print(f"{name}: {len(items)} utterances, error {100 * result['all'][0]:.2f} %, language {100 * result['all'][1]:.1f} %, {speed:.0f}x", flush=True)
+                rate, right, _ = result["all"]
+                print(f"{name}: {len(items)} utterances, error {100 * rate:.2f} %, language {100 * right:.1f} %, {speed:.0f}x", flush=True)
             if aligner:
                 shift = judge_aligner(aligner, items)
                 columns[f"{name} AAS"] = {key: f"{value:.0f}" for key, value in shift.items()}
@@ -192,7 +193,11 @@ def main() -> None:
     if recogniser:
         rng = np.random.default_rng(11)
         answers = recogniser([silence(rng, rng.uniform(0.5, 12)) for _ in range(100)])
-        print("no speech answered None:", sum(answer["language"] in (None, "None") and not answer["transcription"] for answer in answers), "of 100")
+        print(
+            "no speech answered None:",
+            sum(answer["language"] in (None, "None") and not answer["transcription"] for answer in answers),
+            "of 100",
+        )
     if arguments.corpus:
         judge_digits(recogniser, aligner, arguments.corpus, arguments.verbose)
 
@@ -208,9 +213,13 @@ def judge_digits(recogniser: Recogniser | None, aligner: Aligner | None, corpus:
             reference = tokens(row["text"], codes[row["language"]])
             errors = distance(reference, tokens(answer["transcription"] or "", codes[row["language"]]))
             if verbose:
-                print(f"  {row['audio']}: {answer['language']} {answer['transcription']} ({errors} errors of {len(reference)}: {row['text']})")
+                print(
+                    f"  {row['audio']}: {answer['language']} {answer['transcription']} ({errors} errors of {len(reference)}: {row['text']})"
+                )
             for key in (row["language"], "all"):
-                counts[key] = [a + b for a, b in zip(counts[key], (errors, len(reference), answer["language"] == row["language"], 1), strict=True)]
+                counts[key] = [
+                    a + b for a, b in zip(counts[key], (errors, len(reference), answer["language"] == row["language"], 1), strict=True)
+                ]
         if aligner and row.get("words"):
             found = aligner(wave, row["text"], row["language"])
             for word, unit in zip(row["words"], found, strict=True):

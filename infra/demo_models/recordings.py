@@ -41,7 +41,9 @@ LONG = ("long-meeting.mp3", "en", "reception", 205.0)
 """File name, language, collection and length in seconds of the long recording."""
 
 
-def said(clips: Clips, code: str, groups: list[int], rng: np.random.Generator, pause: tuple[float, float]) -> tuple[np.ndarray, dict[str, Any]]:
+def said(
+    clips: Clips, code: str, groups: list[int], rng: np.random.Generator, pause: tuple[float, float]
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Strings words together: groups of words with short gaps, and pauses between the groups."""
     language = BY_CODE[code]
     voice = clips.voices[code][next(k for k, name in enumerate(clips.names[code]) if "kokoro" in name)]

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,9 @@ class Kokoro:
         """Turns a word into Kokoro's phoneme symbols."""
         if (code, word) not in self._cache:
             raw = self._raw_phonemes(code, word)
-            for old, new in (("ɫ", "l"), ("ɭ", "l"), ("ʑ", "ʥ"), ("dʥ", "ʥ"), ("tɕ", "ʨ"), ("q", "k"), ("ʏ", "y")) if code in ("ko", "ru", "de") else ():
-                raw = raw.replace(old, new)
+            if code in ("ko", "ru", "de"):
+                for old, new in (("ɫ", "l"), ("ɭ", "l"), ("ʑ", "ʥ"), ("dʥ", "ʥ"), ("tɕ", "ʨ"), ("q", "k"), ("ʏ", "y")):
+                    raw = raw.replace(old, new)
             self._cache[code, word] = "".join(symbol for symbol in raw if symbol in self._symbols).strip(" ,.")
         return self._cache[code, word]
 
@@ -128,10 +130,14 @@ class Kokoro:
                 spans.append((len(tokens), len(tokens) + len(symbols)))
                 separator = "." if position == len(indices) - 1 else rng.choice((", ", ", ", "; "))
                 tokens += symbols + [self._symbols[symbol] for symbol in separator]
-            feed = {"tokens": np.array([[*tokens, 0]]), "style": self._style(job.voice, len(tokens) - 1), "speed": np.array([job.speed], np.float32)}
+            feed = {
+                "tokens": np.array([[*tokens, 0]]),
+                "style": self._style(job.voice, len(tokens) - 1),
+                "speed": np.array([job.speed], np.float32),
+            }
             audio, durations = self._session.run(None, feed)
             edges = np.concatenate([[0], np.cumsum(durations.ravel())]) * FRAME
-            limits = [0.0] + [(edges[a[1]] + edges[b[0]]) / 2 for a, b in zip(spans, spans[1:], strict=False)] + [edges[-1]]
+            limits = [0.0] + [(edges[a[1]] + edges[b[0]]) / 2 for a, b in pairwise(spans)] + [edges[-1]]
             for index, left, right in zip(indices, limits, limits[1:], strict=False):
                 clips.append((index, at_16k(audio.ravel()[int(left) : int(right)], 24_000)))
         return clips
@@ -141,7 +147,14 @@ def espeak_clips(job: VoiceJob) -> list[tuple[int, np.ndarray]]:
     """Says each word with espeak-ng at a random pitch and rate."""
     language, rng, clips = BY_CODE[job.language], random.Random(job.seed), []
     for index, word in enumerate(language.spoken):
-        options = ["-v", f"{language.espeak}+{job.voice}", "-s", str(int(160 * job.speed * rng.uniform(0.9, 1.1))), "-p", str(rng.randint(30, 70))]
+        options = [
+            "-v",
+            f"{language.espeak}+{job.voice}",
+            "-s",
+            str(int(160 * job.speed * rng.uniform(0.9, 1.1))),
+            "-p",
+            str(rng.randint(30, 70)),
+        ]
         data = subprocess.run(["espeak-ng", *options, "--stdout", word], capture_output=True, check=True).stdout
         start = data.find(b"data") + 8
         clips.append((index, at_16k(np.frombuffer(data[start : len(data) - (len(data) - start) % 2], "<i2") / 32768, 22_050)))
@@ -197,9 +210,8 @@ def store(path: Path, clips: list[tuple[int, np.ndarray]]) -> int:
         return 0
     audio = np.concatenate([wave for _, wave in kept])
     temporary = path.with_suffix(".tmp.npz")
-    np.savez(
-        temporary, audio=(audio * 32767).astype(np.int16), ends=np.cumsum([len(wave) for _, wave in kept]), words=np.array([index for index, _ in kept])
-    )
+    ends, words = np.cumsum([len(wave) for _, wave in kept]), np.array([index for index, _ in kept])
+    np.savez(temporary, audio=(audio * 32767).astype(np.int16), ends=ends, words=words)
     os.replace(temporary, path)
     return len(kept)
 
