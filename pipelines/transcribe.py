@@ -24,7 +24,7 @@ from pipelines.config import RunConfig
 from pipelines.progress import Counter, Progress, Snapshot, Totals
 from pipelines.stages import Align, Recognise, decode
 from pipelines.storage import locations, runs, shards, transcripts
-from pipelines.storage.manifest import read_manifest
+from pipelines.storage.manifest import Recording, read_manifest
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,15 @@ def transcribe(manifest: str, out: str, config: RunConfig, *, command: str = "tr
     Raises:
         UsageError: manifest, settings or directory are wrong. Nothing has been started then.
     """
-    recordings = read_manifest(manifest)
-    if command == "align":
-        recordings = list(_with_text(recordings, manifest))
+
+    def recordings() -> Iterator[Recording]:
+        return _with_text(read_manifest(manifest)) if command == "align" else read_manifest(manifest)
+
+    for _ in recordings():  # all of it once before anything is written: a wrong line 900,000 is told now
+        pass
     run_id, record = runs.open_run(out, config, command, manifest, accept_changes=accept_changes)
     shards.settle(out)
-    planned = planning.extend_plan(out, recordings, config, run_id, whole=command == "align")
+    planned = planning.extend_plan(out, recordings(), config, run_id, whole=command == "align")
     return finish(out, config, run_id, record, new_recordings=planned)
 
 
@@ -144,16 +147,16 @@ def run_shards(
     asr = cluster.with_threads(config.asr, 1 + words, on_gpu)
     aligner = cluster.with_threads(config.aligner, 1 + words, on_gpu)
     recogniser = functools.partial(GivenTextActor, max_duration=config.segmenter.max_duration) if command == "align" else ASRActor
-    counter = ray.remote(Counter).options(num_cpus=0).remote()
+    counter: Any = ray.remote(Counter).options(num_cpus=0).remote()
     files = planning.files_of(todo)
     store, _ = locations.arrow_filesystem(out)
 
-    with _checkpointed(out, config), Progress(_totals(plan, todo), lambda: ray.get(counter.read.remote(), timeout=5), _storing(out)):
+    with _checkpointed(out, config), Progress(_totals(plan, todo), lambda: tuple(ray.get(counter.read.remote(), timeout=5)), _storing(out)):
         rows = ray.data.read_parquet(_paths(files), filesystem=store, override_num_blocks=len(files))
         if alone:
             rows = rows.repartition(target_num_rows_per_block=1)
         decoded = rows.map_batches(
-            decode,
+            decode,  # type: ignore[arg-type]  # Ray's stubs do not know functions with keyword arguments
             fn_kwargs={"audio": config.audio, "segmenter": config.segmenter},
             num_cpus=config.audio.num_cpus,
             max_retries=0 if alone else 2,
@@ -286,7 +289,7 @@ def _bury(out: str, lost: pa.Table, run_id: str) -> None:
         shards.append(out, rows, f"lost-{run_id}")
 
 
-def _with_text(recordings: Iterable[Any], manifest: str) -> Iterator[Any]:
+def _with_text(recordings: Iterable[Recording]) -> Iterator[Recording]:
     for recording in recordings:
         if not recording.text or not recording.text.strip():
             raise UsageError(f"{recording.origin}: {recording.id!r} has no `text`: `align` gives times to words that the manifest has")

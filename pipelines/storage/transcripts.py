@@ -61,7 +61,8 @@ def stitch_batch(out: str, batch: Batch, config_hash: str, version: str, run_id:
     by_recording: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in shards.read_rows(batch.files, batch.recording_ids):
         by_recording[row["recording_id"]].append(row)
-    transcripts, dead = [], []
+    transcripts: list[dict[str, Any]] = []
+    dead: list[dict[str, Any]] = []
     for recording_id in batch.recording_ids:
         latest = {row["index"]: row for row in sorted(by_recording[recording_id], key=lambda row: (row["attempt"], row["created_at"]))}
         row = stitch([latest[index] for index in sorted(latest)], config_hash=config_hash, version=version)
