@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from actors.errors import UsageError
+
 CODES: dict[str, str] = {
     "Chinese": "zh",
     "English": "en",
@@ -85,11 +87,18 @@ _ALIASES: dict[str, str] = {
 _SPELLINGS: dict[str, str] = {**_ALIASES, **NAMES, **{name.lower(): name for name in CODES}}
 
 
+class UnknownLanguage(UsageError, ValueError):
+    """A language that the model does not know; also a ValueError, so that settings report it with their own field."""
+
+    def __init__(self, message: str, code: str = "unsupported_language") -> None:
+        super().__init__(message, code)
+
+
 def normalize_language(value: str | None) -> str | None:
     """Read a language as people write it: English name or ISO code, any case, with or without script and region.
 
     Returns the model's English name; None (let the model decide) for None, "", "auto", "null" and "none".
-    Raises ValueError for a language that the model does not know, naming those that it does.
+    Raises UnknownLanguage, a UsageError and ValueError, for a language that the model does not know, naming those that it does.
     """
     key = re.sub(r"[_\s]+", "-", value.strip().lower()) if value is not None else ""
     if key in _AUTO:
@@ -97,7 +106,7 @@ def normalize_language(value: str | None) -> str | None:
     name = _SPELLINGS.get(key) or _SPELLINGS.get(key.split("-")[0])
     if name is None:
         known = ", ".join(f"{name} ({code})" for name, code in CODES.items())
-        raise ValueError(f"unknown language {value!r}: give one of {known}, or leave it empty to let the model decide")
+        raise UnknownLanguage(f"unknown language {value!r}: give one of {known}, or leave it empty to let the model decide")
     return name
 
 

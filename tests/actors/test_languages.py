@@ -1,7 +1,10 @@
 """Names, codes and seams."""
 
+import pickle
+
 import pytest
 
+from actors.errors import UsageError
 from actors.languages import (
     ALIGNER_LANGUAGES,
     ASR_LANGUAGES,
@@ -58,6 +61,9 @@ def test_languages_are_read_as_people_write_them(value, name):
 def test_an_unknown_language_is_refused_with_the_choices(value):
     with pytest.raises(ValueError, match=r"Macedonian \(mk\)"):
         normalize_language(value)
+    with pytest.raises(UsageError) as caught:
+        normalize_language(value)
+    assert pickle.loads(pickle.dumps(caught.value)).code == "unsupported_language"
 
 
 def test_every_name_and_code_is_read():
