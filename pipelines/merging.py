@@ -26,12 +26,9 @@ class CompatibleTranscript:
 
 
 def merge_languages(languages: Sequence[str]) -> str:
-    """Join languages with commas, without empty ones and without one that follows itself."""
-    merged: list[str] = []
-    for language in languages:
-        if language and (not merged or merged[-1] != language):
-            merged.append(language)
-    return ",".join(merged)
+    """Join languages with commas, without empty ones and without one that directly follows itself (with silence between, it stays)."""
+    changed = [language for i, language in enumerate(languages) if i == 0 or language != languages[i - 1]]
+    return ",".join(filter(None, changed))
 
 
 def offset_words(words: Sequence[TimedWord], offset_seconds: float) -> list[TimedWord]:
