@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actors.backends import mel
 from actors.backends.loading import load
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CONFIDENCE_DIGITS = 4
 _TAG = "<asr_text>"
+_ENDS = ("<|im_end|>", "<|endoftext|>")  # either ends an answer; by name, as original checkpoints bring no generation config of use
 
 
 class TransformersASR:
@@ -49,7 +50,7 @@ class TransformersASR:
         self._audio_token: int = self.network.config.audio_token_id
         self._n_window: int = self.network.config.audio_config.n_window
         self._tag: int = self.tokenizer.convert_tokens_to_ids(_TAG)
-        self._ends = _end_tokens(self.network)
+        self._ends: list[int] = self.tokenizer.convert_tokens_to_ids(list(_ENDS))
         # The tag is no special token in the official tokenizers; where it is, decoding must not lose it.
         self._hidden = frozenset(self.tokenizer.all_special_ids) - {self._tag}
         self._prompt = functools.lru_cache(maxsize=1024)(self._tokenize_prompt)
@@ -155,9 +156,3 @@ class TransformersASR:
         # The last placeholder is ours; in compatible mode an earlier one may stand in the context, as the reference would let it.
         place = len(prompt) - 1 - prompt[::-1].index(self._audio_token)
         return [*prompt[:place], *[self._audio_token] * audio_tokens, *prompt[place + 1 :]]
-
-
-def _end_tokens(network: Any) -> list[int]:
-    """The tokens that end an answer: the generation config's, else the model config's."""
-    ends = getattr(network.generation_config, "eos_token_id", None) or network.config.eos_token_id
-    return list(ends) if isinstance(ends, list | tuple) else [ends]

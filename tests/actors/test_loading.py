@@ -42,7 +42,9 @@ def test_an_original_recogniser_gives_the_logits_of_its_native_twin(tiny_models,
     logits = asr_logits(native, processor, waveforms[0])
     assert torch.equal(logits, asr_logits(original, processor, waveforms[0]))
     assert logits.std() > 0.1
-    assert original.tokenizer("language English<asr_text>eins")["input_ids"] == native.tokenizer("language English<asr_text>eins")["input_ids"]
+    assert (
+        original.tokenizer("language English<asr_text>eins")["input_ids"] == native.tokenizer("language English<asr_text>eins")["input_ids"]
+    )
     assert original.extractor.to_dict() == native.extractor.to_dict()
 
 
@@ -83,22 +85,22 @@ def test_missing_weights_are_refused(kind: str, tiny_models, tmp_path: Path) -> 
     name = next(name for name in weights if "layers.1" in name and "fc1.weight" in name)
     del weights[name]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(FatalError, match="incomplete: 1 weights are missing .*fc1.weight"):
+    with pytest.raises(FatalError, match=r"incomplete: 1 weights are missing .*fc1.weight"):
         load(str(folder), "asr", ASRConfig())
 
 
 def test_weights_of_another_shape_are_refused(copy: Path) -> None:
     text = json.loads((copy / "config.json").read_text())["text_config"]
     edit(copy, text_config=text | {"intermediate_size": 96})
-    with pytest.raises(FatalError, match="asr.model"):
+    with pytest.raises(FatalError, match=r"asr.model"):
         load(str(copy), "asr", ASRConfig())
 
 
 @pytest.mark.parametrize("layout", ["", "_original"])
 def test_the_wrong_kind_is_refused(layout: str, tiny_models) -> None:
-    with pytest.raises(FatalError, match="is a forced aligner, not a recogniser; it belongs in aligner.model"):
+    with pytest.raises(FatalError, match=r"is a forced aligner, not a recogniser; it belongs in aligner.model"):
         load(str(getattr(tiny_models, "aligner" + layout)), "asr", ASRConfig())
-    with pytest.raises(FatalError, match="is a recogniser, not a forced aligner; it belongs in asr.model"):
+    with pytest.raises(FatalError, match=r"is a recogniser, not a forced aligner; it belongs in asr.model"):
         load(str(getattr(tiny_models, "asr" + layout)), "aligner", AlignerConfig())
 
 
@@ -121,7 +123,7 @@ def test_a_folder_that_is_not_there(name: str) -> None:
 
 
 def test_a_folder_without_a_config(tmp_path: Path) -> None:
-    with pytest.raises(FatalError, match="no config.json"):
+    with pytest.raises(FatalError, match=r"no config.json"):
         load(str(tmp_path), "asr", ASRConfig())
 
 
