@@ -1,0 +1,241 @@
+"""Shards to transcripts and dead letters."""
+
+import random
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from actors.languages import name_of
+from pipelines.merging import merge_chunks
+from pipelines.schema import DEAD_LETTER, TRANSCRIPT
+from pipelines.stitching import join_texts, stitch
+
+
+def word(text, start, end, char_start=0, char_end=None):
+    return {
+        "text": text,
+        "start": start,
+        "end": end,
+        "char_start": char_start,
+        "char_end": char_start + len(text) if char_end is None else char_end,
+    }
+
+
+def segment(start, end, text, language="en", channel=None, words=(), flags=()):
+    return {
+        "start": start,
+        "end": end,
+        "channel": channel,
+        "language": language,
+        "text": text,
+        "raw": text,
+        "confidence": 0.9,
+        "flags": list(flags),
+        "words": list(words),
+        "word_source": "aligner" if words else "none",
+    }
+
+
+def shard(index=0, start=0.0, end=None, segments=(), status="ok", decoded=None, **columns):
+    failed = status == "error"
+    row = {
+        "shard_id": f"r-{index}",
+        "recording_id": "r",
+        "audio": "r.wav",
+        "index": index,
+        "shard_count": 1,
+        "start": start,
+        "end": end,
+        "duration": None,
+        "metadata": '{"speaker": "a"}',
+        "etag": "e",
+        "audio_bytes": 10,
+        "codec": "pcm_s16le",
+        "sampling_rate": 8000,
+        "channels": 2,
+        "attempt": 1,
+        "status": status,
+        "error_stage": "decode" if failed else None,
+        "error_code": "corrupt_audio" if failed else None,
+        "error_message": "bad" if failed else None,
+        "flags": [],
+        "decoded_start": None if failed else start,
+        "decoded_end": None if failed else (decoded if decoded is not None else end),
+        "segments": list(segments),
+        "asr_model": None if failed else "asr",
+        "asr_revision": None if failed else "1",
+        "aligner_model": None,
+        "aligner_revision": None,
+        "run_id": "run",
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    return row | columns
+
+
+def stitched(*rows):
+    row = stitch(list(rows), config_hash="h", version="v")
+    schema = DEAD_LETTER if "error_code" in row else TRANSCRIPT
+    assert set(row) == set(schema.names)
+    assert pa.Table.from_pylist([row], schema=schema).num_rows == 1
+    return row
+
+
+def test_a_whole_recording():
+    row = stitched(
+        shard(1, 10.0, None, [segment(10.5, 12.0, "Bonjour.", "fr", words=[word("Bonjour.", 10.6, 11.0)])], decoded=20.0, duration=20.2),
+        shard(0, 0.0, 10.0, [segment(0.0, 4.0, "The end."), segment(5.0, 9.0, "Next.")], duration=20.2),
+    )
+    assert row["text"] == "The end. Next. Bonjour."
+    assert (row["status"], row["flags"], row["duration"]) == ("ok", [], 20.0)
+    assert row["language"] == "en"
+    assert row["languages"] == [{"language": "en", "duration": 8.0}, {"language": "fr", "duration": 1.5}]
+    assert [s["start"] for s in row["segments"]] == [0.0, 5.0, 10.5]
+    assert row["segments"][2]["words"] == [word("Bonjour.", 10.6, 11.0)]
+    assert row["metadata"] == '{"speaker": "a"}'
+    assert row["provenance"] == {
+        "audio_etag": "e",
+        "audio_bytes": 10,
+        "codec": "pcm_s16le",
+        "sampling_rate": 8000,
+        "channels": 2,
+        "asr_model": "asr",
+        "asr_revision": "1",
+        "aligner_model": None,
+        "aligner_revision": None,
+        "config_hash": "h",
+        "version": "v",
+        "run_id": "run",
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+
+
+@pytest.mark.parametrize(
+    ("language", "texts", "joined"),
+    [
+        ("en", ["The end.", "Next."], "The end. Next."),
+        ("ko", ["안녕하세요.", "반갑습니다."], "안녕하세요. 반갑습니다."),
+        ("zh", ["你好。", "再见。"], "你好。再见。"),
+        ("ja", ["です。", "ます。"], "です。ます。"),
+        ("th", ["สวัสดี", "ครับ"], "สวัสดีครับ"),
+        (None, ["nuq", "neH"], "nuq neH"),
+        ("en", ["One", "", "two"], "One two"),
+    ],
+)
+def test_seams_follow_the_script_where_the_reference_glues(language, texts, joined):
+    """Reference: "end.Next", in every language."""
+    assert join_texts([{"text": text, "language": language} for text in texts]) == joined
+    raws = [f"language {name_of(language)}<asr_text>{text}" for text in texts]
+    assert merge_chunks(raws, [0.0] * len(raws), [None] * len(raws)).text == "".join(texts)
+
+
+def test_the_order_of_rows_does_not_matter():
+    rows = [shard(i, i * 10.0, i * 10.0 + 10, [segment(i * 10.0, i * 10.0 + 5, f"Number {i}.")]) for i in range(6)]
+    expected = stitched(*rows)
+    for seed in range(5):
+        random.Random(seed).shuffle(rows)
+        assert stitched(*rows) == expected
+
+
+def test_the_latest_attempt_counts():
+    row = stitched(shard(0, 0, 5.0, status="error"), shard(0, 0, 5.0, [segment(0, 5, "Now.")], attempt=2))
+    assert (row["text"], row["status"], row["flags"]) == ("Now.", "ok", [])
+
+
+def test_silence():
+    row = stitched(shard(0, 0.0, None, status="no_speech", decoded=7.5))
+    assert (row["status"], row["text"], row["language"], row["languages"], row["segments"]) == ("no_speech", "", None, [], [])
+    assert row["duration"] == 7.5
+
+
+def test_a_model_that_hears_nothing_is_silence_too():
+    row = stitched(shard(0, 0.0, None, [segment(0, 3, "", None)], decoded=7.5))
+    assert (row["status"], row["segments"]) == ("no_speech", [])
+
+
+def test_all_failed_is_a_dead_letter():
+    row = stitched(
+        shard(0, 0.0, 5.0, status="error", attempt=3, duration=9.0), shard(1, 5.0, None, status="error", error_code="decode_timeout")
+    )
+    assert (row["error_code"], row["error_stage"], row["error_message"]) == ("corrupt_audio", "decode", "bad")
+    assert (row["attempts"], row["duration"]) == (3, 9.0)
+    assert row["provenance"]["audio_etag"] == "e"
+
+
+def test_no_text_and_not_all_heard_is_no_proof_of_silence():
+    row = stitched(shard(0, 0.0, 5.0, status="no_speech"), shard(1, 5.0, None, status="error"))
+    assert row["error_code"] == "corrupt_audio"
+
+
+def test_some_failed_is_partial_and_says_what_is_lost():
+    row = stitched(
+        shard(0, 0.0, 600.0, [segment(0, 5, "One.")], decoded=599.75, duration=1800.0),
+        shard(1, 600.0, 1200.0, status="error", duration=1800.0),
+        shard(2, 1200.0, None, status="error", duration=1800.0),
+    )
+    assert (row["status"], row["flags"], row["duration"]) == ("partial", ["lost:599.75-1800"], 1800.0)
+
+
+def test_a_failed_segment_is_partial():
+    failed = segment(5, 8, "", None, flags=["failed"])
+    row = stitched(shard(0, 0.0, None, [segment(0, 5, "One."), failed], status="partial", decoded=10.0))
+    assert (row["status"], row["flags"]) == ("partial", ["lost:5-8"])
+    assert row["segments"][1]["flags"] == ["failed"]
+
+
+def test_a_header_that_lies():
+    assert stitched(shard(0, 0.0, None, [segment(0, 5, "One.")], decoded=6.0, duration=9.0))["flags"] == ["header_duration_wrong"]
+    assert stitched(shard(0, 0.0, None, [segment(0, 5, "One.")], decoded=6.0, duration=6.9))["flags"] == []
+
+
+def test_seams_that_do_not_meet():
+    def flags(end, start):
+        return stitched(
+            shard(0, 0.0, 10.0, [segment(0, 5, "One.")], decoded=end), shard(1, 10.0, 20.0, [segment(10, 15, "Two.")], decoded_start=start)
+        )["flags"]
+
+    assert flags(10.0, 10.0005) == []
+    assert flags(10.0, 10.05) == ["seam_mismatch"]
+    assert flags(10.2, 10.0) == ["seam_mismatch"]
+    assert flags(7.0, 10.0) == ["seam_mismatch", "lost:7-10"]
+
+
+def test_words_said_twice_where_segments_overlap():
+    first = segment(0, 10, "Hello big world.", words=[word("Hello", 1, 2), word("big", 8.5, 9, 6), word("world.", 9.2, 9.8, 10)])
+    again = [word("Big", 8.5, 9), word("world,", 9.2, 9.8, 4), word("again.", 11, 12, 11)]
+    row = stitched(shard(0, 0, 10.0, [first]), shard(1, 8.0, None, [segment(8, 14, "Big world, again.", words=again)], decoded=14.0))
+    assert row["text"] == "Hello big world. again."
+    assert row["segments"][1]["words"] == [word("again.", 11, 12, 0)]
+    assert "overlap_removed" in row["flags"]
+
+
+def test_words_said_twice_without_overlap_are_kept():
+    first = segment(0, 10, "No no", words=[word("No", 1, 2), word("no", 9, 9.8, 3)])
+    second = segment(10, 14, "no no", words=[word("no", 10.1, 10.5), word("no", 11, 12, 3)])
+    row = stitched(shard(0, 0, 10.0, [first]), shard(1, 10.0, None, [second], decoded=14.0))
+    assert row["text"] == "No no no no"
+
+
+def test_channels_are_told_apart_and_joined_in_time():
+    segments = [segment(0, 5, "Hi.", channel=0), segment(5, 9, "Bye.", channel=0), segment(0, 4, "Hello.", channel=1)]
+    row = stitched(shard(0, 0.0, None, segments, decoded=9.0))
+    assert row["text"] == "Hi. Hello. Bye."
+    assert [s["flags"] for s in row["segments"]] == [["channel:0"], ["channel:1"], ["channel:0"]]
+
+
+def test_text_is_stripped_with_its_words():
+    row = stitched(shard(0, 0.0, None, [segment(0, 5, "  Hi there ", words=[word("Hi", 0, 1, 2), word("there", 1, 2, 5)])], decoded=5.0))
+    for segment_ in row["segments"]:
+        for found in segment_["words"]:
+            assert segment_["text"][found["char_start"] : found["char_end"]] == found["text"]
+
+
+def test_unknown_language_is_null_and_the_text_is_kept():
+    row = stitched(shard(0, 0.0, None, [segment(0, 5, "nuqneH", None)], decoded=5.0))
+    assert (row["language"], row["languages"], row["text"], row["status"]) == (None, [], "nuqneH", "ok")
+
+
+def test_the_newest_shard_dates_the_transcript():
+    later = datetime(2026, 1, 2, tzinfo=UTC)
+    row = stitched(shard(0, 0, 5.0, [segment(0, 5, "One.")], created_at=later, run_id="second"), shard(1, 5.0, None, decoded=9.0))
+    assert (row["provenance"]["created_at"], row["provenance"]["run_id"]) == (later, "second")
