@@ -25,10 +25,14 @@ class CompatibleTranscript:
     aligned_chunks: list[tuple[int, str]]  # which chunks the aligner is asked about, and in which language
 
 
-def merge_languages(languages: Sequence[str]) -> str:
-    """Join languages with commas, without empty ones and without one that directly follows itself (with silence between, it stays)."""
-    changed = [language for i, language in enumerate(languages) if i == 0 or language != languages[i - 1]]
-    return ",".join(filter(None, changed))
+def merge_languages(languages: Sequence[str | None]) -> str:
+    """Join languages with commas: stripped, without empty ones, and each once where it follows itself (silence between or not)."""
+    merged: list[str] = []
+    for language in languages:
+        name = (language or "").strip()
+        if name and merged[-1:] != [name]:
+            merged.append(name)
+    return ",".join(merged)
 
 
 def offset_words(words: Sequence[TimedWord], offset_seconds: float) -> list[TimedWord]:

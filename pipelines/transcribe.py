@@ -64,14 +64,12 @@ def transcribe(manifest: str, out: str, config: RunConfig, *, command: str = "tr
         UsageError: manifest, settings or directory are wrong. Nothing has been started then.
     """
 
-    def recordings() -> Iterator[Recording]:
-        return _with_text(read_manifest(manifest)) if command == "align" else read_manifest(manifest)
-
-    for _ in recordings():  # all of it once before anything is written: a wrong line 900,000 is told now
-        pass
+    recordings = read_manifest(manifest)
+    # All of the manifest before anything is written: a wrong line 900,000 is told now.
+    table = planning.collect(_with_text(recordings) if command == "align" else recordings, config)
     run_id, record = runs.open_run(out, config, command, manifest, accept_changes=accept_changes)
     shards.settle(out)
-    planned = planning.extend_plan(out, recordings(), config, run_id, whole=command == "align")
+    planned = planning.extend_plan(out, table, config, run_id, whole=command == "align")
     return finish(out, config, run_id, record, new_recordings=planned)
 
 
@@ -80,11 +78,11 @@ def retry(out: str, config: RunConfig, codes: Sequence[str] = ()) -> Outcome:
 
     A dead letter that succeeds becomes a transcript; one that fails again stays, with one more attempt.
     """
-    runs.require(out)
+    command = runs.require(out)["command"]
     letters = [row for row in transcripts.dead_letters(out) if not codes or row["error_code"] in codes]
-    run_id, record = runs.open_run(out, config, runs.require(out)["command"], "retry")
+    run_id, record = runs.open_run(out, config, command, "retry")
     shards.settle(out)
-    planning.plan_again(out, [row["recording_id"] for row in letters], run_id)
+    planning.plan_again(out, [row["recording_id"] for row in letters], run_id, config, whole=command == "align")
     return finish(out, config, run_id, record)
 
 

@@ -42,8 +42,9 @@ def unstitched(out: str, recordings_per_batch: int) -> list[Batch]:
     done = shards.index(out).to_pandas()
     if done.empty:
         return []
-    # A shard that two racing drivers wrote twice counts once; a later attempt replaces an earlier one.
-    done = done.sort_values(["attempt", "file"]).drop_duplicates(["recording_id", "index"], keep="last")
+    # Only the latest attempt counts (it may be cut otherwise); a shard that two racing drivers wrote twice counts once.
+    done = done[done["attempt"] == done.groupby("recording_id")["attempt"].transform("max")]
+    done = done.sort_values("file").drop_duplicates(["recording_id", "index"], keep="last")
     counts = done.groupby("recording_id").agg(found=("index", "size"), wanted=("shard_count", "first"), attempt=("attempt", "max"))
     complete = counts[counts["found"] >= counts["wanted"]]
     written = set(transcript_ids(out).to_pylist())
@@ -64,7 +65,9 @@ def stitch_batch(out: str, batch: Batch, config_hash: str, version: str, run_id:
     transcripts: list[dict[str, Any]] = []
     dead: list[dict[str, Any]] = []
     for recording_id in batch.recording_ids:
-        latest = {row["index"]: row for row in sorted(by_recording[recording_id], key=lambda row: (row["attempt"], row["created_at"]))}
+        rows = by_recording[recording_id]
+        attempt = max(row["attempt"] for row in rows)
+        latest = {row["index"]: row for row in sorted(rows, key=lambda row: row["created_at"]) if row["attempt"] == attempt}
         row = stitch([latest[index] for index in sorted(latest)], config_hash=config_hash, version=version)
         (dead if "error_code" in row else transcripts).append(row)
     if transcripts:
