@@ -16,8 +16,8 @@ DEMO_CONFIG = str(ROOT / "configs/demo.yaml")
 
 
 @pytest.fixture(scope="session")
-def local_ray() -> Iterator[None]:
-    """One Ray for all runs of this process; the job joins a Ray that is already there."""
+def local_ray(s3_bucket: str) -> Iterator[None]:
+    """One Ray for all runs of this process; the job joins a Ray that is already there. It starts when S3's address is in the environment."""
     from pipelines.cluster import LOCAL_ENVIRONMENT
 
     os.environ.update(LOCAL_ENVIRONMENT)

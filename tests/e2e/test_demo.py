@@ -1,0 +1,168 @@
+"""The bundled demo through the real job: real audio in many containers, real models, asserted text."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.schema import DEAD_LETTER, TRANSCRIPT
+from tests.e2e.conftest import DEMO, read_dead_letters, read_transcripts, write_manifest
+
+Scriptorium = Callable[..., int]
+Demo = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def out(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo manifest, transcribed once for all tests of this file."""
+    from pipelines.cli import main
+    from tests.e2e.conftest import DEMO_CONFIG
+
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    assert main(["transcribe", str(DEMO / "manifest.jsonl"), str(folder), "--config", DEMO_CONFIG]) == 3
+    return folder
+
+
+def test_every_recording_is_in_exactly_one_table(out: Path, demo: Demo) -> None:
+    transcripts, letters = read_transcripts(out), read_dead_letters(out)
+    assert not transcripts.keys() & letters.keys()
+    assert transcripts.keys() | letters.keys() == demo.keys()
+    assert set(letters) == {"broken"}
+    report = json.loads((out / "report.json").read_text())
+    assert report["exact"] and report["recordings"] == len(demo) and "nothing lost" in (out / "report.html").read_text()
+
+
+def test_the_text_is_what_was_said(out: Path, demo: Demo) -> None:
+    transcripts = read_transcripts(out)
+    spoken = [key for key in demo if demo[key].get("text") and demo[key]["words"] and len(demo[key]["words"]) < 30]
+    wrong = {key: (transcripts[key]["text"], demo[key]["text"]) for key in spoken if transcripts[key]["text"] != demo[key]["text"]}
+    assert len(spoken) >= 9
+    assert not wrong
+
+
+def test_languages_are_found_and_forced(out: Path, demo: Demo) -> None:
+    transcripts = read_transcripts(out)
+    assert {"pt", "fr", "de", "yue", "zh", "ru"} <= {transcripts[key]["language"] for key in transcripts}
+    for key, row in demo.items():
+        if row.get("language") and key in transcripts:
+            assert transcripts[key]["language"] == row["language"]
+    for row in transcripts.values():
+        assert sum(entry["duration"] for entry in row["languages"]) <= row["duration"] + 1e-6
+
+
+def test_silence_is_proven_and_the_broken_file_is_a_dead_letter(out: Path) -> None:
+    silence = read_transcripts(out)["silence"]
+    assert (silence["status"], silence["text"], silence["language"], silence["segments"]) == ("no_speech", "", None, [])
+    broken = read_dead_letters(out)["broken"]
+    assert broken["error_stage"] == "decode" and broken["error_code"] in ("not_audio", "corrupt_audio", "no_samples")
+    assert broken["attempts"] == 1 and broken["error_message"]
+
+
+def test_words_lie_in_their_segments_and_in_their_text(out: Path) -> None:
+    for key, row in read_transcripts(out).items():
+        for segment in row["segments"]:
+            assert 0 <= segment["start"] < segment["end"] <= row["duration"] + 1e-6, key
+            assert segment["end"] - segment["start"] <= 15 + 1e-6, key
+            assert segment["text"] == "" or 0 < segment["confidence"] <= 1
+            ends = [segment["start"]]
+            for word in segment["words"]:
+                assert ends[-1] - 1e-6 <= word["start"] <= word["end"] <= segment["end"] + 1e-6, key
+                assert segment["text"][word["char_start"] : word["char_end"]].strip() == word["text"] != ""
+                ends.append(word["start"])
+            if segment["text"]:
+                assert segment["word_source"] == "aligner" and segment["words"], key
+
+
+def test_word_times_are_near_the_true_ones(out: Path, demo: Demo) -> None:
+    transcripts = read_transcripts(out)
+    for key in ("front-desk", "voice-note", "memo"):
+        words = [word for segment in transcripts[key]["segments"] for word in segment["words"]]
+        shifts = [abs(found["start"] - true["start"]) for found, true in zip(words, demo[key]["words"], strict=True)]
+        assert sum(shifts) / len(shifts) < 0.15, key
+
+
+def test_the_long_recording_is_cut_stitched_and_nearly_right(out: Path, demo: Demo) -> None:
+    row = read_transcripts(out)["long-meeting"]
+    assert row["duration"] > 180 and len(row["segments"]) > 12
+    said, wanted = row["text"].lower().replace(".", "").split(), demo["long-meeting"]["text"].lower().replace(".", "").split()
+    assert _edits(said, wanted) / len(wanted) < 0.1
+
+
+def test_the_files_have_the_promised_schemas(out: Path) -> None:
+    for table, schema in (("transcripts", TRANSCRIPT), ("dead_letters", DEAD_LETTER)):
+        for path in (out / table).glob("*.parquet"):
+            assert pq.read_schema(path).equals(schema, check_metadata=False)
+    assert isinstance(TRANSCRIPT, pa.Schema)
+
+
+def test_metadata_and_provenance_come_along(out: Path, demo: Demo) -> None:
+    row = read_transcripts(out)["front-desk"]
+    assert json.loads(row["metadata"])["collection"] == demo["front-desk"]["collection"]
+    provenance = row["provenance"]
+    assert provenance["audio_bytes"] == Path(demo["front-desk"]["audio"]).stat().st_size
+    assert provenance["sampling_rate"] > 0 and provenance["codec"] and provenance["audio_etag"]
+    assert provenance["asr_model"].endswith("demo/asr") and provenance["aligner_model"].endswith("demo/aligner")
+    assert provenance["asr_revision"] and provenance["config_hash"] and provenance["version"] and provenance["created_at"]
+
+
+def test_again_does_nothing_and_new_rows_are_taken_in(
+    scriptorium: Scriptorium, demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = demo["front-desk"], demo["silence"]
+    manifest = write_manifest(tmp_path / "m.jsonl", [first])
+    out = tmp_path / "out"
+    assert scriptorium("transcribe", manifest, out) == 0
+    before = {path: path.read_bytes() for path in (out / "transcripts").glob("*.parquet")}
+    capsys.readouterr()
+    assert scriptorium("transcribe", manifest, out) == 0
+    assert "nothing to do: all 1 recordings are done" in capsys.readouterr().out
+    write_manifest(manifest, [first, second])
+    assert scriptorium("transcribe", manifest, out) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert set(read_transcripts(out)) == {"front-desk", "silence"}
+    assert scriptorium("transcribe", manifest, out, "--set", "asr.language=German") == 2
+    assert "other settings (asr.language)" in capsys.readouterr().err
+
+
+def test_retry_turns_a_mended_dead_letter_into_a_transcript(
+    scriptorium: Scriptorium, demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = write_manifest(tmp_path / "m.jsonl", [{"audio": "a.wav", "id": "a"}, {"audio": "b.wav", "id": "b"}])
+    (tmp_path / "b.wav").write_bytes(b"")
+    out = tmp_path / "out"
+    assert scriptorium("transcribe", manifest, out) == 3
+    assert {key: row["error_code"] for key, row in read_dead_letters(out).items()} == {"a": "audio_not_found", "b": "empty_file"}
+    shutil.copy(demo["front-desk"]["audio"], tmp_path / "a.wav")
+    assert scriptorium("retry", out, "--code", "audio_not_found") == 3
+    assert read_transcripts(out)["a"]["text"] == demo["front-desk"]["text"]
+    assert set(read_dead_letters(out)) == {"b"} and read_dead_letters(out)["b"]["attempts"] == 1
+    assert scriptorium("retry", out) == 3
+    assert read_dead_letters(out)["b"]["attempts"] == 2 and set(read_transcripts(out)) == {"a"}
+    capsys.readouterr()
+    assert scriptorium("status", out, "--json") == 0
+    state = json.loads(capsys.readouterr().out)
+    assert (state["recordings"], state["transcripts"], state["dead_letters_by_code"]) == (2, 1, {"empty_file": 1})
+
+
+def test_a_wrong_manifest_is_told_before_anything_is_written(
+    scriptorium: Scriptorium, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text('{"audio": "a.wav"}\n{"audio": \n')
+    assert scriptorium("transcribe", manifest, tmp_path / "out") == 2
+    assert "m.jsonl:2" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def _edits(said: list[str], wanted: list[str]) -> int:
+    row = list(range(len(wanted) + 1))
+    for i, left in enumerate(said, 1):
+        before, row[0] = row[0], i
+        for j, right in enumerate(wanted, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (left != right))
+    return row[-1]

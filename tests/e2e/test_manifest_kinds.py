@@ -1,0 +1,123 @@
+"""Every kind of manifest, local and on S3, through the whole job to asserted text."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.e2e.conftest import read_dead_letters, read_transcripts, write_manifest
+
+Scriptorium = Callable[..., int]
+Demo = dict[str, dict[str, Any]]
+KEYS = ("front-desk", "memo")
+
+
+def jsonl(folder: Path, rows: list[dict[str, Any]]) -> str:
+    return str(write_manifest(folder / "m.jsonl", [{"audio": row["audio"], "shelf": "A"} for row in rows]))
+
+
+def comma(folder: Path, rows: list[dict[str, Any]]) -> str:
+    return delimited(folder / "m.csv", ",", rows)
+
+
+def tab(folder: Path, rows: list[dict[str, Any]]) -> str:
+    return delimited(folder / "m.tsv", "\t", rows)
+
+
+def delimited(path: Path, delimiter: str, rows: list[dict[str, Any]]) -> str:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow(["uri", "language", "shelf"])
+        writer.writerows([row["audio"], "", "A"] for row in rows)
+    return str(path)
+
+
+def parquet(folder: Path, rows: list[dict[str, Any]]) -> str:
+    pq.write_table(pa.table({"path": [row["audio"] for row in rows], "shelf": ["A"] * len(rows)}), folder / "m.parquet")
+    return str(folder / "m.parquet")
+
+
+def nemo(folder: Path, rows: list[dict[str, Any]]) -> str:
+    entries = [{"audio_filepath": row["audio"], "duration": 8.0, "text": "unused", "shelf": "A"} for row in rows]
+    return str(write_manifest(folder / "nemo.json", entries))
+
+
+def lhotse_recordings(folder: Path, rows: list[dict[str, Any]]) -> str:
+    return str(write_manifest(folder / "recordings.jsonl", [recording(row) for row in rows]))
+
+
+def lhotse_cuts(folder: Path, rows: list[dict[str, Any]]) -> str:
+    cuts = [
+        {
+            "id": f"cut-{number}",
+            "type": "MonoCut",
+            "start": 0,
+            "duration": recording(row)["duration"],
+            "channel": 0,
+            "recording": recording(row),
+            "supervisions": [],
+        }
+        for number, row in enumerate(rows)
+    ]
+    return str(write_manifest(folder / "cuts.jsonl", cuts))
+
+
+def recording(row: dict[str, Any]) -> dict[str, Any]:
+    from actors.probing import probe
+
+    facts = probe(row["audio"])
+    return {
+        "id": Path(row["audio"]).stem,
+        "sources": [{"type": "file", "channels": [0], "source": row["audio"]}],
+        "sampling_rate": facts.sampling_rate,
+        "num_samples": round(facts.duration * facts.sampling_rate),
+        "duration": facts.duration,
+        "channel_ids": [0],
+    }
+
+
+def a_folder(folder: Path, rows: list[dict[str, Any]]) -> str:
+    for row in rows:
+        target = folder / "tree/deep" / Path(row["audio"]).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(Path(row["audio"]).read_bytes())
+    return str(folder / "tree")
+
+
+def a_glob(folder: Path, rows: list[dict[str, Any]]) -> str:
+    return a_folder(folder, rows) + "/**/*.*"
+
+
+@pytest.mark.parametrize("kind", [jsonl, comma, tab, parquet, nemo, lhotse_recordings, lhotse_cuts, a_folder, a_glob])
+def test_a_local_manifest(kind: Callable[[Path, list[dict[str, Any]]], str], scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
+    manifest = kind(tmp_path, [demo[key] for key in KEYS])
+    assert scriptorium("transcribe", manifest, tmp_path / "out") == 0
+    rows = read_transcripts(tmp_path / "out")
+    assert {row["text"] for row in rows.values()} == {demo[key]["text"] for key in KEYS}
+    if kind in (jsonl, comma, tab, parquet, nemo):
+        assert all(json.loads(row["metadata"])["shelf"] == "A" for row in rows.values())
+
+
+def test_manifest_audio_and_output_on_s3(scriptorium: Scriptorium, demo: Demo, s3_bucket: str) -> None:
+    store = fsspec.filesystem("s3", use_listings_cache=False)
+    base = f"{s3_bucket}/e2e"
+    rows = []
+    for key in (*KEYS, "silence", "broken"):
+        name = Path(demo[key]["audio"]).name
+        store.pipe_file(f"{base}/in/audio/{name}", Path(demo[key]["audio"]).read_bytes())
+        rows.append({"audio": f"audio/{name}", "id": key})
+    rows.append({"audio": "audio/nowhere.wav", "id": "nowhere"})
+    store.pipe_file(f"{base}/in/m.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    assert scriptorium("transcribe", f"{base}/in/m.jsonl", f"{base}/out") == 3
+    found, dead = read_transcripts(f"{base}/out"), read_dead_letters(f"{base}/out")
+    assert {key: row["text"] for key, row in found.items()} == {**{key: demo[key]["text"] for key in KEYS}, "silence": ""}
+    assert set(dead) == {"broken", "nowhere"} and dead["nowhere"]["error_code"] == "audio_not_found"
+    assert scriptorium("transcribe", f"{base}/in/m.jsonl", f"{base}/out") == 3
+    assert read_transcripts(f"{base}/out") == found
+    assert store.exists(f"{base}/out/report.html") and store.exists(f"{base}/out/run.json")
