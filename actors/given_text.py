@@ -80,9 +80,7 @@ def _assigned(row: dict[str, Any], language: str | None) -> dict[str, Any]:
     durations = [segment["end"] - segment["start"] for segment in segments]
     spoken = language or next((segment.get("language") for segment in segments if segment.get("language")), None)
     pieces = (
-        [row["text"]]
-        if len(segments) == 1
-        else assign_text(row["text"], [segment.get("text") or "" for segment in segments], spoken, durations=durations)
+        [row["text"]] if len(segments) == 1 else assign_text(row["text"], [segment.get("text") or "" for segment in segments], durations)
     )
     given = [
         {
