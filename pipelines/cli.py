@@ -209,7 +209,8 @@ def _show(value: Any, as_json: bool) -> None:
     else:
         from rich.console import Console
 
-        Console().print(value)
+        # Without a terminal nobody wraps lines for us: wide enough for a table with text.
+        Console(width=None if sys.stdout.isatty() else 160).print(value)
 
 
 def _wanted(value: str | None, name: str) -> str:
