@@ -46,8 +46,8 @@ RECORDINGS = pa.schema(
 PLANNED = PLAN.append(HEADER.field("probe_error"))
 
 CHUNK = 20_000  # rows turned into Arrow at once
-TASKS = 64  # tasks that a small job is cut into; a large one has tasks of the longest kind
-TASK_SECONDS = (120.0, 3600.0)  # bounds of a task: below, models see too little to batch; above, too much is lost with a process
+TASKS = (64, 20_000)  # tasks of a small job; tasks that a huge one is not cut into more of, because Ray's bookkeeping goes by the task
+TASK_SECONDS = (120.0, 3600.0)  # what a task has otherwise: below, models see too little to batch; above, much is lost with a process
 
 logger = logging.getLogger(__name__)
 
@@ -176,8 +176,10 @@ def seconds_of(rows: pa.Table) -> float:
 
 
 def task_seconds(total: float) -> float:
-    """Audio seconds of one task for a job of `total` seconds: enough tasks to keep a machine busy, few enough for Ray's bookkeeping."""
-    return min(max(total / TASKS, TASK_SECONDS[0]), TASK_SECONDS[1])
+    """Audio seconds of one task for a job of `total` seconds: enough tasks to keep machines busy, few enough for Ray's bookkeeping."""
+    few, many = TASKS
+    shortest, longest = TASK_SECONDS
+    return max(min(max(total / few, shortest), longest), total / many)
 
 
 def _store(

@@ -129,10 +129,15 @@ def read_bytes(uri: str) -> bytes:
     return cast(bytes, store.cat_file(path))
 
 
-def write_atomic(uri: str, data: bytes) -> None:
+def write_atomic(uri: str, data: bytes, sync: bool = True) -> None:
     """Write `data` so that a reader sees the old file or the new one, never half of it.
 
     Local: a hidden file in the same folder, synced, then renamed. Object stores: one PUT, which is atomic there.
+
+    Args:
+        uri: where to.
+        data: all of the file.
+        sync: wait until the disk has it, so that a power cut cannot lose it. Without, write many files and call `sync_all` once.
     """
     store, path = filesystem(uri)
     if is_remote(uri):
@@ -144,12 +149,19 @@ def write_atomic(uri: str, data: bytes) -> None:
     try:
         with builtins.open(draft, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(draft, path)
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
+
+
+def sync_all(uri: str) -> None:
+    """Wait until the disk has everything that was written under `uri`; object stores have it already."""
+    if not is_remote(uri):
+        os.sync()
 
 
 def remove(uri: str) -> None:

@@ -41,11 +41,12 @@ def write(out: str, rows: pa.Table, run_id: str, task_seconds: float) -> None:
 
     def store(task: tuple[str, int, int]) -> None:
         name, start, size = task
-        locations.write_atomic(locations.join(_folder(out), name), _parquet(rows.slice(start, size)))
+        locations.write_atomic(locations.join(_folder(out), name), _parquet(rows.slice(start, size)), sync=False)
 
     with ThreadPoolExecutor(locations.READERS) as pool:
         for _ in pool.map(store, zip(names, starts, sizes.tolist(), strict=True)):
             pass
+    locations.sync_all(out)
     column = pa.array(names, pa.string()).take(pa.array(np.repeat(np.arange(len(names)), sizes)))
     locations.write_atomic(_index(out, run_id), _parquet(rows.append_column("plan_file", column)))
 
