@@ -1,0 +1,189 @@
+"""A span of any recording as int16 at 16 kHz, on absolute sample positions, in bounded memory.
+
+Whatever span is asked for, sample n of the result is sample n of the whole recording decoded in one piece: the resampler starts at a source
+position whose output falls on a whole sample, early enough for its filter to settle, and runs at the precision at which its rounding no longer shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil, gcd
+from typing import Any
+
+import numpy as np
+import soxr
+
+from actors.errors import RowError
+from actors.frames import Block, Losses, Recording, require_frames
+from actors.results import SAMPLING_RATE
+
+_SETTLE = 0.05  # seconds that the resampling filter needs to forget where it was started
+_CLIPPED = 0.001  # share of samples at full scale from which a recording counts as clipped
+_DC = 0.02  # offset, relative to full scale, that is worth removing
+_CANCELLED = 0.003  # energy of a mix relative to its channels below which they cancel each other
+_AUDIBLE = 1e-7  # mean square of a channel that is more than silence (-70 dBFS)
+_OVERSHOOT = 2.0  # lossy codecs swing a little above full scale, which is clipped; beyond this the recording itself is too loud
+
+
+@dataclass
+class Decoded:
+    """What came out of a span.
+
+    `samples` is int16 of shape (channels, samples) at 16 kHz; `start` and `end` are absolute positions at 16 kHz; `channels` names each row
+    (None: a mix); `ended` says that the recording ended before the span did.
+    """
+
+    samples: np.ndarray
+    channels: list[int | None]
+    start: int
+    end: int
+    ended: bool
+    losses: Losses
+    flags: list[str] = field(default_factory=list)
+
+
+def decode_span(recording: Recording, start: int, end: int | None, channel: str = "mix", limit: int | None = None) -> Decoded:
+    """Decode samples [start, end) of a recording, counted at 16 kHz; `end` None goes on to the end of the file.
+
+    Args:
+        recording: the file.
+        start: first sample.
+        end: sample after the last, or None.
+        channel: mix | left | right | each | a number from 0.
+        limit: with `end` None, the position that must not be passed.
+
+    Raises:
+        RowError: corrupt_audio or no_samples where the file yields nothing at all, too_long beyond `limit`, no_audio_stream for a channel that is not there.
+        RetryableError: reading failed.
+    """
+    picker = _Picker(channel, recording.channels)
+    resampler = _Resampler(recording.sampling_rate, len(picker.channels), start)
+    last = None if end is None else resampler.source_end(end)
+    losses = Losses()
+    known_end, reached = 0, False
+    for block in recording.blocks(resampler.first, losses):
+        known_end = block.position + len(block.samples)
+        samples = _trim(block, resampler.first, last)
+        if len(samples):
+            resampler.feed(picker.pick(samples))
+        if last is not None and known_end >= last:
+            reached = True
+            break
+        if end is None and limit is not None and known_end * SAMPLING_RATE > limit * recording.sampling_rate:
+            raise RowError(f"more than {limit / SAMPLING_RATE:.0f} s of audio, far more than the header said", "too_long")
+    if not reached:
+        require_frames(losses)
+    wave = resampler.finish()[:, : None if end is None else max(0, end - start)]
+    flags = picker.flags()
+    samples16 = _to_int16(wave, recording.codec, flags)
+    stop = start + wave.shape[1] if wave.shape[1] else min(start, round(known_end * SAMPLING_RATE / recording.sampling_rate))
+    if losses.errors:
+        flags.append("decode_errors")
+    if losses.filled:
+        flags.append("gap_filled")
+    return Decoded(samples16, picker.channels, min(start, stop), stop, not reached, losses, flags)
+
+
+class _Resampler:
+    """Streams float32 blocks of shape (samples, channels) to 16 kHz, in phase with absolute position `start`."""
+
+    def __init__(self, rate: int, channels: int, start: int) -> None:
+        self._rate, self._channels, self._pieces = rate, channels, []  # type: int, int, list[np.ndarray]
+        self._stream = None if rate == SAMPLING_RATE else soxr.ResampleStream(rate, SAMPLING_RATE, channels, dtype="float32", quality="VHQ")
+        unit = rate // gcd(rate, SAMPLING_RATE)  # every so many source samples, an output sample falls on one
+        early = int(start * rate / SAMPLING_RATE) - (ceil(_SETTLE * rate) if self._stream else 0)
+        self.first = max(0, early // unit * unit)  # source position of the first sample to feed
+        self._skip = start - self.first * SAMPLING_RATE // rate
+
+    def source_end(self, end: int) -> int:
+        """The source position up to which samples are needed for output up to `end`."""
+        return ceil(end * self._rate / SAMPLING_RATE) + (ceil(_SETTLE * self._rate) if self._stream else 0)
+
+    def feed(self, samples: np.ndarray) -> None:
+        self._keep(samples if self._stream is None else self._stream.resample_chunk(self._shaped(samples)))
+
+    def finish(self) -> np.ndarray:
+        """All output from `start` on, float32 of shape (channels, samples)."""
+        if self._stream is not None:
+            self._keep(self._stream.resample_chunk(self._shaped(np.zeros((0, self._channels), np.float32)), last=True))
+        if not self._pieces:
+            return np.zeros((self._channels, 0), np.float32)
+        return np.ascontiguousarray(np.concatenate(self._pieces).T)
+
+    def _shaped(self, samples: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(samples[:, 0] if self._channels == 1 else samples)
+
+    def _keep(self, output: np.ndarray) -> None:
+        output = output.reshape(len(output), self._channels)
+        dropped = min(self._skip, len(output))
+        self._skip -= dropped
+        if len(output) > dropped:
+            self._pieces.append(output[dropped:])
+
+
+class _Picker:
+    """Applies the channel policy and cleans samples."""
+
+    def __init__(self, policy: str, available: int) -> None:
+        self._policy, self._energy, self._mixed, self._fixed = policy, 0.0, 0.0, False
+        self._missing = policy == "right" and available == 1
+        self.channels: list[int | None] = [None]
+        if policy == "each":
+            self.channels = list(range(available))
+        elif policy != "mix":
+            wanted = {"left": 0, "right": 1}.get(policy)
+            number = int(policy) if wanted is None else min(wanted, available - 1)
+            if number >= available:
+                raise RowError(f"channel {number} was asked for, the file has {available} (counted from 0)", "no_audio_stream")
+            self.channels = [number]
+
+    def pick(self, samples: np.ndarray) -> np.ndarray:
+        """Blocks of shape (samples, channels of the file) to (samples, channels wanted)."""
+        if not np.isfinite(samples.sum(dtype=np.float64)):
+            samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+            self._fixed = True
+        if self._policy != "mix":
+            wanted = [number for number in self.channels if number is not None]
+            there = samples.shape[1]
+            return samples[:, [min(number, there - 1) for number in wanted]]
+        if samples.shape[1] == 1:
+            return samples
+        mixed = samples.mean(axis=1, dtype=np.float32, keepdims=True)
+        if samples.shape[1] == 2:
+            self._energy += float(np.vdot(samples, samples).real) / 2
+            self._mixed += float(np.vdot(mixed, mixed).real)
+        return mixed
+
+    def flags(self) -> list[str]:
+        found = ["non_finite_samples"] if self._fixed else []
+        found += ["channel_missing"] if self._missing else []
+        # Two channels of opposite polarity: their mean is silence.
+        found += ["phase_cancelled"] if self._energy > 1.0 and self._mixed < _CANCELLED * self._energy else []
+        return found
+
+
+def _trim(block: Block, first: int, last: int | None) -> Any:
+    start = max(0, first - block.position)
+    stop = len(block.samples) if last is None else max(0, last - block.position)
+    return block.samples[start:stop]
+
+
+def _to_int16(wave: np.ndarray, codec: str, flags: list[str]) -> np.ndarray:
+    """float32 of shape (channels, samples) to int16, with what had to be done to it added to `flags`. Works in place."""
+    if not wave.size:
+        return wave.astype(np.int16)
+    peak = max(float(wave.max()), -float(wave.min()))
+    if peak > 1.0 and (codec.startswith("pcm_f") or peak > _OVERSHOOT):
+        wave *= np.float32(1 / peak)
+        flags.append("peak_scaled")
+    offset = wave.mean(axis=1, keepdims=True, dtype=np.float64)
+    if np.abs(offset).max() > _DC:
+        wave -= offset.astype(np.float32)
+        flags.append("dc_offset_removed")
+    wave *= 32768
+    np.rint(wave, out=wave)
+    np.clip(wave, -32768, 32767, out=wave)
+    result = wave.astype(np.int16)
+    if np.count_nonzero(result >= 32767) + np.count_nonzero(result <= -32767) > _CLIPPED * result.size:
+        flags.append("clipped")
+    return result
