@@ -52,6 +52,8 @@ class Batch:
         labels: next token for the recogniser, two neighbouring classes for the aligner, see ``weights``.
         weights: weight of the second of the aligner's classes, (batch, length).
         frame_classes: word said in each audio token, 0 for silence, packed over the batch.
+        heard: the same as a causal model can know it: the word that has just ended, (batch, length), IGNORE elsewhere.
+        heard_weights: weight of each of these, (batch, length): 1 where a word ends.
         counts: number of words begun in each audio token, (batch, length), IGNORE elsewhere.
         pointers: rows (item, position, first, last): where a position should look.
         seconds: audio in the batch.
@@ -63,6 +65,8 @@ class Batch:
     labels: torch.Tensor
     weights: torch.Tensor
     frame_classes: torch.Tensor
+    heard: torch.Tensor
+    heard_weights: torch.Tensor
     counts: torch.Tensor
     pointers: torch.Tensor
     seconds: float
@@ -106,9 +110,18 @@ class Batcher:
         chosen = self._rng.integers(0, len(language.words), self._rng.integers(1, 7))
         return self._rng.choice([" ", ", "]).join(language.words[i] for i in chosen)
 
+    def _heard(self, item: Utterance, centres: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What a causal model can know of the words in each audio token, and how much that counts."""
+        heard, weights = frames.copy(), np.where(frames > 0, 0.15, 0.1).astype(np.float32)
+        for word, (_, end) in zip(item.words, item.spans, strict=True):
+            assert item.language is not None
+            ending = (centres >= end - STEP) & (centres < end + 1.5 * STEP)
+            heard[ending], weights[ending] = FIRST_CLASS[item.language.code] + word, 1.0
+        return heard, weights
+
     def _targets(
         self, item: Utterance, count: int
-    ) -> tuple[list[int], list[int], list[float], np.ndarray, np.ndarray, list[tuple[int, int, int]]]:
+    ) -> tuple[list[int], list[int], list[float], np.ndarray, np.ndarray, list[tuple[int, int, int]], np.ndarray, np.ndarray]:
         """Token ids, labels, weights, frame classes, counts and pointers of one utterance with ``count`` audio tokens."""
         starts = token_starts(count)
         centres = starts + STEP / 2
@@ -154,10 +167,10 @@ class Batcher:
                 answer = self._ids(f"language {item.language.name}<asr_text>")
                 ids, labels = ids + answer, labels + answer
                 joiner = item.language.joiner
-                for k, (word, (start, end)) in enumerate(zip(item.words, item.spans, strict=True)):
+                for k, (word, (_, end)) in enumerate(zip(item.words, item.spans, strict=True)):
                     text = item.language.words[word]
                     piece = self._ids(joiner + text if k else text[0].upper() + text[1:])
-                    first, last = span(start, end)
+                    first, last = span(end - STEP, end + STEP / 2)
                     pointers += [(len(ids) + j - 1, offset + first, offset + last) for j in range(len(piece))]
                     ids, labels = ids + piece, labels + piece
                 answer = self._ids(f"{item.language.stop}<|im_end|>")
@@ -165,14 +178,29 @@ class Batcher:
             weights = [0.0] * len(ids)
         counts = np.full(len(ids), IGNORE, np.int64)
         counts[offset : offset + count] = np.minimum(begun, MOST_WORDS - 1)
-        return ids, labels, weights, frames, counts, pointers
+        heard, heard_weights = np.full(len(ids), IGNORE, np.int64), np.zeros(len(ids), np.float32)
+        heard[offset : offset + count], heard_weights[offset : offset + count] = self._heard(item, centres, frames)
+        return ids, labels, weights, frames, counts, pointers, heard, heard_weights
 
-    def batch(self, longest: float) -> Batch:
-        """Makes a batch of utterances of similar length, none longer than ``longest`` seconds (noise apart)."""
+    def batch(self, longest: float, ease: float = 0.0) -> Batch:
+        """Makes a batch of utterances of similar length.
+
+        Args:
+            longest: no utterance is longer, seconds.
+            ease: 1 for clean and dense speech, as at the start of training, 0 for everything.
+        """
         rng = self._rng
         target = rng.uniform(min(1.2, longest / 2), longest)
         size = int(np.clip(self._batch_seconds / target, 4, 40))
-        style = Style(seconds=(max(0.6, 0.75 * target), target), silence=0.0 if self._aligner else 0.05)
+        style = Style(
+            seconds=(max(0.6, 0.75 * target), target),
+            silence=0.0 if self._aligner else 0.05 - 0.03 * ease,
+            clean=0.25 + 0.65 * ease,
+            stretch=0.15 - 0.08 * ease,
+            snr=(8 + 14 * ease, 50),
+            codec=0.06 * (1 - ease),
+            pace=1 - 0.6 * ease,
+        )
         items = []
         while len(items) < size:
             item = utterance(self._clips, rng, style, code=LANGUAGES[rng.integers(len(LANGUAGES))].code if self._aligner else None)
@@ -189,13 +217,16 @@ class Batcher:
         length = max(len(row[0]) for row in rows)
         ids = torch.full((size, length), self._pad)
         labels, counts = torch.full((size, length), IGNORE), torch.full((size, length), IGNORE)
-        weights = torch.zeros(size, length)
+        weights, heard_weights = torch.zeros(size, length), torch.zeros(size, length)
+        heard = torch.full((size, length), IGNORE)
         pointers = []
-        for k, (row_ids, row_labels, row_weights, _, row_counts, row_pointers) in enumerate(rows):
+        for k, (row_ids, row_labels, row_weights, _, row_counts, row_pointers, row_heard, row_heard_weights) in enumerate(rows):
             ids[k, : len(row_ids)] = torch.tensor(row_ids)
             labels[k, : len(row_ids)] = torch.tensor(row_labels)
             weights[k, : len(row_ids)] = torch.tensor(row_weights)
             counts[k, : len(row_ids)] = torch.from_numpy(row_counts)
+            heard[k, : len(row_ids)] = torch.from_numpy(row_heard)
+            heard_weights[k, : len(row_ids)] = torch.from_numpy(row_heard_weights)
             pointers += [(k, *pointer) for pointer in row_pointers]
         return Batch(
             ids,
@@ -204,6 +235,8 @@ class Batcher:
             labels,
             weights,
             torch.from_numpy(np.concatenate([row[3] for row in rows])),
+            heard,
+            heard_weights,
             counts,
             torch.tensor(pointers, dtype=torch.long).reshape(-1, 4),
             sum(len(item.audio) for item in items) / RATE,
@@ -211,14 +244,14 @@ class Batcher:
 
 
 class Stream(torch.utils.data.IterableDataset):
-    """An endless stream of batches for a data worker; the longest utterance is read from a shared value, which the trainer raises."""
+    """An endless stream of batches for a data worker; how hard they are is read from a shared tensor, which the trainer updates."""
 
     def __init__(
-        self, tokenizer: Qwen2Tokenizer, folder: Path, seed: int, aligner: bool, batch_seconds: float, longest: torch.Tensor
+        self, tokenizer: Qwen2Tokenizer, folder: Path, seed: int, aligner: bool, batch_seconds: float, schedule: torch.Tensor
     ) -> None:
         super().__init__()
         self._arguments = (tokenizer, folder, seed, aligner, batch_seconds)
-        self._longest = longest
+        self._schedule = schedule
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
@@ -227,7 +260,7 @@ class Stream(torch.utils.data.IterableDataset):
         batcher = Batcher(tokenizer, clips, seed, aligner, batch_seconds)
         made = 0
         while True:
-            yield batcher.batch(float(self._longest))
+            yield batcher.batch(*self._schedule.tolist())
             made += 1
             if made % 200 == 0:
                 clips.refresh()

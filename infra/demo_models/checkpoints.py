@@ -67,11 +67,14 @@ ALIGNER_TEMPLATE = (
 )
 """Chat template of the aligner: the audio, then each unit followed by two timestamps."""
 
-SHAPE = {"d_model": 192, "encoder_layers": 4, "encoder_attention_heads": 3, "encoder_ffn_dim": 512, "downsample_hidden_size": 32}
+SHAPE = {"d_model": 128, "encoder_layers": 3, "encoder_attention_heads": 2, "encoder_ffn_dim": 384, "downsample_hidden_size": 32}
 """Shape of the audio encoder."""
 
-TEXT_SHAPE = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 2, "num_key_value_heads": 1}
-"""Shape of the language model; its heads are 64 wide."""
+TEXT_SHAPE = {"hidden_size": 192, "intermediate_size": 448, "num_hidden_layers": 5, "num_attention_heads": 3, "num_key_value_heads": 1}
+"""Shape of the language model; its heads are 64 wide.
+
+The encoder only knows a token's place within its second, so it cannot tell neighbours from tokens a second apart: putting the sounds of a word
+together is left to the language model, which has rotary positions. That is why it is the larger of the two."""
 
 
 def make_tokenizer(vocabulary: int = 2000) -> Qwen2Tokenizer:

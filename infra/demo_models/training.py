@@ -30,7 +30,7 @@ from infra.demo_models.batches import IGNORE, MOST_WORDS, Batch, Stream, audio_t
 from infra.demo_models.checkpoints import LABELS, SHAPE, TEXT_SHAPE, make_model, make_tokenizer, save
 from infra.demo_models.words import CLASSES
 
-POINTER_LAYER = 2
+POINTER_LAYER = 3
 """Layer of the language model whose first head is told where to look."""
 
 RATES = {"asr": 2e-3, "aligner": 1.5e-3}
@@ -44,6 +44,7 @@ class Teacher(nn.Module):
         super().__init__()
         self.model, self.aligner = model, aligner
         self.frame_head = nn.Linear(SHAPE["d_model"], CLASSES)
+        self.heard_head = nn.Linear(TEXT_SHAPE["hidden_size"], CLASSES)
         self.count_head = nn.Linear(TEXT_SHAPE["hidden_size"], MOST_WORDS)
         model.model.language_model.config._attn_implementation = "eager"
 
@@ -59,6 +60,10 @@ class Teacher(nn.Module):
         out = core.language_model(inputs_embeds=embedded, use_cache=False, output_attentions=True, output_hidden_states=True)
         counted = batch.counts != IGNORE
         count_loss = F.cross_entropy(self.count_head(out.hidden_states[POINTER_LAYER][counted]), batch.counts[counted])
+        known = batch.heard != IGNORE
+        heard_logits = self.heard_head(out.hidden_states[POINTER_LAYER][known])
+        heard, heard_weights = batch.heard[known], batch.heard_weights[known]
+        heard_loss = (F.cross_entropy(heard_logits, heard, reduction="none") * heard_weights).sum() / heard_weights.sum()
         pointer_loss = self._pointer_loss(out.attentions[POINTER_LAYER][:, 0], batch.pointers)
         if self.aligner:
             loss, right = self._stamp_loss(out.last_hidden_state, batch)
@@ -67,10 +72,19 @@ class Teacher(nn.Module):
             logits, labels = self.model.lm_head(out.last_hidden_state[:, :-1][wanted]), batch.labels[:, 1:][wanted]
             loss, right = F.cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean()
         with torch.no_grad():
-            speech = batch.frame_classes > 0
-            frames = (frame_logits.argmax(-1) == batch.frame_classes)[speech].float().mean() if bool(speech.any()) else torch.tensor(0.0)
-        total = loss + (0.2 if self.aligner else 0.5) * frame_loss + 0.15 * count_loss + 0.2 * pointer_loss
-        named = {"loss": loss, "right": right, "frame": frame_loss, "frames": frames, "count": count_loss, "pointer": pointer_loss}
+            ended = heard_weights == 1
+            words = (heard_logits.argmax(-1) == heard)[ended].float().mean() if bool(ended.any()) else torch.tensor(0.0)
+        share = 0.3 if self.aligner else 1.0
+        total = loss + share * (0.3 * frame_loss + heard_loss) + 0.15 * count_loss + 0.2 * pointer_loss
+        named = {
+            "loss": loss,
+            "right": right,
+            "frame": frame_loss,
+            "heard": heard_loss,
+            "words": words,
+            "count": count_loss,
+            "pointer": pointer_loss,
+        }
         return total, {name: float(value.detach()) for name, value in named.items()}
 
     @staticmethod
@@ -136,9 +150,11 @@ class Average:
             torch._foreach_lerp_([self.weights[name] for name in names], list(values), share)
 
 
-def longest(fraction: float) -> float:
-    """Longest utterance, seconds, after so much of the training."""
-    return min(17.0, 2.5 + 14.5 * fraction / 0.35)
+def schedule(fraction: float, aligner: bool) -> tuple[float, float]:
+    """Longest utterance in seconds, and ease, after so much of the training; an aligner starts from what a recogniser has learnt."""
+    if aligner:
+        return min(17.0, 4 + 13 * fraction / 0.3), max(0.0, 0.5 - 2 * fraction)
+    return min(17.0, 3 + 14 * max(0.0, fraction - 0.18) / 0.35), min(1.0, max(0.0, 1 - (fraction - 0.18) / 0.25))
 
 
 def until(clock: str) -> float:
@@ -180,9 +196,8 @@ def train(kind: str, clips: Path, out: Path, deadline: float, start: Path | None
     if state:
         average.weights, average._steps = state["average"], step
         optimiser.load_state_dict(state["optimiser"])
-    length = torch.tensor(0.0).share_memory_()
-    stream = Stream(tokenizer, clips, 1000 + step + aligner, aligner, batch_seconds, length)
-    length.fill_(longest((time.time() - began) / (deadline - began)) if not aligner else 17.0)
+    hardness = torch.tensor(schedule((time.time() - began) / (deadline - began), aligner)).share_memory_()
+    stream = Stream(tokenizer, clips, 1000 + step + aligner, aligner, batch_seconds, hardness)
     figures: dict[str, float] = {}
     seconds, stored, logged = 0.0, time.time(), time.time()
     teacher.train()
@@ -190,9 +205,9 @@ def train(kind: str, clips: Path, out: Path, deadline: float, start: Path | None
         fraction = (time.time() - began) / (deadline - began)
         if fraction >= 1:
             break
-        length.fill_(longest(fraction if not aligner else 2 * fraction + 0.05))
+        hardness.copy_(torch.tensor(schedule(fraction, aligner)))
         for group in optimiser.param_groups:
-            group["lr"] = RATES[kind] * min(1.0, (step + 1) / 150) * max(0.01, 0.5 * (1 + math.cos(math.pi * fraction)))
+            group["lr"] = RATES[kind] * min(1.0, (step + 1) / 200) * max(0.01, 0.5 * (1 + math.cos(math.pi * fraction)))
         loss, named = teacher(batch)
         optimiser.zero_grad()
         loss.backward()
@@ -205,7 +220,10 @@ def train(kind: str, clips: Path, out: Path, deadline: float, start: Path | None
         if step % 50 == 0:
             shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
             pace = seconds / (time.time() - logged)
-            print(f"{kind} {step} {fraction:.3f} {shown} longest {float(length):.1f} pace {pace:.0f}x", flush=True)
+            print(
+                f"{kind} {step} {fraction:.3f} {shown} longest {float(hardness[0]):.1f} ease {float(hardness[1]):.2f} pace {pace:.0f}x",
+                flush=True,
+            )
             figures, seconds, logged = {}, 0.0, time.time()
         if time.time() - stored > save_every:
             _store(state_path, teacher, average, optimiser, step, began)
@@ -238,7 +256,7 @@ def main() -> None:
     parser.add_argument("--until", default="", help="HH:MM (UTC) to be done by")
     parser.add_argument("--minutes", type=float, default=70, help="how long to train when --until is not given")
     parser.add_argument("--start", type=Path, help="state of the recogniser to start the aligner from")
-    parser.add_argument("--batch-seconds", type=float, default=60)
+    parser.add_argument("--batch-seconds", type=float, default=30)
     parser.add_argument("--export", type=Path, help="write the stored state as a checkpoint here and stop")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -94,6 +94,7 @@ class Style:
         stretch: largest relative change of speed and pitch.
         snr: lowest and highest ratio of speech to noise, dB.
         codec: share of utterances that pass through a lossy codec.
+        pace: 1 for all lengths of pauses, less for short ones only.
     """
 
     seconds: tuple[float, float] = (0.5, 16.5)
@@ -102,6 +103,7 @@ class Style:
     stretch: float = 0.15
     snr: tuple[float, float] = (8.0, 50.0)
     codec: float = 0.06
+    pace: float = 1.0
 
 
 def resampled(wave: np.ndarray, factor: float) -> np.ndarray:
@@ -252,7 +254,7 @@ def utterance(clips: Clips, rng: np.random.Generator, style: Style, code: str | 
         code = LANGUAGES[rng.integers(len(LANGUAGES))].code
     language, voice = BY_CODE[code], clips.voice(code, rng)
     other = clips.voice(code, rng) if rng.random() < 0.15 else voice
-    factor, pace = 0.97 + rng.uniform(-style.stretch, style.stretch), rng.random()
+    factor, pace = 0.97 + rng.uniform(-style.stretch, style.stretch), rng.random() * style.pace
     digits = rng.random() < 0.25
     lead = rng.uniform(0.0, 0.15) if rng.random() < 0.3 else rng.uniform(0.05, 0.6)
     if rng.random() < 0.06:
