@@ -11,8 +11,8 @@ from actors.errors import FatalError
 if TYPE_CHECKING:
     import torch
 
-# Below this many parameters a call costs its kernel launches whatever the precision, and float64 comes for free. It puts the
-# differences that a batch's composition makes (the order of sums) below what any rounding shows: see transformers_asr.
+# Below this many parameters a decoder's step costs its Python and kernel launches whatever the precision, and float64 next to nothing.
+# It puts the differences that a batch's composition makes (the order of sums) below what any rounding shows: see transformers_asr.
 SMALL_MODEL = 20_000_000
 
 # CUDA errors after which every later call of the process fails too (a sticky context error).

@@ -39,7 +39,7 @@ class TransformersAligner:
         self.network = checkpoint.model
         self.tokenizer = checkpoint.tokenizer
         self.extractor = checkpoint.extractor
-        self.device, self.dtype = checkpoint.device, checkpoint.dtype
+        self.device, self.dtype, self.features_dtype = checkpoint.device, checkpoint.dtype, checkpoint.features_dtype
         self.class_ms = checkpoint.timestamp_ms
         # A model with few classes cannot point further than its last one.
         self.max_duration = min(MAX_SECONDS, self.network.config.num_labels * self.class_ms / 1000)
@@ -84,7 +84,7 @@ class TransformersAligner:
         features, features_mask = mel.collate(mels)
         return {
             "input_ids": input_ids.to(self.device),
-            "input_features": features.to(self.device, self.dtype),
+            "input_features": features.to(self.device, self.features_dtype),
             "input_features_mask": features_mask.to(self.device),
         }
 

@@ -45,7 +45,7 @@ class TransformersASR:
         self.network = checkpoint.model
         self.tokenizer = checkpoint.tokenizer
         self.extractor = checkpoint.extractor
-        self.device, self.dtype = checkpoint.device, checkpoint.dtype
+        self.device, self.dtype, self.features_dtype = checkpoint.device, checkpoint.dtype, checkpoint.features_dtype
         self.memory = MemoryGuard()
         self._audio_token: int = self.network.config.audio_token_id
         self._n_window: int = self.network.config.audio_config.n_window
@@ -87,7 +87,7 @@ class TransformersASR:
         return {
             "input_ids": input_ids.to(self.device),
             "attention_mask": attention_mask.to(self.device),
-            "input_features": features.to(self.device, self.dtype),
+            "input_features": features.to(self.device, self.features_dtype),
             "input_features_mask": features_mask.to(self.device),
         }
 
