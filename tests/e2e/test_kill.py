@@ -15,8 +15,8 @@ import soundfile
 
 from tests.e2e.conftest import ROOT, read_dead_letters, read_transcripts, write_manifest
 
-RECORDINGS, SECONDS, TASKS = 48, 5.0, 24
-FAKE = ["--set", "asr.backend=fake", "--set", "aligner.backend=fake", "--set", f"plan.task_seconds={RECORDINGS * SECONDS / TASKS}"]
+RECORDINGS, SECONDS, TASKS = 48, 5.0, 24  # two recordings a task
+FAKE = ["--set", "asr.backend=fake", "--set", "aligner.backend=fake", "--set", "plan.task_seconds=12"]
 
 
 @pytest.fixture
