@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from actors.backends import original
 from actors.backends.devices import pick_attention, pick_device, pick_dtype, set_threads
 from actors.backends.encoder import bound_encoder
+from actors.backends.hub import download, fetch_config
 from actors.config import ModelConfig
 from actors.errors import FatalError
 
@@ -66,6 +67,18 @@ def load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
         return _load(name, kind, config)
 
 
+def check_folder(name: str, kind: Kind) -> None:
+    """Refuse a local checkpoint that is not there or of the other kind, from its config.json alone: cheap, without torch.
+
+    A hub id passes; whether it can be had is for the workers to find out, which may have a network or a cache that this machine lacks.
+
+    Raises:
+        FatalError: the message says what to do.
+    """
+    if (folder := _local_folder(name, kind)) is not None:
+        _check_kind(name, kind, _parse(_config_path(name, kind, folder), name, kind))
+
+
 def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
     import torch
     import transformers
@@ -81,7 +94,7 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
     arguments: dict[str, Any] = {"dtype": "auto", "attn_implementation": attention, "output_loading_info": True}
     try:
         if original.is_original(settings.content):
-            folder = folder or _download(name, kind, commit)
+            folder = folder or download(name, kind, commit)
             model, report = original.load_model(model_class, settings.content, folder, arguments)
             tokenizer, extractor = original.load_inputs(settings.content, folder)
             timestamp_ms = settings.content.get("timestamp_segment_time", 80.0)
@@ -124,13 +137,17 @@ def _local_folder(name: str, kind: Kind) -> Path | None:
 
 def _read_config(name: str, kind: Kind, folder: Path | None, revision: str | None) -> _Settings:
     if folder is None:
-        path = Path(_fetch(name, kind, revision))
+        path = fetch_config(name, kind, revision)
         # The hub's cache keeps snapshots/COMMIT/config.json.
         return _Settings(_parse(path, name, kind), path.parent.name)
+    return _Settings(_parse(_config_path(name, kind, folder), name, kind), digest(folder))
+
+
+def _config_path(name: str, kind: Kind, folder: Path) -> Path:
     path = folder / "config.json"
     if not path.is_file():
         raise FatalError(f"{kind}.model: {name!r} has no config.json; give the folder of a checkpoint as saved by save_pretrained")
-    return _Settings(_parse(path, name, kind), digest(folder))
+    return path
 
 
 def _parse(path: Path, name: str, kind: Kind) -> dict[str, Any]:
@@ -161,41 +178,6 @@ def digest(folder: Path) -> str:
                 file.seek(part * (size - 2**20) // (_SAMPLES - 1))
                 total.update(file.read(2**20))
     return f"sha256:{total.hexdigest()[:16]}"
-
-
-def _fetch(name: str, kind: Kind, revision: str | None) -> str:
-    from huggingface_hub import hf_hub_download
-
-    with _hub_errors(name, kind, revision):
-        return str(hf_hub_download(name, "config.json", revision=revision))
-
-
-def _download(name: str, kind: Kind, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
-    with _hub_errors(name, kind, revision):
-        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", "*.jinja", "*.safetensors"]))
-
-
-@contextlib.contextmanager
-def _hub_errors(name: str, kind: Kind, revision: str | None) -> Iterator[None]:
-    from huggingface_hub import errors
-
-    where = f"{kind}.model {name!r}" + (f" at revision {revision!r}" if revision else "")
-    try:
-        yield
-    # Order matters: a gated repository is also "not found", and "not in the cache" is also an entry that was not found.
-    except errors.GatedRepoError as error:
-        raise FatalError(f"{where} is gated: accept its terms on the hub and log in with `hf auth login`") from error
-    except errors.RevisionNotFoundError as error:
-        raise FatalError(f"{where}: the hub has no such revision") from error
-    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-        raise FatalError(f"{where}: the hub has no such model, and there is no such folder (from {Path.cwd()})") from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
-        if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
-            raise FatalError(f"{where} has no config.json: it is not a checkpoint for transformers") from error
-        advice = f"fetch it where there is a network (`hf download {name}`) and set {kind}.model to that folder, or share HF_HOME"
-        raise FatalError(f"{where} is not in the local cache and the hub cannot be reached: {advice}") from error
 
 
 def _check_kind(name: str, kind: Kind, content: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ transformers = pytest.importorskip("transformers")
 
 from huggingface_hub import errors as hub_errors  # noqa: E402
 
-from actors.backends.loading import digest, load  # noqa: E402
+from actors.backends.loading import check_folder, digest, load  # noqa: E402
 from actors.config import AlignerConfig, ASRConfig  # noqa: E402
 from actors.errors import FatalError  # noqa: E402
 
@@ -195,3 +195,15 @@ def test_large_files_are_sampled_to_their_last_byte(tmp_path: Path, monkeypatch:
         file.seek(-1, 2)
         file.write(b"x")
     assert digest(tmp_path) != before
+
+
+def test_a_folder_can_be_checked_without_loading_it(copy: Path, tiny_models, monkeypatch: pytest.MonkeyPatch) -> None:
+    (copy / "model.safetensors").unlink()
+    check_folder(str(copy), "asr")
+    check_folder("Qwen/Qwen3-ASR-0.6B-hf", "asr")  # no folder: not looked for
+    with pytest.raises(FatalError, match="is a recogniser, not a forced aligner"):
+        check_folder(str(copy), "aligner")
+    with pytest.raises(FatalError, match="there is no folder"):
+        check_folder("./no/such/folder", "asr")
+    with pytest.raises(FatalError, match=r"no config\.json"):
+        check_folder(str(copy.parent), "asr")
