@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from actors.asr import ASRActor
 
+from actors.asr import ASRActor
 from actors.errors import UsageError
 from actors.given_text import GivenTextActor
 from pipelines import __version__, cluster, planning, report
@@ -219,9 +219,12 @@ class _checkpointed:
         self.before = copy.deepcopy(DataContext.get_current())
         context = DataContext.get_current()
         store, path = locations.arrow_filesystem(shards.checkpoint_folder(self.out))
-        context.checkpoint_config = CheckpointConfig(
+        checkpoint = CheckpointConfig(
             id_column=shards.ID, checkpoint_path=path, override_filesystem=store, delete_checkpoint_on_success=False
         )
+        # Only plan files with work left are read, so one filter is enough; up to ten would take the CPUs that decoding needs.
+        checkpoint.checkpoint_actor_pool_max_size = 1
+        context.checkpoint_config = checkpoint
         context.use_datasource_v2 = False  # the second version ignores override_num_blocks: one task would decode everything
         context.target_max_block_size = 64 << 20
         context.execution_no_progress_timeout_s = self.config.cluster.no_progress_timeout
