@@ -19,6 +19,7 @@ LOCAL_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 GIB = 1 << 30
+START_ATTEMPTS = 3
 
 
 @contextmanager
@@ -35,13 +36,27 @@ def started(config: ClusterConfig) -> Iterator[dict[str, float]]:
     already = ray.is_initialized()
     if not already:
         try:
-            ray.init(**_arguments(config))
+            _init(config)
         except ConnectionError as error:
             raise UsageError(f"no Ray cluster answers at cluster.address={config.address!r}: {error}") from None
     try:
         yield ray.cluster_resources()
     finally:
         if not already:
+            ray.shutdown()
+
+
+def _init(config: ClusterConfig) -> None:
+    """`ray.init`, more than once where a busy machine needs longer than Ray's fixed thirty seconds to start its processes."""
+    import ray
+
+    for attempt in range(START_ATTEMPTS):
+        try:
+            ray.init(**_arguments(config))
+            return
+        except Exception as error:
+            if config.address != "local" or "timed out during startup" not in str(error) or attempt == START_ATTEMPTS - 1:
+                raise
             ray.shutdown()
 
 
