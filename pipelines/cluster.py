@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +20,7 @@ LOCAL_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # set it to info to have Ray's own logs in its session folder
 }
 GIB = 1 << 30
 START_ATTEMPTS = 3
@@ -39,6 +43,7 @@ def started(config: ClusterConfig) -> Iterator[dict[str, float]]:
             _init(config)
         except ConnectionError as error:
             raise UsageError(f"no Ray cluster answers at cluster.address={config.address!r}: {error}") from None
+    _quiet()
     try:
         yield ray.cluster_resources()
     finally:
@@ -52,12 +57,42 @@ def _init(config: ClusterConfig) -> None:
 
     for attempt in range(START_ATTEMPTS):
         try:
-            ray.init(**_arguments(config))
+            with _native_chatter_hidden():
+                ray.init(**_arguments(config))
             return
         except Exception as error:
             if config.address != "local" or "timed out during startup" not in str(error) or attempt == START_ATTEMPTS - 1:
                 raise
             ray.shutdown()
+
+
+@contextmanager
+def _native_chatter_hidden() -> Iterator[None]:
+    """Ray's C++ core writes to the file descriptor itself while it starts; what goes wrong there is raised in Python as well."""
+    if os.environ.get("SCRIPTORIUM_TRACEBACK"):
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _quiet() -> None:
+    """Keep Ray Data's progress and hints off the terminal, where ours is; its log files have them all."""
+    import ray.data  # noqa: F401  # its import sets up the handlers
+    from ray.util.annotations import RayDeprecationWarning
+
+    warnings.filterwarnings("ignore", category=RayDeprecationWarning)
+    for name in ("ray", "ray.data"):
+        for handler in logging.getLogger(name).handlers:
+            if type(handler).__name__ != "SessionFileHandler":
+                handler.setLevel(logging.ERROR)
 
 
 def _arguments(config: ClusterConfig) -> dict[str, Any]:
