@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.asr import ASRActor
-from actors.errors import UsageError
+from actors.backends.loading import check_folder
+from actors.errors import FatalError, UsageError
 from actors.given_text import GivenTextActor
 from pipelines import __version__, cluster, planning, report
 from pipelines.config import RunConfig
@@ -64,6 +65,7 @@ def transcribe(manifest: str, out: str, config: RunConfig, *, command: str = "tr
         UsageError: manifest, settings or directory are wrong. Nothing has been started then.
     """
 
+    _check_models(config)
     recordings = read_manifest(manifest)
     # All of the manifest before anything is written: a wrong line 900,000 is told now.
     table = planning.collect(_with_text(recordings) if command == "align" else recordings, config)
@@ -237,6 +239,16 @@ class _checkpointed:
         from ray.data import DataContext
 
         DataContext._set_current(self.before)
+
+
+def _check_models(config: RunConfig) -> None:
+    try:
+        if config.asr.backend == "transformers":
+            check_folder(config.asr.model, "asr")
+        if config.aligner.backend == "transformers":
+            check_folder(config.aligner.model, "aligner")
+    except FatalError as error:
+        raise UsageError(error.message) from None
 
 
 def _todo(plan: pa.Table, out: str) -> pa.Table:
