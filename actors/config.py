@@ -19,7 +19,9 @@ class PoolConfig(Settings):
     """How many replicas of an actor run, and what each takes from the cluster."""
 
     size: int | None = Field(None, ge=1, description="replicas; null: one per GPU of the cluster, or one where there is none")
-    num_gpus: float | None = Field(None, ge=0, description="GPUs a replica; fractions share a card; null: 1 where the cluster has GPUs, else 0")
+    num_gpus: float | None = Field(
+        None, ge=0, description="GPUs a replica; fractions share a card; null: 1 where the cluster has GPUs, else 0"
+    )
     num_cpus: float = Field(0, ge=0, description="logical CPUs that a replica reserves; 0 keeps them all for decoding")
     max_task_retries: int = Field(2, ge=0, description="how often a batch is tried again when its process died")
 
@@ -46,7 +48,9 @@ class SegmenterConfig(Settings):
     """Where recordings are cut into model inputs."""
 
     backend: Literal["energy", "silero"] = Field("energy", description="energy: fast, no model; silero: a VAD model (extra `vad`)")
-    max_duration: float = Field(60, ge=1, le=1200, description="longest segment in seconds, never exceeded; at most 180 where words are wanted")
+    max_duration: float = Field(
+        60, ge=1, le=1200, description="longest segment in seconds, never exceeded; at most 180 where words are wanted"
+    )
     min_silence: float = Field(0.5, ge=0.1, description="seconds of quiet that may be dropped or cut at")
     speech_pad: float = Field(0.2, ge=0, description="seconds of audio kept on both sides of speech")
     silence_dbfs: float = Field(-60, le=-20, description="louder than this is never proven silence (dB relative to full scale)")
@@ -61,7 +65,9 @@ class ModelConfig(Settings):
     dtype: Literal["auto", "float64", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: bf16 where the device is fast at it, else fp32 (fp16 on older GPUs, fp64 for tiny models on CPUs)"
     )
-    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field("auto", description="auto: flash_attention_2 where installed, else sdpa")
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
+        "auto", description="auto: flash_attention_2 where installed, else sdpa"
+    )
     max_batch_size: int = Field(128, ge=1, description="segments in one model call")
     max_batch_seconds: float = Field(960, gt=0, description="padded seconds in one model call; memory grows with it")
     threads: int | None = Field(None, ge=1, description="CPU threads of a replica; null: the cores divided among the pools")
@@ -73,7 +79,9 @@ class ASRConfig(ModelConfig):
 
     backend: Literal["transformers", "fake"] = Field("transformers", description="the engine that runs the model")
     model: str = Field("Qwen/Qwen3-ASR-0.6B-hf", description="hub id or folder of the checkpoint")
-    language: str | None = Field(None, description="force this language (name or ISO code); null: the model decides, a manifest's `language` wins")
+    language: str | None = Field(
+        None, description="force this language (name or ISO code); null: the model decides, a manifest's `language` wins"
+    )
     context: str = Field("", description="background text for every segment; a manifest's `context` wins")
     max_tokens_per_second: float = Field(10, gt=0, description="token budget of a segment: this many for each of its seconds ...")
     min_tokens: int = Field(48, ge=1, description="... and this many on top")

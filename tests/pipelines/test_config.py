@@ -74,7 +74,7 @@ def test_wrong_files_are_told(tmp_path: Path, text: str, said: str) -> None:
 
 
 def test_a_missing_file_is_told() -> None:
-    with pytest.raises(UsageError, match="cannot read the config nowhere.yaml"):
+    with pytest.raises(UsageError, match=r"cannot read the config nowhere\.yaml"):
         load_config("nowhere.yaml")
 
 

@@ -41,7 +41,7 @@ def test_another_command_is_refused(tmp_path: Path) -> None:
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "transcripts").mkdir()
     (tmp_path / "transcripts/x.parquet").write_bytes(b"theirs")
-    with pytest.raises(UsageError, match="no run.json"):
+    with pytest.raises(UsageError, match=r"no run\.json"):
         runs.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
 
 
