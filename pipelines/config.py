@@ -143,7 +143,9 @@ def describe(section: BaseModel, indent: int = 0) -> Iterator[str]:
             yield f"{pad}{name}:  # {(type(value).__doc__ or '').splitlines()[0]}"
             yield from describe(value, indent + 1)
         else:
-            yield f"{pad}{name}: {json.dumps(value, ensure_ascii=False)}  # {field.description}"
+            # Whole seconds are written as such, whether they came as 60 or as 60.0.
+            plain = int(value) if isinstance(value, float) and value.is_integer() else value
+            yield f"{pad}{name}: {json.dumps(plain, ensure_ascii=False)}  # {field.description}"
 
 
 def _read_yaml(path: str) -> dict[str, Any]:
