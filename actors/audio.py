@@ -53,7 +53,8 @@ def decode_span(recording: Recording, start: int, end: int | None, channel: str 
         limit: with `end` None, the position that must not be passed.
 
     Raises:
-        RowError: corrupt_audio or no_samples where the file yields nothing at all, too_long beyond `limit`, no_audio_stream for a channel that is not there.
+        RowError: corrupt_audio or no_samples where the file yields nothing at all, too_long beyond `limit`,
+            no_audio_stream for a channel that is not there.
         RetryableError: reading failed.
     """
     picker = _Picker(channel, recording.channels)

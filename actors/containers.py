@@ -23,9 +23,29 @@ from actors.sources import AudioFile
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside is a header that lies
 MAX_CHANNELS = 64
 # Formats without a length in their header: ffmpeg divides the size by the bit rate of the first frames.
-ESTIMATED = frozenset({"aac", "amr", "amrnb", "amrwb", "mp3", "ac3", "eac3", "dts", "truehd", "loas", "gsm", "adx", "h261", "mpeg", "mpegts"})
+ESTIMATED = frozenset(
+    {"aac", "amr", "amrnb", "amrwb", "mp3", "ac3", "eac3", "dts", "truehd", "loas", "gsm", "adx", "h261", "mpeg", "mpegts"}
+)
 # Content that ffmpeg opens although it is text.
-_TEXT = frozenset({"tty", "srt", "ass", "webvtt", "microdvd", "subviewer", "subviewer1", "sami", "lrc", "txt", "ffmetadata", "jacosub", "mpl2", "vplayer", "stl"})
+_TEXT = frozenset(
+    {
+        "tty",
+        "srt",
+        "ass",
+        "webvtt",
+        "microdvd",
+        "subviewer",
+        "subviewer1",
+        "sami",
+        "lrc",
+        "txt",
+        "ffmetadata",
+        "jacosub",
+        "mpl2",
+        "vplayer",
+        "stl",
+    }
+)
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"RIFF", "WAVE or AVI"),
     (0, b"RF64", "WAVE"),
@@ -56,8 +76,13 @@ class Opened:
 
 
 @contextmanager
-def open_container(file: AudioFile) -> Iterator[Opened]:
+def open_container(file: AudioFile, jump: bool = False, probe_bytes: int | None = None) -> Iterator[Opened]:
     """Open the container in `file` and choose its audio stream; codec threads are off: a decoding task owns one CPU.
+
+    Args:
+        file: what to open.
+        jump: seek in an mp3 by byte position, which its time stamps do not survive; without it an mp3 is read up to the place.
+        probe_bytes: how much behind the header may be read to learn about the streams; None leaves it to ffmpeg (up to 5 MB).
 
     Raises:
         RowError: empty_file, not_audio, no_audio_stream, no_samples, bad_header, unsupported_codec.
@@ -67,9 +92,9 @@ def open_container(file: AudioFile) -> Iterator[Opened]:
         raise RowError("the file has no bytes", "empty_file")
     av.logging.set_level(av.logging.PANIC)
     file.seek(0)
-    # An mp3 whose header promises a constant bit rate can be entered anywhere, exactly; other mp3s are read up to the place.
-    options = {"fflags": "fastseek"} if mp3_tag(file) == b"Info" else {}
-    file.seek(0)
+    options = {"fflags": "fastseek"} if jump else {}
+    if probe_bytes is not None:
+        options["probesize"] = str(probe_bytes)
     try:
         container = av.open(file, mode="r", options=options, metadata_errors="replace", io_open=_refuse)
     except (av.error.DecoderNotFoundError, av.error.DemuxerNotFoundError, av.error.PatchWelcomeError) as error:
@@ -84,11 +109,21 @@ def open_container(file: AudioFile) -> Iterator[Opened]:
 
 def duration_is_estimated(file: AudioFile, container_format: str) -> bool:
     """Whether the duration that the container reports is only a guess from its bit rate."""
-    return container_format in ESTIMATED and not (container_format == "mp3" and mp3_tag(file))
+    return container_format in ESTIMATED and not (container_format == "mp3" and mp3_facts(file))
 
 
-def mp3_tag(file: AudioFile) -> bytes | None:
-    """The tag in an mp3's first frame that tells its length: b"Xing", b"Info" (the same, for a constant bit rate), b"VBRI"; None without one."""
+@dataclass(frozen=True, slots=True)
+class Mp3Facts:
+    """The tag in an mp3's first frame. `frames` and `size` (bytes, the tag's own frame included) are None where it does not tell them."""
+
+    constant: bool  # an Info tag: every frame has the same length, give or take a byte
+    start: int  # byte of the tag's frame
+    frames: int | None
+    size: int | None
+
+
+def mp3_facts(file: AudioFile) -> Mp3Facts | None:
+    """Find the Xing, Info or VBRI tag of an mp3; None for an mp3 without one, and for everything else."""
     file.seek(0)
     head = file.read(10)
     start = 0
@@ -99,7 +134,13 @@ def mp3_tag(file: AudioFile) -> bytes | None:
     file.seek(start)
     frame = file.read(512)
     found = [(place, tag) for tag in (b"Xing", b"Info", b"VBRI") if 0 <= (place := frame.find(tag)) < 200]
-    return min(found)[1] if found else None
+    if not found:
+        return None
+    place, tag = min(found)
+    if tag == b"VBRI":
+        return Mp3Facts(False, start, None, None)
+    has, frames, size = struct.unpack(">III", frame[place + 4 : place + 16].ljust(12, b"\0"))
+    return Mp3Facts(tag == b"Info", start, frames if has & 3 == 3 else None, size if has & 3 == 3 else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +230,7 @@ def _kind(file: AudioFile) -> str | None:
 
 def _said(error: Exception) -> str:
     if isinstance(error, av.error.FFmpegError):
-        return str(error.log[2] if error.log else error.strerror).strip()[:200]
+        return str(tuple(error.log)[-1] if error.log else error.strerror).strip()[:200]
     return " ".join(str(error).split())[:200]
 
 

@@ -7,23 +7,26 @@ come from the container's time stamps, compared with those of the first second, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
 
-from actors.containers import Opened, open_container
+from actors.containers import Mp3Facts, Opened, mp3_facts, open_container
 from actors.errors import RowError
 from actors.sources import AudioFile
 
-PRE_ROLL = 1.5  # seconds decoded and thrown away before a place: lossy codecs need their past (MP3's bit reservoir, Opus' 80 ms, AAC's overlap)
+PRE_ROLL = (
+    1.5  # seconds decoded and thrown away before a place: lossy codecs need their past (MP3's bit reservoir, Opus' 80 ms, AAC's overlap)
+)
 _ANCHOR = 1.0  # seconds of frames whose time stamps vote about the position
 _GAP = 0.05  # seconds that time stamps may run ahead before it counts as missing audio
 _LONGEST_GAP = 1800.0  # seconds; a larger jump is a broken time stamp, not missing audio
-_DTYPES: dict[str, type] = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
+_DTYPES: dict[str, Any] = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
 _FROM_START = 5.0  # seconds; places nearer to the start are reached by decoding up to them
 
 
@@ -49,6 +52,8 @@ class Block:
 class _Frame:
     samples: np.ndarray
     stamp: float | None  # the container's time stamp in samples
+    place: int | None = None  # byte of its packet in the file
+    size: int = 0  # bytes of its packet
 
 
 class Recording:
@@ -63,6 +68,7 @@ class Recording:
             if first is not None:
                 self.channels = first.samples.shape[1]
                 self.sampling_rate = _decoded_rate(opened) or opened.sampling_rate
+        self._mp3 = mp3_facts(file) if self.format == "mp3" else None
 
     def blocks(self, first: int, losses: Losses) -> Iterator[Block]:
         """Yield consecutive blocks, the first of which begins at or before sample `first` (unless the recording ends before it).
@@ -73,10 +79,9 @@ class Recording:
             RowError: the file cannot be opened.
             RetryableError: reading failed.
         """
-        pre_rolls = (PRE_ROLL, 10 * PRE_ROLL) if first > _FROM_START * self.sampling_rate else ()
-        for pre_roll in pre_rolls:
+        for pre_roll, jump in self._ways(first):
             attempt = Losses()
-            blocks = self._after_seek(first, int(pre_roll * self.sampling_rate), attempt)
+            blocks = self._after_seek(first, int(pre_roll * self.sampling_rate), jump, attempt)
             head = next(blocks, None)
             if head is not None and head.position <= first:
                 yield head
@@ -88,6 +93,13 @@ class Recording:
             blocks.close()
         yield from self._from_start(losses)
 
+    def _ways(self, first: int) -> list[tuple[float, bool]]:
+        """What to try to get to `first`, cheapest way first: seconds of pre-roll, and whether to jump by byte position."""
+        if first <= _FROM_START * self.sampling_rate:
+            return []
+        jump = self._mp3 is not None and self._mp3.constant and bool(self._mp3.frames) and bool(self._mp3.size)
+        return [*([(PRE_ROLL, True)] if jump else []), (PRE_ROLL, False), (10 * PRE_ROLL, False)]
+
     def _from_start(self, losses: Losses) -> Iterator[Block]:
         with open_container(self.file) as opened:
             frames = _frames(opened, self.sampling_rate, losses, True)
@@ -95,8 +107,8 @@ class Recording:
             anchor = _anchor(head, self.codec)
             yield from self._line(head, frames, 0, anchor, losses)
 
-    def _after_seek(self, first: int, pre_roll: int, losses: Losses) -> Iterator[Block]:
-        with open_container(self.file) as opened:
+    def _after_seek(self, first: int, pre_roll: int, jump: bool, losses: Losses) -> Generator[Block, None, None]:
+        with open_container(self.file, jump) as opened:
             start = _take(_frames(opened, self.sampling_rate, Losses(), False), _ANCHOR * self.sampling_rate)
             origin = _anchor(start, self.codec)
             if origin is None or opened.stream.time_base is None:
@@ -110,13 +122,26 @@ class Recording:
             frames = _frames(opened, self.sampling_rate, losses, True)
             head = _take(frames, _ANCHOR * self.sampling_rate)
             landed = _anchor(head, self.codec)
+            if jump and self._mp3 is not None and head:
+                passed = _constant_frames(start, head[0], self._mp3)
+                landed = None if passed is None else origin + (passed - 1) * len(head[0].samples) + len(start[0].samples)
             if landed is None:
                 return
+            if jump:  # the stamps are a little off from here on: none are better
+                head, frames = [_Frame(frame.samples, None) for frame in head], (_Frame(frame.samples, None) for frame in frames)
             losses.errors = 0  # a decoder that starts in mid-stream stumbles over packets that lean on earlier ones
-            yield from self._line(head, frames, round(landed - origin), origin, losses)
+            total = (
+                round(opened.stream.duration * opened.stream.time_base * self.sampling_rate) if jump and opened.stream.duration else None
+            )
+            yield from self._line(head, frames, _snapped(landed - origin, start, head, self.sampling_rate), origin, losses, total)
 
-    def _line(self, head: list[_Frame], rest: Iterator[_Frame], position: int, origin: float | None, losses: Losses) -> Iterator[Block]:
-        """Put frames on the time line: fill what is missing with silence, so that later words keep their times."""
+    def _line(
+        self, head: list[_Frame], rest: Iterator[_Frame], position: int, origin: float | None, losses: Losses, total: int | None = None
+    ) -> Iterator[Block]:
+        """Put frames on the time line: fill what is missing with silence, so that later words keep their times.
+
+        `total` is the length by the header, where the decoder may fail to drop the encoder's padding at the end.
+        """
         drift = 0.0 if origin is None else -origin
         # Blocks of about a second: a frame is 20 ms, and what is done for each block would cost more than its decoding.
         pieces: list[np.ndarray] = []
@@ -145,7 +170,9 @@ class Recording:
                 yield Block(position, _joined(pieces))
                 position, pieces, held = position + held, [], 0
         if pieces:
-            yield Block(position, _joined(pieces))
+            surplus = 0 if total is None else position + held - total
+            joined = _joined(pieces)
+            yield Block(position, joined[: len(joined) - surplus] if 0 < surplus <= 2 * len(pieces[0]) else joined)
 
 
 def _joined(pieces: list[np.ndarray]) -> np.ndarray:
@@ -186,14 +213,14 @@ def _frames(opened: Opened, rate: int, losses: Losses, to_end: bool) -> Iterator
                 if pieces:
                     yield _Frame(np.concatenate(pieces), None)
             else:
-                yield _Frame(to_float(frame), stamp)
+                yield _Frame(to_float(frame), stamp, packet.pos, packet.size)
 
 
 def to_float(frame: AudioFrame) -> np.ndarray:
     """A frame of any sample format as float32 of shape (samples, channels), full scale 1.0."""
     # Not frame.to_ndarray(): PyAV 18.1 reads a ninth plane behind exactly eight planar channels and crashes the process.
     channels, dtype = frame.layout.nb_channels, _DTYPES[frame.format.name.removesuffix("p")]
-    planes = frame.planes
+    planes: Any = frame.planes
     if frame.format.is_planar and channels > 1:
         data = np.stack([np.frombuffer(planes[number], dtype, frame.samples) for number in range(channels)], axis=1)
     else:
@@ -236,6 +263,27 @@ def _anchor(frames: list[_Frame], codec: str) -> float | None:
         return None
     # Vorbis stamps are right or late by half a block, never early.
     return min(votes) if codec == "vorbis" else median(votes)
+
+
+def _snapped(position: float, start: list[_Frame], head: list[_Frame], rate: int) -> int:
+    """A position found by coarse time stamps, put onto the grid of the frames where all have one length (AAC, Opus, MP3)."""
+    lengths = {len(frame.samples) for frame in (*start[1:], *head[1:])}
+    if len(lengths) != 1 or not start:
+        return round(position)
+    length, phase = lengths.pop(), len(start[0].samples)  # the first frame may be cut short: encoder priming
+    nearest = phase + round((position - phase) / length) * length
+    return nearest if abs(nearest - position) <= 0.002 * rate else round(position)
+
+
+def _constant_frames(start: list[_Frame], landed: _Frame, facts: Mp3Facts) -> int | None:
+    """How many frames of an mp3 of constant bit rate lie before `landed`, from their bytes; None where the bit rate is not what it promises."""
+    first = start[0].place if start else None
+    if first is None or landed.place is None or not facts.frames or not facts.size:
+        return None
+    length = (facts.size - (first - facts.start)) / facts.frames
+    if any(abs(frame.size - length) > 1.01 for frame in start) or abs(landed.size - length) > 1.01:
+        return None
+    return round((landed.place - first) / length)
 
 
 def _chain(head: list[_Frame], rest: Iterator[_Frame]) -> Iterator[_Frame]:

@@ -1,4 +1,7 @@
-"""What a file's header says about it, from a few kilobytes: enough to plan with. Where the header does not say, its packets are counted on request."""
+"""What a file's header says about it, from a few kilobytes: enough to plan with.
+
+Where the header does not say, the file's packets are counted on request.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,20 @@ from actors.results import Probe
 from actors.sources import AudioFile, open_audio
 
 _BLOCK = 128 << 10  # bytes read ahead: a header is small
+_PROBE_BYTES = 64 << 10  # bytes behind the header
 _SMALL = 256 << 10  # bytes: whatever is no larger is scanned where its header leaves questions
 _SLOWEST = 10.0  # bytes per second: no codec says anything in less
 _SLACK = 60.0  # seconds
+_WIDTHS = {  # bytes of a sample
+    "pcm_u8": 1,
+    "pcm_mulaw": 1,
+    "pcm_alaw": 1,
+    "pcm_s16le": 2,
+    "pcm_s24le": 3,
+    "pcm_s32le": 4,
+    "pcm_f32le": 4,
+    "pcm_f64le": 8,
+}
 
 
 def probe(uri: str, scan: bool = False, retries: int = 4) -> Probe:
@@ -32,9 +46,12 @@ def probe(uri: str, scan: bool = False, retries: int = 4) -> Probe:
         RetryableError: storage_unavailable.
     """
     with open_audio(uri, retries, block_size=_BLOCK, whole=_SMALL) as file:
-        with open_container(file) as opened:
-            duration, flags = _duration(opened, file)
-            facts = opened
+        try:
+            facts, duration, flags = _header(file, _PROBE_BYTES)
+        except RowError as error:
+            if error.code == "empty_file":
+                raise
+            facts, duration, flags = _header(file, None)  # a video may need more bytes until its audio shows
         if duration is None or "duration_estimated" in flags:
             if scan or file.size <= _SMALL:
                 duration, flags = _scanned(file), [flag for flag in flags if flag != "duration_estimated"]
@@ -42,6 +59,11 @@ def probe(uri: str, scan: bool = False, retries: int = 4) -> Probe:
             if duration == 0:
                 raise RowError("a valid header, but not one sample behind it", "no_samples")
         return Probe(duration, facts.codec, facts.format, facts.sampling_rate, facts.channels, file.size, file.etag, tuple(flags))
+
+
+def _header(file: AudioFile, probe_bytes: int | None) -> tuple[Opened, float | None, list[str]]:
+    with open_container(file, probe_bytes=probe_bytes) as opened:
+        return opened, *_duration(opened, file)
 
 
 def _duration(opened: Opened, file: AudioFile) -> tuple[float | None, list[str]]:
@@ -53,7 +75,7 @@ def _duration(opened: Opened, file: AudioFile) -> tuple[float | None, list[str]]
         duration = container.duration / av.time_base
     facts = riff_facts(file) if opened.format == "wav" else None
     if facts and facts.is_placeholder and facts.data_start is not None:
-        width = {"pcm_u8": 1, "pcm_mulaw": 1, "pcm_alaw": 1, "pcm_s16le": 2, "pcm_s24le": 3, "pcm_s32le": 4, "pcm_f32le": 4, "pcm_f64le": 8}.get(opened.codec)
+        width = _WIDTHS.get(opened.codec)
         if width:
             samples = (file.size - facts.data_start) // (width * opened.channels)
             return (samples / opened.sampling_rate, ["duration_from_size"]) if samples > 0 else (None, [])

@@ -24,6 +24,7 @@ _SUSTAINED = 100  # frames: what is said lasts at least a second in all; a click
 _LONG_SILENCE = 2.0  # seconds: longer silences part segments, shorter ones stay inside for the model's context
 _PAUSE_DEPTH = 6.0  # dB above the lowest level of a window that still counts as pause
 _SHORTEST_PAUSE = 8  # frames
+_DIGITAL = -100.0  # dB: below even the last bit now and then
 _QUIET = -120.0  # dB: the level of nothing at all
 
 
@@ -91,7 +92,7 @@ def proven_silence(levels: np.ndarray, silence_dbfs: float) -> np.ndarray:
     heard = levels[levels > _NEAR_DIGITAL]
     if not len(heard):
         return np.ones(len(levels), bool)
-    floor = float(np.percentile(heard, 10))
+    floor = float(np.percentile(levels[levels > _DIGITAL], 10))
     loud = float(np.partition(levels, -(rank := min(_SUSTAINED, max(1, len(levels) // 10))))[-rank])
     loudest = float(heard.max())
     if loudest <= silence_dbfs and loudest - floor < _STATIONARY:
@@ -180,4 +181,3 @@ def _shrunk(silence: Span, pad: int, total: int) -> Span:
     start = silence.start + (pad if silence.start > 0 else 0)
     end = silence.end - (pad if silence.end < total else 0)
     return Span(start, max(start, end))
-

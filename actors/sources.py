@@ -126,7 +126,7 @@ def with_retries(action: Callable[[], T], uri: str, retries: int) -> T:
 
 
 def classify(error: BaseException, uri: str) -> BaseException:
-    """Name a storage error: `RowError` where another attempt is useless, `RetryableError` where it may help, the error itself where it is not ours."""
+    """Name a storage error: `RowError` where another attempt is useless, `RetryableError` where it may help, itself where it is not ours."""
     if isinstance(error, ScriptoriumError | MemoryError):
         return error
     said = " ".join(str(error).split()) or type(error).__name__
@@ -139,7 +139,11 @@ def classify(error: BaseException, uri: str) -> BaseException:
         return RowError(f"there is nothing at {uri}: {said}", "audio_not_found")
     if status is not None and 400 <= status < 500 and status not in (408, 425, 429):
         return RowError(f"the store refuses the request for {uri}: {said}", "storage_unavailable")
-    if status is not None or isinstance(error, OSError | EOFError) or type(error).__module__.split(".")[0] in ("botocore", "aiobotocore", "aiohttp", "fsspec"):
+    if (
+        status is not None
+        or isinstance(error, OSError | EOFError)
+        or type(error).__module__.split(".")[0] in ("botocore", "aiobotocore", "aiohttp", "fsspec")
+    ):
         return RetryableError(f"reading {uri} failed: {type(error).__name__}: {said}", "storage_unavailable")
     return error
 
@@ -170,9 +174,12 @@ def _open(uri: str, retries: int, block_size: int, whole: int) -> AudioFile:
         raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
     size = info.get("size")
     if size is not None and size <= whole:
-        data = filesystem.cat_file(remote)
+        # With its bounds known, s3fs need not ask for the size again.
+        data = filesystem.cat_file(remote, start=0, end=size) if "s3" in filesystem.protocol and size else filesystem.cat_file(remote)
         return AudioFile(io.BytesIO(data), len(data), _etag(info), uri, retries)
-    if size is None or info.get("partial") is False:  # a server that tells no size or knows no ranges: it must come as a whole, but not into memory
+    if (
+        size is None or ("http" in filesystem.protocol and not info.get("partial"))
+    ):  # a server that tells no size or knows no ranges: it must come as a whole, but not into memory
         copy = tempfile.TemporaryFile()  # noqa: SIM115 - AudioFile closes it
         with filesystem.open(remote, "rb", block_size=0) as stream:
             shutil.copyfileobj(stream, copy, BLOCK)

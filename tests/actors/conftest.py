@@ -1,4 +1,7 @@
-"""Tiny random Qwen3-ASR and aligner checkpoints, built once a session: the real architecture and file layout, no download, no training."""
+"""What tests of the actors share.
+
+Tiny random Qwen3-ASR and aligner checkpoints (the real architecture and file layout, no download, no training), and recordings in many codecs.
+"""
 
 from __future__ import annotations
 
@@ -83,6 +86,100 @@ def waveforms() -> list[np.ndarray]:
         envelope = np.abs(np.sin(np.linspace(0, 3 + seconds, samples)))
         clips.append((rng.standard_normal(samples) * envelope * 4000).clip(-32768, 32767).astype(np.int16))
     return clips
+
+
+CODECS = {  # file name -> (codec, sampling rate, muxer options)
+    "pcm.wav": ("pcm_s16le", 16_000, {}),
+    "pcm44.wav": ("pcm_s16le", 44_100, {}),
+    "lossless.flac": ("flac", 44_100, {}),
+    "constant.mp3": ("libmp3lame", 44_100, {}),
+    "tagless.mp3": ("libmp3lame", 22_050, {"write_xing": "0"}),
+    "lossy.m4a": ("aac", 44_100, {}),
+    "raw.aac": ("aac", 32_000, {}),
+    "lossy.opus": ("libopus", 48_000, {}),
+    "lossy.webm": ("libopus", 48_000, {}),
+    "live.webm": ("libopus", 48_000, {"live": "1"}),
+    "lossy.mkv": ("aac", 48_000, {}),
+    "vorbis.ogg": ("vorbis", 22_050, {}),
+}
+
+
+def make_speech(seconds: float, rate: int, seed: int = 0) -> np.ndarray:
+    """Something like speech: voiced bursts of 0.3 to 2 s with pauses of 0.1 to 0.8 s over faint noise; float64, peak about 0.4."""
+    rng = np.random.default_rng(seed)
+    count = round(seconds * rate)
+    wave = 0.0003 * rng.standard_normal(count)
+    place = 0
+    while place < count:
+        burst, pause = int(rng.uniform(0.3, 2.0) * rate), int(rng.uniform(0.1, 0.8) * rate)
+        time = np.arange(min(burst, count - place)) / rate
+        pitch = rng.uniform(90, 220)
+        voice = sum(np.sin(2 * np.pi * pitch * k * time + rng.uniform(0, 6)) / k for k in range(1, 12))
+        wave[place : place + len(time)] += 0.12 * voice * np.sin(np.pi * np.arange(len(time)) / len(time)) ** 0.5
+        place += burst + pause
+    return wave
+
+
+def write_audio(path: Path, wave: np.ndarray, codec: str, rate: int, options: dict[str, str] | None = None) -> Path:
+    """Encode float samples of shape (samples,) or (samples, channels) with PyAV; Vorbis with libsndfile."""
+    wave = wave.reshape(len(wave), -1)
+    if codec == "vorbis":
+        import soundfile
+
+        with soundfile.SoundFile(path, "w", rate, wave.shape[1], format="OGG", subtype="VORBIS") as file:
+            for begin in range(0, len(wave), rate):
+                file.write(wave[begin : begin + rate])
+        return path
+    import av
+
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[wave.shape[1]]
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        if codec in ("aac", "libmp3lame", "libopus"):
+            stream.bit_rate = 64_000 * wave.shape[1]
+        for begin in range(0, len(wave), rate):
+            part = (wave[begin : begin + rate].clip(-1, 1) * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(part.reshape(1, -1), format="s16", layout=layout)
+            frame.sample_rate, frame.pts = rate, begin
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="session")
+def speech() -> Any:
+    """`make_speech`, for test modules: there are no packages under tests to import it from."""
+    return make_speech
+
+
+@pytest.fixture(scope="session")
+def write() -> Any:
+    """`write_audio`, likewise."""
+    return write_audio
+
+
+@pytest.fixture(scope="session")
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """`encoded(name, seconds)`: the path of a recording like speech in one of `CODECS`, made once a session."""
+    folder = tmp_path_factory.mktemp("encoded")
+
+    def get(name: str, seconds: int = 40) -> Path:
+        path = folder / f"{seconds}_{name}"
+        if not path.exists():
+            codec, rate, options = CODECS[name]
+            write_audio(path, make_speech(seconds, rate), codec, rate, options)
+        return path
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def corpus_dir() -> Path:
+    """The folder of real recordings; skips where there is none."""
+    folder = Path(os.environ.get("CORPUS_DIR") or Path(__file__).resolve().parents[2].parent / "shared" / "corpus")
+    if not (folder / "manifest.jsonl").exists():
+        pytest.skip(f"no {folder}/manifest.jsonl: set CORPUS_DIR to a folder with the real recordings")
+    return folder
 
 
 def _tokenizer() -> Any:
