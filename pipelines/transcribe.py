@@ -151,7 +151,12 @@ def run_shards(
     files = planning.files_of(todo)
     store, _ = locations.arrow_filesystem(out)
 
-    with _checkpointed(out, config), Progress(_totals(plan, todo), lambda: tuple(ray.get(counter.read.remote(), timeout=5)), _storing(out)):
+    # A few processes may die and their rows are done again, alone; if many do, something is wrong for all: Ray stops with the cause.
+    bearable = -1 if alone else max(10, len(files) // 20)
+    with (
+        _checkpointed(out, config, bearable),
+        Progress(_totals(plan, todo), lambda: tuple(ray.get(counter.read.remote(), timeout=5)), _storing(out)),
+    ):
         rows = ray.data.read_parquet(_paths(files), filesystem=store, override_num_blocks=len(files))
         if alone:
             rows = rows.repartition(target_num_rows_per_block=1)
@@ -209,8 +214,8 @@ def _pool(resources: dict[str, Any], max_task_retries: int) -> dict[str, Any]:
 class _checkpointed:
     """Ray Data's settings for the duration of one pass: resume by shard id, and nets under what actors cannot catch."""
 
-    def __init__(self, out: str, config: RunConfig) -> None:
-        self.out, self.config = out, config
+    def __init__(self, out: str, config: RunConfig, bearable_losses: int) -> None:
+        self.out, self.config, self.bearable_losses = out, config, bearable_losses
 
     def __enter__(self) -> None:
         import copy
@@ -230,7 +235,7 @@ class _checkpointed:
         context.use_datasource_v2 = False  # the second version ignores override_num_blocks: one task would decode everything
         context.target_max_block_size = 64 << 20
         context.execution_no_progress_timeout_s = self.config.cluster.no_progress_timeout
-        context.max_errored_blocks = -1  # only for processes that die; what is lost so is found missing and done again, alone
+        context.max_errored_blocks = self.bearable_losses  # only for processes that die; actors catch all else themselves
         context.max_consecutive_actor_init_deaths = 3
         context.enable_progress_bars = False
         context.print_on_execution_start = False
