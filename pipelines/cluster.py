@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 from actors.config import ModelConfig, PoolConfig
 from actors.errors import UsageError
 from pipelines.config import ClusterConfig, RunConfig
+from pipelines.storage import locations
 
 # Ray reads these when it is imported: every listener on loopback, nothing sent anywhere, no chatter on the terminal.
 LOCAL_ENVIRONMENT = {
@@ -154,3 +156,49 @@ def with_threads(config: ModelConfig, pools: int, on_gpu: bool) -> ModelConfig:
     if config.threads is not None or on_gpu:
         return config
     return config.model_copy(update={"threads": max(1, (os.cpu_count() or 1) // pools)})
+
+
+def pool_arguments(resources: dict[str, Any], max_task_retries: int) -> dict[str, Any]:
+    """The arguments of `map_batches` for a pool with these resources."""
+    from ray.data import ActorPoolStrategy
+
+    return {
+        "compute": ActorPoolStrategy(size=resources["size"], max_tasks_in_flight_per_actor=2),
+        "num_gpus": resources["num_gpus"],
+        "num_cpus": resources["num_cpus"],
+        "max_restarts": -1,  # capped restarts leave a dead actor in its slot, and the run hangs (ray issue 62746)
+        "max_task_retries": max_task_retries,
+    }
+
+
+@contextmanager
+def checkpointed(folder: str, id_column: str, bearable_losses: int, no_progress_timeout: int) -> Iterator[None]:
+    """Ray Data's settings for one pass over the plan: resume by shard id, and nets under what actors cannot catch.
+
+    Args:
+        folder: where the ids of committed shards are, on any fsspec URI.
+        id_column: the column with the ids.
+        bearable_losses: tasks that may be lost with a process that died before the pass stops with the cause; -1: all.
+        no_progress_timeout: seconds without any progress after which the pass stops.
+    """
+    from ray.data import DataContext
+    from ray.data.checkpoint import CheckpointConfig
+
+    before = copy.deepcopy(DataContext.get_current())
+    context = DataContext.get_current()
+    store, path = locations.arrow_filesystem(folder)
+    checkpoint = CheckpointConfig(id_column=id_column, checkpoint_path=path, override_filesystem=store, delete_checkpoint_on_success=False)
+    # Only plan files with work left are read, so one filter is enough; up to ten would take the CPUs that decoding needs.
+    checkpoint.checkpoint_actor_pool_max_size = 1
+    context.checkpoint_config = checkpoint
+    context.use_datasource_v2 = False  # the second version ignores override_num_blocks: one task would decode everything
+    context.target_max_block_size = 64 << 20
+    context.execution_no_progress_timeout_s = no_progress_timeout
+    context.max_errored_blocks = bearable_losses
+    context.max_consecutive_actor_init_deaths = 3
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    try:
+        yield
+    finally:
+        DataContext._set_current(before)

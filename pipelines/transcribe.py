@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -98,7 +97,7 @@ def finish(out: str, config: RunConfig, run_id: str, record: dict[str, Any], new
             left = _todo(plan, out)
             if left.num_rows:  # lost with a process that died: each once more, alone, and then given up
                 run_shards(out, config, run_id, plan, left, resources, command=record["command"], alone=True)
-                _bury(out, _todo(plan, out), run_id)
+                shards.bury(out, _todo(plan, out).to_pylist(), run_id)
             stitch(out, config, run_id, on_ray=True)
     else:
         stitch(out, config, run_id, on_ray=False)
@@ -154,7 +153,7 @@ def run_shards(
     # A few processes may die and their rows are done again, alone; if many do, something is wrong for all: Ray stops with the cause.
     bearable = -1 if alone else max(10, len(files) // 20)
     with (
-        _checkpointed(out, config, bearable),
+        cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, bearable, config.cluster.no_progress_timeout),
         Progress(_totals(plan, todo), lambda: tuple(ray.get(counter.read.remote(), timeout=5)), _storing(out)),
     ):
         rows = ray.data.read_parquet(_paths(files), filesystem=store, override_num_blocks=len(files))
@@ -168,10 +167,16 @@ def run_shards(
             **_TABLES,
         )
         recognised = decoded.map_batches(
-            Recognise, fn_constructor_args=(recogniser, asr), **_pool(asr_pool, config.asr.pool.max_task_retries), **_TABLES
+            Recognise,
+            fn_constructor_args=(recogniser, asr),
+            **cluster.pool_arguments(asr_pool, config.asr.pool.max_task_retries),
+            **_TABLES,
         )
         aligned = recognised.map_batches(
-            Align, fn_constructor_args=(aligner, run_id, counter), **_pool(aligner_pool, config.aligner.pool.max_task_retries), **_TABLES
+            Align,
+            fn_constructor_args=(aligner, run_id, counter),
+            **cluster.pool_arguments(aligner_pool, config.aligner.pool.max_task_retries),
+            **_TABLES,
         )
         aligned.write_parquet(_path(shards.folder(out)), filesystem=store, compression=config.output.compression)
 
@@ -197,53 +202,6 @@ def stitch(out: str, config: RunConfig, run_id: str, *, on_ray: bool) -> tuple[i
 
 # Whole blocks as Arrow tables: the plan decides how large a block is, and an actor packs its own batches inside it.
 _TABLES: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None}
-
-
-def _pool(resources: dict[str, Any], max_task_retries: int) -> dict[str, Any]:
-    from ray.data import ActorPoolStrategy
-
-    return {
-        "compute": ActorPoolStrategy(size=resources["size"], max_tasks_in_flight_per_actor=2),
-        "num_gpus": resources["num_gpus"],
-        "num_cpus": resources["num_cpus"],
-        "max_restarts": -1,  # capped restarts leave a dead actor in its slot, and the run hangs (ray issue 62746)
-        "max_task_retries": max_task_retries,
-    }
-
-
-class _checkpointed:
-    """Ray Data's settings for the duration of one pass: resume by shard id, and nets under what actors cannot catch."""
-
-    def __init__(self, out: str, config: RunConfig, bearable_losses: int) -> None:
-        self.out, self.config, self.bearable_losses = out, config, bearable_losses
-
-    def __enter__(self) -> None:
-        import copy
-
-        from ray.data import DataContext
-        from ray.data.checkpoint import CheckpointConfig
-
-        self.before = copy.deepcopy(DataContext.get_current())
-        context = DataContext.get_current()
-        store, path = locations.arrow_filesystem(shards.checkpoint_folder(self.out))
-        checkpoint = CheckpointConfig(
-            id_column=shards.ID, checkpoint_path=path, override_filesystem=store, delete_checkpoint_on_success=False
-        )
-        # Only plan files with work left are read, so one filter is enough; up to ten would take the CPUs that decoding needs.
-        checkpoint.checkpoint_actor_pool_max_size = 1
-        context.checkpoint_config = checkpoint
-        context.use_datasource_v2 = False  # the second version ignores override_num_blocks: one task would decode everything
-        context.target_max_block_size = 64 << 20
-        context.execution_no_progress_timeout_s = self.config.cluster.no_progress_timeout
-        context.max_errored_blocks = self.bearable_losses  # only for processes that die; actors catch all else themselves
-        context.max_consecutive_actor_init_deaths = 3
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-
-    def __exit__(self, *error: object) -> None:
-        from ray.data import DataContext
-
-        DataContext._set_current(self.before)
 
 
 def _check_models(config: RunConfig) -> None:
@@ -284,27 +242,6 @@ def _storing(out: str) -> Any:
         locations.write_atomic(locations.join(out, "progress.json"), json.dumps(state).encode())
 
     return store
-
-
-def _bury(out: str, lost: pa.Table, run_id: str) -> None:
-    rows = [
-        {
-            **row,
-            "status": "error",
-            "error_stage": "worker",
-            "error_code": "worker_lost",
-            "error_message": "the process that worked on this shard died every time, also when the shard was alone in it",
-            "flags": [],
-            "decoded_start": None,
-            "decoded_end": None,
-            "segments": [],
-            "run_id": run_id,
-            "created_at": datetime.now(UTC),
-        }
-        for row in lost.to_pylist()
-    ]
-    if rows:
-        shards.append(out, rows, f"lost-{run_id}")
 
 
 def _with_text(recordings: Iterable[Recording]) -> Iterator[Recording]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -98,6 +99,22 @@ def append(out: str, rows: list[dict[str, Any]], task: str) -> None:
     table = pa.Table.from_pylist(rows, schema=SHARD)
     locations.write_atomic(locations.join(folder(out), f"{task}-0.parquet"), parquet_bytes(table))
     locations.write_atomic(locations.join(checkpoint_folder(out), f"{task}.parquet"), parquet_bytes(table.select([ID])))
+
+
+def bury(out: str, lost: list[dict[str, Any]], run_id: str) -> None:
+    """Give up planned shards whose process died every time: commit a row for each that says so."""
+    end = {
+        "status": "error",
+        "error_stage": "worker",
+        "error_code": "worker_lost",
+        "error_message": "the process that worked on this shard died every time, also when the shard was alone in it",
+        "flags": [],
+        "segments": [],
+        "run_id": run_id,
+        "created_at": datetime.now(UTC),
+    }
+    if lost:
+        append(out, [{**row, **end} for row in lost], f"lost-{run_id}")
 
 
 def parquet_bytes(table: pa.Table, compression: str = "zstd") -> bytes:
