@@ -133,7 +133,10 @@ class Recording:
             total = (
                 round(opened.stream.duration * opened.stream.time_base * self.sampling_rate) if jump and opened.stream.duration else None
             )
-            yield from self._line(head, frames, _snapped(landed - origin, start, head, self.sampling_rate), origin, losses, total)
+            position = round(landed - origin)
+            if opened.stream.time_base * self.sampling_rate > 1:  # a tick is longer than a sample
+                position = _snapped(landed - origin, start, head, self.sampling_rate)
+            yield from self._line(head, frames, position, origin, losses, total)
 
     def _line(
         self, head: list[_Frame], rest: Iterator[_Frame], position: int, origin: float | None, losses: Losses, total: int | None = None

@@ -177,9 +177,8 @@ def _open(uri: str, retries: int, block_size: int, whole: int) -> AudioFile:
         # With its bounds known, s3fs need not ask for the size again.
         data = filesystem.cat_file(remote, start=0, end=size) if "s3" in filesystem.protocol and size else filesystem.cat_file(remote)
         return AudioFile(io.BytesIO(data), len(data), _etag(info), uri, retries)
-    if (
-        size is None or ("http" in filesystem.protocol and not info.get("partial"))
-    ):  # a server that tells no size or knows no ranges: it must come as a whole, but not into memory
+    # A web server that tells no size or knows no ranges: the file must come as a whole, but not into memory.
+    if size is None or ("http" in filesystem.protocol and not info.get("partial")):
         copy = tempfile.TemporaryFile()  # noqa: SIM115 - AudioFile closes it
         with filesystem.open(remote, "rb", block_size=0) as stream:
             shutil.copyfileobj(stream, copy, BLOCK)

@@ -37,7 +37,7 @@ def decode(path, start=0, end=None, channel="mix", limit=None):
 def test_any_span_is_a_piece_of_the_whole(encoded, name):
     path = encoded(name)
     whole = decode(path)
-    assert abs(whole.end - 40 * 16_000) < 0.05 * 16_000 and whole.start == 0 and whole.ended and whole.flags == []
+    assert abs(whole.end - 40 * 16_000) < 0.08 * 16_000 and whole.start == 0 and whole.ended and whole.flags == []
     last = whole.end - 12_345
     for start, end in ((0, 50_001), (3, 16_000), (200_003, 330_001), (480_000, 480_161), (last, None)):
         part = decode(path, start, end)
@@ -119,7 +119,7 @@ def test_what_is_wrong_with_samples_is_put_right_and_told(tmp_path, speech):
     got = written(wave + 0.3)
     assert got.flags == ["dc_offset_removed"] and abs(got.samples.mean()) < 2
     got = written((wave * 30).clip(-1, 1), "PCM_16")
-    assert got.flags == ["clipped"]
+    assert "clipped" in got.flags and "peak_scaled" not in got.flags
 
 
 def test_opposite_channels_are_noticed(tmp_path, speech):

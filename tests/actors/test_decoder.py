@@ -1,5 +1,6 @@
 """Plan rows to decoded rows: shards that meet exactly, and errors that stay in their row."""
 
+import itertools
 import json
 import os
 import shutil
@@ -40,11 +41,12 @@ def test_shards_tile_the_recording(encoded, name):
     keep_all = SegmenterConfig(max_duration=1200)
     whole = decode(path, segmenter=keep_all)
     rows = [
-        decode(path, segmenter=keep_all, start=k * length, end=(k + 1) * length if k < 3 else None, index=k, duration=40.0) for k in range(4)
+        decode(path, segmenter=keep_all, start=k * length, end=(k + 1) * length if k < 3 else None, index=k, duration=40.0)
+        for k in range(4)
     ]
     assert [row["status"] for row in rows] == ["ok"] * 4
     assert rows[0]["decoded_start"] == 0 and rows[-1]["decoded_end"] == whole["decoded_end"]
-    for k, (left, right) in enumerate(zip(rows, rows[1:], strict=False), 1):
+    for k, (left, right) in enumerate(itertools.pairwise(rows), 1):
         assert left["decoded_end"] == right["decoded_start"] and abs(left["decoded_end"] - k * length) <= 2.5
     pieces, one = samples_of(rows).astype(float), samples_of([whole]).astype(float)
     assert len(pieces) == len(one)
@@ -236,4 +238,4 @@ def test_long_real_recordings_in_shards(corpus_dir):
         ]
         whole = decode(path, segmenter=keep, duration=duration)
         assert rows[-1]["decoded_end"] == whole["decoded_end"] == pytest.approx(duration, abs=0.05)
-        assert all(left["decoded_end"] == right["decoded_start"] for left, right in zip(rows, rows[1:], strict=False))
+        assert all(left["decoded_end"] == right["decoded_start"] for left, right in itertools.pairwise(rows))

@@ -22,9 +22,7 @@ def silence(seconds):
     return np.zeros(round(seconds * SAMPLING_RATE), np.int16)
 
 
-pieces = st.lists(
-    st.tuples(st.floats(0.01, 8.0), st.sampled_from([None, -95, -75, -62, -55, -45, -30, -12])), min_size=1, max_size=8
-)
+pieces = st.lists(st.tuples(st.floats(0.01, 8.0), st.sampled_from([None, -95, -75, -62, -55, -45, -30, -12])), min_size=1, max_size=8)
 
 
 @settings(max_examples=60, deadline=None)
