@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.schema import DEAD_LETTER, TRANSCRIPT
-from tests.e2e.conftest import DEMO, read_dead_letters, read_transcripts, write_manifest
+from tests.e2e.conftest import DEMO, SURE, read_dead_letters, read_transcripts, write_manifest
 
 Scriptorium = Callable[..., int]
 Demo = dict[str, dict[str, Any]]
+# The demo models are small; infra/demo_models/README.md has their measured errors. Above these, the job does something to the audio.
+WORST_FILE, MEAN_OF_FILES = 0.35, 0.15
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +41,12 @@ def test_every_recording_is_in_exactly_one_table(out: Path, demo: Demo) -> None:
 
 def test_the_text_is_what_was_said(out: Path, demo: Demo) -> None:
     transcripts = read_transcripts(out)
-    spoken = [key for key in demo if demo[key].get("text") and demo[key]["words"] and len(demo[key]["words"]) < 30]
-    wrong = {key: (transcripts[key]["text"], demo[key]["text"]) for key in spoken if transcripts[key]["text"] != demo[key]["text"]}
-    assert len(spoken) >= 9
-    assert not wrong
+    spoken = [key for key in demo if demo[key].get("text")]
+    errors = {key: _error_rate(transcripts[key]["text"], demo[key]["text"]) for key in spoken}
+    assert len(spoken) >= 12
+    assert [errors[key] for key in SURE] == [0, 0], errors
+    assert [transcripts[key]["text"] for key in SURE] == [demo[key]["text"] for key in SURE]
+    assert max(errors.values()) <= WORST_FILE and sum(errors.values()) / len(errors) <= MEAN_OF_FILES, errors
 
 
 def test_languages_are_found_and_forced(out: Path, demo: Demo) -> None:
@@ -80,17 +84,16 @@ def test_words_lie_in_their_segments_and_in_their_text(out: Path) -> None:
 
 def test_word_times_are_near_the_true_ones(out: Path, demo: Demo) -> None:
     transcripts = read_transcripts(out)
-    for key in ("front-desk", "voice-note", "memo"):
+    for key in SURE:
         words = [word for segment in transcripts[key]["segments"] for word in segment["words"]]
         shifts = [abs(found["start"] - true["start"]) for found, true in zip(words, demo[key]["words"], strict=True)]
-        assert sum(shifts) / len(shifts) < 0.15, key
+        assert sum(shifts) / len(shifts) < 0.08, key
 
 
-def test_the_long_recording_is_cut_stitched_and_nearly_right(out: Path, demo: Demo) -> None:
+def test_the_long_recording_is_cut_and_stitched(out: Path, demo: Demo) -> None:
     row = read_transcripts(out)["long-meeting"]
     assert row["duration"] > 180 and len(row["segments"]) > 12
-    said, wanted = row["text"].lower().replace(".", "").split(), demo["long-meeting"]["text"].lower().replace(".", "").split()
-    assert _edits(said, wanted) / len(wanted) < 0.1
+    assert _error_rate(row["text"], demo["long-meeting"]["text"]) <= WORST_FILE
 
 
 def test_the_files_have_the_promised_schemas(out: Path) -> None:
@@ -113,7 +116,7 @@ def test_metadata_and_provenance_come_along(out: Path, demo: Demo) -> None:
 def test_again_does_nothing_and_new_rows_are_taken_in(
     scriptorium: Scriptorium, demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = demo["front-desk"], demo["silence"]
+    first, second = demo[SURE[0]], demo["silence"]
     manifest = write_manifest(tmp_path / "m.jsonl", [first])
     out = tmp_path / "out"
     assert scriptorium("transcribe", manifest, out) == 0
@@ -124,7 +127,7 @@ def test_again_does_nothing_and_new_rows_are_taken_in(
     write_manifest(manifest, [first, second])
     assert scriptorium("transcribe", manifest, out) == 0
     assert {path: path.read_bytes() for path in before} == before
-    assert set(read_transcripts(out)) == {"front-desk", "silence"}
+    assert set(read_transcripts(out)) == {SURE[0], "silence"}
     assert scriptorium("transcribe", manifest, out, "--set", "asr.language=German") == 2
     assert "other settings (asr.language)" in capsys.readouterr().err
 
@@ -137,9 +140,9 @@ def test_retry_turns_a_mended_dead_letter_into_a_transcript(
     out = tmp_path / "out"
     assert scriptorium("transcribe", manifest, out) == 3
     assert {key: row["error_code"] for key, row in read_dead_letters(out).items()} == {"a": "audio_not_found", "b": "empty_file"}
-    shutil.copy(demo["front-desk"]["audio"], tmp_path / "a.wav")
+    shutil.copy(demo[SURE[0]]["audio"], tmp_path / "a.wav")
     assert scriptorium("retry", out, "--code", "audio_not_found") == 3
-    assert read_transcripts(out)["a"]["text"] == demo["front-desk"]["text"]
+    assert read_transcripts(out)["a"]["text"] == demo[SURE[0]]["text"]
     assert set(read_dead_letters(out)) == {"b"} and read_dead_letters(out)["b"]["attempts"] == 1
     assert scriptorium("retry", out) == 3
     assert read_dead_letters(out)["b"]["attempts"] == 2 and set(read_transcripts(out)) == {"a"}
@@ -157,6 +160,14 @@ def test_a_wrong_manifest_is_told_before_anything_is_written(
     assert scriptorium("transcribe", manifest, tmp_path / "out") == 2
     assert "m.jsonl:2" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def _error_rate(said: str, wanted: str) -> float:
+    """Word errors a word; character errors a character where words are not written apart."""
+    left, right = ("".join(c if c.isalnum() or c.isspace() else " " for c in text.lower()).split() for text in (said, wanted))
+    if len(right) == 1 or any(c > "\u2e80" for c in wanted):
+        left, right = list("".join(left)), list("".join(right))
+    return _edits(left, right) / len(right)
 
 
 def _edits(said: list[str], wanted: list[str]) -> int:

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.e2e.conftest import read_dead_letters, read_transcripts, write_manifest
+from tests.e2e.conftest import SURE, read_dead_letters, read_transcripts, write_manifest
 
 Scriptorium = Callable[..., int]
 Demo = dict[str, dict[str, Any]]
-KEYS = ("front-desk", "memo")
+KEYS = SURE
 
 
 def jsonl(folder: Path, rows: list[dict[str, Any]]) -> str:

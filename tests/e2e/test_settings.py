@@ -8,37 +8,38 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.e2e.conftest import read_transcripts, write_manifest
+from tests.e2e.conftest import SURE, read_transcripts, write_manifest
 
 Scriptorium = Callable[..., int]
 Demo = dict[str, dict[str, Any]]
 
 
 def test_a_forced_language_is_kept_and_a_context_does_not_leak(scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
-    german = {key: value for key, value in demo["voice-note"].items() if key in ("audio", "id")}
+    said = demo[SURE[0]]
+    heard = {"audio": said["audio"]}
     manifest = write_manifest(
         tmp_path / "m.jsonl",
         [
-            {**german, "id": "by name", "language": "German"},
-            {**german, "id": "by code", "language": "de"},
-            {**german, "id": "with context", "context": "Haus links rechts stopp eins zwei"},
-            {**german, "id": "wrongly forced", "language": "Spanish"},
+            {**heard, "id": "by name", "language": "Portuguese"},
+            {**heard, "id": "by code", "language": "pt"},
+            {**heard, "id": "with context", "context": "casa luz ajuda"},
+            {**heard, "id": "wrongly forced", "language": "German"},
         ],
     )
     assert scriptorium("transcribe", manifest, tmp_path / "out") == 0
     rows = read_transcripts(tmp_path / "out")
     for key in ("by name", "by code", "with context"):
-        assert (rows[key]["language"], rows[key]["text"]) == ("de", demo["voice-note"]["text"]), key
-    assert rows["wrongly forced"]["language"] == "es"
-    assert rows["wrongly forced"]["text"] != demo["voice-note"]["text"]
+        assert (rows[key]["language"], rows[key]["text"]) == ("pt", said["text"]), key
+    assert rows["wrongly forced"]["language"] == "de"
+    assert rows["wrongly forced"]["text"] != said["text"]
 
 
 def test_align_gives_times_to_given_text(scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
-    short, long = demo["front-desk"], demo["long-meeting"]
+    short, long = demo[SURE[0]], demo["long-meeting"]
     manifest = write_manifest(
         tmp_path / "m.jsonl",
         [
-            {"audio": short["audio"], "id": "short", "language": "en", "text": short["text"]},
+            {"audio": short["audio"], "id": "short", "language": "pt", "text": short["text"]},
             {"audio": long["audio"], "id": "long", "language": "en", "text": long["text"]},
         ],
     )
@@ -53,26 +54,26 @@ def test_align_gives_times_to_given_text(scriptorium: Scriptorium, demo: Demo, t
 
 
 def test_align_wants_text(scriptorium: Scriptorium, demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = write_manifest(tmp_path / "m.jsonl", [{"audio": demo["front-desk"]["audio"], "id": "x"}])
+    manifest = write_manifest(tmp_path / "m.jsonl", [{"audio": demo[SURE[0]]["audio"], "id": "x"}])
     assert scriptorium("align", manifest, tmp_path / "out") == 2
     assert "has no `text`" in capsys.readouterr().err
 
 
 def test_each_channel_is_heard_alone(scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
-    left, right = (soundfile.read(demo["front-desk"]["audio"]) for _ in range(2))
+    left, right = (soundfile.read(demo[SURE[0]]["audio"]) for _ in range(2))
     samples, rate = left
     both = np.stack([samples, np.zeros_like(right[0])], axis=1)
     soundfile.write(tmp_path / "both.wav", both, rate)
     rows = [{"audio": "both.wav", "id": channel, "channel": channel} for channel in ("each", "left", "right", "mix", "1")]
     assert scriptorium("transcribe", write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "out") == 0
     found = read_transcripts(tmp_path / "out")
-    assert found["left"]["text"] == found["each"]["text"] == found["mix"]["text"] == demo["front-desk"]["text"]
+    assert found["left"]["text"] == found["each"]["text"] == found["mix"]["text"] == demo[SURE[0]]["text"]
     assert {flag for segment in found["each"]["segments"] for flag in segment["flags"]} >= {"channel:0"}
     assert (found["right"]["status"], found["1"]["status"]) == ("no_speech", "no_speech")
 
 
 def test_without_words(scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
-    manifest = write_manifest(tmp_path / "m.jsonl", [{"audio": demo["front-desk"]["audio"], "id": "x"}])
+    manifest = write_manifest(tmp_path / "m.jsonl", [{"audio": demo[SURE[0]]["audio"], "id": "x"}])
     assert scriptorium("transcribe", manifest, tmp_path / "out", "--set", "aligner.backend=none") == 0
     segments = read_transcripts(tmp_path / "out")["x"]["segments"]
     assert [segment["word_source"] for segment in segments] == ["none"] * len(segments)
