@@ -149,7 +149,10 @@ class _Picker:
             return samples[:, [min(number, there - 1) for number in wanted]]
         if samples.shape[1] == 1:
             return samples
-        mixed = samples.mean(axis=1, dtype=np.float32, keepdims=True)
+        mixed = samples[:, :1].copy()
+        for number in range(1, samples.shape[1]):  # several times faster than a mean over so short an axis
+            mixed += samples[:, number : number + 1]
+        mixed *= np.float32(1 / samples.shape[1])
         if samples.shape[1] == 2:
             self._energy += float(np.vdot(samples, samples).real) / 2
             self._mixed += float(np.vdot(mixed, mixed).real)
