@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,10 @@ class Batch:
         frame_classes: word said in each audio token, 0 for silence, packed over the batch.
         heard: the same as a causal model can know it: the word that has just ended, (batch, length), IGNORE elsewhere.
         heard_weights: weight of each of these, (batch, length): 1 where a word ends.
+        before: the word before the one that has just ended, 0 for none, (batch, length), IGNORE elsewhere.
         counts: number of words begun in each audio token, (batch, length), IGNORE elsewhere.
-        pointers: rows (item, position, first, last): where a position should look.
+        pointers: rows (kind, item, position, first, last): where a position should look. Kind 0 is the next thing to say, kind 1 the end of the
+            word that a text token is, and for an audio token at the end of a word the end of the word before.
         seconds: audio in the batch.
     """
 
@@ -67,6 +70,7 @@ class Batch:
     frame_classes: torch.Tensor
     heard: torch.Tensor
     heard_weights: torch.Tensor
+    before: torch.Tensor
     counts: torch.Tensor
     pointers: torch.Tensor
     seconds: float
@@ -110,18 +114,22 @@ class Batcher:
         chosen = self._rng.integers(0, len(language.words), self._rng.integers(1, 7))
         return self._rng.choice([" ", ", "]).join(language.words[i] for i in chosen)
 
-    def _heard(self, item: Utterance, centres: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What a causal model can know of the words in each audio token, and how much that counts."""
+    def _heard(self, item: Utterance, centres: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What a causal model can know of the words in each audio token, how much that counts, and the word before."""
         heard, weights = frames.copy(), np.where(frames > 0, 0.15, 0.1).astype(np.float32)
+        before, previous = np.full(len(frames), IGNORE, np.int64), 0
         for word, (_, end) in zip(item.words, item.spans, strict=True):
             assert item.language is not None
             ending = (centres >= end - STEP) & (centres < end + 1.5 * STEP)
-            heard[ending], weights[ending] = FIRST_CLASS[item.language.code] + word, 1.0
-        return heard, weights
+            before[ending], previous = previous, FIRST_CLASS[item.language.code] + word
+            heard[ending], weights[ending] = previous, 1.0
+        return heard, weights, before
 
     def _targets(
         self, item: Utterance, count: int
-    ) -> tuple[list[int], list[int], list[float], np.ndarray, np.ndarray, list[tuple[int, int, int]], np.ndarray, np.ndarray]:
+    ) -> tuple[
+        list[int], list[int], list[float], np.ndarray, np.ndarray, list[tuple[int, int, int, int]], np.ndarray, np.ndarray, np.ndarray
+    ]:
         """Token ids, labels, weights, frame classes, counts and pointers of one utterance with ``count`` audio tokens."""
         starts = token_starts(count)
         centres = starts + STEP / 2
@@ -137,6 +145,7 @@ class Batcher:
             return max(0, min(first, count - 1)), max(0, min(max(first, last), count - 1))
 
         pointers = []
+        ends = [span(end - STEP, end + STEP / 2) for _, end in item.spans]
         if self._aligner:
             ids = [*self._ids("<|audio_start|>"), *[self._audio] * count, *self._ids("<|audio_end|>")]
             offset = 1
@@ -146,13 +155,15 @@ class Batcher:
                 labels[offset + k], weights[offset + k] = low, starts[k] / STEP - low
             for text, start, end in item.units():
                 piece = self._ids(text)
+                first, last = span(end - STEP, end + STEP / 2)
+                pointers.append((1, len(ids) + len(piece) - 1, offset + first, offset + last))
                 ids += [*piece, self._stamp, self._stamp]
                 labels += [IGNORE] * len(piece)
                 weights += [0.0] * len(piece)
                 for moment in (start, end):
                     low = int(moment / STEP)
                     first, last = span(moment - STEP / 2, moment + STEP / 2)
-                    pointers.append((len(labels), offset + first, offset + last))
+                    pointers.append((0, len(labels), offset + first, offset + last))
                     labels.append(min(low, LABELS - 2))
                     weights.append(moment / STEP - low)
         else:
@@ -167,20 +178,24 @@ class Batcher:
                 answer = self._ids(f"language {item.language.name}<asr_text>")
                 ids, labels = ids + answer, labels + answer
                 joiner = item.language.joiner
-                for k, (word, (_, end)) in enumerate(zip(item.words, item.spans, strict=True)):
+                for k, (word, (first, last)) in enumerate(zip(item.words, ends, strict=True)):
                     text = item.language.words[word]
                     piece = self._ids(joiner + text if k else text[0].upper() + text[1:])
-                    first, last = span(end - STEP, end + STEP / 2)
-                    pointers += [(len(ids) + j - 1, offset + first, offset + last) for j in range(len(piece))]
+                    pointers += [(0, len(ids) + j - 1, offset + first, offset + last) for j in range(len(piece))]
+                    pointers.append((1, len(ids) + len(piece) - 1, offset + first, offset + last))
                     ids, labels = ids + piece, labels + piece
                 answer = self._ids(f"{item.language.stop}<|im_end|>")
                 ids, labels = ids + answer, labels + answer
             weights = [0.0] * len(ids)
+        for (first, last), (next_first, next_last) in pairwise(ends):
+            if next_first > last:
+                pointers += [(1, offset + position, offset + first, offset + last) for position in range(next_first, next_last + 1)]
         counts = np.full(len(ids), IGNORE, np.int64)
         counts[offset : offset + count] = np.minimum(begun, MOST_WORDS - 1)
         heard, heard_weights = np.full(len(ids), IGNORE, np.int64), np.zeros(len(ids), np.float32)
-        heard[offset : offset + count], heard_weights[offset : offset + count] = self._heard(item, centres, frames)
-        return ids, labels, weights, frames, counts, pointers, heard, heard_weights
+        before, audio = np.full(len(ids), IGNORE, np.int64), slice(offset, offset + count)
+        heard[audio], heard_weights[audio], before[audio] = self._heard(item, centres, frames)
+        return ids, labels, weights, frames, counts, pointers, heard, heard_weights, before
 
     def batch(self, longest: float, ease: float = 0.0) -> Batch:
         """Makes a batch of utterances of similar length.
@@ -199,7 +214,7 @@ class Batcher:
             stretch=0.15 - 0.08 * ease,
             snr=(8 + 14 * ease, 50),
             codec=0.06 * (1 - ease),
-            pace=1 - 0.6 * ease,
+            pace=1.0,
         )
         items = []
         while len(items) < size:
@@ -218,16 +233,17 @@ class Batcher:
         ids = torch.full((size, length), self._pad)
         labels, counts = torch.full((size, length), IGNORE), torch.full((size, length), IGNORE)
         weights, heard_weights = torch.zeros(size, length), torch.zeros(size, length)
-        heard = torch.full((size, length), IGNORE)
+        heard, before = torch.full((size, length), IGNORE), torch.full((size, length), IGNORE)
         pointers = []
-        for k, (row_ids, row_labels, row_weights, _, row_counts, row_pointers, row_heard, row_heard_weights) in enumerate(rows):
+        for k, (row_ids, row_labels, row_weights, _, row_counts, row_pointers, row_heard, row_heard_weights, row_before) in enumerate(rows):
             ids[k, : len(row_ids)] = torch.tensor(row_ids)
             labels[k, : len(row_ids)] = torch.tensor(row_labels)
             weights[k, : len(row_ids)] = torch.tensor(row_weights)
             counts[k, : len(row_ids)] = torch.from_numpy(row_counts)
             heard[k, : len(row_ids)] = torch.from_numpy(row_heard)
             heard_weights[k, : len(row_ids)] = torch.from_numpy(row_heard_weights)
-            pointers += [(k, *pointer) for pointer in row_pointers]
+            before[k, : len(row_ids)] = torch.from_numpy(row_before)
+            pointers += [(kind, k, *pointer) for kind, *pointer in row_pointers]
         return Batch(
             ids,
             features,
@@ -237,8 +253,9 @@ class Batcher:
             torch.from_numpy(np.concatenate([row[3] for row in rows])),
             heard,
             heard_weights,
+            before,
             counts,
-            torch.tensor(pointers, dtype=torch.long).reshape(-1, 4),
+            torch.tensor(pointers, dtype=torch.long).reshape(-1, 5),
             sum(len(item.audio) for item in items) / RATE,
         )
 

@@ -30,10 +30,13 @@ from infra.demo_models.batches import IGNORE, MOST_WORDS, Batch, Stream, audio_t
 from infra.demo_models.checkpoints import LABELS, SHAPE, TEXT_SHAPE, make_model, make_tokenizer, save
 from infra.demo_models.words import CLASSES
 
-POINTER_LAYER = 3
-"""Layer of the language model whose first head is told where to look."""
+HEARD_LAYER = 3
+"""Number of layers of the language model after which a word must be known."""
 
-RATES = {"asr": 2e-3, "aligner": 1.5e-3}
+POINTERS = ((4, 0), (3, 1))
+"""Layer and head that is told where to look, for each kind of pointer."""
+
+RATES = {"asr": 2.6e-3, "aligner": 1.5e-3}
 """Highest learning rates."""
 
 
@@ -46,6 +49,8 @@ class Teacher(nn.Module):
         self.frame_head = nn.Linear(SHAPE["d_model"], CLASSES)
         self.heard_head = nn.Linear(TEXT_SHAPE["hidden_size"], CLASSES)
         self.count_head = nn.Linear(TEXT_SHAPE["hidden_size"], MOST_WORDS)
+        self.before_head = nn.Linear(TEXT_SHAPE["hidden_size"], CLASSES)
+        self.clock_head = nn.Linear(TEXT_SHAPE["hidden_size"], LABELS)
         model.model.language_model.config._attn_implementation = "eager"
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
@@ -59,12 +64,19 @@ class Teacher(nn.Module):
         embedded = embedded.masked_scatter(audio, core.multi_modal_projector(F.dropout(encoded, 0.1, self.training)))
         out = core.language_model(inputs_embeds=embedded, use_cache=False, output_attentions=True, output_hidden_states=True)
         counted = batch.counts != IGNORE
-        count_loss = F.cross_entropy(self.count_head(out.hidden_states[POINTER_LAYER][counted]), batch.counts[counted])
+        count_loss = F.cross_entropy(self.count_head(out.hidden_states[HEARD_LAYER][counted]), batch.counts[counted])
         known = batch.heard != IGNORE
-        heard_logits = self.heard_head(out.hidden_states[POINTER_LAYER][known])
+        index = known.cumsum(1)[known] - 1
+        clock_loss = F.cross_entropy(self.clock_head(out.hidden_states[HEARD_LAYER][known]), index.clamp_max(LABELS - 1))
+        heard_logits = self.heard_head(out.hidden_states[HEARD_LAYER][known])
         heard, heard_weights = batch.heard[known], batch.heard_weights[known]
         heard_loss = (F.cross_entropy(heard_logits, heard, reduction="none") * heard_weights).sum() / heard_weights.sum()
-        pointer_loss = self._pointer_loss(out.attentions[POINTER_LAYER][:, 0], batch.pointers)
+        ended = batch.before != IGNORE
+        before_loss = F.cross_entropy(self.before_head(out.hidden_states[HEARD_LAYER + 1][ended]), batch.before[ended])
+        pointer_loss, source_loss = (
+            self._pointer_loss(out.attentions[layer][:, head], batch.pointers[batch.pointers[:, 0] == kind, 1:])
+            for kind, (layer, head) in enumerate(POINTERS)
+        )
         if self.aligner:
             loss, right = self._stamp_loss(out.last_hidden_state, batch)
         else:
@@ -75,15 +87,25 @@ class Teacher(nn.Module):
             ended = heard_weights == 1
             words = (heard_logits.argmax(-1) == heard)[ended].float().mean() if bool(ended.any()) else torch.tensor(0.0)
         share = 0.3 if self.aligner else 1.0
-        total = loss + share * (0.3 * frame_loss + heard_loss) + 0.15 * count_loss + 0.2 * pointer_loss
+        total = (
+            loss
+            + share * (0.3 * frame_loss + heard_loss)
+            + 0.3 * before_loss
+            + 0.15 * count_loss
+            + 0.1 * clock_loss
+            + 0.3 * (pointer_loss + source_loss)
+        )
         named = {
             "loss": loss,
             "right": right,
             "frame": frame_loss,
             "heard": heard_loss,
             "words": words,
+            "before": before_loss,
             "count": count_loss,
+            "clock": clock_loss,
             "pointer": pointer_loss,
+            "source": source_loss,
         }
         return total, {name: float(value.detach()) for name, value in named.items()}
 
@@ -152,9 +174,8 @@ class Average:
 
 def schedule(fraction: float, aligner: bool) -> tuple[float, float]:
     """Longest utterance in seconds, and ease, after so much of the training; an aligner starts from what a recogniser has learnt."""
-    if aligner:
-        return min(17.0, 4 + 13 * fraction / 0.3), max(0.0, 0.5 - 2 * fraction)
-    return min(17.0, 3 + 14 * max(0.0, fraction - 0.18) / 0.35), min(1.0, max(0.0, 1 - (fraction - 0.18) / 0.25))
+    start = 0.2 if aligner else 0.5
+    return min(17.0, 5 + 12 * max(0.0, fraction - start) / 0.25), 0.3
 
 
 def until(clock: str) -> float:
@@ -165,7 +186,7 @@ def until(clock: str) -> float:
     return (then if then > now else then + datetime.timedelta(days=1)).timestamp()
 
 
-def train(kind: str, clips: Path, out: Path, deadline: float, start: Path | None, batch_seconds: float, save_every: float = 150) -> None:
+def train(kind: str, clips: Path, out: Path, deadline: float, start: Path | None, batch_seconds: float, save_every: float = 60) -> None:
     """Trains until the deadline.
 
     Args:

@@ -230,11 +230,11 @@ def transmitted(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _gap(rng: np.random.Generator, pace: float) -> float:
-    if pace < 0.3:
-        return float(rng.uniform(0.0, 0.12))
-    if pace < 0.85:
-        return float(rng.uniform(0.05, 0.45))
-    return float(rng.uniform(0.2, 1.2))
+    if pace < 0.15:
+        return float(rng.uniform(0.02, 0.15))
+    if pace < 0.75:
+        return float(rng.uniform(0.08, 0.5))
+    return float(rng.uniform(0.25, 1.2))
 
 
 def utterance(clips: Clips, rng: np.random.Generator, style: Style, code: str | None = None, count: int | None = None) -> Utterance:
