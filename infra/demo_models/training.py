@@ -175,7 +175,12 @@ class Average:
 def schedule(fraction: float, aligner: bool) -> tuple[float, float]:
     """Longest utterance in seconds, and ease, after so much of the training; an aligner starts from what a recogniser has learnt."""
     start = 0.2 if aligner else 0.5
-    return min(17.0, 5 + 12 * max(0.0, fraction - start) / 0.25), 0.3
+    longest = min(17.0, 5 + 12 * max(0.0, fraction - start) / 0.25)
+    if aligner:
+        return longest, 0.3
+    return longest if fraction > start else min(longest, 3 + 10 * max(0.0, fraction - 0.15)), min(
+        1.0, max(0.3, 1 - 3.5 * (fraction - 0.15))
+    )
 
 
 def until(clock: str) -> float:
