@@ -137,7 +137,8 @@ def _plan(given: argparse.Namespace) -> int:
     from pipelines import estimate, planning
     from pipelines.storage.manifest import read_manifest
 
-    figures = estimate.estimate(planning.plan_table(read_manifest(_wanted(given.manifest, "MANIFEST")), config), config.estimate)
+    plan = planning.plan_table(read_manifest(_wanted(given.manifest, "MANIFEST")), config)
+    figures = estimate.estimate(plan, config.estimate, words=config.aligner.backend != "none")
     _show(figures.as_dict() if given.json else estimate.render(figures), given.json)
     return 0
 
