@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+
 from actors.aligner import AlignerActor
 from actors.asr import ASRActor
-from actors.decoder import Decoder
-
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
+from actors.decoder import Decoder
 from actors.given_text import GivenTextActor
 from pipelines.schema import DECODED, RECOGNISED, SHARD
 
