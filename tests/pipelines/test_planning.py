@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -236,7 +237,12 @@ def test_plan_files_hold_one_task_each(out: str) -> None:
     assert planning.seconds_of(table) == pytest.approx(2200.0)
 
 
-def test_only_new_recordings_are_planned(out: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_new_recordings_are_planned(out: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A Ray that earlier tests started has reconfigured logging for the whole process.
+    caplog.set_level(logging.WARNING, logger=planning.logger.name)
+    monkeypatch.setattr(planning.logger, "disabled", False)
+    monkeypatch.setattr(planning.logger, "propagate", True)
+    monkeypatch.setattr(planning.logger, "handlers", [caplog.handler])
     assert planning.read_plan(out).num_rows == 0
     assert extend(out, {"a": 5.0, "b": 700.0}, "r1") == 2
     before = planning.read_plan(out)
