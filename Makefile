@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUNNABLE := $(VENV)/.runnable
 
-.PHONY: demo test lint bench test-slow test-gpu test-soak clean
+.PHONY: demo test lint bench faults test-slow test-gpu test-soak clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,9 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest
+
+faults: $(STAMP)  ## every fault test, the long loops too; its table goes to tests/faults/RESULTS.md
+	$(BIN)/python -m pytest tests/faults -m "faults and not gpu"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

@@ -76,6 +76,25 @@ class Batch:
     seconds: float
 
 
+def warped(mel: np.ndarray, factor: float) -> np.ndarray:
+    """Stretches the frequency axis of a log-mel as a longer or shorter vocal tract would (VTLP, Jaitly and Hinton 2013).
+
+    Unlike playing a clip faster this changes the formants and leaves the tempo alone, so every voice stands for many.
+
+    Args:
+        mel: log-mel, (128, frames), up to 8 kHz.
+        factor: formants move to this multiple of their frequency.
+    """
+    top, octave = 15 + 27 * np.log(8) / np.log(6.4), np.log(6.4) / 27  # Slaney's scale: linear up to 1 kHz, then logarithmic
+    scale = np.linspace(0, top, len(mel))
+    hertz = np.where(scale < 15, scale * 200 / 3, 1000 * np.exp((scale - 15) * octave))
+    wanted = np.minimum(hertz / factor, 8000)
+    source = np.where(wanted < 1000, wanted * 3 / 200, 15 + np.log(np.maximum(wanted, 1) / 1000) / octave) / top * (len(mel) - 1)
+    low = np.minimum(source.astype(int), len(mel) - 2)
+    share = (source - low)[:, None].astype(mel.dtype)
+    return mel[low] * (1 - share) + mel[low + 1] * share
+
+
 class Batcher:
     """Makes batches of random utterances."""
 
@@ -96,6 +115,8 @@ class Batcher:
         wave = np.pad(wave, (0, max(0, RATE // 2 - len(wave))))
         mel = self._extractor._torch_extract_fbank_features(wave[None])[0]
         if masked:
+            if self._rng.random() < 0.4:
+                mel = warped(mel, self._rng.uniform(0.93, 1.08))
             floor = mel.min()
             for _ in range(self._rng.integers(0, 3)):
                 low, width = self._rng.integers(0, 128), self._rng.integers(1, 16)

@@ -51,6 +51,8 @@ class Teacher(nn.Module):
         self.count_head = nn.Linear(TEXT_SHAPE["hidden_size"], MOST_WORDS)
         self.before_head = nn.Linear(TEXT_SHAPE["hidden_size"], CLASSES)
         self.clock_head = nn.Linear(TEXT_SHAPE["hidden_size"], LABELS)
+        self.early_heard_head = nn.Linear(TEXT_SHAPE["hidden_size"], CLASSES)
+        self.early_before_head = nn.Linear(TEXT_SHAPE["hidden_size"], CLASSES)
         model.model.language_model.config._attn_implementation = "eager"
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
@@ -71,8 +73,11 @@ class Teacher(nn.Module):
         heard_logits = self.heard_head(out.hidden_states[HEARD_LAYER][known])
         heard, heard_weights = batch.heard[known], batch.heard_weights[known]
         heard_loss = (F.cross_entropy(heard_logits, heard, reduction="none") * heard_weights).sum() / heard_weights.sum()
+        early_logits = self.early_heard_head(out.hidden_states[HEARD_LAYER - 1][known])
+        early_loss = (F.cross_entropy(early_logits, heard, reduction="none") * heard_weights).sum() / heard_weights.sum()
         ended = batch.before != IGNORE
         before_loss = F.cross_entropy(self.before_head(out.hidden_states[HEARD_LAYER + 1][ended]), batch.before[ended])
+        early_before_loss = F.cross_entropy(self.early_before_head(out.hidden_states[HEARD_LAYER][ended]), batch.before[ended])
         pointer_loss, source_loss = (
             self._pointer_loss(out.attentions[layer][:, head], batch.pointers[batch.pointers[:, 0] == kind, 1:])
             for kind, (layer, head) in enumerate(POINTERS)
@@ -90,9 +95,10 @@ class Teacher(nn.Module):
         total = (
             loss
             + share * (0.3 * frame_loss + heard_loss)
-            + 0.3 * before_loss
-            + 0.15 * count_loss
-            + 0.1 * clock_loss
+            + share * 0.3 * early_loss
+            + 0.3 * (before_loss + early_before_loss)
+            + 0.3 * count_loss
+            + 0.15 * clock_loss
             + 0.3 * (pointer_loss + source_loss)
         )
         named = {
@@ -101,7 +107,9 @@ class Teacher(nn.Module):
             "frame": frame_loss,
             "heard": heard_loss,
             "words": words,
+            "early": early_loss,
             "before": before_loss,
+            "early_before": early_before_loss,
             "count": count_loss,
             "clock": clock_loss,
             "pointer": pointer_loss,
@@ -175,11 +183,11 @@ class Average:
 def schedule(fraction: float, aligner: bool) -> tuple[float, float]:
     """Longest utterance in seconds, and ease, after so much of the training; an aligner starts from what a recogniser has learnt."""
     start = 0.2 if aligner else 0.5
-    longest = min(17.0, 5 + 12 * max(0.0, fraction - start) / 0.25)
+    longest = min(17.0, 5 + 12 * max(0.0, fraction - start) / (0.25 if aligner else 0.1))
     if aligner:
-        return longest, 0.3
+        return longest, 0.2
     return longest if fraction > start else min(longest, 3 + 10 * max(0.0, fraction - 0.15)), min(
-        1.0, max(0.3, 1 - 3.5 * (fraction - 0.15))
+        1.0, max(0.2, 1 - 3.5 * (fraction - 0.15))
     )
 
 
