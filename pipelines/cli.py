@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import ScriptoriumError, UsageError
+from pipelines import stopping
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
@@ -39,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not hasattr(given, "run"):
         parser.print_help()
         return 2
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return int(given.run(given))
+        with stopping.handled():
+            return int(given.run(given))
     except UsageError as error:
         _say(f"scriptorium: {error.message}")
         return 2
@@ -225,10 +225,6 @@ def _cause(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if "Error: " in line and not line.startswith(("File ", "ray::"))]
     return (named[-1] if named else lines[0] if lines else type(error).__name__)[:1000]
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _say(text: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from actors.config import ModelConfig, PoolConfig
 from actors.errors import UsageError
+from pipelines import stopping
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.storage import locations
 
@@ -22,10 +23,17 @@ LOCAL_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_task_oom_retries": "5",  # Ray would decode for ever what runs out of memory every time
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # set it to info to have Ray's own logs in its session folder
 }
 GIB = 1 << 30
 START_ATTEMPTS = 3
+FILTER_MEMORY = 1 << 30  # bytes that Ray's resume filter reserves
+EPSILON = 1e-6  # GPUs: 0.7 and 0.3 are a whole card
+
+# Processes that may die over one table, or while it waits. The ledger gives up the shards that kill long before: this is the net under it,
+# for deaths that no shard is blamed for.
+MOST_DEATHS = 100
 
 
 @contextmanager
@@ -59,7 +67,7 @@ def _init(config: ClusterConfig) -> None:
 
     for attempt in range(START_ATTEMPTS):
         try:
-            with _native_chatter_hidden():
+            with _native_chatter_hidden(), stopping.kept():
                 ray.init(**_arguments(config))
             return
         except Exception as error:
@@ -136,19 +144,91 @@ def pool_resources(pool: PoolConfig, share: float, resources: dict[str, float]) 
     return {"size": size, "num_gpus": num_gpus, "num_cpus": pool.num_cpus}
 
 
-def check_cpus(config: RunConfig, resources: dict[str, float], pools: list[dict[str, Any]]) -> None:
-    """Refuse a placement that would never start: the pools' CPUs leave none for reading, resuming and decoding.
+def nodes() -> list[dict[str, float]]:
+    """The resources of each living node."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def check_placement(config: RunConfig, pools: list[dict[str, Any]], nodes: list[dict[str, float]]) -> None:
+    """Refuse a placement that would never start, and for which Ray would wait in silence.
+
+    Replicas are laid out as Ray does it: one after the other, each on the fullest card that still has room. A fraction of a GPU is a
+    fraction of one card, and what a replica or a task takes it takes from one node, however much the others have.
+
+    Args:
+        config: the settings.
+        pools: what `pool_resources` decided, in the order of the stages.
+        nodes: resources of each.
 
     Raises:
-        UsageError: with the sum and what to lower.
+        UsageError: with what does not fit, and what to lower.
     """
+    cards = [[1.0] * int(node.get("GPU", 0)) for node in nodes]
+    cpus = [node.get("CPU", 0.0) for node in nodes]
     taken = sum(pool["size"] * pool["num_cpus"] for pool in pools)
+    for pool in pools:
+        for number in range(pool["size"]):
+            if not _place(pool, cards, cpus):
+                raise UsageError(
+                    f"replica {number + 1} of {pool['size']} with {pool['num_gpus']:g} GPUs and {pool['num_cpus']:g} CPUs fits no node beside the "
+                    f"others: the nodes have {', '.join(_short(node) for node in nodes)}; lower pool.size, pool.num_gpus or pool.num_cpus "
+                    "(a fraction of a GPU must fit on one card), or set pool.num_gpus=0 to run on CPUs"
+                )
     needed = taken + max(1.0, config.audio.num_cpus) + 1
-    if needed > resources.get("CPU", 0.0):
+    total = sum(node.get("CPU", 0.0) for node in nodes)
+    if needed > total:
         raise UsageError(
             f"the actor pools reserve {taken:g} CPUs; with one for decoding and one for the resume filter the run needs {needed:g}, "
-            f"but the cluster has {resources.get('CPU', 0.0):g}: lower asr.pool.num_cpus or aligner.pool.num_cpus, or raise cluster.num_cpus"
+            f"but the cluster has {total:g}: lower asr.pool.num_cpus or aligner.pool.num_cpus, or raise cluster.num_cpus"
         )
+    if max(cpus) < config.audio.num_cpus:
+        raise UsageError(
+            f"decoding wants {config.audio.num_cpus:g} CPUs of one node, but none has more than {max(cpus):g} beside the actor pools: "
+            "lower audio.num_cpus, asr.pool.num_cpus or aligner.pool.num_cpus"
+        )
+    if max(node.get("memory", float(FILTER_MEMORY)) for node in nodes) < FILTER_MEMORY:
+        raise UsageError("no node has the 1 GiB of memory that Ray's resume filter reserves: give Ray more, or a larger machine")
+
+
+def _place(replica: dict[str, Any], cards: list[list[float]], cpus: list[float]) -> bool:
+    """Take what one replica needs from what is left; False if no node has it."""
+    gpus, needed = replica["num_gpus"], replica["num_cpus"]
+    hosts = [node for node in range(len(cpus)) if cpus[node] >= needed]
+    if gpus > 1:
+        whole = [node for node in hosts if sum(free >= 1 for free in cards[node]) >= gpus]
+        if not whole:
+            return False
+        cpus[whole[0]] -= needed
+        for _ in range(int(gpus)):
+            cards[whole[0]].remove(1.0)
+        return True
+    if gpus > 0:
+        room = [(free, node) for node in hosts for free in cards[node] if free + EPSILON >= gpus]
+        if not room:
+            return False
+        free, node = min(room)
+        cards[node][cards[node].index(free)] -= gpus
+    elif hosts:
+        node = max(hosts, key=lambda host: cpus[host])
+    else:
+        return False
+    cpus[node] -= needed
+    return True
+
+
+def _short(node: dict[str, float]) -> str:
+    return f"{node.get('GPU', 0):g} GPUs and {node.get('CPU', 0):g} CPUs"
+
+
+def beside_driver() -> dict[str, Any]:
+    """Options of an actor that must not go down with a worker node: it lives on the driver's, and comes back if it dies."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here}
 
 
 def with_threads(config: ModelConfig, pools: int, on_gpu: bool) -> ModelConfig:
@@ -158,16 +238,21 @@ def with_threads(config: ModelConfig, pools: int, on_gpu: bool) -> ModelConfig:
     return config.model_copy(update={"threads": max(1, (os.cpu_count() or 1) // pools)})
 
 
-def pool_arguments(resources: dict[str, Any], max_task_retries: int) -> dict[str, Any]:
-    """The arguments of `map_batches` for a pool with these resources."""
+def pool_arguments(resources: dict[str, Any], alone: bool) -> dict[str, Any]:
+    """The arguments of `map_batches` for a pool with these resources.
+
+    Args:
+        resources: from `pool_resources`.
+        alone: let a process have one table only: one that waited behind another goes down with it.
+    """
     from ray.data import ActorPoolStrategy
 
     return {
-        "compute": ActorPoolStrategy(size=resources["size"], max_tasks_in_flight_per_actor=2),
+        "compute": ActorPoolStrategy(size=resources["size"], max_tasks_in_flight_per_actor=1 if alone else 2),
         "num_gpus": resources["num_gpus"],
         "num_cpus": resources["num_cpus"],
         "max_restarts": -1,  # capped restarts leave a dead actor in its slot, and the run hangs (ray issue 62746)
-        "max_task_retries": max_task_retries,
+        "max_task_retries": MOST_DEATHS,
     }
 
 

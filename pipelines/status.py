@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines import planning
-from pipelines.storage import locations, runs, shards, transcripts
+from pipelines.storage import leases, locations, runs, shards, transcripts
 
 
 def read(out: str) -> dict[str, Any]:
@@ -39,6 +39,7 @@ def read(out: str) -> dict[str, Any]:
         "audio_hours": planning.seconds_of(plan) / 3600,
         "audio_hours_done": planning.seconds_of(done) / 3600,
         "last_run": last,
+        "running": leases.seems_alive(leases.read(out)),
         "progress": None if last["finished_at"] else _progress(out),
     }
 
@@ -56,15 +57,17 @@ def render(state: dict[str, Any]) -> RenderableType:
     table.add_row("shards done", f"{state['shards_done']:,} of {state['shards']:,}")
     table.add_row("audio hours done", f"{state['audio_hours_done']:.2f} of {state['audio_hours']:.2f}")
     last = state["last_run"]
-    table.add_row("last run", f"{last['run_id']}, started {last['started_at']} on {last['host']}, {_end(last)}")
+    table.add_row("last run", f"{last['run_id']}, started {last['started_at']} on {last['host']}, {_end(last, state['running'])}")
     lines: list[RenderableType] = [Text(state["out"], style="bold"), table]
     if state["progress"]:
         lines.append(Text(f"{state['progress']['line']}  (at {state['progress']['updated_at']})"))
     return Group(*lines)
 
 
-def _end(run: dict[str, Any]) -> str:
-    return f"finished {run['finished_at']}" if run["finished_at"] else "running, or cut off: the same command goes on"
+def _end(run: dict[str, Any], running: bool) -> str:
+    if run["finished_at"]:
+        return f"finished {run['finished_at']}"
+    return "running" if running else "cut off: the same command goes on"
 
 
 def _progress(out: str) -> dict[str, Any] | None:

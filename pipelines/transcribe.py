@@ -19,11 +19,12 @@ from actors.asr import ASRActor
 from actors.backends.loading import check_folder
 from actors.errors import FatalError, UsageError
 from actors.given_text import GivenTextActor
-from pipelines import __version__, cluster, planning, report
+from pipelines import __version__, cluster, planning, report, stopping
 from pipelines.config import RunConfig
-from pipelines.progress import Counter, Progress, Snapshot, Totals
+from pipelines.ledger import Losses, kept, losses_of
+from pipelines.progress import Progress, Snapshot, Totals
 from pipelines.stages import Align, Recognise, decode
-from pipelines.storage import locations, runs, shards, transcripts
+from pipelines.storage import leases, locations, runs, shards, transcripts
 from pipelines.storage.manifest import Recording, read_manifest
 
 
@@ -68,10 +69,11 @@ def transcribe(manifest: str, out: str, config: RunConfig, *, command: str = "tr
     recordings = read_manifest(manifest)
     # All of the manifest before anything is written: a wrong line 900,000 is told now.
     table = planning.collect(_with_text(recordings) if command == "align" else recordings, config)
-    run_id, record = runs.open_run(out, config, command, manifest, accept_changes=accept_changes)
-    shards.settle(out)
-    planned = planning.extend_plan(out, table, config, run_id, whole=command == "align")
-    return finish(out, config, run_id, record, new_recordings=planned)
+    with leases.held(out, command, stopping.abort):
+        run_id, record = runs.open_run(out, config, command, manifest, accept_changes=accept_changes)
+        shards.settle(out)
+        planned = planning.extend_plan(out, table, config, run_id, whole=command == "align")
+        return finish(out, config, run_id, record, new_recordings=planned)
 
 
 def retry(out: str, config: RunConfig, codes: Sequence[str] = ()) -> Outcome:
@@ -80,24 +82,27 @@ def retry(out: str, config: RunConfig, codes: Sequence[str] = ()) -> Outcome:
     A dead letter that succeeds becomes a transcript; one that fails again stays, with one more attempt.
     """
     command = runs.require(out)["command"]
-    letters = [row for row in transcripts.dead_letters(out) if not codes or row["error_code"] in codes]
-    run_id, record = runs.open_run(out, config, command, "retry")
-    shards.settle(out)
-    planning.plan_again(out, [row["recording_id"] for row in letters], run_id, config, whole=command == "align")
-    return finish(out, config, run_id, record)
+    with leases.held(out, "retry", stopping.abort):
+        letters = [row for row in transcripts.dead_letters(out) if not codes or row["error_code"] in codes]
+        run_id, record = runs.open_run(out, config, command, "retry")
+        shards.settle(out)
+        planning.plan_again(out, [row["recording_id"] for row in letters], run_id, config, whole=command == "align")
+        return finish(out, config, run_id, record)
 
 
 def finish(out: str, config: RunConfig, run_id: str, record: dict[str, Any], new_recordings: int = 0) -> Outcome:
     """Do what is planned and not done, stitch what is done and not stitched, and write the report."""
     plan = planning.read_plan(out)
     todo = _todo(plan, out)
+    losses = Losses()
     if todo.num_rows:
         with cluster.started(config.cluster) as resources:
-            run_shards(out, config, run_id, plan, todo, resources, command=record["command"])
+            losses = run_shards(out, config, run_id, plan, todo, resources, command=record["command"])
             left = _todo(plan, out)
             if left.num_rows:  # lost with a process that died: each once more, alone, and then given up
-                run_shards(out, config, run_id, plan, left, resources, command=record["command"], alone=True)
-                shards.bury(out, _todo(plan, out).to_pylist(), run_id)
+                more = run_shards(out, config, run_id, plan, left, resources, command=record["command"], alone=True)
+                losses = losses.and_then(more)
+                shards.bury(out, _todo(plan, out).to_pylist(), run_id, losses.reasons)
             stitch(out, config, run_id, on_ray=True)
     else:
         stitch(out, config, run_id, on_ray=False)
@@ -108,7 +113,8 @@ def finish(out: str, config: RunConfig, run_id: str, record: dict[str, Any], new
         shards_done=todo.num_rows,
         new_recordings=new_recordings,
     )
-    runs.close_run(out, record, run_id, recordings=outcome.recordings, transcripts=outcome.transcripts, dead_letters=outcome.dead_letters)
+    facts = {"recordings": outcome.recordings, "transcripts": outcome.transcripts, "dead_letters": outcome.dead_letters}
+    runs.close_run(out, record, run_id, **facts, processes_died=losses.processes, shards_again=losses.again)
     report.write(out)
     return outcome
 
@@ -123,7 +129,7 @@ def run_shards(
     *,
     command: str = "transcribe",
     alone: bool = False,
-) -> None:
+) -> Losses:
     """The flow on Ray: from planned shards to rows in OUT/shards, streamed and committed task by task.
 
     Args:
@@ -135,26 +141,35 @@ def run_shards(
         resources: of the cluster.
         command: `align` takes the text from the manifest instead of the model.
         alone: one shard a task, so that a row that kills its process takes no neighbour with it.
+
+    Returns:
+        What died on the way.
+
+    Raises:
+        FatalError: no process of a stage can do its work; the message says why.
     """
     import ray.data
+
+    from pipelines import draining
 
     words = config.aligner.backend != "none"
     asr_pool = cluster.pool_resources(config.asr.pool, 0.7 if words else 1.0, resources)
     aligner_pool = cluster.pool_resources(config.aligner.pool, 0.3, resources) if words else {"size": 1, "num_gpus": 0.0, "num_cpus": 0.0}
-    cluster.check_cpus(config, resources, [asr_pool, aligner_pool])
+    cluster.check_placement(config, [asr_pool, aligner_pool], cluster.nodes())
     on_gpu = bool(resources.get("GPU"))
     asr = cluster.with_threads(config.asr, 1 + words, on_gpu)
     aligner = cluster.with_threads(config.aligner, 1 + words, on_gpu)
     recogniser = functools.partial(GivenTextActor, max_duration=config.segmenter.max_duration) if command == "align" else ASRActor
-    counter: Any = ray.remote(Counter).options(num_cpus=0).remote()
     files = planning.files_of(todo)
     store, _ = locations.arrow_filesystem(out)
 
     # A few processes may die and their rows are done again, alone; if many do, something is wrong for all: Ray stops with the cause.
     bearable = -1 if alone else max(10, len(files) // 20)
     with (
+        kept(**cluster.beside_driver()) as ledger,
         cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, bearable, config.cluster.no_progress_timeout),
-        Progress(_totals(plan, todo), lambda: tuple(ray.get(counter.read.remote(), timeout=5)), _storing(out)),
+        draining.enabled(),
+        Progress(_totals(plan, todo), lambda: tuple(ray.get(ledger.read.remote(), timeout=5)), _storing(out)),
     ):
         rows = ray.data.read_parquet(_paths(files), filesystem=store, override_num_blocks=len(files))
         if alone:
@@ -163,22 +178,23 @@ def run_shards(
             decode,  # type: ignore[arg-type]  # Ray's stubs do not know functions with keyword arguments
             fn_kwargs={"audio": config.audio, "segmenter": config.segmenter},
             num_cpus=config.audio.num_cpus,
-            max_retries=0 if alone else 2,
+            max_retries=2,
             **_TABLES,
         )
         recognised = decoded.map_batches(
             Recognise,
-            fn_constructor_args=(recogniser, asr),
-            **cluster.pool_arguments(asr_pool, config.asr.pool.max_task_retries),
+            fn_constructor_args=(recogniser, asr, ledger),
+            **cluster.pool_arguments(asr_pool, alone),
             **_TABLES,
         )
         aligned = recognised.map_batches(
             Align,
-            fn_constructor_args=(aligner, run_id, counter),
-            **cluster.pool_arguments(aligner_pool, config.aligner.pool.max_task_retries),
+            fn_constructor_args=(aligner, run_id, ledger),
+            **cluster.pool_arguments(aligner_pool, alone),
             **_TABLES,
         )
         aligned.write_parquet(_path(shards.folder(out)), filesystem=store, compression=config.output.compression)
+        return losses_of(ledger)
 
 
 def stitch(out: str, config: RunConfig, run_id: str, *, on_ray: bool) -> tuple[int, int]:

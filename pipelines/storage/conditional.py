@@ -1,0 +1,70 @@
+"""Writing an object only if nobody else has: `If-None-Match` and `If-Match` in S3, write-and-look-again in other stores."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pipelines.storage import locations
+
+SETTLE_SECONDS = 1.0  # between writing and looking again, where a store knows no conditions
+
+
+def look(uri: str) -> tuple[bytes, str | None] | None:
+    """An object's bytes and, where the store has one, its etag; None where there is no object."""
+    store, path = locations.filesystem(uri)
+    try:
+        etag = store.info(path).get("ETag")
+        return locations.read_bytes(uri), etag.strip('"') if isinstance(etag, str) else None
+    except FileNotFoundError:
+        return None
+
+
+def create(uri: str, data: bytes) -> str | None:
+    """Write an object where there is none; its etag (empty where the store has none), or None where somebody was faster."""
+    return _write(uri, data, None)
+
+
+def replace(uri: str, data: bytes, before: bytes, etag: str | None) -> str | None:
+    """Write an object over the one that was looked at, or that we wrote; the new etag, or None where somebody else has written it since.
+
+    Args:
+        uri: the object.
+        data: its new content.
+        before: the content that it must still have.
+        etag: the etag of that content, where it is known.
+    """
+    return _write(uri, data, (before, etag))
+
+
+def _write(uri: str, data: bytes, expected: tuple[bytes, str | None] | None) -> str | None:
+    store, path = locations.filesystem(uri)
+    if "s3" in store.protocol and (expected is None or expected[1]):
+        condition: dict[str, Any] = {"mode": "create"} if expected is None else {"IfMatch": f'"{expected[1]}"'}
+        try:
+            return str(store.pipe_file(path, data, **condition)["ETag"]).strip('"')
+        except Exception as error:
+            if not _is_conflict(error):
+                raise
+        found = look(uri)  # it may be ours: an answer that got lost on its way
+        return (found[1] or "") if found and found[0] == data else None
+    found = look(uri)
+    if (found and found[0]) != (expected and expected[0]):
+        return None
+    store.pipe_file(path, data)
+    if expected is None:
+        time.sleep(SETTLE_SECONDS)
+    found = look(uri)
+    return (found[1] or "") if found and found[0] == data else None
+
+
+def _is_conflict(error: BaseException) -> bool:
+    """Whether a store says that the condition of a write does not hold."""
+    current: BaseException | None = error
+    while current is not None:
+        response = getattr(current, "response", None)
+        code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+        if isinstance(current, FileExistsError) or code in ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "412", "409"):
+            return True
+        current = current.__cause__
+    return isinstance(error, FileNotFoundError) or "PreconditionFailed" in str(error) or "pre-conditions" in str(error)

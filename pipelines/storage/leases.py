@@ -1,0 +1,292 @@
+"""OUT/lease.json: who is at work on an output directory. A second driver is refused; a lease whose holder died is taken over.
+
+Ray Data would not notice a second driver: at its start it deletes what the first has in flight. So whoever writes to OUT holds its lease.
+
+On a file system the lease is also locked (`flock`): the kernel gives the lock back when the holder dies, however it dies, so the next command goes
+on at once. Object stores have no locks, but conditional writes (`If-None-Match`, `If-Match` in S3), of which one of two wins; a holder renews its
+lease every few seconds, and one that has not been renewed for `LIFE_SECONDS` is stale. Clocks of two machines differ, so nobody is taken for dead
+by a time stamp alone: the lease must also stay as it is while it is being watched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from actors.errors import ScriptoriumError
+from pipelines.storage import conditional, locations
+
+RENEW_SECONDS = 10.0
+LIFE_SECONDS = 40.0
+
+
+class LeaseError(ScriptoriumError):
+    """Another driver is at work on this output directory, or has taken it over."""
+
+
+@dataclass
+class Lease:
+    """The lease that this process holds on `out`."""
+
+    out: str
+    facts: dict[str, Any]
+    handle: int | None = None  # the locked file, on a file system
+    etag: str | None = None  # of the object as we wrote it, in a store
+    lost: str | None = None  # why it is not ours any more
+    _ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def uri(self) -> str:
+        """Where the lease stands."""
+        return _uri(self.out)
+
+    def renew(self) -> None:
+        """Write it once more.
+
+        Raises:
+            LeaseError: somebody else holds it.
+        """
+        facts = {**self.facts, "beat": self.facts["beat"] + 1, "renewed_at": _now()}
+        if self.handle is not None:
+            if not _same_file(self.handle, self.uri):
+                raise LeaseError(f"{self.uri} was removed or replaced by somebody else")
+            _write_handle(self.handle, facts)
+        else:
+            self.etag = conditional.replace(self.uri, _data(facts), _data(self.facts), self.etag)
+            if self.etag is None:
+                raise LeaseError(f"{_who(read(self.out))} has taken over {self.out}")
+        self.facts = facts
+
+    def release(self) -> None:
+        """Give it back; a lease that somebody else holds by now stays."""
+        self._ended.set()
+        if self.handle is not None:
+            if self.lost is None and _same_file(self.handle, self.uri):
+                locations.remove(self.uri)
+            os.close(self.handle)
+            self.handle = None
+        elif self.lost is None and (read(self.out) or {}).get("holder") == self.facts["holder"]:
+            locations.remove(self.uri)
+
+    def keep(self, on_lost: Callable[[], None]) -> None:
+        """Renew until released; `on_lost` is called once somebody else has it, or it could not be renewed for so long that they may take it."""
+        renewed = time.monotonic()
+        while not self._ended.wait(RENEW_SECONDS):
+            try:
+                self.renew()
+                renewed = time.monotonic()
+            except LeaseError as error:
+                self.lost = error.message
+            except Exception as error:
+                if time.monotonic() - renewed > LIFE_SECONDS - RENEW_SECONDS:
+                    self.lost = f"{self.uri} could not be renewed for {LIFE_SECONDS - RENEW_SECONDS:g} s: {error}"
+            if self.lost and not self._ended.is_set():
+                on_lost()
+                return
+
+
+@contextmanager
+def held(out: str, command: str, on_lost: Callable[[], None]) -> Iterator[Lease]:
+    """Hold the lease on `out` while a `with` block runs.
+
+    Args:
+        out: the output directory.
+        command: what is done there, for others to read.
+        on_lost: raises KeyboardInterrupt in the block's thread; called from another thread when the lease is lost.
+
+    Raises:
+        LeaseError: another driver holds it, or took it over meanwhile.
+    """
+    lease = acquire(out, command)
+    threading.Thread(target=lease.keep, args=(on_lost,), name="lease", daemon=True).start()
+    try:
+        yield lease
+    except KeyboardInterrupt:
+        if lease.lost:
+            raise LeaseError(f"stopped, because {lease.lost}") from None
+        raise
+    finally:
+        lease.release()
+
+
+def acquire(out: str, command: str) -> Lease:
+    """Take the lease on `out`, from a dead holder if need be.
+
+    Raises:
+        LeaseError: a living driver holds it; the message says who and since when.
+    """
+    facts = {
+        "holder": uuid.uuid4().hex,
+        "command": command,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "since": _now(),
+        "renewed_at": _now(),
+        "beat": 0,
+    }
+    lease = Lease(out, facts)
+    if locations.is_remote(out):
+        _acquire_object(lease)
+    else:
+        _acquire_file(lease)
+    return lease
+
+
+def read(out: str) -> dict[str, Any] | None:
+    """What the lease on `out` says; None where there is none, or none that can be read."""
+    try:
+        return _parsed(locations.read_bytes(_uri(out)))
+    except FileNotFoundError:
+        return None
+
+
+def seems_alive(facts: dict[str, Any] | None) -> bool:
+    """Whether the holder of a lease has shown a sign of life of late. For people: clocks may differ."""
+    return facts is not None and _age(facts) < LIFE_SECONDS
+
+
+def _acquire_file(lease: Lease) -> None:
+    path = lease.uri
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    while lease.handle is None:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            locked = _lock(handle, lease.out)
+            if not _same_file(handle, path):  # removed by its holder between the two calls
+                continue
+            before = read(lease.out)
+            # Without locks, or where they end at the machine as on some network file systems, only the sign of life tells.
+            if (
+                before is not None
+                and not (locked and before["host"] == lease.facts["host"])
+                and not _died_here(before, lease.facts["host"])
+            ):
+                _watch(lease.out, before)
+            _write_handle(handle, lease.facts)
+            lease.handle = handle
+        finally:
+            if lease.handle is None:
+                os.close(handle)
+
+
+def _lock(handle: int, out: str) -> bool:
+    """Lock a lease's file; False where the file system has no locks.
+
+    Raises:
+        LeaseError: another process has it locked.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _refusal(out, read(out)) from None
+    except OSError:
+        return False
+    return True
+
+
+def _acquire_object(lease: Lease) -> None:
+    while lease.etag is None:
+        found = conditional.look(lease.uri)
+        if found is None:
+            lease.etag = conditional.create(lease.uri, _data(lease.facts))
+            continue
+        before = _parsed(found[0])
+        if before is not None and not _died_here(before, lease.facts["host"]):
+            _watch(lease.out, before)
+        lease.etag = conditional.replace(lease.uri, _data(lease.facts), *found)
+
+
+def _watch(out: str, before: dict[str, Any]) -> None:
+    """Wait until a lease may be called stale.
+
+    Raises:
+        LeaseError: its holder is alive.
+    """
+    # However old it says it is, it gets two chances to be renewed; however new, it dies when its life is over by our own clock.
+    patience = min(LIFE_SECONDS, max(2.5 * RENEW_SECONDS, LIFE_SECONDS - _age(before)))
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        time.sleep(min(1.0, RENEW_SECONDS / 5))
+        now = read(out)
+        if now is None:
+            return
+        if (now["holder"], now["beat"]) != (before["holder"], before["beat"]):
+            raise _refusal(out, now)
+
+
+def _died_here(facts: dict[str, Any], host: str) -> bool:
+    """Whether the holder was a process of this machine that is gone."""
+    if facts["host"] != host:
+        return False
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(facts["pid"], 0)
+        except ProcessLookupError:
+            return True
+    return False
+
+
+def _data(facts: dict[str, Any]) -> bytes:
+    return json.dumps(facts).encode()
+
+
+def _parsed(data: bytes) -> dict[str, Any] | None:
+    """The facts of a lease; None for anything else: what cannot be read is nobody's."""
+    try:
+        facts = json.loads(data)
+    except ValueError:
+        return None
+    return facts if isinstance(facts, dict) and {"holder", "host", "pid", "since", "renewed_at", "beat"} <= facts.keys() else None
+
+
+def _write_handle(handle: int, facts: dict[str, Any]) -> None:
+    data = _data(facts)
+    os.pwrite(handle, data, 0)
+    os.ftruncate(handle, len(data))
+
+
+def _same_file(handle: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _refusal(out: str, facts: dict[str, Any] | None) -> LeaseError:
+    return LeaseError(
+        f"{_who(facts)} is at work on {out}. Wait for it or end it, then give the same command again; `status` shows how far it is"
+    )
+
+
+def _who(facts: dict[str, Any] | None) -> str:
+    if facts is None:
+        return "another driver"
+    process = f"process {facts['pid']} on {facts['host']}"
+    return f"`scriptorium {facts.get('command')}` ({process}, since {facts['since']}, last seen {facts['renewed_at']})"
+
+
+def _age(facts: dict[str, Any]) -> float:
+    try:
+        return (datetime.now(UTC) - datetime.fromisoformat(facts["renewed_at"])).total_seconds()
+    except (ValueError, TypeError, KeyError):
+        return float("inf")
+
+
+def _uri(out: str) -> str:
+    return locations.join(out, "lease.json")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,71 @@
+"""Ctrl-C, SIGTERM and a second driver: what is finished is stored, the way on is said, nobody is left at work."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults import checker
+from tests.faults.jobs import FAKE, Job, archive, committed
+
+pytestmark = pytest.mark.faults
+
+RECORDINGS = 24
+SETTINGS = (*FAKE, "plan.task_seconds=4", "cluster.object_store_memory=0.2")
+
+
+def start(manifest: Path, out: Path, log: Path, cost: float = 0.05) -> Job:
+    return Job("transcribe", manifest, out, settings=(*SETTINGS, f"asr.model=fake:{cost}"), log=log)
+
+
+def until_committed(out: Path, count: int, job: Job) -> None:
+    deadline = time.monotonic() + 120
+    while committed(out) < count:
+        assert job.process.poll() is None, job.said()
+        assert time.monotonic() < deadline, job.said()
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(number: signal.Signals, tmp_path: Path) -> None:
+    manifest, ids = archive(tmp_path / "audio", RECORDINGS)
+    out = tmp_path / "out"
+    job = start(manifest, out, tmp_path / "log")
+    until_committed(out, 2, job)
+    # A terminal sends Ctrl-C to all of its foreground processes, a scheduler asks only the driver.
+    if number == signal.SIGINT:
+        os.killpg(job.process.pid, number)
+    else:
+        job.process.send_signal(number)
+    assert job.wait(60) == 1, job.said()
+    said = job.said()
+    assert "stopping; what is finished is stored first" in said and "the same command goes on from there" in said
+    assert "Traceback" not in said, said
+    checker.nobody_left(job.mark)
+    assert not (out / "lease.json").exists()
+    stored = committed(out)
+    assert 2 <= stored < RECORDINGS
+    assert not [*(out / "checkpoint").glob("*.pending*")], "a commit was cut off"
+    again = start(manifest, out, tmp_path / "log2", cost=0.0)
+    assert again.wait() == 2, "other settings are refused also after a stop"
+    assert start(manifest, out, tmp_path / "log3").wait() == 0
+    checker.check(out, ids)
+
+
+@pytest.mark.timeout(300)
+def test_a_second_driver_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
+    manifest, ids = archive(tmp_path / "audio", RECORDINGS)
+    out = tmp_path / "out"
+    job = start(manifest, out, tmp_path / "log")
+    until_committed(out, 1, job)
+    second = start(manifest, out, tmp_path / "log2")
+    assert second.wait(60) == 1
+    assert f"process {job.process.pid} on" in second.said() and "is at work on" in second.said()
+    assert job.wait() == 0, job.said()
+    checker.check(out, ids)
+    assert start(manifest, out, tmp_path / "log3").wait(60) == 0, "a finished run gives its lease back"

@@ -1,0 +1,147 @@
+"""One driver at a time on an output directory, on a file system and on S3."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipelines.storage import conditional, leases, locations
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lives of leases in seconds that a test can wait for."""
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.3)
+    monkeypatch.setattr(leases, "LIFE_SECONDS", 1.5)
+
+
+def test_a_second_driver_is_refused_and_told_who_is_at_work(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    first = leases.acquire(out, "transcribe")
+    with pytest.raises(leases.LeaseError, match=rf"`scriptorium transcribe` \(process {os.getpid()} on .*, since 20.*at work on {out}"):
+        leases.acquire(out, "retry")
+    first.release()
+    assert not (tmp_path / "out/lease.json").exists()
+    leases.acquire(out, "retry").release()
+
+
+def test_a_killed_process_leaves_a_lease_that_is_taken_over_at_once(tmp_path: Path) -> None:
+    out = str(tmp_path)
+    program = f"from pipelines.storage import leases; import time; leases.acquire({out!r}, 'transcribe'); print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+    with pytest.raises(leases.LeaseError, match=f"process {holder.pid} "):
+        leases.acquire(out, "transcribe")
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    leases.acquire(out, "transcribe").release()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_another_machine_on_a_shared_file_system_is_believed_by_its_sign_of_life(tmp_path: Path) -> None:
+    # A lock that ends at the machine: the file is free here, but a holder elsewhere goes on renewing it.
+    path = tmp_path / "lease.json"
+    facts = {
+        "holder": "x",
+        "host": "elsewhere",
+        "pid": 1,
+        "since": "s",
+        "renewed_at": "1970-01-01T00:00:00+00:00",
+        "beat": 0,
+        "command": "c",
+    }
+    path.write_text(json.dumps(facts))
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(0.2):
+            facts["beat"] = int(str(facts["beat"])) + 1
+            locations.write_atomic(str(path), json.dumps(facts).encode())
+
+    holder = threading.Thread(target=renew)
+    holder.start()
+    with pytest.raises(leases.LeaseError, match="process 1 on elsewhere"):
+        leases.acquire(str(tmp_path), "transcribe")
+    over.set()
+    holder.join()
+    leases.acquire(str(tmp_path), "transcribe").release()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_lost_lease_stops_its_driver_and_stays_with_the_new_one(tmp_path: Path) -> None:
+    out, lost = str(tmp_path), threading.Event()
+    with pytest.raises(leases.LeaseError, match=r"stopped, because .* was removed or replaced"), leases.held(out, "transcribe", lost.set):
+        (tmp_path / "lease.json").unlink()
+        theirs = leases.acquire(out, "transcribe")
+        assert lost.wait(10)
+        raise KeyboardInterrupt
+    assert (leases.read(out) or {})["holder"] == theirs.facts["holder"]
+    theirs.release()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_s3_a_living_holder_keeps_its_lease_and_a_dead_one_loses_it(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = f"{s3_bucket}/leased"
+    with leases.held(out, "transcribe", lambda: None) as first:
+        before = first.facts["beat"]
+        with pytest.raises(leases.LeaseError, match="at work on"):
+            leases.acquire(out, "transcribe")
+        assert first.facts["beat"] > before
+    assert leases.read(out) is None
+    # Another machine that stopped without a word: its lease is watched, then replaced.
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    dead = leases.acquire(out, "transcribe")
+    monkeypatch.undo()
+    monkeypatch.setattr(leases, "LIFE_SECONDS", 1.0)
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.2)
+    taken = leases.acquire(out, "transcribe")
+    with pytest.raises(leases.LeaseError, match="has taken over"):
+        dead.renew()
+    dead.lost = "taken over"
+    dead.release()
+    assert (leases.read(out) or {})["holder"] == taken.facts["holder"]
+    taken.release()
+
+
+def test_s3_a_dead_process_of_this_machine_is_not_waited_for(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = f"{s3_bucket}/local-death"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = leases.acquire(out, "transcribe")
+    facts = {**left.facts, "pid": gone.pid}
+    locations.write_atomic(f"{out}/lease.json", json.dumps(facts).encode())
+    monkeypatch.setattr(leases, "LIFE_SECONDS", 1e6)  # to wait for the end of its life would be noticed
+    leases.acquire(out, "transcribe").release()
+
+
+def test_s3_of_many_writers_one_wins(s3_bucket: str) -> None:
+    uri, answers = f"{s3_bucket}/contended.json", []
+    threads = [threading.Thread(target=lambda n=n: answers.append(conditional.create(uri, b"%d" % n))) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(answer is not None for answer in answers) == 1
+    found = conditional.look(uri)
+    assert found is not None
+    assert conditional.replace(uri, b"new", *found)
+    assert conditional.replace(uri, b"late", *found) is None
+    assert locations.read_bytes(uri) == b"new"
+
+
+@pytest.mark.parametrize("store", ["memory://conditional"])
+def test_a_store_without_conditions_is_looked_at_again(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conditional, "SETTLE_SECONDS", 0.01)
+    uri = f"{store}/lease.json"
+    assert conditional.create(uri, b"a") is not None
+    assert conditional.create(uri, b"b") is None
+    assert conditional.replace(uri, b"c", b"a", None) is not None
+    assert conditional.replace(uri, b"d", b"a", None) is None
+    assert locations.read_bytes(uri) == b"c"
