@@ -23,7 +23,14 @@ class PoolConfig(Settings):
         None, ge=0, description="GPUs a replica; fractions share a card; null: 1 where the cluster has GPUs, else 0"
     )
     num_cpus: float = Field(0, ge=0, description="logical CPUs that a replica reserves; 0 keeps them all for decoding")
-    max_task_retries: int = Field(2, ge=0, description="how often a batch is tried again when its process died")
+    max_task_retries: int = Field(2, ge=0, description="how often a shard is tried again, alone, when the process died that had it")
+
+
+class StorageConfig(Settings):
+    """Asking stores: audio, manifests and the output directory."""
+
+    retries: int = Field(8, ge=0, description="attempts after an error that may pass, with exponential back-off and jitter: about a minute")
+    timeout: float = Field(60, gt=0, description="seconds without an answer, or without another byte of it, after which an attempt has failed")
 
 
 class AudioConfig(Settings):
@@ -33,7 +40,7 @@ class AudioConfig(Settings):
     timeout: float = Field(600, gt=0, description="seconds that one shard may take to fetch and decode")
     max_memory: float = Field(4, gt=0, description="GiB that the decoding of one shard may take")
     isolate: bool = Field(True, description="decode in a child process, so that a crash or a hang costs one row")
-    retries: int = Field(4, ge=0, description="attempts after a storage error, with exponential back-off and jitter")
+    retries: int | None = Field(None, ge=0, description="attempts after a storage error while audio is read; null: storage.retries")
     num_cpus: float = Field(1, gt=0, description="logical CPUs of one decoding task")
 
     @field_validator("channel")
@@ -71,6 +78,12 @@ class ModelConfig(Settings):
     max_batch_size: int = Field(128, ge=1, description="segments in one model call")
     max_batch_seconds: float = Field(960, gt=0, description="padded seconds in one model call; memory grows with it")
     threads: int | None = Field(None, ge=1, description="CPU threads of a replica; null: the cores divided among the pools")
+    timeout: float | None = Field(
+        None,
+        gt=0,
+        description="seconds after which a model call counts as hung and its process is replaced; null: 600, and 1 (on a CPU 10) for each "
+        "second of audio in it",
+    )
     pool: PoolConfig = PoolConfig()
 
 

@@ -1,7 +1,8 @@
 """Audio bytes from anywhere: a local path or any fsspec URI as one seekable file, with bounded retries and errors that say what is wrong.
 
 Reading a span out of the middle of a large object must not cost one request per read of a decoder (8 KiB each): remote files are read ahead in
-blocks of about 1 MiB, and small objects come in one request.
+blocks of about 1 MiB, and small objects come in one request. All of a file's bytes are of one and the same object: one that is replaced while it
+is read is an error, and so is an answer that is shorter than it should be.
 """
 
 from __future__ import annotations
@@ -10,31 +11,39 @@ import errno
 import hashlib
 import io
 import os
-import random
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
-from actors.errors import RetryableError, RowError, ScriptoriumError, UsageError
+from actors.errors import RowError
+from actors.ranges import Ranges, read_s3
+from actors.ranges import whole as whole_answer
+from actors.retries import s3_filesystem, with_retries
 
 BLOCK = 1 << 20  # bytes read ahead of a remote file
 WHOLE = 8 << 20  # remote objects up to this size come in one request
-_FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0  # seconds of back-off
-_MISSING = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
-
-T = TypeVar("T")
 
 
 class AudioFile(io.RawIOBase):
-    """A seekable, read-only binary file that knows its size and etag; failing reads are tried again where they stopped."""
+    """A seekable, read-only binary file that knows its size and etag; failing reads are tried again where they stopped.
 
-    def __init__(self, raw: BinaryIO, size: int, etag: str, uri: str, retries: int) -> None:
+    Args:
+        raw: what to read from: `seek`, `read`, `close`.
+        size: in bytes.
+        etag: of the object.
+        uri: where it is, for messages.
+        retries: attempts after a storage error; None: the setting.
+        current_etag: tells the etag of what stands there now; None where nothing but this object can have been read.
+    """
+
+    def __init__(
+        self, raw: Any, size: int, etag: str, uri: str, retries: int | None, current_etag: Callable[[], str] | None = None
+    ) -> None:
         super().__init__()
         self.size, self.etag, self.uri = size, etag, uri
-        self._raw, self._retries, self._position = raw, retries, 0
+        self._raw, self._retries, self._position, self._current_etag = raw, retries, 0, current_etag
 
     def readable(self) -> bool:
         return True
@@ -68,6 +77,14 @@ class AudioFile(io.RawIOBase):
         self._position += len(data)
         return data
 
+    def require_unchanged(self) -> None:
+        """Raises: RowError audio_changed where the object was replaced since it was opened, so that what was read may be of both."""
+        if self._current_etag is None:
+            return
+        now = with_retries(self._current_etag, self.uri, self._retries)
+        if now != self.etag:
+            raise RowError(f"{self.uri} changed while it was read: it was {self.etag}, now it is {now}", "audio_changed")
+
     def close(self) -> None:
         if not self.closed:
             self._raw.close()
@@ -75,33 +92,34 @@ class AudioFile(io.RawIOBase):
 
 
 @contextmanager
-def open_audio(uri: str, retries: int = 4, block_size: int = BLOCK, whole: int = WHOLE) -> Iterator[AudioFile]:
+def open_audio(uri: str, retries: int | None = None, block_size: int = BLOCK, whole: int = WHOLE) -> Iterator[AudioFile]:
     """Open `uri` for reading.
 
     Args:
         uri: a local path or anything fsspec knows.
-        retries: attempts after a storage error.
+        retries: attempts after a storage error; None: the setting.
         block_size: bytes read ahead of a remote file.
         whole: remote objects of at most this many bytes come in one request.
 
     Raises:
-        RowError: audio_not_found or access_denied.
+        RowError: audio_not_found, access_denied, or audio_changed where the object is replaced before the file is closed.
         RetryableError: storage_unavailable, after all retries.
         UsageError: a protocol that is unknown or whose library is not installed.
     """
     file = with_retries(lambda: _open(uri, retries, block_size, whole), uri, retries)
     try:
         yield file
+        file.require_unchanged()
     finally:
         file.close()
 
 
-def etag_of(uri: str, retries: int = 4) -> tuple[str, int | None]:
+def etag_of(uri: str, retries: int | None = None) -> tuple[str, int | None]:
     """The object's etag (the store's, else a digest of size and modification time) and its size in bytes (None where the store does not say)."""
     path = _local(uri)
     if path is not None:
         status = with_retries(lambda: os.stat(path), uri, retries)
-        return _digest(status.st_size, status.st_mtime_ns), status.st_size
+        return _digest_of(status), status.st_size
 
     def ask() -> tuple[str, int | None]:
         filesystem, remote = _filesystem(uri)
@@ -111,81 +129,37 @@ def etag_of(uri: str, retries: int = 4) -> tuple[str, int | None]:
     return with_retries(ask, uri, retries)
 
 
-def with_retries(action: Callable[[], T], uri: str, retries: int) -> T:
-    """Run `action` up to `1 + retries` times with exponential back-off and jitter while the store hiccups; other errors come at once."""
-    for attempt in range(retries + 1):
-        try:
-            return action()
-        except Exception as error:
-            known = classify(error, uri)
-            if not isinstance(known, RetryableError) or attempt == retries:
-                raise known from error
-            delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2**attempt)
-            time.sleep(delay * random.uniform(0.5, 1.0))
-    raise AssertionError("unreachable")
-
-
-def classify(error: BaseException, uri: str) -> BaseException:
-    """Name a storage error: `RowError` where another attempt is useless, `RetryableError` where it may help, itself where it is not ours."""
-    if isinstance(error, ScriptoriumError | MemoryError):
-        return error
-    said = " ".join(str(error).split()) or type(error).__name__
-    status = _http_status(error)
-    if isinstance(error, ImportError) or (isinstance(error, ValueError) and "rotocol not known" in said):
-        return UsageError(f"cannot open {uri}: {said}")
-    if isinstance(error, PermissionError) or status in (401, 403) or "Credentials" in type(error).__name__:
-        return RowError(f"the store refuses access to {uri}: {said}", "access_denied")
-    if isinstance(error, FileNotFoundError) or status in (404, 410) or getattr(error, "errno", None) in _MISSING:
-        return RowError(f"there is nothing at {uri}: {said}", "audio_not_found")
-    if status is not None and 400 <= status < 500 and status not in (408, 425, 429):
-        return RowError(f"the store refuses the request for {uri}: {said}", "storage_unavailable")
-    if (
-        status is not None
-        or isinstance(error, OSError | EOFError)
-        or type(error).__module__.split(".")[0] in ("botocore", "aiobotocore", "aiohttp", "fsspec")
-    ):
-        return RetryableError(f"reading {uri} failed: {type(error).__name__}: {said}", "storage_unavailable")
-    return error
-
-
-def _http_status(error: BaseException) -> int | None:
-    """The HTTP status behind an error of aiohttp, botocore or whatever wraps them."""
-    current: BaseException | None = error
-    while current is not None:
-        status = getattr(current, "status", None)
-        response = getattr(current, "response", None)
-        if status is None and isinstance(response, dict):
-            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        if isinstance(status, int):
-            return status
-        current = current.__cause__
-    return None
-
-
-def _open(uri: str, retries: int, block_size: int, whole: int) -> AudioFile:
+def _open(uri: str, retries: int | None, block_size: int, whole: int) -> AudioFile:
     path = _local(uri)
     if path is not None:
         raw = open(path, "rb")  # noqa: SIM115 - AudioFile closes it
         status = os.fstat(raw.fileno())
-        return AudioFile(raw, status.st_size, _digest(status.st_size, status.st_mtime_ns), uri, retries)
+        return AudioFile(raw, status.st_size, _digest_of(status), uri, retries, lambda: _digest_of(os.fstat(raw.fileno())))
     filesystem, remote = _filesystem(uri)
     info = _info(filesystem, remote)
     if info.get("type") == "directory":
         raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
-    size = info.get("size")
+    size, etag = info.get("size"), _etag(info)
+    if _is_s3(filesystem) and size is not None:
+        # S3 itself sees to it that every range is of the object that was asked about.
+        ranges = Ranges(
+            lambda start, end: read_s3(filesystem, remote, start, end, info.get("ETag")), size, size if size <= whole else block_size
+        )
+        if size <= whole:
+            ranges.read(size)
+        return AudioFile(ranges, size, etag, uri, retries)
     if size is not None and size <= whole:
-        # With its bounds known, s3fs need not ask for the size again.
-        data = filesystem.cat_file(remote, start=0, end=size) if "s3" in filesystem.protocol and size else filesystem.cat_file(remote)
-        return AudioFile(io.BytesIO(data), len(data), _etag(info), uri, retries)
+        data = whole_answer(filesystem.cat_file(remote), size)
+        return AudioFile(io.BytesIO(data), len(data), etag, uri, retries)
     # A web server that tells no size or knows no ranges: the file must come as a whole, but not into memory.
     if size is None or ("http" in filesystem.protocol and not info.get("partial")):
         copy = tempfile.TemporaryFile()  # noqa: SIM115 - AudioFile closes it
         with filesystem.open(remote, "rb", block_size=0) as stream:
             shutil.copyfileobj(stream, copy, BLOCK)
-        return AudioFile(copy, copy.tell(), _etag(info), uri, retries)
-    known = {"size": size} if {"s3", "http"} & set(filesystem.protocol) else {}  # saves those a second request for the size
-    opened = filesystem.open(remote, "rb", block_size=block_size, cache_type="readahead", **known)
-    return AudioFile(opened, size, _etag(info), uri, retries)
+        whole_answer(copy.tell(), size or 0)
+        return AudioFile(copy, copy.tell(), etag, uri, retries)
+    ranges = Ranges(lambda start, end: filesystem.cat_file(remote, start=start, end=end), size, block_size)
+    return AudioFile(ranges, size, etag, uri, retries, lambda: _etag(_info(filesystem, remote)))
 
 
 def _local(uri: str) -> str | None:
@@ -196,22 +170,21 @@ def _local(uri: str) -> str | None:
 
 
 def _filesystem(uri: str) -> tuple[Any, str]:
-    import fsspec
-    from fsspec.config import conf
     from fsspec.core import url_to_fs
 
     if uri.split("://")[0] not in ("s3", "s3a"):
         return url_to_fs(uri)
-    # botocore and s3fs both retry on their own, which multiplies: they try twice, the rest is ours and bounded.
-    settings = {"connect_timeout": 20, "read_timeout": 60, "retries": {"max_attempts": 1}, **conf.get("s3", {}).get("config_kwargs", {})}
-    filesystem = fsspec.filesystem("s3", config_kwargs=settings)
-    filesystem.retries = 1
+    filesystem = s3_filesystem()
     return filesystem, filesystem._strip_protocol(uri)
+
+
+def _is_s3(filesystem: Any) -> bool:
+    return "s3" in filesystem.protocol  # a name, or several
 
 
 def _info(filesystem: Any, path: str) -> dict[str, Any]:
     # A listing that the filesystem remembers may be older than the object.
-    if "s3" in filesystem.protocol:  # the protocol of a filesystem is a name or several
+    if _is_s3(filesystem):
         return filesystem.info(path, refresh=True)
     return filesystem.info(path)
 
@@ -222,6 +195,10 @@ def _etag(info: dict[str, Any]) -> str:
         return etag.strip('"')
     changed = next((info[name] for name in ("LastModified", "last_modified", "mtime", "updated", "created") if info.get(name)), None)
     return _digest(info.get("size"), changed)
+
+
+def _digest_of(status: os.stat_result) -> str:
+    return _digest(status.st_size, status.st_mtime_ns)
 
 
 def _digest(size: Any, changed: Any) -> str:

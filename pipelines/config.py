@@ -16,7 +16,7 @@ import fsspec
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig, Settings
+from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig, Settings, StorageConfig
 from actors.errors import UsageError
 
 WORDS_MAX_DURATION = 180  # seconds: the aligner places words badly in longer segments (the reference's own limit)
@@ -78,6 +78,7 @@ class RunConfig(Settings):
     plan: PlanConfig = PlanConfig()
     estimate: EstimateConfig = EstimateConfig()
     cluster: ClusterConfig = ClusterConfig()
+    storage: StorageConfig = StorageConfig()
     output: OutputConfig = OutputConfig()
     serve: ServeConfig = ServeConfig()
 
@@ -95,7 +96,7 @@ class RunConfig(Settings):
     def identity(self) -> dict[str, Any]:
         """The settings that change what is written, without those that only change where and how fast it runs."""
         settings = self.model_dump(mode="json")
-        speed = {"device", "max_batch_size", "max_batch_seconds", "threads", "pool"}
+        speed = {"device", "max_batch_size", "max_batch_seconds", "threads", "timeout", "pool"}
         return {
             "audio": {"channel": settings["audio"]["channel"]},
             "segmenter": settings["segmenter"],

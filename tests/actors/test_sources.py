@@ -8,15 +8,16 @@ import threading
 
 import pytest
 
-from actors import sources
+from actors import retries
 from actors.errors import RetryableError, RowError, UsageError
-from actors.sources import classify, etag_of, open_audio, with_retries
+from actors.retries import classify, with_retries
+from actors.sources import etag_of, open_audio
 
 
 @pytest.fixture
 def naps(monkeypatch):
     taken = []
-    monkeypatch.setattr(sources.time, "sleep", taken.append)
+    monkeypatch.setattr(retries.time, "sleep", taken.append)
     return taken
 
 
