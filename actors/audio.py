@@ -14,8 +14,9 @@ import numpy as np
 import soxr
 
 from actors.errors import RowError
-from actors.frames import Block, Losses, Recording, require_frames
+from actors.frames import Losses, require_frames
 from actors.results import SAMPLING_RATE
+from actors.timeline import Block, Recording
 
 _SETTLE = 0.05  # seconds that the resampling filter needs to forget where it was started
 _CLIPPED = 0.001  # share of samples at full scale from which a recording counts as clipped

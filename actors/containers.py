@@ -5,8 +5,8 @@ A file that cannot be opened is named for what is wrong with it (`actors.errors.
 
 from __future__ import annotations
 
+import functools
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,14 +18,16 @@ from av.container import InputContainer
 from av.stream import Discard
 
 from actors.errors import RowError
+from actors.lengths import riff_facts
 from actors.sources import AudioFile
 
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside is a header that lies
 MAX_CHANNELS = 64
-# Formats without a length in their header: ffmpeg divides the size by the bit rate of the first frames.
-ESTIMATED = frozenset(
-    {"aac", "amr", "amrnb", "amrwb", "mp3", "ac3", "eac3", "dts", "truehd", "loas", "gsm", "adx", "h261", "mpeg", "mpegts"}
-)
+# What opens other files and addresses, devices, and pictures without sound: none of it is asked whether it knows the content.
+_FOLLOWERS = frozenset({"concat", "dash", "hls", "imf", "image2", "image2pipe", "alias_pix", "vapoursynth", "vobsub", "webm_dash_manifest"})
+_NETWORK = frozenset({"rtp", "rtsp", "sap", "sdp"})  # these open sockets by themselves
+_DEVICES = frozenset({"alsa", "fbdev", "kmsgrab", "lavfi", "oss", "pulse", "video4linux2,v4l2", "x11grab", "xcbgrab", "avfoundation"})
+_HUGE_HEADER = 64 << 20  # bytes: no header of a smaller file needs more memory than a shard may have
 # Content that ffmpeg opens although it is text.
 _TEXT = frozenset(
     {
@@ -59,7 +61,6 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x1a\x45\xdf\xa3", "Matroska or WebM"),
     (4, b"ftyp", "MP4"),
 )
-_PLACEHOLDERS = (0, 0x7FFF_F000)  # sizes that a streaming writer leaves in a WAVE header: nothing, or at least this
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def open_container(file: AudioFile, jump: bool = False, probe_bytes: int | None 
         raise RowError("the file has no bytes", "empty_file")
     av.logging.set_level(av.logging.PANIC)
     file.seek(0)
-    options = {"fflags": "fastseek"} if jump else {}
+    options = dict(_limits()) | ({"fflags": "fastseek"} if jump else {})
     if probe_bytes is not None:
         options["probesize"] = str(probe_bytes)
     try:
@@ -107,75 +108,19 @@ def open_container(file: AudioFile, jump: bool = False, probe_bytes: int | None 
         container.close()
 
 
-def duration_is_estimated(file: AudioFile, container_format: str) -> bool:
-    """Whether the duration that the container reports is only a guess from its bit rate."""
-    return container_format in ESTIMATED and not (container_format == "mp3" and mp3_facts(file))
+@functools.cache
+def _limits() -> dict[str, str]:
+    """Options that keep ffmpeg at the one file it was given and away from decoding pictures, which may be of any size."""
+    formats = {name for name in av.formats_available if not name.endswith("_pipe")} - _FOLLOWERS - _NETWORK - _DEVICES
+    decoders = [name for name in av.codecs_available if _is_audio_decoder(name)]
+    return {"protocol_whitelist": "none", "format_whitelist": ",".join(sorted(formats)), "codec_whitelist": ",".join(sorted(decoders))}
 
 
-@dataclass(frozen=True, slots=True)
-class Mp3Facts:
-    """The tag in an mp3's first frame. `frames` and `size` (bytes, the tag's own frame included) are None where it does not tell them."""
-
-    constant: bool  # an Info tag: every frame has the same length, give or take a byte
-    start: int  # byte of the tag's frame
-    frames: int | None
-    size: int | None
-
-
-def mp3_facts(file: AudioFile) -> Mp3Facts | None:
-    """Find the Xing, Info or VBRI tag of an mp3; None for an mp3 without one, and for everything else."""
-    file.seek(0)
-    head = file.read(10)
-    start = 0
-    if head[:3] == b"ID3" and len(head) == 10:
-        start = 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
-    elif head[:1] != b"\xff":
-        return None
-    file.seek(start)
-    frame = file.read(512)
-    found = [(place, tag) for tag in (b"Xing", b"Info", b"VBRI") if 0 <= (place := frame.find(tag)) < 200]
-    if not found:
-        return None
-    place, tag = min(found)
-    if tag == b"VBRI":
-        return Mp3Facts(False, start, None, None)
-    has, frames, size = struct.unpack(">III", frame[place + 4 : place + 16].ljust(12, b"\0"))
-    return Mp3Facts(tag == b"Info", start, frames if has & 3 == 3 else None, size if has & 3 == 3 else None)
-
-
-@dataclass(frozen=True, slots=True)
-class RiffFacts:
-    """What a walk over the chunks of a WAVE file finds; sizes in bytes, None where the chunk is missing."""
-
-    has_format: bool
-    data_start: int | None
-    data_size: int | None
-
-    @property
-    def is_placeholder(self) -> bool:
-        """Whether the writer never filled in how much data there is."""
-        return self.data_size is not None and (self.data_size == _PLACEHOLDERS[0] or self.data_size >= _PLACEHOLDERS[1])
-
-
-def riff_facts(file: AudioFile) -> RiffFacts | None:
-    """Walk the chunks of a RIFF/WAVE file; None for other files."""
-    file.seek(0)
-    head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
-        return None
-    has_format = False
-    place = 12
-    for _ in range(64):
-        file.seek(place)
-        chunk = file.read(8)
-        if len(chunk) < 8:
-            break
-        size = struct.unpack("<I", chunk[4:])[0]
-        if chunk[:4] == b"data":
-            return RiffFacts(has_format, place + 8, size)
-        has_format = has_format or (chunk[:4] == b"fmt " and 14 <= size <= 4096)
-        place += 8 + size + size % 2
-    return RiffFacts(has_format, None, None)
+def _is_audio_decoder(name: str) -> bool:
+    try:
+        return av.Codec(name, "r").type == "audio"
+    except ValueError:  # it only encodes
+        return False
 
 
 def _choose(container: InputContainer, file: AudioFile) -> Opened:
@@ -212,6 +157,8 @@ def _without_audio(container: InputContainer, file: AudioFile) -> Opened:
 def _diagnose(file: AudioFile, error: Exception) -> RowError:
     """Say why `file` could not be opened, from its first bytes."""
     if isinstance(error, av.error.FFmpegError) and isinstance(error, MemoryError):
+        if file.size < _HUGE_HEADER:
+            return RowError(f"the header claims sizes that no memory could hold: {_said(error)}", "bad_header")
         return RowError(_said(error), "decode_out_of_memory")
     facts = riff_facts(file)
     if facts and facts.has_format and (facts.data_start is None or facts.data_start >= file.size):

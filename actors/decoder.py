@@ -8,13 +8,13 @@ import numpy as np
 
 from actors.audio import Decoded, decode_span
 from actors.config import AudioConfig, SegmenterConfig
-from actors.containers import duration_is_estimated
 from actors.errors import RowError, as_row_error
-from actors.frames import Recording
 from actors.isolation import Child
+from actors.lengths import duration_is_estimated
 from actors.results import SAMPLING_RATE, Span
 from actors.segmentation import find_cut, segment
 from actors.sources import AudioFile, open_audio
+from actors.timeline import Recording
 
 Row = dict[str, Any]
 

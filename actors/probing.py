@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import av
 
-from actors.containers import Opened, duration_is_estimated, open_container, riff_facts
+from actors.containers import Opened, open_container
 from actors.errors import RowError
+from actors.lengths import duration_is_estimated, riff_facts
 from actors.results import Probe
 from actors.sources import AudioFile, open_audio
 

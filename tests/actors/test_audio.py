@@ -8,8 +8,9 @@ import soundfile
 
 from actors.audio import decode_span
 from actors.errors import RowError
-from actors.frames import Losses, Recording
+from actors.frames import Losses
 from actors.sources import open_audio
+from actors.timeline import Recording
 
 NAMES = [
     "pcm.wav",

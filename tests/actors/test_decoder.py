@@ -13,9 +13,9 @@ import soundfile
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import Decoder, border, decode_shard
 from actors.errors import CODES
-from actors.frames import Recording
 from actors.probing import probe
 from actors.sources import etag_of, open_audio
+from actors.timeline import Recording
 
 AUDIO, SEGMENTER = AudioConfig(isolate=False, retries=0), SegmenterConfig(max_duration=10)
 SHARDED = ["pcm.wav", "pcm44.wav", "lossless.flac", "constant.mp3", "tagless.mp3", "lossy.m4a", "lossy.opus", "lossy.webm", "vorbis.ogg"]

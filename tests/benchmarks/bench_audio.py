@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from actors.audio import decode_span
 from actors.config import SegmenterConfig
 from actors.decoder import border
-from actors.frames import Recording
 from actors.segmentation import segment
 from actors.sources import open_audio
+from actors.timeline import Recording
 
 CASES = {
     "16 kHz pcm.wav": ("pcm_s16le", 16_000, 1),
