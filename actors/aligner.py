@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from actors.backends import create_aligner
+from actors.backends import create_aligner, runs_on_gpu
 from actors.config import AlignerConfig
 from actors.dispatch import dispatch
 from actors.errors import as_row_error
 from actors.languages import ALIGNER_LANGUAGES, name_of
 from actors.results import AlignmentRequest, Word
 from actors.units import Unit, locate_units
+from actors.watchdog import call_limit
 
 Row = dict[str, Any]
 Segment = dict[str, Any]
@@ -43,6 +45,7 @@ class AlignerActor:
         self.backend = create_aligner(config)
         self.model = self.backend.model
         self.revision = self.backend.revision
+        self._limit = partial(call_limit, config.timeout, runs_on_gpu(self.backend))
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """RECOGNISED to SHARD rows."""
@@ -52,7 +55,11 @@ class AlignerActor:
         requests = [_request(segments[index], units[index]) for index in wanted]
         short = [position for position, request in enumerate(requests) if request.duration <= self.backend.max_duration]
         results = dispatch(
-            [requests[position] for position in short], self.backend.align, self.config.max_batch_seconds, self.config.max_batch_size
+            [requests[position] for position in short],
+            self.backend.align,
+            self.config.max_batch_seconds,
+            self.config.max_batch_size,
+            self._limit,
         )
         found: dict[int, Times | Exception] = {wanted[position]: result for position, result in zip(short, results, strict=True)}
         too_long = set(wanted) - set(found)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from actors.backends import create_asr
+from actors.backends import create_asr, runs_on_gpu
 from actors.config import ASRConfig
 from actors.dispatch import dispatch
 from actors.errors import UsageError, as_row_error
 from actors.languages import code_of, normalize_language
 from actors.results import Hypothesis, SegmentRequest
+from actors.watchdog import call_limit
 
 Row = dict[str, Any]
 
@@ -39,12 +41,13 @@ class ASRActor:
         self.backend = create_asr(config)
         self.model = self.backend.model
         self.revision = self.backend.revision
+        self._limit = partial(call_limit, config.timeout, runs_on_gpu(self.backend))
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """DECODED to RECOGNISED rows."""
         requests = [self._requests(row) for row in rows]
         flat = [request for of_row in requests if isinstance(of_row, list) for request in of_row]
-        results = iter(dispatch(flat, self.backend.transcribe, self.config.max_batch_seconds, self.config.max_batch_size))
+        results = iter(dispatch(flat, self.backend.transcribe, self.config.max_batch_seconds, self.config.max_batch_size, self._limit))
         recognised = []
         for row, of_row in zip(rows, requests, strict=True):
             if isinstance(of_row, UsageError):

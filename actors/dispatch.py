@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Protocol, TypeVar
 
 from actors.batching import pack, unpack
 from actors.errors import FatalError, exit_process
+from actors.watchdog import limited
 
 log = logging.getLogger(__name__)
 
@@ -26,22 +28,42 @@ Result = TypeVar("Result")
 
 
 def dispatch(
-    requests: Sequence[Request], call: Callable[[list[Request]], Sequence[Result]], max_batch_seconds: float, max_batch_size: int
+    requests: Sequence[Request],
+    call: Callable[[list[Request]], Sequence[Result]],
+    max_batch_seconds: float,
+    max_batch_size: int,
+    limit: Callable[[float], float] | None = None,
 ) -> list[Result | Exception]:
     """Run a backend over all requests.
 
     A batch that fails is tried again request by request, so that one bad segment costs itself and not its neighbours.
 
+    Args:
+        requests: what to do.
+        call: does a batch of them.
+        max_batch_seconds: padded seconds of one call.
+        max_batch_size: requests of one call.
+        limit: seconds that a call may take, from the seconds of audio in it; None: for ever.
+
     Returns:
-        For each request, in order, its result, or the exception that it raised alone. A FatalError ends the process instead.
+        For each request, in order, its result, or the exception that it raised alone. A FatalError, and a call that takes longer than its
+        limit, end the process instead.
     """
     batches = pack([request.duration for request in requests], max_batch_seconds, max_batch_size)
-    return unpack(batches, [_run([requests[index] for index in batch], call) for batch in batches])
+    return unpack(batches, [_run([requests[index] for index in batch], call, limit) for batch in batches])
 
 
-def _run(batch: list[Request], call: Callable[[list[Request]], Sequence[Result]]) -> list[Result | Exception]:
+def _run(
+    batch: list[Request], call: Callable[[list[Request]], Sequence[Result]], limit: Callable[[float], float] | None
+) -> list[Result | Exception]:
+    seconds = sum(request.duration for request in batch)
     try:
-        results = call(batch)
+        with (
+            nullcontext()
+            if limit is None
+            else limited(limit(seconds), f"a model call with {len(batch)} segments of {seconds:.1f} s in all")
+        ):
+            results = call(batch)
         if len(results) != len(batch):
             raise AssertionError(f"the backend gave {len(results)} results for {len(batch)} segments")
         return list(results)
@@ -52,4 +74,4 @@ def _run(batch: list[Request], call: Callable[[list[Request]], Sequence[Result]]
             log.warning("a segment of %.1f s failed", batch[0].duration, exc_info=error)
             return [error]
         log.warning("a batch of %d segments failed, trying them one by one: %r", len(batch), error)
-    return [result for request in batch for result in _run([request], call)]
+    return [result for request in batch for result in _run([request], call, limit)]

@@ -4,6 +4,7 @@
     ├── UsageError        the person's command, config or manifest is wrong: told before Ray starts, exit code 2
     ├── RowError          this input is bad: one dead letter with a stable code, never retried
     ├── RetryableError    store or device hiccup: bounded back-off, then a dead letter
+    ├── StorageError      the output directory cannot be read or written: the run stops, exit code 1, the same command resumes it
     └── FatalError        this process is broken: it exits and the pool replaces it
 
 A dead letter's `error_code` is one of `CODES`; people filter and alert on them, so a code never changes its meaning.
@@ -11,9 +12,11 @@ A dead letter's `error_code` is one of `CODES`; people filter and alert on them,
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 CODES: dict[str, str] = {
@@ -36,6 +39,7 @@ CODES: dict[str, str] = {
     "model_failed": "the model raised on this segment alone",
     "device_out_of_memory": "even this segment alone does not fit the device",
     "alignment_failed": "the aligner raised on this segment alone",
+    "model_timeout": "the model did not finish this row within its time limit, also alone",
     "worker_lost": "the process working on this row died every time",
     "internal_error": "a defect of ours: please report it",
 }
@@ -65,6 +69,10 @@ class RetryableError(ScriptoriumError):
     """Another attempt may succeed."""
 
 
+class StorageError(ScriptoriumError):
+    """The output directory cannot be read or written, also after all retries. The message says what failed, where and why."""
+
+
 class FatalError(ScriptoriumError):
     """This process cannot go on: its engine is broken or its model cannot be loaded."""
 
@@ -90,15 +98,26 @@ def _code_of(error: BaseException, default: str) -> str:
     return default
 
 
+_last_words: list[Callable[[FatalError], None]] = []
+
+
+def before_exit(tell: Callable[[FatalError], None]) -> None:
+    """Have `tell` called by `exit_process` with its reason, from whatever thread that is; it replaces the one given before."""
+    _last_words[:] = [tell]
+
+
 def exit_process(error: FatalError) -> NoReturn:
-    """End this process because its engine is broken; the pool starts another and gives it the same rows.
+    """End this process because its engine is broken or hangs; the pool starts another and gives it the same rows.
 
     Not `raise`: Ray tries a failed call again on the same actor, and after a sticky CUDA error every call there fails, so that one broken
     replica would use up the retries of row after row. Not `sys.exit`: Ray then counts the actor as ended on purpose and the pool waits for
     it for ever. Only a process that dies is replaced and its call repeated elsewhere. `os._exit` also does not wait for threads that hang
     in the driver.
     """
-    logging.getLogger(__name__).critical("this process ends, its engine is broken: %s", error)
+    logging.getLogger(__name__).critical("this process ends: %s", error)
+    for tell in _last_words:
+        with contextlib.suppress(Exception):
+            tell(error)
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -7,6 +7,8 @@ block of nothing but nulls keeps its types.
 from __future__ import annotations
 
 import functools
+import logging
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -17,8 +19,17 @@ from actors.aligner import AlignerActor
 from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
+from actors.errors import FatalError, before_exit
 from actors.given_text import GivenTextActor
+from pipelines.ledger import Verdict
 from pipelines.schema import DECODED, RECOGNISED, SHARD
+
+ID = "shard_id"
+Row = dict[str, Any]
+
+log = logging.getLogger(__name__)
+
+_PATIENCE = 60.0  # seconds that the ledger may take to answer
 
 
 @functools.cache
@@ -34,14 +45,85 @@ def decode(table: pa.Table, audio: AudioConfig, segmenter: SegmenterConfig) -> I
         yield pa.Table.from_pylist(decoder([row]), schema=DECODED)
 
 
+class Careful:
+    """Rows through an actor whose process may die of one of them: the ledger knows what it has in hand. See `pipelines.ledger`.
+
+    Args:
+        stage: its name, as in `error_stage`.
+        actor: rows in, rows out, one for one and in order.
+        ledger: handle of the Ray actor.
+        tries: how often a shard may kill a process before it is given up.
+    """
+
+    def __init__(self, stage: str, actor: Callable[[list[Row]], list[Row]], ledger: Any, tries: int) -> None:
+        self.stage, self.actor, self.ledger, self.tries = stage, actor, ledger, tries
+        self.process = uuid.uuid4().hex
+        before_exit(self._leave_words)
+
+    def __call__(self, rows: list[Row]) -> list[Row]:
+        """Every row done, or failed because it kills its process.
+
+        Raises:
+            FatalError: the run is to end.
+        """
+        verdict = self._begin(rows)
+        if verdict.stop:
+            raise FatalError(verdict.stop)
+        if verdict.clear:
+            return self._work(rows)
+        done: dict[int, Row] = {}
+        living = [i for i, row in enumerate(rows) if row[ID] not in verdict.dead]
+        # What is known to be harmless together and first: the next death must not cost it again.
+        together = [i for i in living if not verdict.alone or rows[i][ID] in verdict.proven or not rows[i]["segments"]]
+        for group in [together, *([i] for i in living if i not in together)]:
+            done |= zip(group, self([rows[i] for i in group]) if group else [], strict=True)
+        for i in set(range(len(rows))) - done.keys():
+            code, message = verdict.dead[rows[i][ID]]
+            failure = {"status": "error", "error_stage": self.stage, "error_code": code, "error_message": message, "segments": []}
+            done[i] = {**rows[i], **failure}
+        return [done[i] for i in range(len(rows))]
+
+    def _work(self, rows: list[Row]) -> list[Row]:
+        try:
+            done = self.actor(rows)
+        except FatalError as error:  # not of a call, which would have ended the process: a model that is loaded late cannot be loaded
+            self._ask("give_up", error.message)
+            raise
+        if ids := _busy(rows):
+            self.ledger.end.remote(self.stage, ids)
+        return done
+
+    def _begin(self, rows: list[Row]) -> Verdict:
+        ids = _busy(rows)
+        return (self._ask("begin", self.stage, ids, self.process, self.tries) if ids else None) or Verdict(None, {}, False, set())
+
+    def _leave_words(self, error: FatalError) -> None:
+        self._ask("leave_words", self.process, "model_timeout" if error.code == "model_timeout" else "worker_lost", error.message)
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        import ray
+
+        try:
+            return ray.get(getattr(self.ledger, method).remote(*arguments), timeout=_PATIENCE)
+        except ray.exceptions.RayError:  # no ledger, no suspicion: the bounded retries and the second pass still hold
+            log.warning("the ledger does not answer", exc_info=True)
+            return None
+
+
+def _busy(rows: list[Row]) -> list[str]:
+    """The shards that the model will see something of."""
+    return [row[ID] for row in rows if row["segments"]]
+
+
 class Recognise:
     """DECODED to RECOGNISED rows on one replica of the model."""
 
-    def __init__(self, make_actor: Callable[[ASRConfig], ASRActor | GivenTextActor], config: ASRConfig) -> None:
+    def __init__(self, make_actor: Callable[[ASRConfig], ASRActor | GivenTextActor], config: ASRConfig, ledger: Any) -> None:
         self.actor = make_actor(config)
+        self.careful = Careful("recognise", self.actor, ledger, config.pool.max_task_retries + 1)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows = self.actor(table.to_pylist())
+        rows = self.careful(table.to_pylist())
         for row in rows:
             row["asr_model"], row["asr_revision"] = self.actor.model, self.actor.revision
         return pa.Table.from_pylist(rows, schema=RECOGNISED)
@@ -50,21 +132,21 @@ class Recognise:
 class Align:
     """RECOGNISED to SHARD rows: word times where the language has them, and the samples are dropped."""
 
-    def __init__(self, config: AlignerConfig, run_id: str, progress: Any) -> None:
+    def __init__(self, config: AlignerConfig, run_id: str, ledger: Any) -> None:
         self.actor = AlignerActor(config) if config.backend != "none" else None
+        self.careful = Careful("align", self.actor, ledger, config.pool.max_task_retries + 1) if self.actor else None
         self.run_id = run_id
-        self.progress = progress
+        self.ledger = ledger
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = table.to_pylist()
-        rows = self.actor(rows) if self.actor else [_without_words(row) for row in rows]
+        rows = self.careful(rows) if self.careful else [_without_words(row) for row in rows]
         created_at = datetime.now(UTC)
         for row in rows:
             row["aligner_model"] = self.actor.model if self.actor else None
             row["aligner_revision"] = self.actor.revision if self.actor else None
             row["run_id"], row["created_at"] = self.run_id, created_at
-        if self.progress is not None:
-            self.progress.add.remote([_done(row) for row in rows])
+        self.ledger.add.remote([_done(row) for row in rows])
         return pa.Table.from_pylist(rows, schema=SHARD)
 
 

@@ -41,6 +41,11 @@ def create_aligner(config: AlignerConfig) -> AlignerBackend:
         return TransformersAligner(config)
 
 
+def runs_on_gpu(backend: ASRBackend | AlignerBackend) -> bool:
+    """Whether an engine says that its model is on a GPU."""
+    return getattr(getattr(backend, "device", None), "type", None) == "cuda"
+
+
 class _needs:
     """Says which extra is missing where a backend's library is not installed."""
 

@@ -2,21 +2,38 @@
 
 Each half second that is not silent becomes one pseudo-word, chosen by its samples: equal audio gives equal text, and audio that was lost,
 doubled or moved shows in the text. `model: fake:0.01` makes every call take 0.01 s for each second of audio.
+
+They also break on request, truly, for the tests of everything around them: a context `fault:KIND` makes the recogniser do KIND to its
+process, and `fault:align:KIND` makes it say "faultKIND", which the aligner obeys (as it does in a given text). The kinds:
+
+    segfault  a read from address 0        hang    sleeps for ever              raise   raises a ValueError
+    kill      kill -9, as the kernel would freeze  the same, holding Python's   oom     is out of memory with more than one segment
+              when memory runs out                 lock as a C extension may    never   is out of memory even with one
+                                                                                engine  meets a sticky CUDA error
+Where SCRIPTORIUM_FAKE_TRACE names a folder, the recogniser writes there what it is asked, one line of `checksum seconds` a segment: so
+a test sees what was done twice.
 """
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import os
+import signal
 import time
 import zlib
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from actors.backends.memory import MemoryGuard
 from actors.config import AlignerConfig, ASRConfig
 from actors.errors import FatalError
 from actors.results import SAMPLING_RATE, AlignmentRequest, Hypothesis, SegmentRequest
 
 WORD_SAMPLES = SAMPLING_RATE // 2
+_FAULT, _LATER = "fault:", "fault:align:"
 SILENCE_RMS = 32.0  # of int16: -60 dBFS
 LANGUAGE = "English"
 
@@ -30,15 +47,25 @@ class FakeASR:
         self.model = "fake"
         self.revision = "1"
         self.cost = _cost(config.model)
+        self.memory = MemoryGuard()
 
     def transcribe(self, requests: list[SegmentRequest]) -> list[Hypothesis]:
-        """See `ASRBackend`; the context is ignored."""
+        """See `ASRBackend`; of the context only faults are heard."""
+        return self.memory.run(requests, self._transcribe)
+
+    def _transcribe(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis]:
+        _trace(requests)
+        for request in requests:
+            if request.context.startswith(_FAULT) and not request.context.startswith(_LATER):
+                _break(request.context.removeprefix(_FAULT), len(requests))
         _spend(self.cost, requests)
         return [self._hypothesis(request) for request in requests]
 
     def _hypothesis(self, request: SegmentRequest) -> Hypothesis:
         pieces = [request.waveform[start : start + WORD_SAMPLES] for start in range(0, len(request.waveform), WORD_SAMPLES)]
         words = [pseudo_word(piece) for piece in pieces if _rms(piece) >= SILENCE_RMS]
+        if words and request.context.startswith(_LATER):
+            words.append("fault" + request.context.removeprefix(_LATER))
         language = (request.language or LANGUAGE) if words else None
         text = f"{' '.join(words).capitalize()}." if words else ""
         confidence = round(1 - zlib.crc32(text.encode()) % 1000 / 10_000, 4) if words else None
@@ -54,9 +81,15 @@ class FakeAligner:
         self.model = "fake"
         self.revision = "1"
         self.cost = _cost(config.model)
+        self.memory = MemoryGuard()
 
     def align(self, requests: list[AlignmentRequest]) -> list[list[tuple[float, float]]]:
         """See `AlignerBackend`."""
+        return self.memory.run(requests, self._align)
+
+    def _align(self, requests: Sequence[AlignmentRequest]) -> list[list[tuple[float, float]]]:
+        for unit in (unit for request in requests for unit in request.units if unit.startswith("fault")):
+            _break(unit.removeprefix("fault"), len(requests))
         _spend(self.cost, requests)
         return [self._times(request) for request in requests]
 
@@ -92,6 +125,36 @@ def _cost(model: str) -> float:
         raise FatalError(f"model {model!r}: what follows fake: must be a number of seconds per second of audio") from error
 
 
-def _spend(cost: float, requests: list[SegmentRequest] | list[AlignmentRequest]) -> None:
+def _break(kind: str, together: int) -> None:
+    """Do what a fault says; an unknown word is no fault.
+
+    Args:
+        kind: see the head of this file.
+        together: segments of this call.
+    """
+    if kind == "segfault":
+        ctypes.string_at(0)
+    elif kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif kind == "hang":
+        time.sleep(1e9)
+    elif kind == "freeze":
+        ctypes.PyDLL(None).sleep(1_000_000_000)  # PyDLL keeps Python's lock, which CDLL would let go
+    elif kind == "raise":
+        raise ValueError("the fault that was asked for")
+    elif kind == "never" or (kind == "oom" and together > 1):
+        raise MemoryError(f"CUDA out of memory. Tried to allocate {together} GiB")
+    elif kind == "engine":
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def _trace(requests: Sequence[SegmentRequest]) -> None:
+    if folder := os.environ.get("SCRIPTORIUM_FAKE_TRACE"):
+        lines = "".join(f"{zlib.crc32(request.waveform.tobytes()):08x} {request.duration:.3f}\n" for request in requests)
+        with open(Path(folder) / str(os.getpid()), "ab", buffering=0) as file:  # unbuffered: it must outlive a kill -9
+            file.write(lines.encode())
+
+
+def _spend(cost: float, requests: Sequence[SegmentRequest] | Sequence[AlignmentRequest]) -> None:
     if cost > 0:
         time.sleep(cost * sum(request.duration for request in requests))

@@ -1,0 +1,193 @@
+"""Which shard was in whose hands when a process died: what isolates a shard that kills every process it is given to.
+
+A process that dies takes what it knew with it, so it says what it takes in hand where that outlives it: here, in a Ray actor beside the
+driver. Ray gives the dead process's table to the next one, which asks here first, and then works on the shards that are under suspicion
+one at a time. One that has killed its process too often is not tried again: it becomes a row that says so. Its neighbours are done,
+and no other table is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from actors.errors import FatalError
+from pipelines.progress import Counter
+
+# Processes that died in a row without one shard finished between them: then it is not the shards.
+HOPELESS = 12
+_PATIENCE = 60.0  # seconds that it may take to answer
+
+Key = tuple[str, str]  # stage, shard id
+
+
+@dataclass
+class Suspect:
+    """A shard that a dying process had in hand."""
+
+    deaths: int = 0
+    alone: int = 0  # those of them with no other shard in hand
+    proven: bool = False  # has been finished since
+    code: str = "worker_lost"
+    words: str = ""  # last ones of a process that could still say something
+
+
+class Verdict(NamedTuple):
+    """What a process may do with the shards that it was given."""
+
+    stop: str | None  # nothing: the run is to end, for this reason
+    dead: dict[str, tuple[str, str]]  # not these: code and message of each
+    alone: bool  # the others one at a time ...
+    proven: set[str]  # ... but for these, which may be done together
+
+    @property
+    def clear(self) -> bool:
+        """Whether all may be done together; then, and only then, they are noted as in hand."""
+        return not (self.stop or self.dead or self.alone)
+
+
+@dataclass
+class Ledger(Counter):
+    """Progress and suspicions of one pass. Runs as a Ray actor, called by all replicas of the models."""
+
+    hands: dict[Key, tuple[str, bool]] = field(default_factory=dict)  # what is in hand: whose, and whether alone
+    suspects: dict[Key, Suspect] = field(default_factory=dict)
+    words: dict[str, tuple[str, str]] = field(default_factory=dict)  # code and message that a process left
+    dead: set[str] = field(default_factory=set)  # processes
+    in_a_row: dict[str, int] = field(default_factory=dict)  # deaths of a stage since it last finished something
+    again: int = 0  # shards taken in hand once more after a death
+    stop: str | None = None
+
+    def begin(self, stage: str, ids: Sequence[str], process: str, tries: int) -> Verdict:
+        """Ask for shards, and take them in hand if the verdict is clear.
+
+        Args:
+            stage: of the process.
+            ids: the shards that it was given.
+            process: a name of its own.
+            tries: how often a shard may kill a process.
+        """
+        self._charge(stage, ids, process)
+        known = {shard: self.suspects[stage, shard] for shard in ids if (stage, shard) in self.suspects}
+        dead = {shard: (one.code, _obituary(stage, one)) for shard, one in known.items() if one.deaths >= tries and one.alone}
+        proven = {shard for shard, one in known.items() if one.proven}
+        verdict = Verdict(self.stop, dead, len(ids) > 1 and len(known) > len(proven), proven)
+        if verdict.clear:
+            self.again += len(known)
+            for shard in ids:
+                self.hands[stage, shard] = (process, len(ids) == 1)
+        return verdict
+
+    def end(self, stage: str, ids: Sequence[str]) -> None:
+        """Shards in hand are finished."""
+        self.in_a_row[stage] = 0
+        for shard in ids:
+            self.hands.pop((stage, shard), None)
+            if suspect := self.suspects.get((stage, shard)):
+                suspect.proven = True
+
+    def leave_words(self, process: str, code: str, message: str) -> None:
+        """A process says why it is about to end."""
+        self.words[process] = (code, message)
+
+    def give_up(self, reason: str) -> None:
+        """The run is to end: the first reason counts."""
+        self.stop = self.stop or reason
+
+    def reason(self) -> str | None:
+        """Why the run is to end."""
+        return self.stop
+
+    def losses(self) -> tuple[int, int]:
+        """Processes that died with shards in hand, and shards that were taken in hand again for it."""
+        return len(self.dead), self.again
+
+    def suspicions(self) -> dict[str, tuple[str, str, str]]:
+        """Stage, code and message of each shard that a process died with, or that is still in hand, by shard id."""
+        open_hands = {shard: (stage, "worker_lost", _obituary(stage, Suspect(deaths=1))) for stage, shard in self.hands}
+        charged = {shard: (stage, one.code, _obituary(stage, one)) for (stage, shard), one in self.suspects.items() if not one.proven}
+        return {**open_hands, **charged}
+
+    def _charge(self, stage: str, ids: Sequence[str], process: str) -> None:
+        """Hold the deaths of other processes against the shards that they had in hand."""
+        for shard in ids:
+            owner, alone = self.hands.get((stage, shard), (process, False))
+            if owner == process:
+                continue
+            del self.hands[stage, shard]
+            suspect = self.suspects.setdefault((stage, shard), Suspect())
+            suspect.deaths, suspect.alone, suspect.proven = suspect.deaths + 1, suspect.alone + alone, False
+            suspect.code, suspect.words = self.words.get(owner, ("worker_lost", ""))
+            if owner not in self.dead:
+                self.dead.add(owner)
+                self.in_a_row[stage] = self.in_a_row.get(stage, 0) + 1
+                if self.in_a_row[stage] >= HOPELESS:
+                    last = f"; the last one said: {suspect.words}" if suspect.words else " and none of them could say why"
+                    self.give_up(f"{HOPELESS} processes of the stage `{stage}` died in a row, without one shard finished in between{last}")
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What died in a pass, or in two one after the other."""
+
+    processes: int = 0  # of the models, with shards in hand
+    again: int = 0  # shards that a model was given once more for it
+    reasons: dict[str, tuple[str, str, str]] = field(
+        default_factory=dict
+    )  # stage, code and message of shards that were not finished, by id
+
+    def and_then(self, later: Losses) -> Losses:
+        """Both passes together; what the later one knows of a shard counts."""
+        return Losses(self.processes + later.processes, self.again + later.again, {**self.reasons, **later.reasons})
+
+
+@contextmanager
+def kept(**options: Any) -> Iterator[Any]:
+    """A ledger for the pass inside a `with` block: its handle.
+
+    Args:
+        options: of the Ray actor.
+
+    Raises:
+        FatalError: some stage gave up, whatever Ray said about it.
+    """
+    import ray
+
+    ledger: Any = ray.remote(Ledger).options(**options).remote()
+    try:
+        yield ledger
+    except Exception as error:
+        if reason := _reason(ledger):
+            raise FatalError(reason) from error
+        raise
+    if reason := _reason(ledger):
+        raise FatalError(reason)
+
+
+def losses_of(ledger: Any) -> Losses:
+    """What a ledger knows, by its handle; nothing where it does not answer."""
+    import ray
+
+    try:
+        processes, again = ray.get(ledger.losses.remote(), timeout=_PATIENCE)
+        return Losses(processes, again, ray.get(ledger.suspicions.remote(), timeout=_PATIENCE))
+    except ray.exceptions.RayError:
+        return Losses()
+
+
+def _reason(ledger: Any) -> str | None:
+    import ray
+
+    try:
+        reason: str | None = ray.get(ledger.reason.remote(), timeout=_PATIENCE)
+        return reason
+    except ray.exceptions.RayError:
+        return None
+
+
+def _obituary(stage: str, suspect: Suspect) -> str:
+    words = suspect.words or "no last words, as after a segmentation fault or a kill -9 (by the kernel, where memory ran out)"
+    times = "once" if suspect.deaths == 1 else f"{suspect.deaths} times"
+    return f"the process of the stage `{stage}` died {times} with this shard in hand, {suspect.alone} of them with no other: {words}"

@@ -1,0 +1,66 @@
+"""Rows that break the process of the model every time: each costs itself, in a bounded number of deaths, and says what happened."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.faults import checker
+from tests.faults.jobs import FAKE, Job, archive
+
+pytestmark = pytest.mark.faults
+
+# A process has 2 s for a model call, which the fake needs microseconds for.
+SETTINGS = (*FAKE, "plan.task_seconds=15", "asr.timeout=2", "aligner.timeout=2")
+TRIES = 3  # pool.max_task_retries + 1
+DEADLY = {"segfault": "worker_lost", "kill": "worker_lost", "hang": "model_timeout", "engine": "worker_lost"}
+SURVIVED = {"raise": "model_failed", "never": "device_out_of_memory"}
+
+
+def poisoned(folder: Path, count: int, faults: dict[int, str]) -> tuple[Path, list[str]]:
+    """An archive whose recordings at the given places carry faults for the fake backend, and one without faults beside it."""
+    manifest, ids = archive(folder, count)
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for place, fault in faults.items():
+        rows[place]["context"] = f"fault:{fault}"
+    poison = folder / "poison.jsonl"
+    poison.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return poison, ids
+
+
+def run(manifest: Path, out: Path, *settings: str) -> tuple[int, Job]:
+    job = Job("transcribe", manifest, out, settings=(*SETTINGS, *settings), log=out.with_suffix(".log"))
+    code = job.wait(280)
+    checker.nobody_left(job.mark)
+    return code, job
+
+
+def last_run(out: Path) -> dict[str, int]:
+    runs: list[dict[str, int]] = json.loads((out / "run.json").read_text())["runs"]
+    return runs[-1]
+
+
+@pytest.mark.timeout(300)
+def test_each_poison_row_costs_itself(tmp_path: Path) -> None:
+    faults = dict(zip(range(3, 40, 4), [*DEADLY, *SURVIVED, "oom", "align:segfault", "align:hang", "align:raise"], strict=True))
+    manifest, ids = poisoned(tmp_path / "archive", 40, faults)
+    assert run(tmp_path / "archive/manifest.jsonl", tmp_path / "calm")[0] == 0
+    code, job = run(manifest, tmp_path / "out")
+    assert code == 3, job.said()
+    failing = {ids[place] for place, fault in faults.items() if fault != "oom"}
+    _, letters = checker.check(tmp_path / "out", ids, tmp_path / "calm", failing)
+    codes = {ids[place]: {**DEADLY, **SURVIVED}[fault] for place, fault in faults.items() if fault in {**DEADLY, **SURVIVED}}
+    codes |= {ids[place]: DEADLY[fault.removeprefix("align:")] for place, fault in faults.items() if fault in ("align:segfault", "align:hang")}
+    assert {key: row["error_code"] for key, row in letters.items()} == codes
+    message = {faults[ids.index(key)]: row["error_message"] for key, row in letters.items()}
+    assert f"stage `recognise` died {TRIES} times with this shard in hand" in message["segfault"]
+    assert "not finished within its limit of 2 s" in message["hang"] and "CUDA error" in message["engine"]
+    assert "stage `align` died" in message["align:segfault"]
+    stages = {faults[ids.index(key)]: row["error_stage"] for key, row in letters.items()}
+    assert stages["kill"] == "recognise" and stages["align:hang"] == "align"
+    deadly = sum(fault.rpartition(":")[2] in DEADLY for fault in faults.values())
+    assert last_run(tmp_path / "out")["processes_died"] <= TRIES * deadly
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["exact"] and report["recordings"] == 40 == report["transcripts"] + report["dead_letters"]
