@@ -185,9 +185,9 @@ def schedule(fraction: float, aligner: bool) -> tuple[float, float]:
     start = 0.2 if aligner else 0.5
     longest = min(17.0, 5 + 12 * max(0.0, fraction - start) / (0.25 if aligner else 0.1))
     if aligner:
-        return longest, 0.2
+        return longest, 0.4
     return longest if fraction > start else min(longest, 3 + 10 * max(0.0, fraction - 0.15)), min(
-        1.0, max(0.2, 1 - 3.5 * (fraction - 0.15))
+        1.0, max(0.4, 1 - 3.5 * (fraction - 0.15))
     )
 
 
