@@ -93,6 +93,20 @@ class AudioFile(io.RawIOBase):
 
 @contextmanager
 def open_audio(uri: str, retries: int | None = None, block_size: int = BLOCK, whole: int = WHOLE) -> Iterator[AudioFile]:
+    """`open_file` for a `with` block, which must leave the object as it is.
+
+    Raises:
+        RowError: audio_changed where the object is replaced before the block ends; and what `open_file` raises.
+    """
+    file = open_file(uri, retries, block_size, whole)
+    try:
+        yield file
+        file.require_unchanged()
+    finally:
+        file.close()
+
+
+def open_file(uri: str, retries: int | None = None, block_size: int = BLOCK, whole: int = WHOLE) -> AudioFile:
     """Open `uri` for reading.
 
     Args:
@@ -102,16 +116,11 @@ def open_audio(uri: str, retries: int | None = None, block_size: int = BLOCK, wh
         whole: remote objects of at most this many bytes come in one request.
 
     Raises:
-        RowError: audio_not_found, access_denied, or audio_changed where the object is replaced before the file is closed.
+        RowError: audio_not_found, access_denied; while reading, audio_changed.
         RetryableError: storage_unavailable, after all retries.
         UsageError: a protocol that is unknown or whose library is not installed.
     """
-    file = with_retries(lambda: _open(uri, retries, block_size, whole), uri, retries)
-    try:
-        yield file
-        file.require_unchanged()
-    finally:
-        file.close()
+    return with_retries(lambda: _open(uri, retries, block_size, whole), uri, retries)
 
 
 def etag_of(uri: str, retries: int | None = None) -> tuple[str, int | None]:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from actors.errors import UsageError
+from actors.errors import StorageError, UsageError
 from pipelines.storage import locations
 from pipelines.storage.manifest_columns import Recording, read_row
 from pipelines.storage.manifest_readers import MANIFEST_SUFFIXES, Row, read_file
@@ -100,10 +100,7 @@ def _folder_rows(uri: str) -> Iterator[tuple[str, int, Row, str]]:
 
 
 def _glob_rows(uri: str) -> Iterator[tuple[str, int, Row, str]]:
-    store, pattern = locations.filesystem(uri)
-    found = _reach(uri, lambda _: store.glob(pattern, detail=True))
-    remote = locations.is_remote(uri)
-    files = sorted((str(store.unstrip_protocol(path)) if remote else path) for path, info in found.items() if info["type"] != "directory")
+    files = list(_reach(uri, locations.glob))
     if not files:
         raise UsageError(f"{uri}: no file matches this pattern")
     audio = [file for file in files if file.lower().endswith(AUDIO_SUFFIXES)]
@@ -133,8 +130,8 @@ def _reach(uri: str, ask: Callable[[str], T]) -> T:
         return ask(uri)
     except UsageError:
         raise
-    except PermissionError as error:
-        raise UsageError(f"{uri}: no permission to read it ({error}); check the rights or the credentials in the environment") from error
+    except StorageError as error:
+        raise UsageError(f"{uri}: cannot be reached ({error.message}); check address, network and credentials") from error
     except Exception as error:
         raise UsageError(f"{uri}: cannot be reached ({type(error).__name__}: {error}); check address, network and credentials") from error
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.errors import UsageError
+from actors.errors import ScriptoriumError, UsageError
 from pipelines.storage import locations
 from pipelines.storage.manifest_columns import ALL_COLUMNS, AUDIO_COLUMNS
 from pipelines.storage.manifest_lhotse import flatten_lhotse
@@ -47,6 +47,8 @@ def read_file(uri: str) -> Iterator[tuple[int, Row]]:
             yield from _text_rows(uri, file)
     except UsageError:
         raise
+    except ScriptoriumError as error:  # the store's, after all retries
+        raise UsageError(f"{uri}: cannot be read to its end ({error.message}); check the store, the rights and the credentials") from error
     except PermissionError as error:
         raise UsageError(f"{uri}: no permission to read it ({error}); check the rights or the credentials in the environment") from error
     except FileNotFoundError as error:

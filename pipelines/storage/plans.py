@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from pipelines.schema import PLAN
 from pipelines.storage import locations
+from pipelines.storage.tables import read_table
 
 MAX_ROWS = 256  # shards of one plan file, however short they are
 INDEX = PLAN.append(pa.field("plan_file", pa.string()))  # where the row is: a name in the index, an address in what `read` answers
@@ -57,9 +58,7 @@ def read(out: str, columns: Sequence[str] | None = None) -> pa.Table:
     schema = INDEX if wanted is None else pa.schema([INDEX.field(name) for name in wanted])
     tables = [schema.empty_table()]
     for uri in locations.list(_folder(out), ".index", recursive=False):
-        store, path = locations.arrow_filesystem(uri)
-        with store.open_input_file(path) as file:
-            tables.append(pq.ParquetFile(file).read(columns=wanted).cast(schema))
+        tables.append(read_table(uri, wanted).cast(schema))
     table = _latest(pa.concat_tables(tables))
     if "plan_file" in table.column_names:
         addresses = pc.binary_join_element_wise(f"{_folder(out)}/", table["plan_file"], "")

@@ -6,8 +6,7 @@ then the ids are renamed to `checkpoint/<task>.parquet`, which commits them. Row
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,9 +15,15 @@ import pyarrow.parquet as pq
 
 from pipelines.schema import SHARD
 from pipelines.storage import locations
+from pipelines.storage.tables import read_all
 
 ID = "shard_id"
 PENDING = ".pending.parquet"
+UNKNOWN_END = (
+    "worker",
+    "worker_lost",
+    "the process that worked on this shard died every time, also when it had no other; it had not come to a model yet, so look at the audio",
+)
 INDEX_COLUMNS = [
     "shard_id",
     "recording_id",
@@ -65,7 +70,7 @@ def settle(out: str) -> int:
 def committed_ids(out: str) -> pa.ChunkedArray:
     """The ids of all shards that are done, however they ended."""
     uris = [uri for uri in locations.list(checkpoint_folder(out), ".parquet") if not uri.endswith(PENDING)]
-    tables = _read(uris, [ID])
+    tables = [*read_all(uris, [ID])]
     return pa.concat_tables(tables).column(ID) if tables else pa.chunked_array([], pa.string())
 
 
@@ -75,7 +80,7 @@ def index(out: str) -> pa.Table:
     uris = [uri for uri in locations.list(folder(out), ".parquet") if f"{_task_of(uri)}.parquet" in names]
     tables = [
         table.append_column("file", pa.array([uri] * table.num_rows, pa.string()))
-        for uri, table in zip(uris, _read(uris, INDEX_COLUMNS), strict=True)
+        for uri, table in zip(uris, read_all(uris, INDEX_COLUMNS), strict=True)
     ]
     empty = pa.schema([*[SHARD.field(name) for name in INDEX_COLUMNS], pa.field("file", pa.string())]).empty_table()
     return pa.concat_tables([table.cast(empty.schema) for table in tables]) if tables else empty
@@ -85,7 +90,7 @@ def read_rows(files: Sequence[str], recording_ids: Iterable[str]) -> list[dict[s
     """The whole rows of some recordings from the given shard files."""
     wanted = pa.array(sorted(set(recording_ids)), pa.string())
     rows: list[dict[str, Any]] = []
-    for table in _read(files, None):
+    for table in read_all(files, None):
         kept = table.filter(pa.compute.is_in(table.column("recording_id"), wanted))
         rows.extend(kept.cast(SHARD).to_pylist())
     return rows
@@ -101,20 +106,28 @@ def append(out: str, rows: list[dict[str, Any]], task: str) -> None:
     locations.write_atomic(locations.join(checkpoint_folder(out), f"{task}.parquet"), parquet_bytes(table.select([ID])))
 
 
-def bury(out: str, lost: list[dict[str, Any]], run_id: str) -> None:
-    """Give up planned shards whose process died every time: commit a row for each that says so."""
+def bury(out: str, lost: list[dict[str, Any]], run_id: str, reasons: Mapping[str, tuple[str, str, str]]) -> None:
+    """Give up planned shards whose process died every time: commit a row for each that says so.
+
+    Args:
+        out: the output directory.
+        lost: their PLAN rows.
+        run_id: written into the rows.
+        reasons: stage, code and message by shard id, where something is known.
+    """
     end = {
         "status": "error",
-        "error_stage": "worker",
-        "error_code": "worker_lost",
-        "error_message": "the process that worked on this shard died every time, also when the shard was alone in it",
         "flags": [],
         "segments": [],
         "run_id": run_id,
         "created_at": datetime.now(UTC),
     }
     if lost:
-        append(out, [{**row, **end} for row in lost], f"lost-{run_id}")
+        rows = []
+        for row in lost:
+            stage, code, message = reasons.get(row[ID], UNKNOWN_END)
+            rows.append({**row, **end, "error_stage": stage, "error_code": code, "error_message": message[:500]})
+        append(out, rows, f"lost-{run_id}")
 
 
 def parquet_bytes(table: pa.Table, compression: str = "zstd") -> bytes:
@@ -126,17 +139,3 @@ def parquet_bytes(table: pa.Table, compression: str = "zstd") -> bytes:
 
 def _task_of(uri: str) -> str:
     return locations.name_of(uri).removesuffix(".parquet").rpartition("-")[0]
-
-
-def _read(uris: Sequence[str], columns: list[str] | None) -> list[pa.Table]:
-    if not uris:
-        return []
-    store, _ = locations.arrow_filesystem(uris[0])
-
-    def read(uri: str) -> pa.Table:
-        _, path = locations.filesystem(uri)
-        with store.open_input_file(path) as file:
-            return pq.ParquetFile(file).read(columns=columns)
-
-    with ThreadPoolExecutor(locations.READERS) as pool:
-        return list(pool.map(read, uris))

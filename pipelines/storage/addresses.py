@@ -1,0 +1,53 @@
+"""Addresses as strings: a local file is always a plain absolute path (`file://` is taken off), everything else keeps its scheme."""
+
+from __future__ import annotations
+
+import os
+
+
+def is_remote(uri: str) -> bool:
+    """Whether `uri` is anything but a path on this machine."""
+    return "://" in uri and not uri.startswith(("file://", "local://"))
+
+
+def absolute(uri: str) -> str:
+    """Local paths made absolute, normalised and free of `file://` and `~`; URIs without a trailing slash, otherwise untouched."""
+    if is_remote(uri):
+        return uri.rstrip("/")
+    return os.path.abspath(os.path.expanduser(_local(uri)))
+
+
+def join(base: str, *names: str) -> str:
+    """Put `names` below `base`. A name that is itself absolute or a URI replaces what stands before it, as in `os.path.join`."""
+    for name in names:
+        if "://" in name or name.startswith("/"):
+            base = name
+        elif is_remote(base):
+            base = f"{base.rstrip('/')}/{name}"
+        else:
+            base = os.path.join(_local(base), name)
+    return base
+
+
+def parent(uri: str) -> str:
+    """The folder that holds `uri`."""
+    if not is_remote(uri):
+        return os.path.dirname(absolute(uri))
+    scheme, _, path = _without_query(uri).rstrip("/").partition("://")
+    return f"{scheme}://{path.rpartition('/')[0]}"
+
+
+def name_of(uri: str) -> str:
+    """The last part of an address, without the query of an http URL."""
+    return _without_query(uri).rstrip("/").rpartition("/")[2]
+
+
+def _local(uri: str) -> str:
+    for scheme in ("file://", "local://"):
+        if uri.startswith(scheme):
+            return uri[len(scheme) :]
+    return uri
+
+
+def _without_query(uri: str) -> str:
+    return uri.partition("?")[0] if uri.startswith(("http://", "https://")) else uri
