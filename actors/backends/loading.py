@@ -102,13 +102,22 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
             model, report = model_class.from_pretrained(source, revision=commit, **arguments)
             processor = transformers.AutoProcessor.from_pretrained(source, revision=commit)
             tokenizer, extractor, timestamp_ms = processor.tokenizer, processor.feature_extractor, processor.timestamp_segment_time
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+    except FatalError:
+        raise
+    except Exception as error:  # OSError, ValueError, SafetensorError, KeyError, MemoryError ...: the libraries' own choice
         raise FatalError(f"{kind}.model {name!r} cannot be loaded: {_first_line(error)}") from error
     _check_complete(name, kind, report)
     _check_tokens(name, kind, model, tokenizer)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     dtype = pick_dtype(config.dtype, device, parameters)
-    model = model.to(device=device, dtype=dtype).eval()
+    try:
+        model = model.to(device=device, dtype=dtype).eval()
+    except (RuntimeError, MemoryError) as error:
+        need = parameters * dtype.itemsize / 2**30
+        raise FatalError(
+            f"{kind}.model {name!r} needs {need:.1f} GiB on {device}, which did not take it ({_first_line(error)}): end what else runs there, "
+            "or give the replicas more of a GPU (pool.num_gpus)"
+        ) from error
     if device.type == "cpu" and dtype == torch.float64:
         # Clips are encoded one by one on a CPU (see encoder): nothing there depends on the batch, and float32 is three times as fast.
         model.model.audio_tower.float()

@@ -29,8 +29,8 @@ Result = TypeVar("Result")
 class MemoryGuard:
     """Runs batches on a device whose memory is not known beforehand.
 
-    `max_seconds` is what was learned: a batch of that many padded seconds (longest * items) did not fit, so later batches are cut to at
-    most half of it before they are tried. It only ever falls, for the life of the process.
+    `max_seconds` is what was learned: a batch of twice that many padded seconds (longest * items) did not fit, so later batches are cut
+    to it before they are tried. It only ever falls, for the life of the process; an item that does not fit even alone teaches nothing.
     """
 
     def __init__(self) -> None:
@@ -44,6 +44,15 @@ class MemoryGuard:
             FatalError: the device is broken.
             Exception: whatever else `call` raised; it is about the items, not the device.
         """
+        before = self.max_seconds
+        try:
+            return self._run(items, call)
+        except RowError as error:
+            if error.code == "device_out_of_memory":  # the batches that it was in failed because of it: their sizes may be all right
+                self.max_seconds = before
+            raise
+
+    def _run(self, items: Sequence[Item], call: Callable[[Sequence[Item]], list[Result]]) -> list[Result]:
         if self.max_seconds is not None and len(items) > 1 and _padded(items) > self.max_seconds:
             return self._halve(items, call)
         try:
@@ -66,7 +75,7 @@ class MemoryGuard:
 
     def _halve(self, items: Sequence[Item], call: Callable[[Sequence[Item]], list[Result]]) -> list[Result]:
         middle = len(items) // 2
-        return self.run(items[:middle], call) + self.run(items[middle:], call)
+        return self._run(items[:middle], call) + self._run(items[middle:], call)
 
 
 def _padded(items: Sequence[Item]) -> float:

@@ -13,8 +13,15 @@ from tests.faults.jobs import FAKE, Job, archive
 pytestmark = pytest.mark.faults
 
 # A process has 2 s for a model call, which the fake needs microseconds for.
-SETTINGS = (*FAKE, "plan.task_seconds=15", "asr.timeout=2", "aligner.timeout=2")
-TRIES = 3  # pool.max_task_retries + 1
+SETTINGS = (
+    *FAKE,
+    "plan.task_seconds=15",
+    "asr.timeout=2",
+    "aligner.timeout=2",
+    "asr.pool.max_task_retries=1",
+    "aligner.pool.max_task_retries=1",
+)
+TRIES = 2  # pool.max_task_retries + 1
 DEADLY = {"segfault": "worker_lost", "kill": "worker_lost", "hang": "model_timeout", "engine": "worker_lost"}
 SURVIVED = {"raise": "model_failed", "never": "device_out_of_memory"}
 
@@ -52,7 +59,9 @@ def test_each_poison_row_costs_itself(tmp_path: Path) -> None:
     failing = {ids[place] for place, fault in faults.items() if fault != "oom"}
     _, letters = checker.check(tmp_path / "out", ids, tmp_path / "calm", failing)
     codes = {ids[place]: {**DEADLY, **SURVIVED}[fault] for place, fault in faults.items() if fault in {**DEADLY, **SURVIVED}}
-    codes |= {ids[place]: DEADLY[fault.removeprefix("align:")] for place, fault in faults.items() if fault in ("align:segfault", "align:hang")}
+    codes |= {
+        ids[place]: DEADLY[fault.removeprefix("align:")] for place, fault in faults.items() if fault in ("align:segfault", "align:hang")
+    }
     assert {key: row["error_code"] for key, row in letters.items()} == codes
     message = {faults[ids.index(key)]: row["error_message"] for key, row in letters.items()}
     assert f"stage `recognise` died {TRIES} times with this shard in hand" in message["segfault"]

@@ -1,0 +1,175 @@
+"""Seeded kill -9 of the driver, and of every kind of process it starts: nothing lost, nothing twice, nothing different, nobody left at work."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.faults import checker
+from tests.faults.jobs import FAKE, Job, archive, committed
+
+pytestmark = pytest.mark.faults
+
+TASKS_IN_FLIGHT = 2  # of one replica of a model: cluster.pool_arguments
+
+
+@dataclass
+class Work:
+    """An archive, a run over it that nobody disturbed, and one that somebody will."""
+
+    folder: Path
+    count: int
+    task_seconds: float
+    cost: float  # seconds of model time for a second of audio
+
+    def __post_init__(self) -> None:
+        self.manifest, self.ids = archive(self.folder / "archive", self.count, seconds=0.5)
+        self.calm, self.out, self.trace = self.folder / "calm", self.folder / "out", self.folder / "trace"
+        self.trace.mkdir()
+        job = self.start(self.calm, 0.0)
+        assert job.wait(600) == 0, job.said()
+
+    def start(self, out: Path, cost: float) -> Job:
+        settings = (*FAKE, f"plan.task_seconds={self.task_seconds}", f"asr.model=fake:{cost}", f"aligner.model=fake:{cost / 4}")
+        trace = {"SCRIPTORIUM_FAKE_TRACE": str(self.trace)} if out == self.out else {}
+        return Job("transcribe", self.manifest, out, settings=settings, environment=trace, log=out.with_suffix(".log"))
+
+    def again(self) -> Job:
+        """The same command on the disturbed directory."""
+        return self.start(self.out, self.cost)
+
+    def asked(self) -> tuple[int, int]:
+        """How many segments the recogniser was asked, and how many different ones: the rest was done again."""
+        lines = [line for path in self.trace.iterdir() for line in path.read_text().splitlines()]
+        return len(lines), len(set(lines))
+
+    def finish(self, job: Job) -> None:
+        """The run ends well, and what it leaves is what the undisturbed one left."""
+        assert job.wait(900) == 0, job.said()[-3000:]
+        transcripts, letters = checker.check(self.out, self.ids, self.calm)
+        assert len(transcripts) == self.count and not letters
+        checker.nobody_left(job.mark)
+        assert json.loads((self.out / "report.json").read_text())["exact"]
+
+
+def report(name: str, **figures: float) -> None:
+    """A line for whoever reads the log."""
+    print(f"\n{name}: " + ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in figures.items()))
+
+
+def kill_drivers(work: Work, kills: int, seed: int) -> None:
+    """Kill -9 of the driver at random moments, of start-up as well as of work, and the same command each time."""
+    moments = random.Random(seed)
+    began = time.monotonic()
+    largest = max(len(rows) for rows in _task_sizes(work.calm))
+    for number in range(kills):
+        job = work.again()
+        done = committed(work.out)
+        if number % 4 == 3:  # anywhere: reading the manifest, planning, starting Ray, working
+            _until(lambda: False, job, moments.uniform(0.5, 20))
+        else:
+            wanted = done + moments.randint(1, 2)
+            _until(lambda wanted=wanted: committed(work.out) >= wanted, job, 240)
+            _until(lambda: False, job, moments.uniform(0, 0.6))
+        assert job.process.poll() is None, f"the run was over before kill {number + 1}: {job.said()[-1000:]}"
+        job.kill()
+        checker.nobody_left(job.mark, 40)
+    left = committed(work.out)
+    work.finish(work.again())
+    asked, different = work.asked()
+    again = asked - different
+    # A kill costs what the recogniser had in hand or had handed on without it being committed.
+    assert again <= kills * 3 * TASKS_IN_FLIGHT * largest
+    report(
+        "driver kills", injected=kills, lost=0, twice=0, redone_segments=again, of=different, tasks_committed_before_the_last=left,
+        seconds=time.monotonic() - began,
+    )  # fmt: skip
+
+
+VICTIMS = {
+    "decode task": ("ray::MapBatches(decode)", "ray::ReadParquet", "ray::read"),
+    "decode child": ("actors.isolation",),
+    "recogniser": ("Recognise)",),
+    "aligner": ("Align)",),
+}
+
+
+def kill_workers(work: Work, kills: int, seed: int) -> None:
+    """Kill -9 of what decodes, recognises and aligns, of each kind in turn, while one run goes on."""
+    moments = random.Random(seed)
+    began = time.monotonic()
+    largest = max(len(rows) for rows in _task_sizes(work.calm))
+    job = work.again()
+    _until(lambda: committed(work.out) > 0, job, 240)
+    killed = dict.fromkeys(VICTIMS, 0)
+    while sum(killed.values()) < kills:
+        kind = min(killed, key=lambda name: (killed[name], moments.random()))
+        before = committed(work.out)
+        victim = _find(job, VICTIMS[kind])
+        os.kill(victim, signal.SIGKILL)
+        killed[kind] += 1
+        # The next one once something was finished, so that all of the run is hit and not its first table twenty times.
+        _until(lambda before=before: committed(work.out) > before, job, 240)
+        _until(lambda: False, job, moments.uniform(0, 0.8))
+        assert job.process.poll() is None, f"the run was over after {killed}: {job.said()[-1000:]}"
+    work.finish(job)
+    asked, different = work.asked()
+    run = json.loads((work.out / "run.json").read_text())["runs"][-1]
+    assert asked - different <= killed["recogniser"] * TASKS_IN_FLIGHT * largest
+    report(
+        "worker kills", injected=kills, lost=0, twice=0, redone_segments=asked - different, of=different, died_with_work=run["processes_died"],
+        given_again=run["shards_again"], largest_task=largest, seconds=time.monotonic() - began,
+    )  # fmt: skip
+
+
+def _task_sizes(out: Path) -> list[list[str]]:
+    from pipelines.storage import locations
+
+    names = [path for path in (out / "plan").glob("*.parquet")]
+    return [locations.read_tables(str(path), ["shard_id"])["shard_id"].to_pylist() for path in names]
+
+
+def _find(job: Job, titles: tuple[str, ...]) -> int:
+    """One of a job's processes by its title; waits for it to appear."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and job.process.poll() is None:
+        if found := job.processes(*titles):
+            return next(iter(found))
+        time.sleep(0.05)
+    raise AssertionError(f"no process with a title like {titles}: {sorted(job.processes('').values())}")
+
+
+def _until(true: object, job: Job, seconds: float) -> None:
+    """Wait until something is true, at most so long; at once if the job ends."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and job.process.poll() is None and not true():  # type: ignore[operator]
+        time.sleep(0.05)
+
+
+@pytest.mark.timeout(900)
+def test_two_driver_kills(tmp_path: Path) -> None:
+    kill_drivers(Work(tmp_path, count=36, task_seconds=2.0, cost=0.1), kills=2, seed=20261123)
+
+
+@pytest.mark.timeout(600)
+def test_a_kill_of_each_kind(tmp_path: Path) -> None:
+    kill_workers(Work(tmp_path, count=48, task_seconds=3.0, cost=0.3), kills=4, seed=3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(5400)
+def test_twenty_driver_kills(tmp_path: Path) -> None:
+    kill_drivers(Work(tmp_path, count=600, task_seconds=20.0, cost=0.02), kills=20, seed=20261123)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_twenty_worker_kills(tmp_path: Path) -> None:
+    kill_workers(Work(tmp_path, count=600, task_seconds=20.0, cost=0.04), kills=20, seed=20261124)

@@ -1,0 +1,74 @@
+"""Worker nodes that disappear in the middle of a run, without a word, on a real Ray cluster of several nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import checker
+from tests.faults.jobs import FAKE, Job, archive, committed
+
+pytestmark = pytest.mark.faults
+
+
+@contextmanager
+def cluster_of(workers: int) -> Iterator[tuple[Any, list[Any]]]:
+    """A head that only keeps the books, and worker nodes with two CPUs each: the cluster and the worker nodes."""
+    from pipelines.cluster import LOCAL_ENVIRONMENT
+
+    os.environ.update(LOCAL_ENVIRONMENT)
+    from ray.cluster_utils import Cluster
+
+    small = {"object_store_memory": 100 << 20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **small})
+    try:
+        yield cluster, [cluster.add_node(num_cpus=2, object_store_memory=100 << 20) for _ in range(workers)]
+    finally:
+        cluster.shutdown()
+
+
+def lose_nodes(folder: Path, count: int, workers: int, lost: int, cost: float) -> None:
+    manifest, ids = archive(folder / "archive", count, seconds=0.5)
+    calm, out = folder / "calm", folder / "out"
+    # Two recognisers with a CPU each, so that they do not both live on the head.
+    settings = (*FAKE, "plan.task_seconds=8", "asr.pool.size=2", "asr.pool.num_cpus=1", "cluster.num_cpus=6")
+    assert Job("transcribe", manifest, calm, settings=settings, log=folder / "calm.log").wait(600) == 0
+    with cluster_of(workers) as (cluster, nodes):
+        address = (f"cluster.address={cluster.address}", f"asr.model=fake:{cost}")
+        job = Job("transcribe", manifest, out, settings=(*settings, *address), log=folder / "out.log")
+        began = time.monotonic()
+        for number, node in enumerate(nodes[:lost]):
+            before = committed(out)
+            while committed(out) < before + 2:
+                assert job.process.poll() is None, f"over before node {number + 1} was lost: {job.said()[-2000:]}"
+                time.sleep(0.05)
+            cluster.remove_node(node, allow_graceful=False)
+        assert job.process.poll() is None, "the run was over before the last node was lost"
+        assert job.wait(900) == 0, job.said()[-3000:]
+        seconds = time.monotonic() - began
+    transcripts, letters = checker.check(out, ids, calm)
+    assert len(transcripts) == count and not letters
+    checker.nobody_left(job.mark, 40)
+    run = json.loads((out / "run.json").read_text())["runs"][-1]
+    print(
+        f"\nnodes: removed {lost} of {workers}, lost 0, twice 0, of {count}; model processes that died with work {run['processes_died']}, "
+        f"shards given again {run['shards_again']}, {seconds:.0f} s"
+    )
+
+
+@pytest.mark.timeout(600)
+def test_a_node_is_lost(tmp_path: Path) -> None:
+    lose_nodes(tmp_path, count=48, workers=2, lost=1, cost=0.3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_of_three_nodes_are_lost(tmp_path: Path) -> None:
+    lose_nodes(tmp_path, count=240, workers=3, lost=2, cost=0.15)
