@@ -1,14 +1,18 @@
 """What a file's header says about it, from a few kilobytes: enough to plan with.
 
-Where the header does not say, the file's packets are counted on request.
+Where the header does not say, the file's packets are counted on request; where it says what is hard to believe, always.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Literal
+
 import av
 
 from actors.containers import Opened, open_container
-from actors.errors import RowError
+from actors.errors import RowError, as_row_error
 from actors.lengths import duration_is_estimated, riff_facts
 from actors.results import Probe
 from actors.sources import AudioFile, open_audio
@@ -16,8 +20,12 @@ from actors.sources import AudioFile, open_audio
 _BLOCK = 128 << 10  # bytes read ahead: a header is small
 _PROBE_BYTES = 64 << 10  # bytes behind the header
 _SMALL = 256 << 10  # bytes: whatever is no larger is scanned where its header leaves questions
+SCAN_BYTES = 1 << 20  # a file below this fits into one shard: `probe_many` does not read all of it to learn its length
 _SLOWEST = 10.0  # bytes per second: no codec says anything in less
+_SLOW = 1000.0  # bytes per second: speech codecs need about as much; a longer recording is silence, or its header a lie
 _SLACK = 60.0  # seconds
+_DOUBTED = 3600.0  # seconds: shorter claims do little harm even if they are not true
+_LONGEST_GAP = 1800.0  # seconds that time stamps may jump; more is a broken stamp, here as in decoding
 _WIDTHS = {  # bytes of a sample
     "pcm_u8": 1,
     "pcm_mulaw": 1,
@@ -30,17 +38,18 @@ _WIDTHS = {  # bytes of a sample
 }
 
 
-def probe(uri: str, scan: bool = False, retries: int = 4) -> Probe:
+def probe(uri: str, scan: bool = False, retries: int | None = None) -> Probe:
     """Read a file's header.
 
     Args:
         uri: a local path or any fsspec URI.
         scan: where the header does not give a duration to rely on, read all packets (without decoding them) to learn it.
-        retries: attempts after a storage error.
+        retries: attempts after a storage error; None: the setting.
 
     Returns:
         The facts. `duration` is None where the header does not say, or says something absurd. Flags: duration_estimated (a guess from the bit
-        rate), duration_scanned (counted), duration_from_size (a WAVE whose writer never filled in its length), absurd_duration.
+        rate), duration_scanned (counted), duration_from_size (a WAVE whose writer never filled in its length), absurd_duration (and few bytes
+        a second: counted, too).
 
     Raises:
         RowError: a code that names what is wrong with the file.
@@ -54,7 +63,7 @@ def probe(uri: str, scan: bool = False, retries: int = 4) -> Probe:
                 raise
             facts, duration, flags = _header(file, None)  # a video may need more bytes until its audio shows
         if duration is None or "duration_estimated" in flags:
-            if scan or file.size <= _SMALL:
+            if scan or file.size <= _SMALL or "absurd_duration" in flags:
                 duration, flags = _scanned(file), [flag for flag in flags if flag != "duration_estimated"]
                 flags.append("duration_scanned")
             if duration == 0:
@@ -82,25 +91,64 @@ def _duration(opened: Opened, file: AudioFile) -> tuple[float | None, list[str]]
             return (samples / opened.sampling_rate, ["duration_from_size"]) if samples > 0 else (None, [])
     if duration is None or duration <= 0:
         return None, []
-    if duration > file.size / _SLOWEST + _SLACK:
+    if duration > min(file.size / _SLOWEST + _SLACK, file.size / _SLOW + _DOUBTED):
         return None, ["absurd_duration"]
     return duration, ["duration_estimated"] if duration_is_estimated(file, opened.format) else []
 
 
 def _scanned(file: AudioFile) -> float:
-    """Seconds from the first to the end of the last packet."""
+    """Seconds that all packets last, with the pauses between them."""
     with open_container(file) as opened:
-        first: int | None = None
-        end, ticks = 0, 0
+        time_base = float(opened.stream.time_base or 0)
+        total, expected = 0, None  # type: int, int | None
         try:
             for packet in opened.container.demux(opened.stream):
                 if packet.size == 0:
                     continue
-                ticks += packet.duration or 0
+                length = max(0, packet.duration or 0)
                 if packet.pts is not None:
-                    first = packet.pts if first is None else min(first, packet.pts)
-                    end = max(end, packet.pts + (packet.duration or 0))
+                    ahead = 0 if expected is None else packet.pts - expected
+                    total += ahead if -1.0 <= ahead * time_base <= _LONGEST_GAP else 0
+                    expected = packet.pts
+                total += length
+                expected = None if expected is None else expected + length
         except av.error.FFmpegError:
             pass  # what follows cannot be read when it is decoded either
-        time_base = float(opened.stream.time_base or 0)
-        return max(end - (first or 0), 0 if first is not None else ticks) * time_base
+        return max(0, total) * time_base
+
+
+Answer = Probe | tuple[str, str] | Literal["stuck", "waiting"]
+
+
+def probe_many(uris: Sequence[str], concurrency: int, patience: float | None) -> list[Answer]:
+    """Probe many files at the same time; counts the packets of large ones whose header does not tell their length.
+
+    Args:
+        uris: of the files.
+        concurrency: files read at the same time.
+        patience: seconds without any answer after which those under way are given up; None: never.
+
+    Returns:
+        For each file its facts, or (error code, message), or "stuck" where it was given up, or "waiting" where its turn had not come by then.
+    """
+    pool = ThreadPoolExecutor(concurrency)
+    futures = [pool.submit(_probe_fully, uri) for uri in uris]
+    pending: set[Future[Answer]] = set(futures)
+    while pending:
+        done, pending = wait(pending, patience, FIRST_COMPLETED)
+        if not done:
+            break
+    pool.shutdown(wait=False, cancel_futures=True)
+    return [future.result() if future.done() and not future.cancelled() else _unfinished(future) for future in futures]
+
+
+def _unfinished(future: Future[Answer]) -> Answer:
+    return "waiting" if future.cancelled() else "stuck"
+
+
+def _probe_fully(uri: str) -> Answer:
+    try:
+        found = probe(uri)
+        return probe(uri, scan=True) if found.duration is None and found.size_bytes > SCAN_BYTES else found
+    except Exception as error:
+        return as_row_error(error)

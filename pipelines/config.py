@@ -28,6 +28,7 @@ class PlanConfig(Settings):
     shard_duration: float = Field(600, ge=10, le=3600, description="longest shard in seconds: the unit of work, of storage and of resume")
     task_seconds: float | None = Field(None, gt=0, description="audio seconds of one Ray task; null: from the amount of work")
     probe_concurrency: int = Field(32, ge=1, description="headers read at the same time")
+    probe_timeout: float = Field(120, gt=0, description="seconds that one header may take")
     trust_durations: bool = Field(False, description="believe the manifest's `duration` and do not read headers")
     allowed_uris: list[str] = Field([], description="if not empty, audio URIs must start with one of these prefixes")
 

@@ -193,7 +193,7 @@ def _store(
 def _with_headers(table: pa.Table, config: RunConfig, probe: ProbeFunction | None, progress: Progress | None) -> pa.Table:
     """RECORDINGS columns and what the headers say, or for trusted recordings what the manifest claims."""
     claimed = pc.is_valid(table["claimed"]).to_numpy() if config.plan.trust_durations else np.zeros(table.num_rows, bool)
-    facts = read_headers(table["audio"], ~claimed, config.plan.probe_concurrency, probe, progress)
+    facts = read_headers(table["audio"], ~claimed, config.plan, config.audio, probe, progress)
     for name in facts.column_names:
         table = table.append_column(name, facts[name])
     if claimed.any():
