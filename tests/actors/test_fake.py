@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from actors.backends import create_aligner, create_asr
 from actors.backends.fake import FakeAligner, FakeASR
 from actors.config import AlignerConfig, ASRConfig
-from actors.errors import FatalError
+from actors.errors import FatalError, RowError
 from actors.results import AlignmentRequest, SegmentRequest
 
 
@@ -59,6 +60,51 @@ def test_cost_is_read_from_the_model_name(monkeypatch: pytest.MonkeyPatch) -> No
     assert slept == [pytest.approx(1.5)]
     with pytest.raises(FatalError, match="must be a number"):
         FakeASR(ASRConfig(backend="fake", model="fake:slow"))
+
+
+def faulty(kind: str) -> SegmentRequest:
+    return SegmentRequest(noise(1), context=f"fault:{kind}")
+
+
+@pytest.mark.parametrize("kind", ["segfault", "kill"])
+def test_faults_that_end_the_process(kind: str) -> None:
+    program = (
+        "import numpy as np; from actors.backends.fake import *;"
+        f"FakeASR(ASRConfig(backend='fake')).transcribe([SegmentRequest(np.ones(16000, np.int16), context='fault:{kind}')])"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120, check=False)
+    assert finished.returncode == {"segfault": -11, "kill": -9}[kind]
+
+
+def test_faults_that_are_raised() -> None:
+    pytest.importorskip("torch")
+    backend = FakeASR(ASRConfig(backend="fake"))
+    with pytest.raises(ValueError, match="asked for"):
+        backend.transcribe([faulty("raise")])
+    with pytest.raises(FatalError, match="device is broken: CUDA error"):
+        backend.transcribe([faulty("engine")])
+    with pytest.raises(RowError, match="does not fit the device"):
+        backend.transcribe([faulty("never"), SegmentRequest(noise(2))])
+    fine = backend.transcribe([SegmentRequest(noise(1)), SegmentRequest(noise(2))])
+    assert backend.transcribe([faulty("oom"), SegmentRequest(noise(2))]) == fine
+    assert backend.memory.max_seconds == 2.0  # two of two seconds were too much
+
+
+def test_faults_of_the_aligner_are_said_by_the_recogniser() -> None:
+    [hypothesis] = FakeASR(ASRConfig(backend="fake")).transcribe([faulty("align:raise")])
+    assert hypothesis.text.endswith(" faultraise.")
+    with pytest.raises(ValueError, match="asked for"):
+        FakeAligner(AlignerConfig(backend="fake")).align([AlignmentRequest(noise(1), ("one", "faultraise"))])
+
+
+def test_the_trace_tells_what_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTORIUM_FAKE_TRACE", str(tmp_path))
+    backend = FakeASR(ASRConfig(backend="fake"))
+    backend.transcribe([SegmentRequest(noise(1)), SegmentRequest(noise(2))])
+    backend.transcribe([SegmentRequest(noise(1))])
+    [file] = tmp_path.iterdir()
+    first, second, again = file.read_text().splitlines()
+    assert first == again != second and second.endswith(" 2.000")
 
 
 def test_it_is_what_the_settings_create() -> None:

@@ -44,6 +44,24 @@ def test_halves_until_it_fits_and_remembers() -> None:
     assert device.sizes == [2, 2, 2, 2]  # never the size again that did not fit
 
 
+def test_one_that_never_fits_teaches_nothing_about_the_others() -> None:
+    guard, device = MemoryGuard(), Device(limit=50)
+    with pytest.raises(RowError, match=r"60\.0 s does not fit"):
+        guard.run([Clip(60), *[Clip(5)] * 7], device)
+    assert guard.max_seconds is None
+    device.sizes.clear()
+    guard.run([Clip(5)] * 8, device)
+    assert device.sizes == [8]
+
+
+def test_it_never_grows_again() -> None:
+    guard = MemoryGuard()
+    guard.run([Clip(10)] * 8, Device(limit=30))
+    assert guard.max_seconds == 20
+    guard.run([Clip(10)] * 8, Device(limit=1000))
+    assert guard.max_seconds == 20
+
+
 def test_what_fits_is_left_alone() -> None:
     guard, device = MemoryGuard(), Device(limit=100)
     guard.run([Clip(10)] * 8, device)
