@@ -34,11 +34,14 @@ _RETRIES, _TIMEOUT = "SCRIPTORIUM_STORAGE_RETRIES", "SCRIPTORIUM_STORAGE_TIMEOUT
 T = TypeVar("T")
 
 
-def apply(config: StorageConfig) -> dict[str, str]:
-    """Make these the settings of this process and of all that it starts from now on; returns them as environment variables."""
-    variables = {_RETRIES: str(config.retries), _TIMEOUT: str(config.timeout)}
-    os.environ.update(variables)
-    return variables
+def apply(config: StorageConfig) -> None:
+    """Make these the settings of this process and of all that it starts from now on."""
+    os.environ.update({_RETRIES: str(config.retries), _TIMEOUT: str(config.timeout)})
+
+
+def variables() -> dict[str, str]:
+    """The settings as environment variables, for processes elsewhere; none where they are the defaults."""
+    return {} if settings() == StorageConfig() else {_RETRIES: os.environ[_RETRIES], _TIMEOUT: os.environ[_TIMEOUT]}
 
 
 def settings() -> StorageConfig:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from actors.errors import ScriptoriumError, UsageError
+from actors.errors import ScriptoriumError, StorageError, UsageError
 from pipelines import stopping
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("scriptorium: interrupted. What was finished is kept; the same command goes on from there.")
         return 1
     except BrokenPipeError:
+        return 1
+    except StorageError as error:
+        _say(f"scriptorium: {error.message}. What was finished is kept; when that is put right, the same command goes on from there.")
         return 1
     except ScriptoriumError as error:
         _say(f"scriptorium: {error.message}")
@@ -134,9 +137,11 @@ def _plan(given: argparse.Namespace) -> int:
     config = _config(given)
     if _printed(given, config):
         return 0
+    from actors import retries
     from pipelines import estimate, planning
     from pipelines.storage.manifest import read_manifest
 
+    retries.apply(config.storage)
     plan = planning.plan_table(read_manifest(_wanted(given.manifest, "MANIFEST")), config)
     figures = estimate.estimate(plan, config.estimate, words=config.aligner.backend != "none")
     _show(figures.as_dict() if given.json else estimate.render(figures), given.json)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from actors import retries
 from actors.config import ModelConfig, PoolConfig
 from actors.errors import UsageError
 from pipelines import stopping
@@ -110,6 +111,8 @@ def _arguments(config: ClusterConfig) -> dict[str, Any]:
     if config.runtime_env:
         common["runtime_env"] = config.runtime_env
     if config.address != "local":
+        if variables := retries.variables():  # processes of a Ray that we start find these in their environment
+            common["runtime_env"] = {**config.runtime_env, "env_vars": {**variables, **config.runtime_env.get("env_vars", {})}}
         return {"address": config.address, **common}
     return {
         "address": "local",
@@ -280,6 +283,8 @@ def checkpointed(folder: str, id_column: str, bearable_losses: int, no_progress_
     context.target_max_block_size = 64 << 20
     context.execution_no_progress_timeout_s = no_progress_timeout
     context.max_errored_blocks = bearable_losses
+    # Arrow tries each request again by itself. Ray would do that again, at two levels, ten times each; but Arrow does not know this answer.
+    context.retried_io_errors = ["HTTP status 429"]
     context.max_consecutive_actor_init_deaths = 3
     context.enable_progress_bars = False
     context.print_on_execution_start = False

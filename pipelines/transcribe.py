@@ -15,11 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from actors import retries
 from actors.asr import ASRActor
 from actors.backends.loading import check_folder
 from actors.errors import FatalError, UsageError
 from actors.given_text import GivenTextActor
-from pipelines import __version__, cluster, planning, report, stopping
+from pipelines import __version__, cluster, planning, report, setbacks, stopping
 from pipelines.config import RunConfig
 from pipelines.ledger import Losses, kept, losses_of
 from pipelines.progress import Progress, Snapshot, Totals
@@ -66,6 +67,7 @@ def transcribe(manifest: str, out: str, config: RunConfig, *, command: str = "tr
     """
 
     _check_models(config)
+    retries.apply(config.storage)
     recordings = read_manifest(manifest)
     # All of the manifest before anything is written: a wrong line 900,000 is told now.
     table = planning.collect(_with_text(recordings) if command == "align" else recordings, config)
@@ -81,6 +83,7 @@ def retry(out: str, config: RunConfig, codes: Sequence[str] = ()) -> Outcome:
 
     A dead letter that succeeds becomes a transcript; one that fails again stays, with one more attempt.
     """
+    retries.apply(config.storage)
     command = runs.require(out)["command"]
     with leases.held(out, "retry", stopping.abort):
         letters = [row for row in transcripts.dead_letters(out) if not codes or row["error_code"] in codes]
@@ -98,10 +101,12 @@ def finish(out: str, config: RunConfig, run_id: str, record: dict[str, Any], new
     if todo.num_rows:
         with cluster.started(config.cluster) as resources:
             losses = run_shards(out, config, run_id, plan, todo, resources, command=record["command"])
+            shards.settle(out)  # a commit may have failed half-way
             left = _todo(plan, out)
             if left.num_rows:  # lost with a process that died: each once more, alone, and then given up
                 more = run_shards(out, config, run_id, plan, left, resources, command=record["command"], alone=True)
                 losses = losses.and_then(more)
+                shards.settle(out)
                 shards.bury(out, _todo(plan, out).to_pylist(), run_id, losses.reasons)
             stitch(out, config, run_id, on_ray=True)
     else:
@@ -169,6 +174,7 @@ def run_shards(
         kept(**cluster.beside_driver()) as ledger,
         cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, bearable, config.cluster.no_progress_timeout),
         draining.enabled(),
+        setbacks.told(out, final=alone),
         Progress(_totals(plan, todo), lambda: tuple(ray.get(ledger.read.remote(), timeout=5)), _storing(out)),
     ):
         rows = ray.data.read_parquet(_paths(files), filesystem=store, override_num_blocks=len(files))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from actors.retries import retried
 from pipelines.storage import locations
+from pipelines.storage.requests import ask, trouble
 
 SETTLE_SECONDS = 1.0  # between writing and looking again, where a store knows no conditions
 
@@ -14,7 +16,7 @@ def look(uri: str) -> tuple[bytes, str | None] | None:
     """An object's bytes and, where the store has one, its etag; None where there is no object."""
     store, path = locations.filesystem(uri)
     try:
-        etag = store.info(path).get("ETag")
+        etag = ask("look for", uri, lambda: store.info(path)).get("ETag")
         return locations.read_bytes(uri), etag.strip('"') if isinstance(etag, str) else None
     except FileNotFoundError:
         return None
@@ -42,16 +44,18 @@ def _write(uri: str, data: bytes, expected: tuple[bytes, str | None] | None) -> 
     if "s3" in store.protocol and (expected is None or expected[1]):
         condition: dict[str, Any] = {"mode": "create"} if expected is None else {"IfMatch": f'"{expected[1]}"'}
         try:
-            return str(store.pipe_file(path, data, **condition)["ETag"]).strip('"')
+            # Tried again after an answer that got lost, it finds its own work there: below.
+            return str(retried(lambda: store.pipe_file(path, data, **condition))["ETag"]).strip('"')
         except Exception as error:
-            if not _is_conflict(error):
-                raise
+            # Where there is nothing yet, "not found" is the bucket.
+            if not _is_conflict(error) or (expected is None and isinstance(error, FileNotFoundError)):
+                raise trouble("write", uri, error) from error
         found = look(uri)  # it may be ours: an answer that got lost on its way
         return (found[1] or "") if found and found[0] == data else None
     found = look(uri)
     if (found and found[0]) != (expected and expected[0]):
         return None
-    store.pipe_file(path, data)
+    locations.write_atomic(uri, data)
     if expected is None:
         time.sleep(SETTLE_SECONDS)
     found = look(uri)

@@ -25,6 +25,7 @@ from typing import Any
 
 from actors.errors import ScriptoriumError
 from pipelines.storage import conditional, locations
+from pipelines.storage.requests import ask
 
 RENEW_SECONDS = 10.0
 LIFE_SECONDS = 40.0
@@ -138,7 +139,7 @@ def acquire(out: str, command: str) -> Lease:
     if locations.is_remote(out):
         _acquire_object(lease)
     else:
-        _acquire_file(lease)
+        ask("write", lease.uri, lambda: _acquire_file(lease))
     return lease
 
 

@@ -1,0 +1,76 @@
+"""Storage that fails under Ray's hands: the plan's files, the rows and the ids of finished shards are read and written by Ray Data.
+
+Ray tolerates some lost tasks in a pass, whatever they were lost to. A process that died is what that is for; an output directory that
+cannot be written is not: its shards are not to blame, and the run must stop and say so before it gives them up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from actors.errors import StorageError
+
+_TOLERATED = "ray.data._internal.execution.streaming_executor_state"  # logs each error that it lets pass
+# Where Ray reads and writes for us: an OSError of anything else is not the store's.
+_PLACES = ("plan_write_op.py", "checkpoint_writer.py", "checkpoint_filter.py", "file_datasink.py", "parquet_datasink.py", "parquet_datasource.py")
+
+
+@contextmanager
+def told(out: str, final: bool) -> Iterator[None]:
+    """Name storage errors that Ray raises inside a `with` block.
+
+    Args:
+        out: the output directory, for the message.
+        final: raise those too that Ray let pass, because nobody does the lost shards again after this.
+
+    Raises:
+        StorageError: reading or writing `out` failed, also after all retries.
+    """
+    tolerated = _Tolerated()
+    logger = logging.getLogger(_TOLERATED)
+    logger.addHandler(tolerated)
+    try:
+        yield
+    except Exception as error:
+        if trouble := storage_trouble(error):
+            raise StorageError(f"cannot read or write {out}: {trouble}") from error
+        raise
+    finally:
+        logger.removeHandler(tolerated)
+    found = [trouble for error in tolerated.errors if (trouble := storage_trouble(error))]
+    if final and found:
+        raise StorageError(f"cannot read or write {out}: {found[-1]} ({len(found)} tasks could not be stored)")
+
+
+def storage_trouble(error: BaseException) -> str | None:
+    """What a store said to Ray Data when this error was raised; None where it was no store's."""
+    if not any(place in _text(error) for place in _PLACES):
+        return None
+    current: BaseException | None = error
+    seen: set[int] = set()
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if isinstance(current, OSError) and not isinstance(current, ConnectionError | TimeoutError):
+            # Ray's errors are of two classes, and their text is the whole remote stack: its last line is the cause.
+            lines = [line.strip() for line in str(current).splitlines() if line.strip()]
+            return lines[-1][:600] if lines else type(current).__name__
+        current = getattr(current, "cause", None) or current.__cause__
+    return None
+
+
+class _Tolerated(logging.Handler):
+    """Keeps the exceptions of what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.errors: list[BaseException] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            self.errors.append(record.exc_info[1])
+
+
+def _text(error: BaseException) -> str:
+    return f"{error} {getattr(error, 'traceback_str', '')}"
