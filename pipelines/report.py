@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -32,19 +33,19 @@ def build(out: str) -> dict[str, Any]:
     plan = planning.read_plan(out)
     done = locations.read_tables(locations.join(out, "transcripts"), COLUMNS, schema=TRANSCRIPT)
     letters = transcripts.dead_letters(out)
-    planned = pc.count_distinct(plan["recording_id"]).as_py()
-    twice = done.num_rows - pc.count_distinct(done["recording_id"]).as_py()
-    both = len({row["recording_id"] for row in letters} & set(done["recording_id"].to_pylist()))
+    planned = set(pc.unique(plan["recording_id"]).to_pylist())
+    wrong = discrepancies(planned, done["recording_id"].to_pylist(), [row["recording_id"] for row in letters])
     return {
         "out": out,
         "command": record["command"],
         "version": record["version"],
         "config_hash": record["config_hash"],
         "models": record["models"],
-        "recordings": planned,
+        "recordings": len(planned),
         "transcripts": done.num_rows,
         "dead_letters": len(letters),
-        "exact": planned == done.num_rows + len(letters) and not twice and not both,
+        "exact": not any(wrong.values()),
+        "discrepancies": wrong,
         "audio_hours": (pc.sum(done["duration"]).as_py() or 0.0) / 3600,
         "by_status": _counts(done["status"]),
         "by_language": _hours(done),
@@ -58,9 +59,20 @@ def build(out: str) -> dict[str, Any]:
     }
 
 
+def discrepancies(planned: set[str], transcripts: Sequence[str], dead_letters: Sequence[str]) -> dict[str, int]:
+    """How many recordings break the sum recordings = transcripts + dead letters, and in which way; all are 0 where it holds."""
+    found = Counter([*transcripts, *dead_letters])
+    return {
+        "in_neither_table": len(planned - found.keys()),
+        "twice": sum(count > 1 for count in found.values()),
+        "in_no_plan": len(found.keys() - planned),
+    }
+
+
 def sentence(report: dict[str, Any]) -> str:
-    """The sum in one line."""
-    verdict = "nothing lost, nothing twice" if report["exact"] else "the run is not finished"
+    """The sum in one line, and whether it holds."""
+    wrong = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report["discrepancies"].items() if count)
+    verdict = "nothing lost, nothing twice" if report["exact"] else f"the sum does not hold: {wrong}; the same command again goes on"
     return (
         f"{report['recordings']:,} recordings = {report['transcripts']:,} transcripts + {report['dead_letters']:,} dead letters ({verdict}); "
         f"{report['audio_hours']:.2f} audio hours"
@@ -85,8 +97,18 @@ def page(report: dict[str, Any]) -> str:
         ),
         _table(
             "Runs",
-            ("run", "started", "finished", "host"),
-            [(r["run_id"], r["started_at"], r["finished_at"] or "not finished", r["host"]) for r in report["runs"]],
+            ("run", "started", "finished", "host", "model processes that died", "shards done again for it"),
+            [
+                (
+                    r["run_id"],
+                    r["started_at"],
+                    r["finished_at"] or "not finished",
+                    r["host"],
+                    r.get("processes_died", ""),
+                    r.get("shards_again", ""),
+                )
+                for r in report["runs"]
+            ],
         ),
     ]
     models = ", ".join(str(model["model"]) for model in report["models"].values() if model["backend"] != "none")
