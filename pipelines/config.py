@@ -30,7 +30,11 @@ class PlanConfig(Settings):
     probe_concurrency: int = Field(32, ge=1, description="headers read at the same time")
     probe_timeout: float = Field(120, gt=0, description="seconds that one header may take")
     trust_durations: bool = Field(False, description="believe the manifest's `duration` and do not read headers")
-    allowed_uris: list[str] = Field([], description="if not empty, audio URIs must start with one of these prefixes")
+    allowed_uris: list[str] = Field(
+        [],
+        description="prefixes that audio must lie under, links resolved; empty: all but chained addresses, unusual protocols, cloud metadata "
+        "and, for manifests read over a network, this machine's own files and servers",
+    )
 
 
 class EstimateConfig(Settings):

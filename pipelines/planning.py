@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.errors import UsageError
+from pipelines.allowed import check_allowed
 from pipelines.config import RunConfig
 from pipelines.headers import HEADER, ProbeFunction, Progress, plausible, read_headers
 from pipelines.schema import PLAN
-from pipelines.storage import locations, plans
+from pipelines.storage import plans
 from pipelines.storage.manifest import Recording
 from pipelines.storage.plans import files_of
 
@@ -56,13 +56,13 @@ def collect(recordings: Iterable[Recording], config: RunConfig) -> pa.Table:
     """All of a manifest as RECORDINGS columns: whatever is wrong with any row of it is raised here, before anything else happens.
 
     Raises:
-        UsageError: from the manifest, or an audio address outside `plan.allowed_uris`.
+        UsageError: from the manifest, or an audio address that it may not name (`pipelines.allowed`).
     """
     tables = [RECORDINGS.empty_table()]
     rows = iter(recordings)
     while chunk := list(itertools.islice(rows, CHUNK)):
-        for recording in chunk if config.plan.allowed_uris else []:
-            _check_allowed(recording, config.plan.allowed_uris)
+        for recording in chunk:
+            check_allowed(recording, config.plan.allowed_uris)
         columns = [
             [one.id for one in chunk],
             [one.audio for one in chunk],
@@ -247,16 +247,6 @@ def _json(recording: Recording) -> str:
     except UnicodeEncodeError:  # half a character: Arrow's strings cannot hold it, JSON's escapes can
         return json.dumps(recording.metadata)
     return text
-
-
-def _check_allowed(recording: Recording, allowed: Sequence[str]) -> None:
-    for prefix in allowed:
-        folder = locations.absolute(prefix)
-        if recording.audio == folder or (recording.audio.startswith(folder.rstrip("/") + "/") and "/../" not in recording.audio):
-            return
-    raise UsageError(
-        f"{recording.origin}: {recording.audio} is outside of what plan.allowed_uris allows ({', '.join(allowed)}); move it, or allow its folder"
-    )
 
 
 def _warn_of_moved(table: pa.Table, before: pa.ChunkedArray, out: str) -> None:
