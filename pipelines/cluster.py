@@ -8,13 +8,13 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from actors import retries
 from actors.config import ModelConfig, PoolConfig
 from actors.errors import UsageError
-from pipelines import stopping
+from pipelines import reaper, stopping
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.storage import locations
 
@@ -49,17 +49,18 @@ def started(config: ClusterConfig) -> Iterator[dict[str, float]]:
     import ray
 
     already = ray.is_initialized()
-    if not already:
-        try:
-            _init(config)
-        except ConnectionError as error:
-            raise UsageError(f"no Ray cluster answers at cluster.address={config.address!r}: {error}") from None
-    _quiet()
-    try:
-        yield ray.cluster_resources()
-    finally:
+    with reaper.behind() if not already and config.address == "local" else nullcontext():
         if not already:
-            ray.shutdown()
+            try:
+                _init(config)
+            except ConnectionError as error:
+                raise UsageError(f"no Ray cluster answers at cluster.address={config.address!r}: {error}") from None
+        _quiet()
+        try:
+            yield ray.cluster_resources()
+        finally:
+            if not already:
+                ray.shutdown()
 
 
 def _init(config: ClusterConfig) -> None:
@@ -283,8 +284,8 @@ def checkpointed(folder: str, id_column: str, bearable_losses: int, no_progress_
     context.target_max_block_size = 64 << 20
     context.execution_no_progress_timeout_s = no_progress_timeout
     context.max_errored_blocks = bearable_losses
-    # Arrow tries each request again by itself. Ray would do that again, at two levels, ten times each; but Arrow does not know this answer.
-    context.retried_io_errors = ["HTTP status 429"]
+    # Our file system tries each request again. Ray would do that once more, at two levels, ten times each; but it alone can begin a file anew.
+    context.retried_io_errors = [r"uploading .*HTTP status 429", r"HTTP status 429\) during (Get|Upload|Complete)"]
     context.max_consecutive_actor_init_deaths = 3
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -1,0 +1,81 @@
+"""Ends what a killed driver leaves behind: Ray's processes on this machine.
+
+Most of them notice within a second that their parent is gone; some look for the dead cluster for another minute, with memory (a GPU's, perhaps)
+that the next run needs. A process of ours waits for the driver's end and then kills what carries the mark that all of them inherited.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+MARK = "SCRIPTORIUM_SESSION"
+PATIENCE = 3.0  # seconds in which they may end by themselves
+
+
+@contextmanager
+def behind() -> Iterator[None]:
+    """Mark all processes that are started inside a `with` block, and have them ended if this one dies in it."""
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    before, mark = os.environ.get(MARK), uuid.uuid4().hex
+    root = str(Path(__file__).resolve().parents[1])
+    paths = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
+    reaper = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.reaper", mark],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": paths},
+        start_new_session=True,  # what is sent to the driver's group is not meant for it
+    )
+    os.environ[MARK] = mark
+    try:
+        yield
+    finally:
+        os.environ.pop(MARK)
+        if before is not None:
+            os.environ[MARK] = before
+        assert reaper.stdin is not None
+        with suppress(OSError):
+            reaper.stdin.write(b"done")
+            reaper.stdin.close()
+        reaper.wait()
+
+
+def marked(mark: str) -> list[int]:
+    """Ids of the processes that were started with `mark` in their environment, without this one."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with suppress(OSError):
+                if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+def main(mark: str) -> None:
+    """Wait until the driver is gone; unless it said that all is done, end what it started."""
+    if sys.stdin.buffer.read():
+        return
+    time.sleep(PATIENCE)
+    for _ in range(10):  # some may have been about to start others
+        left = marked(mark)
+        if not left:
+            return
+        for process in left:
+            with suppress(OSError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,48 @@
+"""What a killed driver started does not outlive it for long."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pipelines import reaper
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+# A driver with a child that nothing but the reaper ends.
+DRIVER = (
+    "import os, subprocess, sys, time; from pipelines import reaper\n"
+    "with reaper.behind():\n"
+    "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+    "    print(child.pid, os.environ[reaper.MARK], flush=True)\n"
+    "    {end}\n"
+)
+
+
+def drive(end: str) -> tuple[subprocess.Popen[str], int, str]:
+    process = subprocess.Popen([sys.executable, "-c", DRIVER.format(end=end)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    child, mark = process.stdout.readline().split()
+    return process, int(child), mark
+
+
+def test_a_killed_driver_leaves_nobody() -> None:
+    process, child, mark = drive("time.sleep(600)")
+    assert child in reaper.marked(mark)
+    process.kill()
+    process.wait()
+    while reaper.marked(mark):  # the test's timeout is the limit
+        time.sleep(0.1)
+
+
+def test_a_driver_that_ends_well_is_not_followed() -> None:
+    process, child, mark = drive("pass")
+    assert process.wait(60) == 0
+    time.sleep(reaper.PATIENCE + 1)
+    assert reaper.marked(mark) == [child]
+    os.kill(child, signal.SIGKILL)
