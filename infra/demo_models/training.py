@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from infra.demo_models.batches import IGNORE, MOST_WORDS, Batch, Stream, audio_tokens
 from infra.demo_models.checkpoints import LABELS, SHAPE, TEXT_SHAPE, make_model, make_tokenizer, save
-from infra.demo_models.words import CLASSES
+from infra.demo_models.words import CLASSES, LANGUAGES
 
 HEARD_LAYER = 3
 """Number of layers of the language model after which a word must be known."""
@@ -40,12 +40,24 @@ RATES = {"asr": 2.6e-3, "aligner": 1.5e-3}
 """Highest learning rates."""
 
 
+LANGUAGE_WEIGHT = 4.0
+"""Weight of the token that names the language: one among many in a long answer, and half of what a short one is judged by."""
+
+
+def language_tokens() -> torch.Tensor:
+    """The tokens that name a language, or None for no speech, in an answer."""
+    tokenizer = make_tokenizer()
+    names = [f" {language.name}" for language in LANGUAGES] + [" None"]
+    return torch.tensor(sorted({token for name in names for token in tokenizer(name, add_special_tokens=False).input_ids}))
+
+
 class Teacher(nn.Module):
     """A model with the auxiliary heads of its training."""
 
     def __init__(self, model: nn.Module, aligner: bool) -> None:
         super().__init__()
         self.model, self.aligner = model, aligner
+        self.register_buffer("naming", language_tokens(), persistent=False)
         self.frame_head = nn.Linear(SHAPE["d_model"], CLASSES)
         self.heard_head = nn.Linear(TEXT_SHAPE["hidden_size"], CLASSES)
         self.count_head = nn.Linear(TEXT_SHAPE["hidden_size"], MOST_WORDS)
@@ -87,7 +99,9 @@ class Teacher(nn.Module):
         else:
             wanted = batch.labels[:, 1:] != IGNORE
             logits, labels = self.model.lm_head(out.last_hidden_state[:, :-1][wanted]), batch.labels[:, 1:][wanted]
-            loss, right = F.cross_entropy(logits, labels), (logits.argmax(-1) == labels).float().mean()
+            weight = torch.where(torch.isin(labels, self.naming), LANGUAGE_WEIGHT, 1.0)
+            loss = (F.cross_entropy(logits, labels, reduction="none") * weight).sum() / weight.sum()
+            right = (logits.argmax(-1) == labels).float().mean()
         with torch.no_grad():
             ended = heard_weights == 1
             words = (heard_logits.argmax(-1) == heard)[ended].float().mean() if bool(ended.any()) else torch.tensor(0.0)
