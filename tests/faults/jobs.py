@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,6 +18,9 @@ import soundfile
 from tests.faults import checker
 
 ROOT = Path(__file__).resolve().parents[2]
+STARTED: list[Job] = []
+"""Jobs of the test under way: what is left of them is ended after it, see conftest.py."""
+
 FAKE = ("asr.backend=fake", "aligner.backend=fake")
 
 
@@ -47,6 +51,7 @@ class Job:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a signal meant for the job must not reach the tests
             )
+        STARTED.append(self)
 
     def wait(self, timeout: float = 300) -> int:
         """The exit code; a run that takes longer than `timeout` seconds fails the test with what it said last."""
@@ -60,6 +65,14 @@ class Job:
         """kill -9 of the driver alone, as the kernel would."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def end(self) -> None:
+        """Kill what is left of it, the processes that it started included: a test that failed must not slow down those after it."""
+        if self.process.poll() is None:
+            self.kill()
+        for pid in checker.marked(self.mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def processes(self, *titles: str) -> dict[int, str]:
         """Its living processes whose command line holds one of `titles` (Ray names its workers `ray::Stage`); the driver is left out."""

@@ -23,14 +23,14 @@ def start(manifest: Path, out: Path, log: Path, cost: float = 0.05) -> Job:
 
 
 def until_committed(out: Path, count: int, job: Job) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while committed(out) < count:
         assert job.process.poll() is None, job.said()
         assert time.monotonic() < deadline, job.said()
         time.sleep(0.05)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(number: signal.Signals, tmp_path: Path) -> None:
     manifest, ids = archive(tmp_path / "audio", RECORDINGS)
@@ -57,7 +57,7 @@ def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(number: signal.
     checker.check(out, ids)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_second_driver_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
     manifest, ids = archive(tmp_path / "audio", RECORDINGS)
     out = tmp_path / "out"
