@@ -57,6 +57,7 @@ class Ledger(Counter):
     words: dict[str, tuple[str, str]] = field(default_factory=dict)  # code and message that a process left
     dead: set[str] = field(default_factory=set)  # processes
     in_a_row: dict[str, int] = field(default_factory=dict)  # deaths of a stage since it last finished something
+    able: set[str] = field(default_factory=set)  # stages whose model could be loaded
     again: int = 0  # shards taken in hand once more after a death
     stop: str | None = None
 
@@ -91,6 +92,15 @@ class Ledger(Counter):
     def leave_words(self, process: str, code: str, message: str) -> None:
         """A process says why it is about to end."""
         self.words[process] = (code, message)
+
+    def loaded(self, stage: str) -> None:
+        """A process of a stage has its model."""
+        self.able.add(stage)
+
+    def cannot_load(self, stage: str, code: str, message: str) -> None:
+        """A process cannot load its model: the run is to end, unless others could, or the device may have room a moment later."""
+        if stage not in self.able and code != "device_out_of_memory":
+            self.give_up(message)
 
     def give_up(self, reason: str) -> None:
         """The run is to end: the first reason counts."""

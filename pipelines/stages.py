@@ -11,7 +11,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
@@ -45,20 +45,34 @@ def decode(table: pa.Table, audio: AudioConfig, segmenter: SegmenterConfig) -> I
         yield pa.Table.from_pylist(decoder([row]), schema=DECODED)
 
 
-class Careful:
+Actor = TypeVar("Actor", bound=Callable[[list[Row]], list[Row]])
+
+
+class Careful(Generic[Actor]):
     """Rows through an actor whose process may die of one of them: the ledger knows what it has in hand. See `pipelines.ledger`.
 
     Args:
         stage: its name, as in `error_stage`.
-        actor: rows in, rows out, one for one and in order.
+        make: loads the actor: rows in, rows out, one for one and in order.
         ledger: handle of the Ray actor.
         tries: how often a shard may kill a process before it is given up.
+
+    Raises:
+        FatalError: it cannot be loaded.
     """
 
-    def __init__(self, stage: str, actor: Callable[[list[Row]], list[Row]], ledger: Any, tries: int) -> None:
-        self.stage, self.actor, self.ledger, self.tries = stage, actor, ledger, tries
+    def __init__(self, stage: str, make: Callable[[], Actor], ledger: Any, tries: int) -> None:
+        self.stage, self.ledger, self.tries = stage, ledger, tries
         self.process = uuid.uuid4().hex
         before_exit(self._leave_words)
+        if reason := self._ask("reason"):  # Ray makes several attempts; after the first one told why, the others need not load anything
+            raise FatalError(reason)
+        try:
+            self.actor = make()
+        except FatalError as error:
+            self._ask("cannot_load", stage, error.code, error.message)
+            raise
+        self._ask("loaded", stage)
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """Every row done, or failed because it kills its process.
@@ -119,8 +133,8 @@ class Recognise:
     """DECODED to RECOGNISED rows on one replica of the model."""
 
     def __init__(self, make_actor: Callable[[ASRConfig], ASRActor | GivenTextActor], config: ASRConfig, ledger: Any) -> None:
-        self.actor = make_actor(config)
-        self.careful = Careful("recognise", self.actor, ledger, config.pool.max_task_retries + 1)
+        self.careful = Careful("recognise", functools.partial(make_actor, config), ledger, config.pool.max_task_retries + 1)
+        self.actor = self.careful.actor
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = self.careful(table.to_pylist())
@@ -133,8 +147,9 @@ class Align:
     """RECOGNISED to SHARD rows: word times where the language has them, and the samples are dropped."""
 
     def __init__(self, config: AlignerConfig, run_id: str, ledger: Any) -> None:
-        self.actor = AlignerActor(config) if config.backend != "none" else None
-        self.careful = Careful("align", self.actor, ledger, config.pool.max_task_retries + 1) if self.actor else None
+        tries = config.pool.max_task_retries + 1
+        self.careful = Careful("align", functools.partial(AlignerActor, config), ledger, tries) if config.backend != "none" else None
+        self.actor = self.careful.actor if self.careful else None
         self.run_id = run_id
         self.ledger = ledger
 

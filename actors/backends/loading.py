@@ -116,7 +116,8 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
         need = parameters * dtype.itemsize / 2**30
         raise FatalError(
             f"{kind}.model {name!r} needs {need:.1f} GiB on {device}, which did not take it ({_first_line(error)}): end what else runs there, "
-            "or give the replicas more of a GPU (pool.num_gpus)"
+            "or give the replicas more of a GPU (pool.num_gpus)",
+            code="device_out_of_memory",
         ) from error
     if device.type == "cpu" and dtype == torch.float64:
         # Clips are encoded one by one on a CPU (see encoder): nothing there depends on the batch, and float32 is three times as fast.

@@ -136,7 +136,7 @@ def until_done(ledger: Ledger, table: list[dict[str, Any]], poison: set[str]) ->
 
     for _ in range(100):
         try:
-            return _Direct("recognise", actor, ledger, TRIES)(table), calls
+            return _Direct("recognise", lambda: actor, ledger, TRIES)(table), calls
         except Died:
             continue
     raise AssertionError("it never ends")
@@ -159,8 +159,30 @@ def test_a_model_that_cannot_be_loaded_late_ends_the_run() -> None:
     def actor(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         raise FatalError("asr.model cannot be loaded")
 
+    first, second = (_Direct("recognise", lambda: actor, ledger, TRIES) for _ in range(2))
     with pytest.raises(FatalError):
-        _Direct("recognise", actor, ledger, TRIES)(rows("a"))
+        first(rows("a"))
     assert ledger.reason() == "asr.model cannot be loaded"
     with pytest.raises(FatalError, match="cannot be loaded"):
-        _Direct("recognise", actor, ledger, TRIES)(rows("b"))
+        second(rows("b"))
+
+
+def test_a_model_that_cannot_be_loaded_is_tried_once() -> None:
+    ledger, attempts = _Handle(), []
+
+    def make() -> Any:
+        attempts.append(1)
+        raise FatalError("no such folder")
+
+    for _ in range(3):
+        with pytest.raises(FatalError, match="no such folder"):
+            _Direct("align", make, ledger, TRIES)
+    assert len(attempts) == 1
+
+
+def test_a_load_that_fails_later_or_for_memory_is_tried_again() -> None:
+    ledger = Ledger()
+    ledger.cannot_load("align", "device_out_of_memory", "no room")
+    ledger.loaded("recognise")
+    ledger.cannot_load("recognise", "internal_error", "no network")
+    assert ledger.reason() is None
