@@ -61,7 +61,10 @@ def retried(action: Callable[[], T], retries: int | None = None) -> T:
         try:
             return action()
         except Exception as error:
-            if attempt == limit or not is_hiccup(error):
+            if not is_hiccup(error):
+                raise
+            if attempt == limit:
+                error._tried_enough = True  # type: ignore[attr-defined]  # for whoever calls us with retries of their own
                 raise
             time.sleep(min(LONGEST_DELAY, FIRST_DELAY * 2**attempt) * random.uniform(0.5, 1.0))
     raise AssertionError("unreachable")
@@ -78,7 +81,9 @@ def with_retries(action: Callable[[], T], uri: str, retries: int | None = None) 
 def is_hiccup(error: BaseException) -> bool:
     """Whether another attempt may succeed."""
     if isinstance(error, ScriptoriumError | MemoryError):
-        return isinstance(error, RetryableError)
+        return isinstance(error, RetryableError) and not hasattr(error, "_tried_enough")
+    if hasattr(error, "_tried_enough"):
+        return False
     if isinstance(error, ImportError | FileNotFoundError | PermissionError) or "Credentials" in type(error).__name__:
         return False
     status = _http_status(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from pathlib import Path
@@ -68,25 +69,48 @@ def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
 class S3(pafs.S3FileSystem):
     """Arrow's S3, which tries each request again by itself, and remembers how often when it is pickled: Arrow's own forgets."""
 
-    def __init__(self, endpoint: str, region: str, attempts: int, timeout: float) -> None:
-        self._arguments = (endpoint, region, attempts, timeout)
+    def __init__(self, endpoint: str, region: str, again: int, timeout: float) -> None:
+        self._arguments = (endpoint, region, again, timeout)
         super().__init__(
             endpoint_override=endpoint or None,
             region=region or None,
-            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=attempts),
+            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=1 + again),
             connect_timeout=min(20.0, timeout),
             request_timeout=timeout,
             # A file that fits into one request is written by one: it is there as a whole or not at all, and a lost answer does no harm.
             allow_delayed_open=True,
         )
 
+    # Ray's checkpoint calls these without any retries of its own, and Arrow does not know every answer that means "later".
+
+    def get_file_info(self, paths_or_selector: Any) -> Any:
+        return retries.retried(lambda: super(S3, self).get_file_info(paths_or_selector))
+
+    def create_dir(self, path: str, *, recursive: bool = True) -> None:
+        retries.retried(lambda: super(S3, self).create_dir(path, recursive=recursive))
+
+    def copy_file(self, src: str, dest: str) -> None:
+        retries.retried(lambda: super(S3, self).copy_file(src, dest))
+
+    def move(self, src: str, dest: str) -> None:
+        self.copy_file(src, dest)
+        self.delete_file(src)
+
+    def delete_file(self, path: str) -> None:
+        # What is gone may have been deleted by an attempt whose answer got lost.
+        with contextlib.suppress(FileNotFoundError):
+            retries.retried(lambda: super(S3, self).delete_file(path))
+
+    def open_input_file(self, path: str) -> Any:
+        return retries.retried(lambda: super(S3, self).open_input_file(path))
+
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         return _native_s3, self._arguments
 
 
 @functools.lru_cache
-def _native_s3(endpoint: str, region: str, attempts: int, timeout: float) -> S3:
-    return S3(endpoint, region, attempts, timeout)
+def _native_s3(endpoint: str, region: str, again: int, timeout: float) -> S3:
+    return S3(endpoint, region, again, timeout)
 
 
 @functools.lru_cache

@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.ray]
 
 RECORDINGS = 24
 # Many small tasks, so that many commits can fail; and a stall that costs a test seconds, not minutes.
-SETTINGS = (*FAKE, "plan.task_seconds=6", "storage.timeout=3", "cluster.no_progress_timeout=120")
-STALL = 6.0
+SETTINGS = (*FAKE, "plan.task_seconds=6", "storage.timeout=8", "cluster.no_progress_timeout=300")
+STALL = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def calm(shelf: tuple[str, list[str]], s3_bucket: str, tmp_path_factory: pytest.
     """The output of an undisturbed run."""
     out = f"{s3_bucket}/calm"
     job = Job("transcribe", shelf[0], out, settings=SETTINGS, log=tmp_path_factory.mktemp("log") / "calm.log")
-    assert job.wait() == 0, job.said()
+    assert job.wait(540) == 0, job.said()
     return out
 
 
@@ -53,13 +53,13 @@ def run(manifest: str, out: str, proxy: Proxy, log: Path, settings: tuple[str, .
     started = time.monotonic()
     job = Job("transcribe", manifest, out, settings=settings, environment={"AWS_ENDPOINT_URL": proxy.url}, log=log)
     try:
-        assert job.wait(280) == code, job.said()
+        assert job.wait(540) == code, job.said()
     finally:
         print(json.dumps({"seed": proxy.seed, "seconds": round(time.monotonic() - started), **proxy.summary()}))
     return job
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_a_tenth_of_all_requests_fails_and_nobody_can_tell_afterwards(
     shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path, seed: int
