@@ -7,6 +7,8 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,16 +30,23 @@ class Work:
     count: int
     task_seconds: float
     cost: float  # seconds of model time for a second of audio
+    address: str = "local"  # of a Ray that stays while drivers come and go
 
     def __post_init__(self) -> None:
         self.manifest, self.ids = archive(self.folder / "archive", self.count, seconds=0.5)
         self.calm, self.out, self.trace = self.folder / "calm", self.folder / "out", self.folder / "trace"
-        self.trace.mkdir()
+        self.trace.mkdir(exist_ok=True)
         job = self.start(self.calm, 0.0)
         assert job.wait(600) == 0, job.said()
 
     def start(self, out: Path, cost: float) -> Job:
-        settings = (*FAKE, f"plan.task_seconds={self.task_seconds}", f"asr.model=fake:{cost}", f"aligner.model=fake:{cost / 4}")
+        settings = (
+            *FAKE,
+            f"plan.task_seconds={self.task_seconds}",
+            f"asr.model=fake:{cost}",
+            f"aligner.model=fake:{cost / 4}",
+            f"cluster.address={self.address}",
+        )
         trace = {"SCRIPTORIUM_FAKE_TRACE": str(self.trace)} if out == self.out else {}
         return Job("transcribe", self.manifest, out, settings=settings, environment=trace, log=out.with_suffix(".log"))
 
@@ -57,6 +66,24 @@ class Work:
         assert len(transcripts) == self.count and not letters
         checker.nobody_left(job.mark)
         assert json.loads((self.out / "report.json").read_text())["exact"]
+
+
+@contextmanager
+def standing_ray(num_cpus: int) -> Iterator[str]:
+    """The address of a Ray of one node that no driver started."""
+    from pipelines.cluster import LOCAL_ENVIRONMENT
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in LOCAL_ENVIRONMENT.items():
+            patch.setenv(name, value)
+        from ray.cluster_utils import Cluster
+
+        small = {"num_cpus": num_cpus, "object_store_memory": 200 << 20, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=small)
+        try:
+            yield cluster.address
+        finally:
+            cluster.shutdown()
 
 
 def report(name: str, **figures: float) -> None:
@@ -167,6 +194,15 @@ def test_a_kill_of_each_kind(tmp_path: Path) -> None:
 @pytest.mark.timeout(5400)
 def test_twenty_driver_kills(tmp_path: Path) -> None:
     kill_drivers(Work(tmp_path, count=600, task_seconds=20.0, cost=0.02), kills=20, seed=20261123)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(5400)
+def test_twenty_drivers_of_one_cluster_are_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster lives on: what a dead driver had started there must not get in the way of the next one."""
+    monkeypatch.setenv("SCRIPTORIUM_FAKE_TRACE", str(tmp_path / "trace"))
+    with standing_ray(4) as address:
+        kill_drivers(Work(tmp_path, count=600, task_seconds=20.0, cost=0.02, address=address), kills=20, seed=20261125)
 
 
 @pytest.mark.slow
