@@ -46,7 +46,7 @@ class AudioConfig(Settings):
     @field_validator("channel")
     @classmethod
     def _known_channel(cls, value: str) -> str:
-        if value not in ("mix", "left", "right", "each") and not value.isdigit():
+        if value not in ("mix", "left", "right", "each") and not (value.isascii() and value.isdigit() and len(value) <= 3):
             raise ValueError(f"channel must be mix, left, right, each or a number from 0, not {value!r}")
         return value
 

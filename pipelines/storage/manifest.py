@@ -139,8 +139,12 @@ def _reach(uri: str, ask: Callable[[str], T]) -> T:
 def _duplicate(recording: Recording, file: str, line: int, explicit: bool) -> UsageError:
     first = f"line {line}" if recording.origin.startswith(f"{file}:") else f"{os.path.basename(file)}:{line}"
     if explicit:
-        return UsageError(f"{recording.origin}: the id {recording.id!r} is already taken by {first}; ids must be unique")
+        return UsageError(f"{recording.origin}: the id {_shown(recording.id)} is already taken by {first}; ids must be unique")
     return UsageError(
-        f"{recording.origin}: the audio {recording.id!r} is already listed on {first}, and neither has an id; "
+        f"{recording.origin}: the audio {_shown(recording.id)} is already listed on {first}, and neither has an id; "
         "remove one, or give each its own `id`"
     )
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 200 else f"{text[:200]}...")

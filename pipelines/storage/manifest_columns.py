@@ -19,6 +19,9 @@ AUDIO_COLUMNS = ("audio", "audio_filepath", "uri", "url", "path")
 LANGUAGE_COLUMNS = ("language", "lang", "source_lang")
 ALL_COLUMNS = frozenset((*AUDIO_COLUMNS, *LANGUAGE_COLUMNS, "id", "context", "text", "duration", "channel"))
 CHANNELS = ("mix", "left", "right", "each")
+LONGEST_ID = 100_000  # characters: ids are held in memory, all of them
+LONGEST_AUDIO = 100_000  # characters: signed URLs are long, but not so long
+_DEEPEST = 100  # levels of nesting in metadata
 # No one language can be forced for these: the model decides, segment by segment.
 _SEVERAL = frozenset({"mul", "multi", "multilingual", "mixed", "und", "unk", "unknown", "other", "mis", "zxx", "n/a", "?"})
 
@@ -67,7 +70,7 @@ def read_row(values: dict[str, Any], file: str, line: int, base: str) -> Recordi
             origin=origin,
         )
     except RecursionError:
-        raise UsageError(f"{origin}: JSON nested too deeply; flatten this entry") from None
+        raise UsageError(f"{origin}: nested more than {_DEEPEST} levels deep; flatten this entry") from None
 
 
 def _audio(rest: dict[str, Any], origin: str) -> str:
@@ -76,6 +79,8 @@ def _audio(rest: dict[str, Any], origin: str) -> str:
             value = rest.pop(name)
             # Hugging Face writes {"path": ..., "bytes": ...}.
             audio = value.get("path") if isinstance(value, dict) else value
+            if isinstance(audio, str) and len(audio) > LONGEST_AUDIO:
+                _refuse(origin, f"`{name}` has {len(audio):,} characters; no address is so long: {_show(audio)}")
             if not isinstance(audio, str) or not audio.strip():
                 _refuse(origin, f"`{name}` must be the audio's path or URI, not {_show(value)}")
             if "\0" in audio or not _is_unicode(audio):
@@ -104,6 +109,8 @@ def _id(rest: dict[str, Any], origin: str, audio: str) -> str:
         return str(value)
     if _missing(value) or not isinstance(value, str) or not value.strip():
         _refuse(origin, f"empty id ({_show(value)}); give each recording a unique id, or leave the column out everywhere")
+    if len(value) > LONGEST_ID:
+        _refuse(origin, f"the id has {len(value):,} characters, more than {LONGEST_ID:,}: {_show(value)}")
     if not _is_unicode(value):
         _refuse(origin, f"the id {_show(value)} has half a character (a lone surrogate); write it in valid Unicode")
     return value
@@ -122,7 +129,7 @@ def _language(rest: dict[str, Any], origin: str) -> str | None:
             try:
                 code, plural = _read_language(value)
             except ValueError as error:
-                _refuse(origin, f"unknown language {value!r}{error}")
+                _refuse(origin, f"unknown language {_show(value)}{error}")
             if plural:
                 rest[name] = value
             return code
@@ -171,7 +178,7 @@ def _duration(rest: dict[str, Any], origin: str) -> float | None:
         return None
     try:
         seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         _refuse(origin, f"`duration` must be a number of seconds, not {_show(value)}; correct it or leave it out")
@@ -185,7 +192,7 @@ def _channel(rest: dict[str, Any], origin: str) -> str | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     channel = str(value).strip().lower()
-    if isinstance(value, bool) or not (channel in CHANNELS or (channel.isascii() and channel.isdigit())):
+    if isinstance(value, bool) or not (channel in CHANNELS or (channel.isascii() and channel.isdigit() and len(channel) <= 3)):
         _refuse(origin, f"`channel` must be one of {', '.join(CHANNELS)} or a number from 0, not {_show(value)}")
     return channel
 
@@ -198,16 +205,22 @@ def _is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
-def _jsonable(value: Any) -> Any:
-    """The value as JSON can say it: NaN and infinities become null, times ISO 8601, bytes base64, all else unknown its text."""
+def _jsonable(value: Any, depth: int = 0) -> Any:
+    """The value as JSON can say it: NaN and infinities become null, times ISO 8601, bytes base64, all else unknown its text.
+
+    Raises:
+        RecursionError: nested deeper than whoever reads it later is sure to bear.
+    """
+    if depth > _DEEPEST:
+        raise RecursionError
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(name): _jsonable(one) for name, one in value.items()}
+        return {str(name): _jsonable(one, depth + 1) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_jsonable(one) for one in value]
+        return [_jsonable(one, depth + 1) for one in value]
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, datetime.timedelta):

@@ -20,11 +20,14 @@ def flatten_lhotse(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
         UsageError: a cut of part of a recording, a mix, or audio that is not one file.
     """
     kind = row.get("type")
-    if isinstance(row.get("sources"), list):
-        return _recording(row, uri, line)
-    if kind in _CUTS and isinstance(row.get("recording"), dict):
-        return _cut(row, uri, line)
-    if kind in ("MixedCut", "PaddingCut"):
+    try:
+        if isinstance(row.get("sources"), list):
+            return _recording(row, uri, line)
+        if isinstance(kind, str) and kind in _CUTS and isinstance(row.get("recording"), dict):
+            return _cut(row, uri, line)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise UsageError(f"{uri}: line {line}: looks like a lhotse entry, but is not as lhotse writes it ({error})") from error
+    if isinstance(kind, str) and kind in ("MixedCut", "PaddingCut"):
         raise UsageError(f"{uri}: line {line}: a lhotse {kind} has no audio file of its own; save it (`cut.save_audio`) and list the file")
     return row
 

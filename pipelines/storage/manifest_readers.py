@@ -9,7 +9,7 @@ import codecs
 import csv
 import io
 import json
-import zlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
@@ -26,6 +26,9 @@ Row = dict[str, Any]
 MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq")
 LINE_LIMIT = 64 * 2**20  # bytes: a "line" longer than this is not a manifest but some other file
 FIELD_LIMIT = 16 * 2**20  # characters of one CSV cell
+BLANK_LIMIT = 100_000  # blank lines in a row: a bomb of a few kilobytes unpacks to a thousand million of them
+PARQUET_ROWS = 512  # read at once: a dictionary makes a small file of huge cells
+PARQUET_LIMIT = 512 * 2**20  # bytes of so many rows
 _PACKED = {b"\x1f\x8b": "gzip", b"BZ": "bz2", b"\xfd7": "xz", b"(\xb5": "zstd"}  # by the first two bytes of the file
 
 
@@ -53,8 +56,10 @@ def read_file(uri: str) -> Iterator[tuple[int, Row]]:
         raise UsageError(f"{uri}: no permission to read it ({error}); check the rights or the credentials in the environment") from error
     except FileNotFoundError as error:
         raise UsageError(f"{uri}: there is no such file") from error
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise UsageError(f"{uri}: cannot be read to its end ({type(error).__name__}: {error}); is the file whole?") from error
+    except Exception as error:  # whatever a decompressor or a Parquet reader finds to raise about a strange file
+        raise UsageError(
+            f"{uri}: cannot be read to its end ({type(error).__name__}: {' '.join(str(error).split())}); is the file whole?"
+        ) from error
 
 
 def _text_rows(uri: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
@@ -73,11 +78,14 @@ def _text_rows(uri: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
 
 def _lines(uri: str, file: BinaryIO) -> Iterator[tuple[int, str]]:
     """Numbered lines as text, line ends kept; a byte order mark is dropped, everything that is not UTF-8 is refused."""
-    number = 0
+    number, blank = 0, 0
     # fsspec's files know no limit on a line's length.
     buffered = io.BufferedReader(cast(io.RawIOBase, file), 2**20)
     while raw := buffered.readline(LINE_LIMIT):
         number += 1
+        blank = 0 if raw.strip() else blank + 1
+        if blank > BLANK_LIMIT:
+            raise UsageError(f"{uri}: line {number}: {BLANK_LIMIT} blank lines in a row; this is not a manifest")
         if number == 1:
             if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 raise UsageError(f"{uri}: line 1: the file is UTF-16; save it as UTF-8")
@@ -130,11 +138,19 @@ def _array_rows(uri: str, number: int, first: str, lines: Iterator[tuple[int, st
             # The object goes on: take in twice as many lines each time, so that long objects are not parsed over and over.
             number += text.count("\n", 0, position)
             text, position = text[position:], 0
+            if len(text) > LINE_LIMIT:
+                raise UsageError(
+                    f"{uri}: line {number}: an object of more than {LINE_LIMIT // 2**20} MiB; is a bracket or a quote not closed?"
+                ) from None
+            parts = [text]
             for _ in range(wanted):
                 _, more = next(lines, (0, ""))
                 ended = ended or not more
-                text += more
-            wanted = min(2 * wanted, 4096)
+                parts.append(more)
+                if ended:
+                    break
+            text = "".join(parts)
+            wanted *= 2
             continue
         yield number + text.count("\n", 0, position), _as_row(uri, number + text.count("\n", 0, position), value)
         position, wanted = end, 1
@@ -173,6 +189,8 @@ def _csv_rows(uri: str, number: int, first: str, lines: Iterator[tuple[int, str]
 
 def _delimiter(uri: str, header: str) -> str:
     """The sign that cuts an audio column out of the header line."""
+    if "\r" in header.strip():
+        raise UsageError(f"{uri}: line 1: its lines end in bare carriage returns; save it with the line ends of Unix or Windows")
     for delimiter in "\t,;|":
         names = next(csv.reader([header], delimiter=delimiter), [])
         if any(name.strip().lower() in AUDIO_COLUMNS for name in names):
@@ -188,9 +206,9 @@ def _header(uri: str, number: int, cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     # Our own columns are found in whatever case; everybody else's keep their spelling.
     names = [name.lower() if name.lower() in ALL_COLUMNS else name or f"column_{index}" for index, name in enumerate(names, 1)]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise UsageError(f"{uri}: line {number}: the header has {', '.join(twice)} more than once; rename or remove a column")
+        raise UsageError(f"{uri}: line {number}: the header has {', '.join(twice)[:200]} more than once; rename or remove a column")
     return names
 
 
@@ -199,12 +217,18 @@ def _parquet_rows(uri: str) -> Iterator[tuple[int, Row]]:
     store, path = locations.arrow_filesystem(uri)
     try:
         with store.open_input_file(path) as file:
-            for batch in pq.ParquetFile(file).iter_batches(batch_size=4096):
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=PARQUET_ROWS):
+                if batch.nbytes > PARQUET_LIMIT:
+                    raise UsageError(
+                        f"{uri}: row {number + 1}: the {batch.num_rows} rows from here take {batch.nbytes >> 20} MiB; "
+                        "this is not a manifest: it lists files, not their content"
+                    )
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row
-    except pa.ArrowException as error:
-        raise UsageError(f"{uri}: row {number + 1}: not a readable Parquet file ({error}); was it written to its end?") from error
+    except (pa.ArrowException, OSError, ValueError, ArithmeticError) as error:
+        said = " ".join(str(error).split())
+        raise UsageError(f"{uri}: row {number + 1}: not a readable Parquet file ({said}); was it written to its end?") from error
 
 
 def _as_row(uri: str, number: int, value: Any) -> Row:
