@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -35,10 +35,15 @@ AT_ONCE = 64  # requests that are worked on at the same time; others wait
 
 
 class Rule(NamedTuple):
-    """What happens to requests whose `METHOD bucket/key?query` a pattern finds: the share that is broken, and the ways."""
+    """What happens to requests whose `METHOD bucket/key?query` a pattern finds.
+
+    `rate` is the share of requests that is broken, `kinds` the ways. With a `streak`, it is the share of places, where the first so many requests
+    are broken, all in the same way, and all later ones pass.
+    """
 
     rate: float
     kinds: tuple[str, ...] = KINDS
+    streak: int = 0
 
 
 class Proxy:
@@ -51,6 +56,7 @@ class Proxy:
         kinds: the ways.
         rules: by regular expression, searched in `METHOD bucket/key?query`; the first that is found counts.
         stall: seconds that a stalled request waits.
+        events: called once, before the first request that a pattern finds is answered.
     """
 
     def __init__(
@@ -61,9 +67,11 @@ class Proxy:
         kinds: tuple[str, ...] = KINDS,
         rules: Mapping[str, Rule] | None = None,
         stall: float = 5.0,
+        events: Mapping[str, Callable[[], object]] | None = None,
     ) -> None:
         self.host, self.port = urlsplit(upstream).hostname, urlsplit(upstream).port
         self.seed, self.default, self.rules, self.stall = seed, Rule(rate, kinds), dict(rules or {}), stall
+        self.events = dict(events or {})
         self.requests: Counter[str] = Counter()  # by method
         self.injected: Counter[str] = Counter()  # by kind
         self.places: Counter[str] = Counter()  # broken requests by `METHOD bucket/key?query`
@@ -97,9 +105,14 @@ class Proxy:
         place = f"{method} {unquote(target).lstrip('/')}"
         rule = next((rule for pattern, rule in self.rules.items() if re.search(pattern, place)), self.default)
         with self.lock:
+            for pattern in [pattern for pattern in self.events if re.search(pattern, place)]:
+                self.events.pop(pattern)()
             number = self.asked[place]
             self.asked[place] += 1
             self.requests[method] += 1
+            if rule.streak and number >= rule.streak:
+                return ""
+            number = 0 if rule.streak else number
             draw = hashlib.sha256(f"{self.seed}\0{place}\0{number}".encode()).digest()
             if int.from_bytes(draw[:4]) / 2**32 >= rule.rate:
                 return ""

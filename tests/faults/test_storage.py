@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from pipelines.storage import locations
 from tests.faults import checker
 from tests.faults.jobs import FAKE, Job, archive
-from tests.faults.proxy import KINDS, Proxy, Rule
+from tests.faults.proxy import Proxy, Rule
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray]
 
 RECORDINGS = 24
 # Many small tasks, so that many commits can fail; and a stall that costs a test seconds, not minutes.
-SETTINGS = (*FAKE, "plan.task_seconds=6", "storage.timeout=8", "cluster.no_progress_timeout=300")
+SETTINGS = (*FAKE, "plan.task_seconds=2.5", "storage.timeout=8", "cluster.no_progress_timeout=300")
 STALL = 10.0
 
 
@@ -74,3 +73,115 @@ def test_a_tenth_of_all_requests_fails_and_nobody_can_tell_afterwards(
     broken = " ".join(proxy.places)
     assert all(part in broken for part in ("shelf/", "/shards/", "/checkpoint/")), sorted(proxy.places)
     checker.nobody_left(job.mark)
+
+
+@pytest.mark.timeout(600)
+def test_an_object_that_fails_changes_or_vanishes_costs_itself_alone(
+    shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path
+) -> None:
+    import boto3
+
+    manifest, ids = shelf
+    bucket, client = urlsplit(s3_bucket).netloc, boto3.client("s3")
+    before = {number: client.get_object(Bucket=bucket, Key=f"shelf/{number:05d}.wav")["Body"].read() for number in (4, 5)}
+
+    def meddle() -> None:
+        client.put_object(Bucket=bucket, Key="shelf/00004.wav", Body=before[4][:-2000])
+        client.delete_object(Bucket=bucket, Key="shelf/00005.wav")
+
+    out = f"{s3_bucket}/single"
+    with Proxy(
+        os.environ["AWS_ENDPOINT_URL"],
+        4,
+        rules={"shelf/00003.wav": Rule(1.0, ("error_500", "slow_down", "reset", "truncated"))},
+        events={r"PUT .*_plan-.*\.index": meddle},  # when the plan is whole, and nothing decoded yet
+    ) as proxy:
+        try:
+            run(manifest, out, proxy, tmp_path / "job.log", (*SETTINGS, "storage.retries=2"), code=3)
+        finally:
+            for number, data in before.items():
+                client.put_object(Bucket=bucket, Key=f"shelf/{number:05d}.wav", Body=data)
+    bad = {"r00003": "storage_unavailable", "r00004": "audio_changed", "r00005": "audio_not_found"}
+    transcripts, letters = checker.check(out, ids, calm=calm, damaged=bad)
+    assert {key: row["error_code"] for key, row in letters.items()} == bad
+    assert len(transcripts) == RECORDINGS - 3
+
+
+@pytest.mark.timeout(600)
+def test_commits_that_fail_half_way_lose_nothing_and_double_nothing(
+    shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path
+) -> None:
+    """A commit is a copy and a delete. Either may fail for good, with or without having been done."""
+    manifest, ids = shelf
+    out = f"{s3_bucket}/half"
+    with Proxy(
+        os.environ["AWS_ENDPOINT_URL"],
+        5,
+        rules={
+            r"DELETE .*\.pending\.parquet": Rule(0.25, ("lost", "error_500"), streak=3),
+            r"PUT .*/checkpoint/[^.]+\.parquet": Rule(0.25, ("lost", "error_500"), streak=3),
+        },
+    ) as proxy:
+        run(manifest, out, proxy, tmp_path / "job.log", (*SETTINGS, "storage.retries=2"))
+    _, letters = checker.check(out, ids, calm=calm)
+    assert not letters
+    assert sum("DELETE" in place for place in proxy.places) and sum("PUT" in place for place in proxy.places), proxy.places
+
+
+@pytest.mark.timeout(600)
+def test_an_output_in_s3_that_refuses_to_be_written_stops_the_run_and_the_same_command_resumes(
+    shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path
+) -> None:
+    manifest, ids = shelf
+    out = f"{s3_bucket}/refused"
+    with Proxy(os.environ["AWS_ENDPOINT_URL"], 6, rules={r"PUT .*/refused/": Rule(1.0, ("denied",))}) as proxy:
+        job = run(manifest, out, proxy, tmp_path / "before.log", code=1)
+        assert _last_line(job).startswith(f"scriptorium: cannot write {out}/") and "AccessDenied" in job.said().replace(" ", "")
+        assert "0 of 24" not in job.said(), "Ray was started first"
+        proxy.rules = {r"PUT .*/shards/.*-00001": Rule(1.0, ("denied",))}
+        job = run(manifest, out, proxy, tmp_path / "during.log", code=1)
+        assert _last_line(job).startswith(f"scriptorium: cannot read or write {out}: ") and "ACCESS_DENIED" in _last_line(job)
+        proxy.rules = {}
+        run(manifest, out, proxy, tmp_path / "after.log")
+    _, letters = checker.check(out, ids, calm=calm)
+    assert not letters
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of half a megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs needs rights that this user does not have")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.timeout(600)
+def test_a_read_only_or_full_disk_stops_the_run_and_the_same_command_resumes(small_disk: Path, tmp_path: Path) -> None:
+    manifest, ids = archive(tmp_path / "audio", RECORDINGS, seconds=1.0)
+    out = small_disk / "out"
+
+    def again(name: str, code: int) -> Job:
+        job = Job("transcribe", manifest, out, settings=SETTINGS, log=tmp_path / name)
+        assert job.wait(540) == code, job.said()
+        return job
+
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    said = _last_line(again("read-only.log", 1))
+    assert said.startswith("scriptorium: cannot write ") and "Read-only file system" in said and "the same command goes on" in said
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(512 * 1024 - 128 * 1024))  # room for the plan and for some shards
+    job = again("full.log", 1)
+    assert "No space left on device" in _last_line(job) and "the same command goes on" in _last_line(job), job.said()
+    ballast.unlink()
+    again("resumed.log", 0)
+    transcripts, letters = checker.check(out, ids)
+    assert len(transcripts) == RECORDINGS and not letters
+    assert len({row["text"] for row in transcripts.values()}) == RECORDINGS
+
+
+def _last_line(job: Job) -> str:
+    return job.said().strip().splitlines()[-1]
