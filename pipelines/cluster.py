@@ -24,6 +24,8 @@ LOCAL_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A driver that died keeps its share of a cluster so long (Ray says 180 s): the next one would get no CPU for writing, and commit nothing.
+    "RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S": "40",
     "RAY_task_oom_retries": "5",  # Ray would decode for ever what runs out of memory every time
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # set it to info to have Ray's own logs in its session folder
 }

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.faults import jobs
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `archive`, 48 recordings of 0.5 to 1 s, and `calm`, a run of the fake model over them that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    manifest, _ = jobs.archive(folder / "archive", 48, seconds=0.5)
+    job = jobs.Job("transcribe", manifest, folder / "calm", log=folder / "calm.log")
+    assert job.wait(280) == 0, job.said()
+    return folder
 
 
 @pytest.fixture(autouse=True)

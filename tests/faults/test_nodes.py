@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.faults import checker
-from tests.faults.jobs import FAKE, Job, archive, committed
+from tests.faults.jobs import FAKE, Job, committed
 
 pytestmark = pytest.mark.faults
 
@@ -34,12 +34,11 @@ def cluster_of(workers: int) -> Iterator[tuple[Any, list[Any]]]:
         cluster.shutdown()
 
 
-def lose_nodes(folder: Path, count: int, workers: int, lost: int, cost: float) -> None:
-    manifest, ids = archive(folder / "archive", count, seconds=0.5)
-    calm, out = folder / "calm", folder / "out"
+def lose_nodes(undisturbed: Path, folder: Path, workers: int, lost: int, cost: float) -> None:
+    manifest, calm, out = undisturbed / "archive/manifest.jsonl", undisturbed / "calm", folder / "out"
+    ids = [json.loads(line)["id"] for line in manifest.read_text().splitlines()]
     # Two recognisers with a CPU each, so that they do not both live on the head.
-    settings = (*FAKE, "plan.task_seconds=8", "asr.pool.size=2", "asr.pool.num_cpus=1", "cluster.num_cpus=6")
-    assert Job("transcribe", manifest, calm, settings=settings, log=folder / "calm.log").wait(600) == 0
+    settings = (*FAKE, "plan.task_seconds=2", "asr.pool.size=2", "asr.pool.num_cpus=1")
     with cluster_of(workers) as (cluster, nodes):
         address = (f"cluster.address={cluster.address}", f"asr.model=fake:{cost}")
         job = Job("transcribe", manifest, out, settings=(*settings, *address), log=folder / "out.log")
@@ -54,21 +53,21 @@ def lose_nodes(folder: Path, count: int, workers: int, lost: int, cost: float) -
         assert job.wait(900) == 0, job.said()[-3000:]
         seconds = time.monotonic() - began
     transcripts, letters = checker.check(out, ids, calm)
-    assert len(transcripts) == count and not letters
+    assert len(transcripts) == len(ids) and not letters
     checker.nobody_left(job.mark, 40)
     run = json.loads((out / "run.json").read_text())["runs"][-1]
     print(
-        f"\nnodes: removed {lost} of {workers}, lost 0, twice 0, of {count}; model processes that died with work {run['processes_died']}, "
+        f"\nnodes: removed {lost} of {workers}, lost 0, twice 0, of {len(ids)}; model processes that died with work {run['processes_died']}, "
         f"shards given again {run['shards_again']}, {seconds:.0f} s"
     )
 
 
 @pytest.mark.timeout(600)
-def test_a_node_is_lost(tmp_path: Path) -> None:
-    lose_nodes(tmp_path, count=48, workers=2, lost=1, cost=0.3)
+def test_a_node_is_lost(undisturbed: Path, tmp_path: Path) -> None:
+    lose_nodes(undisturbed, tmp_path, workers=2, lost=1, cost=0.3)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_two_of_three_nodes_are_lost(tmp_path: Path) -> None:
-    lose_nodes(tmp_path, count=240, workers=3, lost=2, cost=0.15)
+def test_two_of_three_nodes_are_lost(undisturbed: Path, tmp_path: Path) -> None:
+    lose_nodes(undisturbed, tmp_path, workers=3, lost=2, cost=0.6)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.faults import checker
-from tests.faults.jobs import FAKE, Job, archive
+from tests.faults.jobs import FAKE, Job
 
 pytestmark = pytest.mark.faults
 
 # A process has 2 s for a model call, which the fake needs microseconds for.
 SETTINGS = (
     *FAKE,
-    "plan.task_seconds=15",
+    "plan.task_seconds=4",
     "asr.timeout=2",
     "aligner.timeout=2",
     "asr.pool.max_task_retries=1",
@@ -26,15 +26,14 @@ DEADLY = {"segfault": "worker_lost", "kill": "worker_lost", "hang": "model_timeo
 SURVIVED = {"raise": "model_failed", "never": "device_out_of_memory"}
 
 
-def poisoned(folder: Path, count: int, faults: dict[int, str]) -> tuple[Path, list[str]]:
-    """An archive whose recordings at the given places carry faults for the fake backend, and one without faults beside it."""
-    manifest, ids = archive(folder, count)
+def poisoned(manifest: Path, faults: dict[int, str]) -> tuple[Path, list[str]]:
+    """The same manifest with faults for the fake backend at the given places, beside it; and its ids."""
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     for place, fault in faults.items():
         rows[place]["context"] = f"fault:{fault}"
-    poison = folder / "poison.jsonl"
+    poison = manifest.with_name("poison.jsonl")
     poison.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return poison, ids
+    return poison, [row["id"] for row in rows]
 
 
 def run(manifest: Path, out: Path, *settings: str) -> tuple[int, Job]:
@@ -50,14 +49,13 @@ def last_run(out: Path) -> dict[str, int]:
 
 
 @pytest.mark.timeout(300)
-def test_each_poison_row_costs_itself(tmp_path: Path) -> None:
+def test_each_poison_row_costs_itself(undisturbed: Path, tmp_path: Path) -> None:
     faults = dict(zip(range(3, 40, 4), [*DEADLY, *SURVIVED, "oom", "align:segfault", "align:hang", "align:raise"], strict=True))
-    manifest, ids = poisoned(tmp_path / "archive", 40, faults)
-    assert run(tmp_path / "archive/manifest.jsonl", tmp_path / "calm")[0] == 0
+    manifest, ids = poisoned(undisturbed / "archive/manifest.jsonl", faults)
     code, job = run(manifest, tmp_path / "out")
     assert code == 3, job.said()
     failing = {ids[place] for place, fault in faults.items() if fault != "oom"}
-    _, letters = checker.check(tmp_path / "out", ids, tmp_path / "calm", failing)
+    _, letters = checker.check(tmp_path / "out", ids, undisturbed / "calm", failing)
     codes = {ids[place]: {**DEADLY, **SURVIVED}[fault] for place, fault in faults.items() if fault in {**DEADLY, **SURVIVED}}
     codes |= {
         ids[place]: DEADLY[fault.removeprefix("align:")] for place, fault in faults.items() if fault in ("align:segfault", "align:hang")
@@ -72,4 +70,14 @@ def test_each_poison_row_costs_itself(tmp_path: Path) -> None:
     deadly = sum(fault.rpartition(":")[2] in DEADLY for fault in faults.values())
     assert last_run(tmp_path / "out")["processes_died"] <= TRIES * deadly
     report = json.loads((tmp_path / "out/report.json").read_text())
-    assert report["exact"] and report["recordings"] == 40 == report["transcripts"] + report["dead_letters"]
+    assert report["exact"] and report["recordings"] == len(ids) == report["transcripts"] + report["dead_letters"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_where_every_row_is_poison_the_run_stops_with_the_cause(undisturbed: Path, tmp_path: Path) -> None:
+    """A broken image, say: a dead letter for each of a million recordings would help nobody."""
+    manifest, _ = poisoned(undisturbed / "archive/manifest.jsonl", dict.fromkeys(range(48), "engine"))
+    code, job = run(manifest, tmp_path / "out")
+    assert code == 1
+    assert "12 processes of the stage `recognise` died in a row" in job.said() and "CUDA error" in job.said()
