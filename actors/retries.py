@@ -61,10 +61,9 @@ def retried(action: Callable[[], T], retries: int | None = None) -> T:
         try:
             return action()
         except Exception as error:
-            if not is_hiccup(error):
-                raise
             if attempt == limit:
                 error._tried_enough = True  # type: ignore[attr-defined]  # for whoever calls us with retries of their own
+            if hasattr(error, "_tried_enough") or not is_hiccup(error):
                 raise
             time.sleep(min(LONGEST_DELAY, FIRST_DELAY * 2**attempt) * random.uniform(0.5, 1.0))
     raise AssertionError("unreachable")
@@ -75,15 +74,15 @@ def with_retries(action: Callable[[], T], uri: str, retries: int | None = None) 
     try:
         return retried(action, retries)
     except Exception as error:
-        raise classify(error, uri) from error
+        known = classify(error, uri)
+        known._tried_enough = True  # type: ignore[attr-defined]
+        raise known from error
 
 
 def is_hiccup(error: BaseException) -> bool:
     """Whether another attempt may succeed."""
     if isinstance(error, ScriptoriumError | MemoryError):
-        return isinstance(error, RetryableError) and not hasattr(error, "_tried_enough")
-    if hasattr(error, "_tried_enough"):
-        return False
+        return isinstance(error, RetryableError)
     if isinstance(error, ImportError | FileNotFoundError | PermissionError) or "Credentials" in type(error).__name__:
         return False
     status = _http_status(error)

@@ -113,7 +113,7 @@ def read_bytes(uri: str) -> bytes:
         if not is_remote(uri):
             with builtins.open(absolute(uri), "rb") as local:
                 return local.read()
-        with open_file(uri, retries=0, whole=1 << 40) as file:
+        with open_file(uri, whole=1 << 40) as file:
             return file.read(file.size)
 
     return ask("read", uri, read)

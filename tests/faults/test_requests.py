@@ -1,0 +1,136 @@
+"""Reading and writing through a store that breaks most requests, without a job around it: what comes back is whole and right, or an error."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+
+from actors import retries
+from actors.config import StorageConfig
+from actors.errors import RetryableError, RowError, StorageError
+from actors.sources import open_audio
+from pipelines.storage import conditional, locations, shards
+from tests.faults.proxy import KINDS, Proxy, Rule
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+
+CONTENT = os.urandom(1 << 20) * 2
+
+
+@pytest.fixture
+def proxy(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy that passes everything until told otherwise, and a store's patience without the waiting."""
+    import s3fs
+
+    with Proxy(os.environ["AWS_ENDPOINT_URL"], 20261122, stall=3.0) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        for name in ("SCRIPTORIUM_STORAGE_RETRIES", "SCRIPTORIUM_STORAGE_TIMEOUT"):
+            monkeypatch.setenv(name, "")  # so that they are put back
+        retries.apply(StorageConfig(retries=12, timeout=2))
+        monkeypatch.setattr(retries.time, "sleep", lambda _: None)
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield proxy
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "short"])
+@pytest.mark.parametrize("whole", [8 << 20, 1000])
+def test_audio_is_read_whole_or_not_at_all(s3_bucket: str, proxy: Proxy, kind: str, whole: int) -> None:
+    uri = f"{s3_bucket}/requests/audio.bin"
+    locations.write_atomic(uri, CONTENT)
+    proxy.default = Rule(0.5 if kind != "stall" else 0.3, (kind,))
+    with open_audio(uri, block_size=1 << 18, whole=whole) as file:
+        assert file.size == len(CONTENT)
+        got = b"".join(iter(lambda: file.read(100_000), b""))
+        assert got == CONTENT
+        file.seek(777_777)
+        assert file.read(300_000) == CONTENT[777_777:1_077_777]
+    # A HEAD has no body: `truncated` and `short` are resets there.
+    assert proxy.injected.total() > 0
+    proxy.default = Rule(1.0, (kind,))
+    retries.apply(StorageConfig(retries=1, timeout=2))
+    with pytest.raises(RetryableError) as error, open_audio(uri, whole=whole):
+        pass
+    assert error.value.code == "storage_unavailable"
+
+
+@pytest.mark.parametrize("after", [b"another", None], ids=["replaced", "removed"])
+def test_an_object_that_changes_while_it_is_read_is_not_mixed(s3_bucket: str, proxy: Proxy, after: bytes | None) -> None:
+    uri = f"{s3_bucket}/requests/moving.bin"
+    locations.write_atomic(uri, CONTENT)
+    with pytest.raises(RowError) as error, open_audio(uri, block_size=1 << 18, whole=0) as file:
+        assert file.read(1000) == CONTENT[:1000]
+        if after is None:
+            locations.remove(uri)
+        else:
+            locations.write_atomic(uri, CONTENT[::-1])
+        file.seek(1 << 20)
+        file.read(1000)
+    assert error.value.code == ("audio_changed" if after else "audio_not_found")
+
+
+def test_tables_lists_and_deletes_come_through(s3_bucket: str, proxy: Proxy) -> None:
+    folder = f"{s3_bucket}/requests/tables"
+    proxy.default = Rule(0.3, tuple(kind for kind in KINDS if kind != "stall"))
+    for number in range(6):
+        locations.write_atomic(f"{folder}/{number}.parquet", shards.parquet_bytes(pa.table({"id": [f"x{number}"]})))
+    assert locations.read_tables(folder)["id"].to_pylist() == [f"x{number}" for number in range(6)]
+    with locations.open(f"{folder}/3.parquet") as file:
+        assert file.read(4) == b"PAR1"
+    assert locations.exists(f"{folder}/5.parquet") and locations.is_folder(folder)
+    for uri in locations.list(folder):
+        locations.remove(uri)
+        locations.remove(uri)
+    assert not locations.list(folder)
+    with pytest.raises(FileNotFoundError):
+        locations.read_bytes(f"{folder}/3.parquet")
+    assert proxy.injected.total() > 20
+
+
+def test_arrow_keeps_its_patience_when_it_is_pickled(s3_bucket: str, proxy: Proxy) -> None:
+    store, path = locations.arrow_filesystem(f"{s3_bucket}/requests/arrow")
+    store = pickle.loads(pickle.dumps(store))
+    proxy.default = Rule(0.3, ("error_500", "too_many", "lost"))
+    for number in range(2):
+        store.create_dir(path, recursive=True)
+        for _ in range(30):  # only Ray can begin a file anew after "too many requests"
+            try:
+                with store.open_output_stream(f"{path}/{number}.pending.parquet") as file:
+                    file.write(b"rows")
+                break
+            except OSError as error:
+                assert "HTTP status 429" in str(error)
+        store.move(f"{path}/{number}.pending.parquet", f"{path}/{number}.parquet")
+    proxy.default = Rule(0.0)
+    assert [locations.name_of(uri) for uri in locations.list(f"{s3_bucket}/requests/arrow", ".parquet")] == [
+        f"{number}.parquet" for number in range(2)
+    ]
+    assert proxy.injected.total() > 2
+
+
+def test_a_lease_whose_answer_got_lost_is_still_ours(s3_bucket: str, proxy: Proxy) -> None:
+    uri = f"{s3_bucket}/requests/lease.json"
+    proxy.rules = {"PUT .*lease": Rule(1.0, ("lost",), streak=1)}
+    etag = conditional.create(uri, b"one")
+    assert etag
+    assert conditional.create(uri, b"two") is None
+    proxy.asked.clear()
+    assert conditional.replace(uri, b"three", b"one", etag) and locations.read_bytes(uri) == b"three"
+
+
+def test_what_lasts_says_what_failed_where_and_what_to_do(s3_bucket: str, proxy: Proxy) -> None:
+    proxy.rules = {"denied": Rule(1.0, ("denied",)), "down": Rule(1.0, ("error_500",))}
+    with pytest.raises(StorageError, match=r"cannot write .*/denied/x.*Access Denied.*check the rights"):
+        locations.write_atomic(f"{s3_bucket}/denied/x", b"")
+    asked = proxy.asked.total()
+    with pytest.raises(StorageError, match=r"cannot write .*/down/x.*internal error"):
+        locations.write_atomic(f"{s3_bucket}/down/x", b"")
+    assert proxy.asked.total() - asked == 13, "retries of retries multiply"
+    with pytest.raises(StorageError, match=r"is the bucket or the folder still there\?"):
+        locations.write_atomic("s3://no-such-bucket-of-ours/x", b"")
+    with pytest.raises(StorageError, match=r"is the bucket or the folder still there\?"):
+        conditional.create("s3://no-such-bucket-of-ours/x", b"")
