@@ -1,6 +1,5 @@
 """Bytes from paths, S3 and HTTP, and what each failure is called."""
 
-import errno
 import functools
 import http.server
 import os
@@ -10,7 +9,6 @@ import pytest
 
 from actors import retries
 from actors.errors import RetryableError, RowError, UsageError
-from actors.retries import classify, with_retries
 from actors.sources import etag_of, open_audio
 
 
@@ -132,49 +130,6 @@ def test_local_failures_have_names(tmp_path, naps):
 def test_an_unknown_protocol_is_the_users_mistake():
     with pytest.raises(UsageError, match="nosuch"), open_audio("nosuch://a/b.wav"):
         pass
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "code"),
-    [
-        (PermissionError("no"), RowError, "access_denied"),
-        (type("NoCredentialsError", (Exception,), {})("none"), RowError, "access_denied"),
-        (OSError(errno.EIO, "disk"), RetryableError, "storage_unavailable"),
-        (ConnectionResetError("gone"), RetryableError, "storage_unavailable"),
-        (TimeoutError(), RetryableError, "storage_unavailable"),
-        (type("E", (Exception,), {"status": 403})("x"), RowError, "access_denied"),
-        (type("E", (Exception,), {"status": 404})("x"), RowError, "audio_not_found"),
-        (type("E", (Exception,), {"status": 400})("x"), RowError, "storage_unavailable"),
-        (type("E", (Exception,), {"status": 429})("x"), RetryableError, "storage_unavailable"),
-        (type("E", (Exception,), {"status": 503})("x"), RetryableError, "storage_unavailable"),
-    ],
-)
-def test_storage_errors_have_names(error, kind, code):
-    known = classify(error, "s3://b/k")
-    assert type(known) is kind and known.code == code and "s3://b/k" in known.message
-
-
-def test_errors_that_are_not_the_stores_stay_what_they_are():
-    error = KeyError("ours")
-    assert classify(error, "x") is error
-
-
-def test_retries_end_with_success_or_with_the_bound(naps):
-    failures = [ConnectionError("a"), TimeoutError("b")]
-
-    def flaky():
-        if failures:
-            raise failures.pop()
-        return "done"
-
-    assert with_retries(flaky, "u", 4) == "done" and len(naps) == 2
-
-    def hopeless():
-        raise ConnectionError("x")
-
-    with pytest.raises(RetryableError):
-        with_retries(hopeless, "u", 3)
-    assert len(naps) == 5
 
 
 def test_a_read_that_fails_goes_on_where_it_stopped(tmp_path, naps):
