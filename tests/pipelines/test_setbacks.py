@@ -1,0 +1,42 @@
+"""Storage errors that Ray raises or lets pass: told apart from all other ways to lose a task."""
+
+import logging
+
+import pytest
+
+from actors.errors import StorageError
+from pipelines import setbacks
+
+STACK = 'ray::Write() File "ray/data/_internal/planner/checkpoint/plan_write_op.py", line 298, in commit_checkpoints\n'
+
+
+def lost(error: BaseException) -> None:
+    """What Ray does with an error that `max_errored_blocks` lets pass."""
+    logging.getLogger("ray.data._internal.execution.streaming_executor_state").error("Ignoring this exception", exc_info=error)
+
+
+def test_a_write_that_fails_stops_the_run_with_its_cause() -> None:
+    with (
+        pytest.raises(StorageError, match=r"cannot read or write s3://b/out: AWS Error ACCESS_DENIED$"),
+        setbacks.told("s3://b/out", final=False),
+    ):
+        raise OSError(STACK + "AWS Error ACCESS_DENIED")
+
+
+def test_other_errors_keep_their_names() -> None:
+    for error in (OSError('File "ray/data/other.py"\nno model'), ValueError(STACK + "a defect"), ConnectionError(STACK + "a node is gone")):
+        with pytest.raises(type(error)), setbacks.told("out", final=True):
+            raise error
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_writes_that_ray_let_pass_are_told_before_their_shards_are_given_up(final: bool) -> None:
+    def lossy() -> None:
+        with setbacks.told("out", final=final):
+            lost(OSError(STACK + "[Errno 28] No space left on device"))
+            lost(RuntimeError("a worker died"))
+
+    if not final:  # the next pass does them again
+        return lossy()
+    with pytest.raises(StorageError, match=r"No space left on device \(1 tasks could not be stored\)"):
+        lossy()
