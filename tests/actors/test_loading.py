@@ -207,3 +207,13 @@ def test_a_folder_can_be_checked_without_loading_it(copy: Path, tiny_models, mon
         check_folder("./no/such/folder", "asr")
     with pytest.raises(FatalError, match=r"no config\.json"):
         check_folder(str(copy.parent), "asr")
+
+
+def test_a_device_without_room_is_named_with_what_the_model_needs(tiny_models, monkeypatch) -> None:
+    def full(self, *arguments: object, **options: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(FatalError, match=r"needs 0\.0 GiB on cpu, which did not take it \(OutOfMemoryError: CUDA out of memory") as caught:
+        load(str(tiny_models.asr), "asr", ASRConfig(dtype="float32"))
+    assert caught.value.code == "device_out_of_memory"  # the pool tries it again: the process before it may not have let go yet
