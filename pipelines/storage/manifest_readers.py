@@ -223,9 +223,11 @@ def _parquet_rows(uri: str) -> Iterator[tuple[int, Row]]:
                         f"{uri}: row {number + 1}: the {batch.num_rows} rows from here take {batch.nbytes >> 20} MiB; "
                         "this is not a manifest: it lists files, not their content"
                     )
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
+                # A few rows at a time: a dictionary's value is one in the table, and one in every row of a list.
+                for first in range(0, batch.num_rows, 16):
+                    for row in batch.slice(first, 16).to_pylist():
+                        number += 1
+                        yield number, row
     except (pa.ArrowException, OSError, ValueError, ArithmeticError) as error:
         said = " ".join(str(error).split())
         raise UsageError(f"{uri}: row {number + 1}: not a readable Parquet file ({said}); was it written to its end?") from error

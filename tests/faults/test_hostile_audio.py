@@ -1,0 +1,472 @@
+"""Recordings made to hurt: each ends as one dead letter with the right code or as a right transcript, within time and memory."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import http.server
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from actors.config import AudioConfig, SegmenterConfig
+from actors.decoder import Decoder
+from pipelines import planning
+from pipelines.config import RunConfig
+from pipelines.storage.manifest_columns import Recording
+from tests.faults import fuzzer
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+
+DEMO = fuzzer.ROOT / "configs" / "demo" / "audio"
+NOISE = np.random.default_rng(5).normal(0, 0.1, 32_000)  # two seconds at 16 kHz
+PCM = (NOISE * 32767).astype("<i2").tobytes()
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    made = Decoder(AudioConfig(timeout=120, max_memory=1, retries=0), SegmenterConfig())
+    yield made
+    made.close()
+
+
+def decode(decoder: Decoder, path: Path, start: float = 0.0, end: float | None = None, duration: float | None = None) -> dict[str, Any]:
+    plan = {"shard_id": "s", "recording_id": "r", "audio": str(path), "index": 0, "shard_count": 1, "start": start, "end": end}
+    plan |= {"duration": duration, "channel": "", "etag": "", "audio_bytes": 0, "language": None, "metadata": "{}", "attempt": 1}
+    return decoder([plan])[0]
+
+
+def outcome(row: dict[str, Any]) -> str:
+    return row["error_code"] or row["status"]
+
+
+def planned(path: Path) -> list[dict[str, Any]]:
+    recording = Recording("r", str(path), None, None, None, None, None, {}, "m:1")
+    return planning.plan_table([recording], RunConfig()).to_pylist()
+
+
+def peak_mib(decoder: Decoder) -> int:
+    """The most memory that the decoding process ever took."""
+    status = Path(f"/proc/{decoder._child.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) >> 10
+
+
+def wave(rate: int = 16_000, channels: int = 1, bits: int = 16, size: int | None = None, kind: int = 1, data: bytes = PCM) -> bytes:
+    form = struct.pack("<HHIIHH", kind, channels, rate, (rate * channels * bits // 8) & 0xFFFFFFFF, (channels * bits // 8) & 0xFFFF, bits)
+    claimed = len(data) if size is None else size
+    return (
+        b"RIFF"
+        + struct.pack("<I", (36 + claimed) & 0xFFFFFFFF)
+        + b"WAVEfmt "
+        + struct.pack("<I", 16)
+        + form
+        + b"data"
+        + struct.pack("<I", claimed)
+        + data
+    )
+
+
+def aiff(rate: bytes, channels: int = 1, frames: int = 32_000, bits: int = 16) -> bytes:
+    comm = b"COMM" + struct.pack(">IhIh", 18, channels, frames, bits) + rate
+    sound = b"SSND" + struct.pack(">III", 8 + len(PCM), 0, 0) + np.frombuffer(PCM, "<i2").astype(">i2").tobytes()
+    return b"FORM" + struct.pack(">I", 4 + len(comm) + len(sound)) + b"AIFF" + comm + sound
+
+
+def w64(frames_bytes: int) -> bytes:
+    tail = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+    riff = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+    form = b"fmt " + tail + struct.pack("<Q", 40) + struct.pack("<HHIIHH", 1, 1, 16_000, 32_000, 2, 16)
+    return riff + struct.pack("<Q", 104 + len(PCM)) + b"wave" + tail + form + b"data" + tail + struct.pack("<Q", frames_bytes) + PCM
+
+
+RATE_16K = b"\x40\x0c\xfa" + bytes(7)  # 16 000 as an 80-bit float
+HEADERS = {  # name -> (content, outcome, seconds decoded)
+    "rate 0": (wave(rate=0), "bad_header", 0),
+    "rate 4 GHz": (wave(rate=4_000_000_000), "bad_header", 0),
+    "rate 7 Hz": (wave(rate=7), "bad_header", 0),
+    "no channels": (wave(channels=0), "bad_header", 0),
+    "200 channels": (wave(channels=200), "bad_header", 0),
+    "65535 channels": (wave(channels=65_535), "bad_header", 0),
+    "0 bits": (wave(bits=0), None, 0),
+    "2^31 bytes": (wave(size=2**31), "ok", 2),
+    "2^32-1 bytes": (wave(size=2**32 - 1), "ok", 2),
+    "codec 0xfffe": (wave(kind=0xFFFE), None, 0),
+    "codec 0xabcd": (wave(kind=0xABCD), None, 0),
+    "aiff": (aiff(RATE_16K), "ok", 2),
+    "aiff 2^32-1 frames": (aiff(RATE_16K, frames=2**32 - 1), "bad_header", 0),
+    "aiff 0 Hz": (aiff(bytes(10)), "bad_header", 0),
+    "aiff infinite Hz": (aiff(b"\x7f\xff" + b"\xff" * 8), "bad_header", 0),
+    "aiff 0 channels": (aiff(RATE_16K, channels=0), "bad_header", 0),
+    "aiff 0 bits": (aiff(RATE_16K, bits=0), None, 0),
+    "w64": (w64(24 + len(PCM)), "ok", 2),
+    "w64 2^63 bytes": (w64(2**63 - 1), None, 2),
+}
+REFUSALS = {"bad_header", "unsupported_codec", "not_audio", "corrupt_audio", "no_samples"}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_headers_that_claim_the_absurd(name: str, tmp_path: Path, decoder: Decoder) -> None:
+    content, expected, seconds = HEADERS[name]
+    (tmp_path / "a.bin").write_bytes(content)
+    row = decode(decoder, tmp_path / "a.bin")
+    assert outcome(row) == expected if expected else outcome(row) in REFUSALS | {"ok"}, row["error_message"]
+    if expected == "ok":
+        assert row["decoded_end"] == pytest.approx(seconds, abs=0.01)
+    shards = planned(tmp_path / "a.bin")
+    assert len(shards) == 1, "a lie about the length makes no shards"
+
+
+def test_formats_of_samples(tmp_path: Path, decoder: Decoder) -> None:
+    """8 to 64 bits, 8 to 192 kHz: the same sound, as loud as it was."""
+    for rate, subtype in (
+        (192_000, "DOUBLE"),
+        (192_000, "PCM_24"),
+        (16_000, "PCM_U8"),
+        (8_000, "FLOAT"),
+        (96_000, "PCM_32"),
+        (16_000, "ULAW"),
+    ):
+        tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate)
+        soundfile.write(tmp_path / "a.wav", tone, rate, subtype=subtype)
+        row = decode(decoder, tmp_path / "a.wav")
+        heard = np.frombuffer(row["segments"][0]["samples"], "<i2") / 32768
+        assert outcome(row) == "ok" and row["decoded_end"] == pytest.approx(2, abs=0.001), subtype
+        assert np.sqrt(np.mean(heard**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.03), subtype
+    strange = NOISE.copy()
+    strange[100::1000], strange[101::1000], strange[102::1000], strange[103::1000] = np.nan, np.inf, -np.inf, 1e300
+    soundfile.write(tmp_path / "a.wav", strange, 16_000, subtype="DOUBLE")
+    row = decode(decoder, tmp_path / "a.wav")
+    assert outcome(row) == "ok" and "non_finite_samples" in row["flags"]
+
+
+@functools.cache
+def crc_table(polynomial: int, bits: int) -> list[int]:
+    table = []
+    for byte in range(256):
+        value = byte << (bits - 8)
+        for _ in range(8):
+            value = (value << 1 ^ polynomial if value >> (bits - 1) else value << 1) & ((1 << bits) - 1)
+        table.append(value)
+    return table
+
+
+def crc(data: bytes, polynomial: int, bits: int) -> int:
+    table, mask, value = crc_table(polynomial, bits), (1 << bits) - 1, 0
+    for byte in data:
+        value = (value << 8 & mask) ^ table[value >> (bits - 8) ^ byte]
+    return value
+
+
+def silent_flac(hours: float, claimed: int | None = None) -> bytes:
+    """Digital silence, 16 kHz mono, in frames of 65 535 samples that take 17 bytes each: an hour in 15 KB."""
+    frames = round(hours * 3600 * 16_000 / 65_535)
+    total = frames * 65_535 if claimed is None else claimed
+    info = struct.pack(">HH", 65_535, 65_535) + bytes(6) + (16_000 << 44 | 0 << 41 | 15 << 36 | total).to_bytes(8, "big") + bytes(16)
+    parts = [b"fLaC\x80\x00\x00\x22" + info]
+    for number in range(frames):
+        # Numbers in the manner of UTF-8; 0x78: size in 16 bits, rate as in the header; then one constant subframe.
+        head = b"\xff\xf8\x70\x08" + chr(number).encode("utf-8", "surrogatepass") + struct.pack(">H", 65_534)
+        head += bytes([crc(head, 0x07, 8)])
+        body = head + b"\x00\x00\x00"
+        parts.append(body + struct.pack(">H", crc(body, 0x8005, 16)))
+    return b"".join(parts)
+
+
+def test_a_hundred_hours_of_silence(tmp_path: Path, decoder: Decoder) -> None:
+    """1.5 MB that unpack to 11 GB: shards of ten minutes like any others, none of which reads more than its own."""
+    path = tmp_path / "a.flac"
+    path.write_bytes(silent_flac(100))
+    assert path.stat().st_size < 2 << 20
+    shards = planned(path)
+    assert len(shards) == 600 and shards[-1]["duration"] == pytest.approx(360_000, abs=10)
+    ends = []
+    for number in (0, 1, 300):
+        shard = shards[number]
+        row = decode(decoder, path, shard["start"], shard["end"], shard["duration"])
+        assert (outcome(row), row["segments"]) == ("no_speech", []), (number, row["error_message"])
+        ends.append((row["decoded_start"], row["decoded_end"]))
+    assert ends[0][1] == ends[1][0] and 0 < ends[2][1] - ends[2][0] < 606
+    assert peak_mib(decoder) < 700
+
+
+def test_a_bomb_without_a_length(tmp_path: Path, decoder: Decoder) -> None:
+    """What says nothing about its length is counted; decoding it as if it were short stops after an hour of audio."""
+    path = tmp_path / "a.flac"
+    path.write_bytes(silent_flac(10, claimed=0))
+    assert len(planned(path)) == 60
+    assert outcome(decode(decoder, path)) == "too_long"
+    path.write_bytes(silent_flac(0.05, claimed=2**36 - 1))
+    (shard,) = planned(path)
+    assert shard["duration"] == pytest.approx(180, abs=10)
+    row = decode(decoder, path, duration=shard["duration"])
+    assert outcome(row) == "no_speech" and row["decoded_end"] == pytest.approx(180, abs=10)
+    with open(tmp_path / "sparse.wav", "wb") as file:
+        file.write(wave(size=2**32 - 100, data=b""))
+        file.truncate(1 << 30)
+    assert outcome(decode(decoder, tmp_path / "sparse.wav")) == "too_long"
+    assert peak_mib(decoder) < 900
+
+
+def test_time_stamps_that_jump(tmp_path: Path, decoder: Decoder) -> None:
+    """Two seconds of sound, spread by their stamps over two days: the silence between is made shard by shard."""
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        for number in range(100):
+            frame = av.AudioFrame.from_ndarray(np.frombuffer(PCM, "<i2")[None, number * 320 : number * 320 + 320], "s16", "mono")
+            frame.sample_rate, frame.pts = 16_000, number * 1700 * 16_000
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    shards = planned(path)
+    assert 250 < len(shards) < 300
+    assert outcome(decode(decoder, path)) == "too_long"
+    row = decode(decoder, path, shards[100]["start"], shards[100]["end"], shards[100]["duration"])
+    assert row["error_code"] is None and 590 < row["decoded_end"] - row["decoded_start"] < 610
+    assert peak_mib(decoder) < 900
+
+
+def ogg_pages(data: bytes, granule: int) -> bytes:
+    """All pages behind the headers with this position, their checksums right again."""
+    result, place = bytearray(data), 0
+    while (place := data.find(b"OggS", place)) >= 0:
+        segments = data[place + 26]
+        size = 27 + segments + sum(data[place + 27 : place + 27 + segments])
+        if data[place + 6 : place + 14] != bytes(8):
+            result[place + 6 : place + 14] = struct.pack("<Q", granule)
+            result[place + 22 : place + 26] = bytes(4)
+            result[place + 22 : place + 26] = struct.pack("<I", crc(bytes(result[place : place + size]), 0x04C11DB7, 32))
+        place += size
+    return bytes(result)
+
+
+@pytest.mark.parametrize("granule", [2**62, 2**63, 2**64 - 2, 1, 2**40])
+@pytest.mark.parametrize("name", ["voice-note.ogg", "announcement.opus"])
+def test_ogg_positions_that_lie(granule: int, name: str, tmp_path: Path, decoder: Decoder) -> None:
+    healthy = decode(decoder, DEMO / name)
+    (tmp_path / name).write_bytes(ogg_pages((DEMO / name).read_bytes(), granule))
+    (shard,) = planned(tmp_path / name)
+    row = decode(decoder, tmp_path / name, duration=shard["duration"])
+    assert outcome(row) in ("ok", "partial", "no_samples", "no_speech", "corrupt_audio"), row["error_message"]
+    if outcome(row) == "ok":
+        assert row["decoded_end"] <= healthy["decoded_end"] + 1
+
+
+def boxes(data: bytes, start: int, end: int, depth: int = 0) -> Iterator[tuple[int, bytes]]:
+    """(place, name) of the boxes of an mp4."""
+    while start + 8 <= end:
+        size, name = struct.unpack(">I4s", data[start : start + 8])
+        yield start, name
+        if name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"dinf", b"udta", b"edts"):
+            yield from boxes(data, start + 8, start + size, depth + 1)
+        start += max(8, size)
+
+
+def test_mp4_boxes_that_lie_about_their_size(tmp_path: Path, decoder: Decoder) -> None:
+    """Every box in turn claims to be empty, 4 GiB, or a little too long; every table claims to have four thousand million entries."""
+    data = (DEMO / "memo.m4a").read_bytes()
+    found = [*boxes(data, 0, len(data))]
+    assert {b"moov", b"stsz", b"stsc", b"mdat"} <= {name for _, name in found}
+    seen = set()
+    for place, name in found:
+        for offset, value in ((0, 0), (0, 1), (0, 9), (0, 0xFFFFFFFF), (0, 0x7FFFFFFF), (12, 0xFFFFFFFF), (16, 0xFFFFFFFF)):
+            damaged = bytearray(data)
+            damaged[place + offset : place + offset + 4] = struct.pack(">I", value)
+            (tmp_path / "a.m4a").write_bytes(damaged)
+            row = decode(decoder, tmp_path / "a.m4a")
+            assert outcome(row) in REFUSALS | {"ok", "partial", "no_speech", "no_audio_stream", "too_long"}, (
+                name,
+                offset,
+                value,
+                row["error_message"],
+            )
+            seen.add(outcome(row))
+    assert {"ok", "bad_header"} <= seen and peak_mib(decoder) < 900
+
+
+def test_tags_that_are_larger_than_their_file(tmp_path: Path, decoder: Decoder) -> None:
+    sound = (DEMO / "message.mp3").read_bytes()
+    assert sound[:3] == b"ID3"
+    sound = sound[10 + (sound[8] << 7 | sound[9]) :]
+    healthy = decode(decoder, DEMO / "message.mp3")
+
+    def tag(size: int) -> bytes:
+        return b"ID3\x03\x00\x00" + bytes((size >> shift) & 0x7F for shift in (21, 14, 7, 0))
+
+    path = tmp_path / "a.mp3"
+    path.write_bytes(tag(2**28 - 1) + sound)  # more than there is
+    assert outcome(decode(decoder, path)) in REFUSALS
+    path.write_bytes(tag(30 << 20) + bytes(30 << 20) + sound)
+    row = decode(decoder, path)
+    assert outcome(row) == "ok" and row["decoded_end"] == pytest.approx(healthy["decoded_end"], abs=0.06)
+    path.write_bytes((tag(10) + bytes(10)) * 20_000 + sound)
+    assert outcome(decode(decoder, path)) in REFUSALS | {"ok", "partial"}
+    picture = png(30_000, 30_000)
+    frame = b"APIC" + struct.pack(">IH", len(picture) + 13, 0) + b"\0image/png\0\3\0" + picture
+    path.write_bytes(tag(len(frame)) + frame + sound)
+    row = decode(decoder, path)
+    assert outcome(row) == "ok" and row["decoded_end"] == pytest.approx(healthy["decoded_end"], abs=0.06)
+    assert peak_mib(decoder) < 900
+
+
+def png(width: int, height: int) -> bytes:
+    """The beginning of a picture that takes gigabytes to show."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    rows = zlib.compress(bytes(4 * width + 1) * 20)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0))
+        + chunk(b"IDAT", rows)
+        + chunk(b"IEND", b"")
+    )
+
+
+def test_video_is_never_decoded(tmp_path: Path) -> None:
+    """A frame of 8,000 by 8,000 points beside the sound: its 190 MB are never made."""
+    path = tmp_path / "a.mov"
+    with av.open(str(path), "w") as container:
+        video, sound = container.add_stream("png", rate=1), container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        video.width, video.height, video.pix_fmt = 8000, 8000, "rgb24"
+        picture = av.VideoFrame(8000, 8000, "rgb24")
+        picture.pts = 0
+        container.mux(video.encode(picture))
+        frame = av.AudioFrame.from_ndarray(np.frombuffer(PCM, "<i2")[None], "s16", "mono")
+        frame.sample_rate, frame.pts = 16_000, 0
+        container.mux(sound.encode(frame))
+        container.mux(video.encode(None))
+        container.mux(sound.encode(None))
+    decoder = Decoder(AudioConfig(timeout=120, retries=0), SegmenterConfig())
+    decode(decoder, DEMO / "message.mp3")
+    before = peak_mib(decoder)
+    row = decode(decoder, path)
+    assert outcome(row) == "ok" and row["decoded_end"] == pytest.approx(2, abs=0.01)
+    assert peak_mib(decoder) - before < 100
+    decoder.close()
+
+
+def test_a_thousand_streams(tmp_path: Path, decoder: Decoder) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(900)]
+        for number, stream in enumerate(streams):
+            frame = av.AudioFrame.from_ndarray(np.frombuffer(PCM, "<i2")[None, : 1600 if number else None], "s16", "mono")
+            frame.sample_rate, frame.pts = 16_000, 0
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    row = decode(decoder, path)
+    assert outcome(row) == "ok" and "several_audio_streams" in row["flags"] and row["decoded_end"] == pytest.approx(2, abs=0.01)
+
+
+class Door(http.server.BaseHTTPRequestHandler):
+    """Notes who knocks."""
+
+    knocked: list[str] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        self.knocked.append(self.path)
+        self.send_error(404)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def door() -> Iterator[str]:
+    Door.knocked.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Door) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+class Watch:
+    """Tells whether anybody opened a file: the kernel's own account of it."""
+
+    def __init__(self, path: Path) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.descriptor = libc.inotify_init1(os.O_NONBLOCK)
+        assert libc.inotify_add_watch(self.descriptor, os.fsencode(path), 0x20 | 0x01) >= 0, "IN_OPEN, IN_ACCESS"
+
+    def opened(self) -> bool:
+        try:
+            return bool(os.read(self.descriptor, 4096))
+        except BlockingIOError:
+            return False
+
+
+def with_reference(data: bytes, target: str) -> bytes:
+    """An mp4 whose samples are said to lie in another file (an `alis` entry), with all sizes around it right."""
+    name = target.encode()
+    alias = bytes(10) + b"\x01v" + bytes(26) + bytes(12) + bytes([min(63, len(name))]) + name[:63].ljust(63, b"\0") + bytes(16)
+    alias += (
+        struct.pack(">hh", -1, -1) + bytes(16) + struct.pack(">hH", 2, len(name)) + name + bytes(len(name) % 2) + struct.pack(">hH", -1, 0)
+    )
+    entry = struct.pack(">I4sI", 12 + len(alias), b"alis", 0) + alias
+    place = data.index(b"dref") - 4
+    size = struct.unpack(">I", data[place : place + 4])[0]
+    box = struct.pack(">I4sII", 16 + len(entry), b"dref", 0, 1) + entry
+    result = bytearray(data[:place] + box + data[place + size :])
+    for start, kind in [*boxes(data, 0, len(data))]:
+        length = struct.unpack(">I", data[start : start + 4])[0]
+        if kind in (b"moov", b"trak", b"mdia", b"minf", b"dinf") and start < place < start + length:
+            result[start : start + 4] = struct.pack(">I", length + len(box) - size)
+    return bytes(result)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.m3u8", "a.mp4"])
+def test_no_file_makes_us_open_another(name: str, tmp_path: Path, decoder: Decoder, door: str) -> None:
+    """Playlists, references and session descriptions: neither a file beside it nor a server is ever touched, whatever the name."""
+    secret = tmp_path / "secret.wav"
+    soundfile.write(secret, NOISE, 16_000)
+    watch = Watch(secret)
+    contents = {
+        "hls": f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{door}/hls.ts\n#EXTINF:9,\nfile://{secret}\n#EXT-X-ENDLIST\n",
+        "hls key": f'#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXT-X-KEY:METHOD=AES-128,URI="{door}/key"\n#EXTINF:9,\n{secret}\n#EXT-X-ENDLIST\n',
+        "concat": f"ffconcat version 1.0\nfile '{secret}'\n",
+        "concat beside": "ffconcat version 1.0\nfile secret.wav\n",
+        "concat web": f"ffconcat version 1.0\nfile {door}/concat.wav\n",
+        "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 45678 RTP/AVP 0\n",
+        "rtsp": "RTSP/1.0 302 Found\r\nLocation: rtsp://127.0.0.1/\r\n",
+        "dash": '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+        f'mediaPresentationDuration="PT9S"><Period><AdaptationSet mimeType="audio/mp4"><Representation id="1" bandwidth="1">'
+        f"<BaseURL>{door}/dash.mp4</BaseURL></Representation></AdaptationSet></Period></MPD>",
+        "pls": f"[playlist]\nFile1={door}/pls.mp3\nNumberOfEntries=1\n",
+        "asx": f'<ASX version="3.0"><Entry><Ref href="{door}/asx.mp3"/></Entry></ASX>',
+        "svg": f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{door}/svg.png"/></svg>',
+        "mov text": f"RTSPtext\r\n{door}/mov\r\n",
+    }
+    path = tmp_path / name
+    for kind, text in contents.items():
+        path.write_text(text)
+        row = decode(decoder, path)
+        assert outcome(row) == "not_audio", (kind, outcome(row), row["error_message"])
+    for target in (str(secret), f"{door}/track.mov", f"file://{secret}"):
+        path.write_bytes(with_reference((DEMO / "memo.m4a").read_bytes(), target))
+        assert outcome(decode(decoder, path)) in REFUSALS | {"ok", "partial", "no_speech"}
+    assert not watch.opened(), "the other file was opened"
+    assert Door.knocked == [], "the server was asked"
+    secret.read_bytes()
+    assert watch.opened(), "the watch does not see"
+
+
+def test_zip_and_gzip_are_not_unpacked(tmp_path: Path, decoder: Decoder) -> None:
+    import gzip
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "a.wav", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.wav", wave(data=bytes(50 << 20)))
+    (tmp_path / "b.wav").write_bytes(gzip.compress(wave(data=bytes(50 << 20))))
+    assert [outcome(decode(decoder, tmp_path / name)) for name in ("a.wav", "b.wav")] == ["not_audio", "not_audio"]
