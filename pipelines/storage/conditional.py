@@ -9,6 +9,7 @@ from actors.retries import retried
 from pipelines.storage import locations
 from pipelines.storage.requests import ask, trouble
 
+ATTEMPTS_MORE = 4  # after the first, some six seconds of back-off
 SETTLE_SECONDS = 1.0  # between writing and looking again, where a store knows no conditions
 
 
@@ -44,8 +45,8 @@ def _write(uri: str, data: bytes, expected: tuple[bytes, str | None] | None) -> 
     if "s3" in store.protocol and (expected is None or expected[1]):
         condition: dict[str, Any] = {"mode": "create"} if expected is None else {"IfMatch": f'"{expected[1]}"'}
         try:
-            # Tried again after an answer that got lost, it finds its own work there: below.
-            return str(retried(lambda: store.pipe_file(path, data, **condition))["ETag"]).strip('"')
+            # Tried again after an answer that got lost, it finds its own work there: below. Not for long: a lease has a short life.
+            return str(retried(lambda: store.pipe_file(path, data, **condition), ATTEMPTS_MORE)["ETag"]).strip('"')
         except Exception as error:
             # Where there is nothing yet, "not found" is the bucket.
             if not _is_conflict(error) or (expected is None and isinstance(error, FileNotFoundError)):
