@@ -16,7 +16,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     manifest, _ = jobs.archive(folder / "archive", 48, seconds=0.5)
     job = jobs.Job("transcribe", manifest, folder / "calm", log=folder / "calm.log")
-    assert job.wait(280) == 0, job.said()
+    assert job.wait(500) == 0, job.said()
     return folder
 
 

@@ -38,7 +38,7 @@ def poisoned(manifest: Path, faults: dict[int, str]) -> tuple[Path, list[str]]:
 
 def run(manifest: Path, out: Path, *settings: str) -> tuple[int, Job]:
     job = Job("transcribe", manifest, out, settings=(*SETTINGS, *settings), log=out.with_suffix(".log"))
-    code = job.wait(280)
+    code = job.wait(500)
     checker.nobody_left(job.mark)
     return code, job
 
@@ -48,7 +48,7 @@ def last_run(out: Path) -> dict[str, int]:
     return runs[-1]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_each_poison_row_costs_itself(undisturbed: Path, tmp_path: Path) -> None:
     faults = dict(zip(range(3, 40, 4), [*DEADLY, *SURVIVED, "oom", "align:segfault", "align:hang", "align:raise"], strict=True))
     manifest, ids = poisoned(undisturbed / "archive/manifest.jsonl", faults)
