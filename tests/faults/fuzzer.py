@@ -21,7 +21,23 @@ ROOT = Path(__file__).resolve().parents[2]
 SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".mp4", ".aac", ".webm", ".mkv", ".aiff", ".amr", ".wma", ".txt", "")
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
 # Names of fields and chunks beside which containers keep their lengths, rates and offsets.
-MARKS = (b"fmt ", b"data", b"LIST", b"COMM", b"SSND", b"OggS", b"fLaC", b"moov", b"mdhd", b"stsd", b"stsz", b"stco", b"stts", b"stsc", b"esds")
+MARKS = (
+    b"fmt ",
+    b"data",
+    b"LIST",
+    b"COMM",
+    b"SSND",
+    b"OggS",
+    b"fLaC",
+    b"moov",
+    b"mdhd",
+    b"stsd",
+    b"stsz",
+    b"stco",
+    b"stts",
+    b"stsc",
+    b"esds",
+)
 MARKS += (b"elst", b"mvhd", b"tkhd", b"Xing", b"Info", b"ID3", b"OpusHead", b"vorbis", b"\x1a\x45\xdf\xa3", b"\x44\x89", b"caff", b"desc")
 
 Mutation = Callable[[bytearray, random.Random, Callable[[], bytes]], bytearray]
@@ -56,7 +72,7 @@ def mutant(files: Sequence[Path], seed: int, number: int, largest: int = 400_000
     data = bytearray(source.read_bytes())
     done = chance.sample(sorted(MUTATIONS), chance.choice((1, 1, 1, 2, 2, 3)))
     for name in done:
-        data = MUTATIONS[name](data, chance, other)[:largest]
+        data = MUTATIONS[name](data, chance, other)[:largest] if data else data  # nothing is left to damage of an empty file
     suffix = chance.choice(SUFFIXES) if chance.random() < 0.2 else source.suffix
     return Mutant(f"{number:06d}_{'_'.join(done)}_{source.stem[:40]}{suffix}", bytes(data))
 
@@ -157,11 +173,6 @@ MUTATIONS: dict[str, Mutation] = {
     "remove": _remove,
     "blank": _blank,
     "swap": _swap,
-}
-# Nothing is left to damage of an empty file.
-MUTATIONS = {
-    name: (lambda change: lambda data, chance, other: change(data, chance, other) if data else data)(change)
-    for name, change in MUTATIONS.items()
 }
 
 
