@@ -83,8 +83,7 @@ class Proxy:
             pass
 
         Bound.proxy = proxy
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Bound)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
@@ -126,6 +125,13 @@ class Proxy:
     def summary(self) -> dict[str, Any]:
         """What was asked and what was broken, for the table of results."""
         return {"requests": self.requests.total(), "injected": self.injected.total(), **dict(sorted(self.injected.items()))}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news here."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -58,7 +58,7 @@ def run(manifest: str, out: str, proxy: Proxy, log: Path, settings: tuple[str, .
     return job
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_a_tenth_of_all_requests_fails_and_nobody_can_tell_afterwards(
     shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path, seed: int
@@ -75,7 +75,7 @@ def test_a_tenth_of_all_requests_fails_and_nobody_can_tell_afterwards(
     checker.nobody_left(job.mark)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_an_object_that_fails_changes_or_vanishes_costs_itself_alone(
     shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path
 ) -> None:
@@ -107,7 +107,7 @@ def test_an_object_that_fails_changes_or_vanishes_costs_itself_alone(
     assert len(transcripts) == RECORDINGS - 3
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_commits_that_fail_half_way_lose_nothing_and_double_nothing(
     shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path
 ) -> None:
@@ -128,7 +128,7 @@ def test_commits_that_fail_half_way_lose_nothing_and_double_nothing(
     assert sum("DELETE" in place for place in proxy.places) and sum("PUT" in place for place in proxy.places), proxy.places
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_an_output_in_s3_that_refuses_to_be_written_stops_the_run_and_the_same_command_resumes(
     shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path
 ) -> None:
@@ -158,7 +158,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_read_only_or_full_disk_stops_the_run_and_the_same_command_resumes(small_disk: Path, tmp_path: Path) -> None:
     manifest, ids = archive(tmp_path / "audio", RECORDINGS, seconds=1.0)
     out = small_disk / "out"
