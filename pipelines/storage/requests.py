@@ -50,7 +50,7 @@ def ask(verb: str, uri: str, action: Callable[[], T]) -> T:
 
 def trouble(verb: str, uri: str, error: BaseException) -> StorageError:
     """The name of a storage error that has come to stay."""
-    said = " ".join(str(error).split())
+    said = " ".join(str(error).split()).rstrip(".")
     said = said if isinstance(error, OSError) and said else f"{type(error).__name__}: {said}"
     advice = _ADVICE.get(getattr(error, "errno", None) or 0)
     if advice is None and (isinstance(error, PermissionError) or "ACCESS_DENIED" in said or "Credentials" in type(error).__name__):
