@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from typing import TYPE_CHECKING, Literal
 
 from actors.errors import FatalError
@@ -95,9 +96,8 @@ def meaning_of(error: BaseException) -> Literal["memory", "broken", "other"]:
 
     `memory`: a smaller batch may fit. `broken`: nothing will work in this process any more. `other`: it is about the input or our code.
     """
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    torch = sys.modules.get("torch")  # not imported for this: where nobody has loaded it, no error is of its making
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return "memory"
     if isinstance(error, RuntimeError):
         # Out of memory first: "CUDA error: out of memory" is both in words, but only a matter of size.
