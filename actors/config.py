@@ -30,7 +30,9 @@ class StorageConfig(Settings):
     """Asking stores: audio, manifests and the output directory."""
 
     retries: int = Field(8, ge=0, description="attempts after an error that may pass, with exponential back-off and jitter: about a minute")
-    timeout: float = Field(30, gt=0, description="seconds without an answer, or without another byte of it, after which an attempt has failed")
+    timeout: float = Field(
+        30, gt=0, description="seconds without an answer, or without another byte of it, after which an attempt has failed"
+    )
 
 
 class AudioConfig(Settings):

@@ -14,7 +14,14 @@ from actors.errors import StorageError
 
 _TOLERATED = "ray.data._internal.execution.streaming_executor_state"  # logs each error that it lets pass
 # Where Ray reads and writes for us: an OSError of anything else is not the store's.
-_PLACES = ("plan_write_op.py", "checkpoint_writer.py", "checkpoint_filter.py", "file_datasink.py", "parquet_datasink.py", "parquet_datasource.py")
+_PLACES = (
+    "plan_write_op.py",
+    "checkpoint_writer.py",
+    "checkpoint_filter.py",
+    "file_datasink.py",
+    "parquet_datasink.py",
+    "parquet_datasource.py",
+)
 
 
 @contextmanager

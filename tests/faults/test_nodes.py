@@ -62,6 +62,7 @@ def lose_nodes(undisturbed: Path, folder: Path, workers: int, lost: int, cost: f
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_node_is_lost(undisturbed: Path, tmp_path: Path) -> None:
     lose_nodes(undisturbed, tmp_path, workers=2, lost=1, cost=0.3)

@@ -107,6 +107,7 @@ def test_an_object_that_fails_changes_or_vanishes_costs_itself_alone(
     assert len(transcripts) == RECORDINGS - 3
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_commits_that_fail_half_way_lose_nothing_and_double_nothing(
     shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path
@@ -133,6 +134,7 @@ def test_commits_that_fail_half_way_lose_nothing_and_double_nothing(
     assert sum("DELETE" in place for place in proxy.places) and sum("PUT" in place for place in proxy.places), proxy.places
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_an_output_in_s3_that_refuses_to_be_written_stops_the_run_and_the_same_command_resumes(
     shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path
@@ -163,6 +165,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_read_only_or_full_disk_stops_the_run_and_the_same_command_resumes(small_disk: Path, tmp_path: Path) -> None:
     manifest, ids = archive(tmp_path / "audio", RECORDINGS, seconds=1.0)

@@ -111,7 +111,7 @@ def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(StorageError, match="cannot write .*No space left on device.*make room there"):
+    with pytest.raises(StorageError, match=r"cannot write .*No space left on device.*make room there"):
         locations.write_atomic(str(tmp_path / "x"), b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_bytes() == b"old"
