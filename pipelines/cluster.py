@@ -75,9 +75,11 @@ def _init(config: ClusterConfig) -> None:
                 ray.init(**_arguments(config))
             return
         except Exception as error:
-            if config.address != "local" or "timed out during startup" not in str(error) or attempt == START_ATTEMPTS - 1:
+            if config.address != "local":
                 raise
-            ray.shutdown()
+            ray.shutdown()  # what has started by then
+            if "timed out" not in str(error).lower() or attempt == START_ATTEMPTS - 1:
+                raise
 
 
 @contextmanager
