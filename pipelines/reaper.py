@@ -1,7 +1,8 @@
-"""Ends what a killed driver leaves behind: Ray's processes on this machine.
+"""Ends what a driver leaves behind, killed or not: Ray's processes on this machine.
 
 Most of them notice within a second that their parent is gone; some look for the dead cluster for another minute, with memory (a GPU's, perhaps)
-that the next run needs. A process of ours waits for the driver's end and then kills what carries the mark that all of them inherited.
+that the next run needs, and on a busy machine an agent may outlive an orderly end as well. A process of ours waits for the end of the run and
+then kills what carries the mark that all of them inherited.
 """
 
 from __future__ import annotations
@@ -46,9 +47,8 @@ def behind() -> Iterator[None]:
             os.environ[MARK] = before
         assert reaper.stdin is not None
         with suppress(OSError):
-            reaper.stdin.write(b"done")
-            reaper.stdin.close()
-        reaper.wait()
+            reaper.stdin.close()  # as the end of this process would
+        reaper.returncode = 0  # nobody waits for it: it has to wait for others
 
 
 def marked(mark: str) -> list[int]:
@@ -63,10 +63,11 @@ def marked(mark: str) -> list[int]:
 
 
 def main(mark: str) -> None:
-    """Wait until the driver is gone; unless it said that all is done, end what it started."""
-    if sys.stdin.buffer.read():
-        return
-    time.sleep(PATIENCE)
+    """Wait until the run is over, or its driver gone, and end what it started and is still there a little later."""
+    sys.stdin.buffer.read()
+    deadline = time.monotonic() + PATIENCE
+    while marked(mark) and time.monotonic() < deadline:
+        time.sleep(0.1)
     for _ in range(10):  # some may have been about to start others
         left = marked(mark)
         if not left:
