@@ -17,7 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+# Several, and the order that a process has them in is anybody's guess: a process that changes its title, as Ray's do, wipes out the first of
+# its variables (about a hundred bytes) where others would look for them.
 MARK = "SCRIPTORIUM_SESSION"
+MARKS = (MARK, "SCRIPTORIUM_SESSION_AGAIN", "SCRIPTORIUM_SESSION_ONCE_MORE")
 PATIENCE = 3.0  # seconds in which they may end by themselves
 
 
@@ -27,7 +30,7 @@ def behind() -> Iterator[None]:
     if not sys.platform.startswith("linux"):
         yield
         return
-    before, mark = os.environ.get(MARK), uuid.uuid4().hex
+    before, mark = {name: os.environ.get(name) for name in MARKS}, uuid.uuid4().hex
     root = str(Path(__file__).resolve().parents[1])
     paths = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
     reaper = subprocess.Popen(
@@ -38,13 +41,14 @@ def behind() -> Iterator[None]:
         env={**os.environ, "PYTHONPATH": paths},
         start_new_session=True,  # what is sent to the driver's group is not meant for it
     )
-    os.environ[MARK] = mark
+    os.environ.update(dict.fromkeys(MARKS, mark))
     try:
         yield
     finally:
-        os.environ.pop(MARK)
-        if before is not None:
-            os.environ[MARK] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
         assert reaper.stdin is not None
         with suppress(OSError):
             reaper.stdin.close()  # as the end of this process would
@@ -57,7 +61,8 @@ def marked(mark: str) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with suppress(OSError):
-                if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
+                environment = (entry / "environ").read_bytes()
+                if any(f"{name}={mark}".encode() in environment for name in MARKS):
                     found.append(int(entry.name))
     return found
 
