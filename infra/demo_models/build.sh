@@ -7,8 +7,8 @@
 # states, none of which is ever committed. Every step resumes where it was cut off. Two cores are enough.
 set -euo pipefail
 work=${1:?folder for voices, clips and training states}
-asr_minutes=${2:-60}
-aligner_minutes=${3:-40}
+asr_minutes=${2:-200}
+aligner_minutes=${3:-80}
 python=.venv/bin/python
 voices=$work/venv/bin/python
 mkdir -p "$work/kokoro/voices" "$work/out"

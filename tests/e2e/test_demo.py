@@ -16,7 +16,7 @@ from tests.e2e.conftest import DEMO, SURE, read_dead_letters, read_transcripts, 
 Scriptorium = Callable[..., int]
 Demo = dict[str, dict[str, Any]]
 # The demo models are small; infra/demo_models/README.md has their measured errors. Above these, the job does something to the audio.
-WORST_FILE, MEAN_OF_FILES = 0.35, 0.15
+WORST_FILE, MEAN_OF_FILES = 0.12, 0.03
 
 
 @pytest.fixture(scope="module")
