@@ -181,6 +181,7 @@ def silent_flac(hours: float, claimed: int | None = None) -> bytes:
     return b"".join(parts)
 
 
+@pytest.mark.slow
 def test_a_hundred_hours_of_silence(tmp_path: Path, decoder: Decoder) -> None:
     """1.5 MB that unpack to 11 GB: shards of ten minutes like any others, none of which reads more than its own."""
     path = tmp_path / "a.flac"
@@ -198,6 +199,7 @@ def test_a_hundred_hours_of_silence(tmp_path: Path, decoder: Decoder) -> None:
     assert peak_mib(decoder) < 700
 
 
+@pytest.mark.slow
 def test_a_bomb_without_a_length(tmp_path: Path, decoder: Decoder) -> None:
     """What says nothing about its length is counted; decoding it as if it were short stops after an hour of audio."""
     path = tmp_path / "a.flac"
@@ -216,6 +218,7 @@ def test_a_bomb_without_a_length(tmp_path: Path, decoder: Decoder) -> None:
     assert peak_mib(decoder) < 900
 
 
+@pytest.mark.slow
 def test_time_stamps_that_jump(tmp_path: Path, decoder: Decoder) -> None:
     """Two seconds of sound, spread by their stamps over two days: the silence between is made shard by shard."""
     path = tmp_path / "a.mkv"

@@ -165,6 +165,16 @@ def _until(true: object, job: Job, seconds: float) -> None:
 
 
 @pytest.mark.timeout(900)
+def test_two_drivers_are_killed(undisturbed: Path, tmp_path: Path) -> None:
+    work = Work(undisturbed, tmp_path, task_seconds=2.0, cost=0.1)
+    kill_drivers(work, kills=2, seed=20261123)
+    work.finish(work.again())
+    asked, different = work.asked()
+    assert different == len(work.ids) and asked - different <= most_again(work, driver_kills=2, recogniser_kills=0)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_kills_of_every_kind(undisturbed: Path, tmp_path: Path) -> None:
     """Two drivers one after the other, and then a decoder, its child, a recogniser and an aligner of the third."""
     work = Work(undisturbed, tmp_path, task_seconds=2.0, cost=0.3)

@@ -31,7 +31,7 @@ def until_committed(out: Path, count: int, job: Job) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(number: signal.Signals, tmp_path: Path) -> None:
     manifest, ids = archive(tmp_path / "audio", RECORDINGS)
     out = tmp_path / "out"
