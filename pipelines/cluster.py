@@ -100,7 +100,7 @@ def _native_chatter_hidden() -> Iterator[None]:
 
 
 def _quiet() -> None:
-    """Keep Ray Data's progress and hints off the terminal, where ours is; its log files have them all."""
+    """Keep Ray Data's progress, hints and tracebacks off the terminal, where ours is; its log files have them all, and errors are raised as well."""
     import ray.data  # noqa: F401  # its import sets up the handlers
     from ray.util.annotations import RayDeprecationWarning
 
@@ -108,7 +108,7 @@ def _quiet() -> None:
     for name in ("ray", "ray.data"):
         for handler in logging.getLogger(name).handlers:
             if type(handler).__name__ != "SessionFileHandler":
-                handler.setLevel(logging.ERROR)
+                handler.setLevel(logging.ERROR if os.environ.get("SCRIPTORIUM_TRACEBACK") else logging.CRITICAL)
 
 
 def _arguments(config: ClusterConfig) -> dict[str, Any]:
