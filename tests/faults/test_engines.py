@@ -69,6 +69,7 @@ def test_spoilt_weights_are_refused(how: str, model: Path) -> None:
         load(str(model), "asr", ASRConfig())
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_model_that_does_not_load_ends_the_run_at_once(model: Path, tmp_path: Path) -> None:
     """Not after cluster.no_progress_timeout, which is twenty minutes; and the same command goes on with a whole model."""

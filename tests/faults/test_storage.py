@@ -75,6 +75,7 @@ def test_a_tenth_of_all_requests_fails_and_nobody_can_tell_afterwards(
     checker.nobody_left(job.mark)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_an_object_that_fails_changes_or_vanishes_costs_itself_alone(
     shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path
