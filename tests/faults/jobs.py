@@ -50,6 +50,7 @@ class Job:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a signal meant for the job must not reach the tests
+                preexec_fn=_heed_interrupts,
             )
         STARTED.append(self)
 
@@ -82,6 +83,11 @@ class Job:
     def said(self) -> str:
         """What it printed."""
         return self.log.read_text(errors="replace")
+
+
+def _heed_interrupts() -> None:
+    """A shell has what it starts in the background ignore Ctrl-C, the tests perhaps, and the command would respect that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def archive(folder: Path, count: int, seconds: float = 3.0, seed: int = 7) -> tuple[Path, list[str]]:
