@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from actors.config import AudioConfig, SegmenterConfig
+from actors.decoder import Decoder
 from tests.faults import jobs
 
 
@@ -26,3 +28,11 @@ def ended_jobs() -> Iterator[None]:
     yield
     while jobs.STARTED:
         jobs.STARTED.pop().end()
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    """A decoder with tight limits, in its child process."""
+    made = Decoder(AudioConfig(timeout=120, max_memory=1, retries=0), SegmenterConfig())
+    yield made
+    made.close()

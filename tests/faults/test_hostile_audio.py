@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import http.server
-import os
 import struct
-import threading
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -20,44 +14,9 @@ import soundfile
 
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
-from pipelines import planning
-from pipelines.config import RunConfig
-from pipelines.storage.manifest_columns import Recording
-from tests.faults import fuzzer
+from tests.faults.hostile import DEMO, NOISE, PCM, REFUSALS, boxes, decode, outcome, peak_mib, planned
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
-
-DEMO = fuzzer.ROOT / "configs" / "demo" / "audio"
-NOISE = np.random.default_rng(5).normal(0, 0.1, 32_000)  # two seconds at 16 kHz
-PCM = (NOISE * 32767).astype("<i2").tobytes()
-
-
-@pytest.fixture(scope="module")
-def decoder() -> Iterator[Decoder]:
-    made = Decoder(AudioConfig(timeout=120, max_memory=1, retries=0), SegmenterConfig())
-    yield made
-    made.close()
-
-
-def decode(decoder: Decoder, path: Path, start: float = 0.0, end: float | None = None, duration: float | None = None) -> dict[str, Any]:
-    plan = {"shard_id": "s", "recording_id": "r", "audio": str(path), "index": 0, "shard_count": 1, "start": start, "end": end}
-    plan |= {"duration": duration, "channel": "", "etag": "", "audio_bytes": 0, "language": None, "metadata": "{}", "attempt": 1}
-    return decoder([plan])[0]
-
-
-def outcome(row: dict[str, Any]) -> str:
-    return row["error_code"] or row["status"]
-
-
-def planned(path: Path) -> list[dict[str, Any]]:
-    recording = Recording("r", str(path), None, None, None, None, None, {}, "m:1")
-    return planning.plan_table([recording], RunConfig()).to_pylist()
-
-
-def peak_mib(decoder: Decoder) -> int:
-    """The most memory that the decoding process ever took."""
-    status = Path(f"/proc/{decoder._child.pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) >> 10
 
 
 def wave(rate: int = 16_000, channels: int = 1, bits: int = 16, size: int | None = None, kind: int = 1, data: bytes = PCM) -> bytes:
@@ -110,7 +69,6 @@ HEADERS = {  # name -> (content, outcome, seconds decoded)
     "w64": (w64(24 + len(PCM)), "ok", 2),
     "w64 2^63 bytes": (w64(2**63 - 1), None, 2),
 }
-REFUSALS = {"bad_header", "unsupported_codec", "not_audio", "corrupt_audio", "no_samples"}
 
 
 @pytest.mark.parametrize("name", HEADERS)
@@ -263,16 +221,6 @@ def test_ogg_positions_that_lie(granule: int, name: str, tmp_path: Path, decoder
         assert row["decoded_end"] <= healthy["decoded_end"] + 1
 
 
-def boxes(data: bytes, start: int, end: int, depth: int = 0) -> Iterator[tuple[int, bytes]]:
-    """(place, name) of the boxes of an mp4."""
-    while start + 8 <= end:
-        size, name = struct.unpack(">I4s", data[start : start + 8])
-        yield start, name
-        if name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"dinf", b"udta", b"edts"):
-            yield from boxes(data, start + 8, start + size, depth + 1)
-        start += max(8, size)
-
-
 def test_mp4_boxes_that_lie_about_their_size(tmp_path: Path, decoder: Decoder) -> None:
     """Every box in turn claims to be empty, 4 GiB, or a little too long; every table claims to have four thousand million entries."""
     data = (DEMO / "memo.m4a").read_bytes()
@@ -369,100 +317,6 @@ def test_a_thousand_streams(tmp_path: Path, decoder: Decoder) -> None:
             container.mux(stream.encode(None))
     row = decode(decoder, path)
     assert outcome(row) == "ok" and "several_audio_streams" in row["flags"] and row["decoded_end"] == pytest.approx(2, abs=0.01)
-
-
-class Door(http.server.BaseHTTPRequestHandler):
-    """Notes who knocks."""
-
-    knocked: list[str] = []  # noqa: RUF012
-
-    def do_GET(self) -> None:
-        self.knocked.append(self.path)
-        self.send_error(404)
-
-    do_HEAD = do_GET
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@pytest.fixture
-def door() -> Iterator[str]:
-    Door.knocked.clear()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Door) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
-class Watch:
-    """Tells whether anybody opened a file: the kernel's own account of it."""
-
-    def __init__(self, path: Path) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        self.descriptor = libc.inotify_init1(os.O_NONBLOCK)
-        assert libc.inotify_add_watch(self.descriptor, os.fsencode(path), 0x20 | 0x01) >= 0, "IN_OPEN, IN_ACCESS"
-
-    def opened(self) -> bool:
-        try:
-            return bool(os.read(self.descriptor, 4096))
-        except BlockingIOError:
-            return False
-
-
-def with_reference(data: bytes, target: str) -> bytes:
-    """An mp4 whose samples are said to lie in another file (an `alis` entry), with all sizes around it right."""
-    name = target.encode()
-    alias = bytes(10) + b"\x01v" + bytes(26) + bytes(12) + bytes([min(63, len(name))]) + name[:63].ljust(63, b"\0") + bytes(16)
-    alias += (
-        struct.pack(">hh", -1, -1) + bytes(16) + struct.pack(">hH", 2, len(name)) + name + bytes(len(name) % 2) + struct.pack(">hH", -1, 0)
-    )
-    entry = struct.pack(">I4sI", 12 + len(alias), b"alis", 0) + alias
-    place = data.index(b"dref") - 4
-    size = struct.unpack(">I", data[place : place + 4])[0]
-    box = struct.pack(">I4sII", 16 + len(entry), b"dref", 0, 1) + entry
-    result = bytearray(data[:place] + box + data[place + size :])
-    for start, kind in [*boxes(data, 0, len(data))]:
-        length = struct.unpack(">I", data[start : start + 4])[0]
-        if kind in (b"moov", b"trak", b"mdia", b"minf", b"dinf") and start < place < start + length:
-            result[start : start + 4] = struct.pack(">I", length + len(box) - size)
-    return bytes(result)
-
-
-@pytest.mark.parametrize("name", ["a.wav", "a.m3u8", "a.mp4"])
-def test_no_file_makes_us_open_another(name: str, tmp_path: Path, decoder: Decoder, door: str) -> None:
-    """Playlists, references and session descriptions: neither a file beside it nor a server is ever touched, whatever the name."""
-    secret = tmp_path / "secret.wav"
-    soundfile.write(secret, NOISE, 16_000)
-    watch = Watch(secret)
-    contents = {
-        "hls": f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{door}/hls.ts\n#EXTINF:9,\nfile://{secret}\n#EXT-X-ENDLIST\n",
-        "hls key": f'#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXT-X-KEY:METHOD=AES-128,URI="{door}/key"\n#EXTINF:9,\n{secret}\n#EXT-X-ENDLIST\n',
-        "concat": f"ffconcat version 1.0\nfile '{secret}'\n",
-        "concat beside": "ffconcat version 1.0\nfile secret.wav\n",
-        "concat web": f"ffconcat version 1.0\nfile {door}/concat.wav\n",
-        "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 45678 RTP/AVP 0\n",
-        "rtsp": "RTSP/1.0 302 Found\r\nLocation: rtsp://127.0.0.1/\r\n",
-        "dash": '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
-        f'mediaPresentationDuration="PT9S"><Period><AdaptationSet mimeType="audio/mp4"><Representation id="1" bandwidth="1">'
-        f"<BaseURL>{door}/dash.mp4</BaseURL></Representation></AdaptationSet></Period></MPD>",
-        "pls": f"[playlist]\nFile1={door}/pls.mp3\nNumberOfEntries=1\n",
-        "asx": f'<ASX version="3.0"><Entry><Ref href="{door}/asx.mp3"/></Entry></ASX>',
-        "svg": f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{door}/svg.png"/></svg>',
-        "mov text": f"RTSPtext\r\n{door}/mov\r\n",
-    }
-    path = tmp_path / name
-    for kind, text in contents.items():
-        path.write_text(text)
-        row = decode(decoder, path)
-        assert outcome(row) == "not_audio", (kind, outcome(row), row["error_message"])
-    for target in (str(secret), f"{door}/track.mov", f"file://{secret}"):
-        path.write_bytes(with_reference((DEMO / "memo.m4a").read_bytes(), target))
-        assert outcome(decode(decoder, path)) in REFUSALS | {"ok", "partial", "no_speech"}
-    assert not watch.opened(), "the other file was opened"
-    assert Door.knocked == [], "the server was asked"
-    secret.read_bytes()
-    assert watch.opened(), "the watch does not see"
 
 
 def test_zip_and_gzip_are_not_unpacked(tmp_path: Path, decoder: Decoder) -> None:
