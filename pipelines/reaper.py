@@ -22,6 +22,8 @@ from pathlib import Path
 MARK = "SCRIPTORIUM_SESSION"
 MARKS = (MARK, "SCRIPTORIUM_SESSION_AGAIN", "SCRIPTORIUM_SESSION_ONCE_MORE")
 PATIENCE = 3.0  # seconds in which they may end by themselves
+QUIET = 5.0  # seconds without any of them, after which none is to come
+LIMIT = 120.0  # seconds; what cannot be killed until then (a disk that does not answer) is not waited for
 
 
 @contextmanager
@@ -73,14 +75,14 @@ def main(mark: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while marked(mark) and time.monotonic() < deadline:
         time.sleep(0.1)
-    for _ in range(10):  # some may have been about to start others
-        left = marked(mark)
-        if not left:
-            return
-        for process in left:
+    # One that was being started when its driver died has the driver's environment, without the mark, until it runs its own program.
+    last, deadline = time.monotonic(), time.monotonic() + LIMIT
+    while last + QUIET > time.monotonic() < deadline:
+        for process in marked(mark):
+            last = time.monotonic()
             with suppress(OSError):
                 os.kill(process, signal.SIGKILL)
-        time.sleep(0.5)
+        time.sleep(0.25)
 
 
 if __name__ == "__main__":
