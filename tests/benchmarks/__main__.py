@@ -1,18 +1,183 @@
-"""`make bench`: every benchmark of this folder, one after the other; each prints its own table."""
+"""`make bench`: every benchmark of this folder, then one table of all figures with their aims, and the same as JSON beside it.
+
+    python -m tests.benchmarks                       all of them, under half an hour on two cores
+    python -m tests.benchmarks archive feeding       only these (`bench_archive.py`, `bench_feeding.py`)
+    python -m tests.benchmarks --list                their names and what each measures
+    python -m tests.benchmarks scale --full          also what takes long (a million rows)
+    python -m tests.benchmarks --json figures.json   where the JSON goes (default: bench-output/results.json)
+
+A benchmark is a module `bench_NAME.py` here with
+
+    def measure(full: bool) -> Iterator[Row]: ...
+
+which yields `tests.benchmarks.rows.Row`s as it gets them (name, value, unit, aim, note), raises `Skipped` with the reason where it cannot run
+on this machine, and keeps to a few minutes unless `full`. The first line of the module's docstring is its title in the table. Each runs in a
+fresh process of its own, one after the other: one that crashes, or takes longer than LIMIT_SECONDS (a constant of the module; 300 without),
+is a line in the table and does not take the others with it; what it had yielded by then counts. Anything it prints goes through to the
+terminal, before the table. Aims are told, never asserted: the exit code is 0 however a figure came out, and 1 only where a benchmark failed.
+"""
 
 from __future__ import annotations
 
+import argparse
+import ast
 import importlib
-import pkgutil
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.rows import Skipped
+
+FOLDER = Path(__file__).parent
+LIMIT_SECONDS = 300
+OUTPUT = "bench-output/results.json"
 
 
-def main() -> None:
-    """Run `main()` of each `bench_*.py`."""
-    for module in sorted(pkgutil.iter_modules([str(Path(__file__).parent)]), key=lambda module: module.name):
-        if module.name.startswith("bench_"):
-            print(f"\n== {module.name.removeprefix('bench_')}", flush=True)
-            importlib.import_module(f"tests.benchmarks.{module.name}").main()
+def main() -> int:
+    """Run what the command line names and print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; all without")
+    parser.add_argument("--full", action="store_true", help="also what takes long")
+    parser.add_argument("--list", action="store_true", help="only name the benchmarks")
+    parser.add_argument("--json", type=Path, default=Path(OUTPUT), help=f"where the figures go (default: {OUTPUT})")
+    parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)  # set for the process of one benchmark
+    arguments = parser.parse_args()
+    known = {path.stem.removeprefix("bench_"): path for path in sorted(FOLDER.glob("bench_*.py"))}
+    if unknown := [name for name in arguments.names if name not in known]:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
+    if arguments.rows:
+        return _measure(arguments.names[0], arguments.full, arguments.rows)
+    if arguments.list:
+        for name, path in known.items():
+            print(f"{name:<12} {_facts(path)[0]}")
+        return 0
+    results = [_run(name, known[name], arguments.full) for name in arguments.names or known]
+    figures = {"machine": _machine(), "full": arguments.full, "benchmarks": results}
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+    print(_table(figures))
+    print(f"(as JSON: {arguments.json})")
+    return int(any(result["outcome"] not in ("measured", "skipped") for result in results))
 
 
-main()
+def _measure(name: str, full: bool, to: Path) -> int:
+    """The process of one benchmark: every row to a file as soon as it is there."""
+    with to.open("a") as file:
+        try:
+            for row in importlib.import_module(f"tests.benchmarks.bench_{name}").measure(full):
+                file.write(json.dumps({**asdict(row), "reached": row.reached}) + "\n")
+                file.flush()
+        except Skipped as reason:
+            file.write(json.dumps({"skipped": str(reason)}) + "\n")
+    return 0
+
+
+def _run(name: str, path: Path, full: bool) -> dict[str, Any]:
+    """Run one benchmark in a process of its own and read its rows."""
+    title, limit = _facts(path)
+    print(f"== {name}: {title}", flush=True)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows.jsonl"
+        rows.touch()
+        command = [sys.executable, "-m", "tests.benchmarks", name, "--rows", str(rows), *(["--full"] if full else [])]
+        process = subprocess.Popen(command, cwd=FOLDER.parents[1], start_new_session=True)
+        try:
+            code = process.wait(None if full else limit)
+            outcome = "measured" if code == 0 else f"failed with exit code {code}"
+        except subprocess.TimeoutExpired:
+            outcome = f"not finished after {limit} s"
+        finally:
+            _end(process)
+        found = [json.loads(line) for line in rows.read_text().splitlines()]
+    skipped = next((row["skipped"] for row in found if "skipped" in row), None)
+    return {
+        "name": name,
+        "title": title,
+        "outcome": "skipped" if skipped and outcome == "measured" else outcome,
+        "reason": skipped,
+        "seconds": round(time.monotonic() - started, 1),
+        "rows": [row for row in found if "skipped" not in row],
+    }
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a benchmark that is still at work: first politely, so that it can take its own children along."""
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        os.killpg(process.pid, sign)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _facts(path: Path) -> tuple[str, int]:
+    """Title and time limit of a benchmark, without importing it: it may import half the world."""
+    tree = ast.parse(path.read_text())
+    limits = [
+        node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and getattr(node.targets[0], "id", "") == "LIMIT_SECONDS"
+    ]
+    return (ast.get_docstring(tree) or "").split("\n")[0].rstrip("."), int(limits[0]) if limits else LIMIT_SECONDS
+
+
+def _machine() -> dict[str, Any]:
+    facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = next((line.partition(":")[2].strip() for line in facts.splitlines() if line.startswith("model name")), platform.processor())
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "processor": model,
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def _table(figures: dict[str, Any]) -> str:
+    """All rows, benchmark by benchmark, as one table."""
+    machine = figures["machine"]
+    cells: list[Sequence[str]] = [("", "value", "unit", "aim", "reached", "note")]
+    for result in figures["benchmarks"]:
+        cells.append((f"{result['name']}: {result['title']} ({result['seconds']:.0f} s)",))
+        for row in result["rows"]:
+            reached = {True: "yes", False: "NO", None: ""}[row["reached"]]
+            cells.append((f"  {row['name']}", _number(row["value"]), row["unit"], row["aim"], reached, row["note"]))
+        if result["outcome"] != "measured":
+            cells.append((f"  {result['outcome']}{': ' + result['reason'] if result['reason'] else ''}",))
+    wide = [max(len(cell[column]) for cell in cells if len(cell) > 1) for column in range(6)]
+    lines = [
+        cell[0]
+        if len(cell) == 1
+        else "  ".join(
+            text.rjust(width) if column == 1 else text.ljust(width) for column, (text, width) in enumerate(zip(cell, wide, strict=True))
+        )
+        for cell in cells
+    ]
+    head = f"{machine['date']}, {machine['processor']}, {machine['cores']} cores at load {machine['load']}, Python {machine['python']}"
+    return "\n".join(["", head, *(line.rstrip() for line in lines)])
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,15 +1,18 @@
-"""How full the batches are: `python tests/benchmarks/bench_batching.py` prints a table; no model, no audio."""
+"""Batch fill: real over padded seconds of packed model calls, without a model or audio."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from actors.batching import fill, pack
+from actors.config import ASRConfig
+from tests.benchmarks.rows import Row
 
-SIZES = (32, 256, 4096)
+SEGMENTS = 256  # of one task's call: about an hour of conversation
+SEEDS = range(9)
 
 
 def lognormal(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -31,19 +34,23 @@ def uniform(rng: np.random.Generator, size: int) -> np.ndarray:
 MIXES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {"lognormal": lognormal, "bimodal": bimodal, "uniform": uniform}
 
 
-def main() -> None:
-    """Print fill, calls and planning time for each mix."""
-    print(f"{'mix':<10} {'segments':>8} {'fill':>6} {'in order':>8} {'calls':>6} {'ms':>7}")
+def measure(full: bool) -> Iterator[Row]:
+    """Fill by mix, as medians over several draws, and whether any call is over its budget."""
+    budget, most = ASRConfig().max_batch_seconds, ASRConfig().max_batch_size
+    over = 0
     for name, draw in MIXES.items():
-        for size in SIZES:
-            durations = draw(np.random.default_rng(0), size).tolist()
+        fills, naive, times = [], [], []
+        for seed in SEEDS:
+            durations = draw(np.random.default_rng(seed), SEGMENTS).tolist()
             started = time.perf_counter()
-            batches = pack(durations, max_batch_seconds=960, max_batch_size=128)
-            elapsed = 1000 * (time.perf_counter() - started)
-            naive = [list(range(start, min(start + 16, size))) for start in range(0, size, 16)]
-            row = f"{name:<10} {size:>8} {fill(durations, batches):>6.3f} {fill(durations, naive):>8.3f}"
-            print(f"{row} {len(batches):>6} {elapsed:>7.1f}")
-
-
-if __name__ == "__main__":
-    main()
+            batches = pack(durations, budget, most)
+            times.append(1000 * (time.perf_counter() - started))
+            fills.append(fill(durations, batches))
+            in_order = [list(range(start, min(start + 16, SEGMENTS))) for start in range(0, SEGMENTS, 16)]
+            naive.append(fill(durations, in_order))
+            over += sum(
+                len(batch) > most or (len(batch) > 1 and len(batch) * max(durations[i] for i in batch) > budget) for batch in batches
+            )
+        note = f"in file order {np.median(naive):.3f}; packing {SEGMENTS} segments takes {np.median(times):.1f} ms"
+        yield Row(f"fill, {name}", float(np.median(fills)), "real/padded s", ">= 0.93", note)
+    yield Row("calls over their budget", over, "calls", "<= 0", f"{budget:g} padded s, {most} segments, {len(SEEDS)} draws of each mix")
