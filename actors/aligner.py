@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from actors.watchdog import call_limit
 Row = dict[str, Any]
 Segment = dict[str, Any]
 Times = list[tuple[float, float]]
+Finished = tuple[Segment, Exception | None]
 
 STAGE = "align"
 _TIME_DIGITS = 3
@@ -49,7 +51,11 @@ class AlignerActor:
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """RECOGNISED to SHARD rows."""
-        segments = [segment for row in rows for segment in row["segments"] or []]
+        finished = iter(self.align([segment for row in rows for segment in row["segments"] or []]))
+        return [aligned_row(row, [next(finished) for _ in row["segments"] or []]) for row in rows]
+
+    def align(self, segments: Sequence[Segment]) -> list[Finished]:
+        """Each recognised segment with its words and without its samples, in order, and what went wrong with it."""
         units = [self._units(segment) for segment in segments]
         wanted = [index for index, of_segment in enumerate(units) if isinstance(of_segment, list) and of_segment]
         requests = [_request(segments[index], units[index]) for index in wanted]
@@ -63,13 +69,10 @@ class AlignerActor:
         )
         found: dict[int, Times | Exception] = {wanted[position]: result for position, result in zip(short, results, strict=True)}
         too_long = set(wanted) - set(found)
-        finished = iter(
-            [
-                _finish(segment, of_segment, found.get(index), index in too_long)
-                for index, (segment, of_segment) in enumerate(zip(segments, units, strict=True))
-            ]
-        )
-        return [_row(row, [next(finished) for _ in row["segments"] or []]) for row in rows]
+        return [
+            _finish(segment, of_segment, found.get(index), index in too_long)
+            for index, (segment, of_segment) in enumerate(zip(segments, units, strict=True))
+        ]
 
     def _units(self, segment: Segment) -> list[Unit] | Exception:
         """The aligner's units of a segment's text; none where its language is not one of the aligner's."""
@@ -88,9 +91,7 @@ def _request(segment: Segment, units: list[Unit] | Exception) -> AlignmentReques
     return AlignmentRequest(np.frombuffer(segment["samples"], dtype="<i2"), texts, name_of(segment["language"]))
 
 
-def _finish(
-    segment: Segment, units: list[Unit] | Exception, times: Times | Exception | None, too_long: bool
-) -> tuple[Segment, Exception | None]:
+def _finish(segment: Segment, units: list[Unit] | Exception, times: Times | Exception | None, too_long: bool) -> Finished:
     """A segment with its words and without its samples, and what went wrong."""
     finished = {key: value for key, value in segment.items() if key != "samples"}
     flags = list(segment.get("flags") or [])
@@ -125,7 +126,8 @@ def _words(segment: Segment, units: list[Unit], times: Times) -> list[Word]:
     ]
 
 
-def _row(row: Row, finished: list[tuple[Segment, Exception | None]]) -> Row:
+def aligned_row(row: Row, finished: Sequence[Finished]) -> Row:
+    """A RECOGNISED row with its finished segments in place of what they were made of."""
     row = {**row, "segments": [segment for segment, _ in finished]}
     error = next((error for _, error in finished if error is not None), None)
     if error is not None:

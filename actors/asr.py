@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -45,34 +46,37 @@ class ASRActor:
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """DECODED to RECOGNISED rows."""
-        requests = [self._requests(row) for row in rows]
+        requests = [requests_of(row, self.config) for row in rows]
         flat = [request for of_row in requests if isinstance(of_row, list) for request in of_row]
-        results = iter(dispatch(flat, self.backend.transcribe, self.config.max_batch_seconds, self.config.max_batch_size, self._limit))
-        recognised = []
-        for row, of_row in zip(rows, requests, strict=True):
-            if isinstance(of_row, UsageError):
-                recognised.append(_failed(row, of_row))
-            else:
-                recognised.append(_with_hypotheses(row, [next(results) for _ in of_row]))
-        return recognised
-
-    def _requests(self, row: Row) -> list[SegmentRequest] | UsageError:
-        """What the model is asked about a row, or why it cannot be asked."""
-        if row["status"] == "error" or not row["segments"]:
-            return []
-        try:
-            language = normalize_language(row.get("language")) or self.config.language
-        except UsageError as error:
-            return error
-        context = row.get("context") or self.config.context
+        results = iter(self.recognise(flat))
         return [
-            SegmentRequest(np.frombuffer(segment["samples"], dtype="<i2"), language=language, context=context)
-            for segment in row["segments"]
+            recognised_row(row, of_row if isinstance(of_row, UsageError) else [next(results) for _ in of_row])
+            for row, of_row in zip(rows, requests, strict=True)
         ]
 
+    def recognise(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis | Exception]:
+        """What the model says to each request, in order, or the exception that it raised on this one alone."""
+        return dispatch(requests, self.backend.transcribe, self.config.max_batch_seconds, self.config.max_batch_size, self._limit)
 
-def _with_hypotheses(row: Row, results: list[Hypothesis | Exception]) -> Row:
-    """A row with its segments' results filled in."""
+
+def requests_of(row: Row, config: ASRConfig) -> list[SegmentRequest] | UsageError:
+    """What the model is asked about a DECODED row, one request a segment, or why it cannot be asked."""
+    if row["status"] == "error" or not row["segments"]:
+        return []
+    try:
+        language = normalize_language(row.get("language")) or config.language
+    except UsageError as error:
+        return error
+    context = row.get("context") or config.context
+    return [
+        SegmentRequest(np.frombuffer(segment["samples"], dtype="<i2"), language=language, context=context) for segment in row["segments"]
+    ]
+
+
+def recognised_row(row: Row, results: list[Hypothesis | Exception] | UsageError) -> Row:
+    """A DECODED row with what came of its requests filled in."""
+    if isinstance(results, UsageError):
+        return _failed(row, results)
     if not results:
         return row
     errors = [result for result in results if isinstance(result, Exception)]

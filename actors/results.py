@@ -29,6 +29,8 @@ class SegmentRequest:
     waveform: np.ndarray  # int16, shape (samples,)
     language: str | None = None  # the model's English name ("German"); None lets it decide
     context: str = ""
+    prefix: str = ""  # raw output that is settled already: the model goes on from there (streams)
+    unsettled_tokens: int = 0  # how many tokens at the end of the answer the next one may change (streams)
 
     @property
     def duration(self) -> float:
@@ -42,10 +44,11 @@ class Hypothesis:
 
     text: str
     language: str | None  # English name; None when nothing was said
-    raw: str = ""  # the decoded string before parsing
+    raw: str = ""  # the decoded string before parsing, a given prefix included
     confidence: float | None = None  # exp(mean log-probability of the generated tokens), 0..1
     tokens: int = 0  # generated tokens
     flags: tuple[str, ...] = ()
+    settled: str = ""  # `raw` without its unsettled tokens, whole characters only, and never shorter than the prefix (streams)
 
 
 @dataclass(frozen=True, slots=True)

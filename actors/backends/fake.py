@@ -69,7 +69,9 @@ class FakeASR:
         language = (request.language or LANGUAGE) if words else None
         text = f"{' '.join(words).capitalize()}." if words else ""
         confidence = round(1 - zlib.crc32(text.encode()) % 1000 / 10_000, 4) if words else None
-        return Hypothesis(text, language, f"language {language}<asr_text>{text}", confidence, len(words))
+        raw = f"language {language}<asr_text>{text}"
+        settled = " ".join(raw.split(" ")[: -request.unsettled_tokens]) if request.unsettled_tokens else ""
+        return Hypothesis(text, language, raw, confidence, len(words), settled=max(settled, request.prefix, key=len))
 
 
 class FakeAligner:

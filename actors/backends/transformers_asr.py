@@ -74,7 +74,7 @@ class TransformersASR:
 
         mels = [mel.extract(self.extractor, request.waveform, self._n_window) for request in requests]
         prompts = [
-            self._expand(self._prompt(request.context, request.language), features.tokens)
+            self._expand(self._prompt(request.context, request.language), features.tokens) + self._prefix(request)
             for request, features in zip(requests, mels, strict=True)
         ]
         longest = max(map(len, prompts))
@@ -116,7 +116,7 @@ class TransformersASR:
     def _hypothesis(self, request: SegmentRequest, tokens: list[int], logprobs: list[float]) -> Hypothesis:
         end = next((position for position, token in enumerate(tokens) if token in self._ends), None)
         said = tokens[:end]
-        raw = self.tokenizer.decode([token for token in said if token not in self._hidden], skip_special_tokens=False)
+        raw = request.prefix + self._decode(said)
         flags: tuple[str, ...] = ()
         if self.config.compatible:
             found, text = parse_output_compatible(raw, request.language)
@@ -132,7 +132,24 @@ class TransformersASR:
             confidence=self._confidence(said, logprobs),
             tokens=len(said),
             flags=flags,
+            settled=self._settled(request, said) if request.unsettled_tokens else "",
         )
+
+    def _settled(self, request: SegmentRequest, said: list[int]) -> str:
+        """The raw answer without its last tokens, and without half a character, whose other bytes a dropped token held."""
+        kept = self._decode(said[: -request.unsettled_tokens])
+        return request.prefix + kept.rstrip("\ufffd")
+
+    def _decode(self, tokens: list[int]) -> str:
+        text: str = self.tokenizer.decode([token for token in tokens if token not in self._hidden], skip_special_tokens=False)
+        return text
+
+    def _prefix(self, request: SegmentRequest) -> list[int]:
+        """Tokens of what the model is to go on from. It is told apart from control: only the model's own tag is one."""
+        if not request.prefix:
+            return []
+        tokens: list[int] = self.tokenizer(request.prefix, add_special_tokens=False)["input_ids"]
+        return [token for token in tokens if token not in self._hidden]
 
     def _confidence(self, said: list[int], logprobs: list[float]) -> float | None:
         """exp(mean log-probability) of the text's tokens; None where there is no text.
