@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from actors.errors import FatalError, exit_process
@@ -13,6 +13,14 @@ _LEAST = 600.0  # seconds: a call may compile kernels first
 _GPU, _CPU = 1.0, 10.0  # seconds on top for each second of audio; a GPU takes a thousandth, a slow CPU a few
 _GRACE = 10.0  # seconds that the process may take for its last words
 _STDERR = 2
+
+
+_told: list[Callable[[], None]] = []
+
+
+def before_call(tell: Callable[[], None]) -> None:
+    """Have `tell` called whenever a limited call begins, as a sign of life; it replaces the one given before."""
+    _told[:] = [tell]
 
 
 def call_limit(timeout: float | None, on_gpu: bool, duration: float) -> float:
@@ -29,6 +37,8 @@ def call_limit(timeout: float | None, on_gpu: bool, duration: float) -> float:
 @contextmanager
 def limited(seconds: float, what: str) -> Iterator[None]:
     """End this process, with a FatalError of code model_timeout as its last words, if the block takes longer than `seconds`."""
+    for tell in _told:
+        tell()
     late = FatalError(f"{what} was not finished within its limit of {seconds:g} s", code="model_timeout")
     timer = threading.Timer(seconds, exit_process, [late])
     timer.daemon = True

@@ -13,7 +13,7 @@ from typing import Any
 
 from actors import retries
 from actors.config import ModelConfig, PoolConfig
-from actors.errors import UsageError
+from actors.errors import FatalError, UsageError
 from pipelines import reaper, stopping
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.storage import locations
@@ -40,8 +40,8 @@ MOST_DEATHS = 100
 
 
 @contextmanager
-def started(config: ClusterConfig) -> Iterator[dict[str, float]]:
-    """Start or join Ray and yield the cluster's resources; what we started we stop, a cluster we joined stays.
+def started(config: ClusterConfig) -> Iterator[None]:
+    """Start or join Ray; what we started we stop, a cluster we joined stays.
 
     Raises:
         UsageError: if the cluster cannot be reached.
@@ -59,7 +59,7 @@ def started(config: ClusterConfig) -> Iterator[dict[str, float]]:
                 raise UsageError(f"no Ray cluster answers at cluster.address={config.address!r}: {error}") from None
         _quiet()
         try:
-            yield ray.cluster_resources()
+            yield
         finally:
             if not already:
                 ray.shutdown()
@@ -157,6 +157,39 @@ def nodes() -> list[dict[str, float]]:
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def placed(config: RunConfig, nodes: list[dict[str, float]], *, fewer: bool = False) -> tuple[dict[str, Any], dict[str, Any], bool]:
+    """What the two pools of models ask for, and whether there are GPUs.
+
+    Args:
+        config: the settings.
+        nodes: resources of each.
+        fewer: be content with one replica of each where the settings do not fit any more, because nodes have gone.
+
+    Raises:
+        UsageError: see `pool_resources` and `check_placement`.
+        FatalError: with `fewer`, where even that does not fit.
+    """
+    resources = {name: sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
+    words = config.aligner.backend != "none"
+
+    def pools(asr: PoolConfig, aligner: PoolConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+        first = pool_resources(asr, 0.7 if words else 1.0, resources)
+        second = pool_resources(aligner, 0.3, resources) if words else {"size": 1, "num_gpus": 0.0, "num_cpus": 0.0}
+        check_placement(config, [first, second], nodes)
+        return first, second
+
+    try:
+        both = pools(config.asr.pool, config.aligner.pool)
+    except UsageError:
+        if not fewer:
+            raise
+        try:
+            both = pools(*(stage.pool.model_copy(update={"size": 1}) for stage in (config.asr, config.aligner)))
+        except UsageError as error:
+            raise FatalError(f"what the cluster still has is not enough to finish the run: {error.message}") from None
+    return *both, resources["GPU"] > 0
 
 
 def check_placement(config: RunConfig, pools: list[dict[str, Any]], nodes: list[dict[str, float]]) -> None:
@@ -265,14 +298,13 @@ def pool_arguments(resources: dict[str, Any], alone: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def checkpointed(folder: str, id_column: str, bearable_losses: int, no_progress_timeout: int) -> Iterator[None]:
+def checkpointed(folder: str, id_column: str, bearable_losses: int) -> Iterator[None]:
     """Ray Data's settings for one pass over the plan: resume by shard id, and nets under what actors cannot catch.
 
     Args:
         folder: where the ids of committed shards are, on any fsspec URI.
         id_column: the column with the ids.
         bearable_losses: tasks that may be lost with a process that died before the pass stops with the cause; -1: all.
-        no_progress_timeout: seconds without any progress after which the pass stops.
     """
     from ray.data import DataContext
     from ray.data.checkpoint import CheckpointConfig
@@ -286,7 +318,7 @@ def checkpointed(folder: str, id_column: str, bearable_losses: int, no_progress_
     context.checkpoint_config = checkpoint
     context.use_datasource_v2 = False  # the second version ignores override_num_blocks: one task would decode everything
     context.target_max_block_size = 64 << 20
-    context.execution_no_progress_timeout_s = no_progress_timeout
+    context.execution_no_progress_timeout_s = -1  # see `pipelines.silence`
     context.max_errored_blocks = bearable_losses
     # Our file system tries each request again. Ray would do that once more, at two levels, ten times each; but it alone can begin a file anew.
     context.retried_io_errors = [r"uploading .*HTTP status 429", r"HTTP status 429\) during (Get|Upload|Complete)"]

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 from actors.errors import FatalError
 from pipelines.progress import Counter
 
-# Processes that died in a row without one shard finished between them: then it is not the shards.
-HOPELESS = 12
+# Processes that died in a row without one shard finished between them, beside two of each replica: then it is not the shards. A node takes
+# all of its replicas with it, and a table may begin with some shards that kill.
+HOPELESS = 20
+LOADS = 6  # times that a model may have been begun to be loaded, beside once for each replica, without one success since
 _PATIENCE = 60.0  # seconds that it may take to answer
 
 Key = tuple[str, str]  # stage, shard id
@@ -58,8 +60,11 @@ class Ledger(Counter):
     dead: set[str] = field(default_factory=set)  # processes
     in_a_row: dict[str, int] = field(default_factory=dict)  # deaths of a stage since it last finished something
     able: set[str] = field(default_factory=set)  # stages whose model could be loaded
+    loads: dict[str, int] = field(default_factory=dict)  # begun by a stage since its last success
     again: int = 0  # shards taken in hand once more after a death
+    signs: int = 0  # of life
     stop: str | None = None
+    replicas: int = 1  # of all stages
 
     def begin(self, stage: str, ids: Sequence[str], process: str, tries: int) -> Verdict:
         """Ask for shards, and take them in hand if the verdict is clear.
@@ -70,6 +75,7 @@ class Ledger(Counter):
             process: a name of its own.
             tries: how often a shard may kill a process.
         """
+        self.signs += 1
         self._charge(stage, ids, process)
         known = {shard: self.suspects[stage, shard] for shard in ids if (stage, shard) in self.suspects}
         dead = {shard: (one.code, _obituary(stage, one)) for shard, one in known.items() if one.deaths >= tries and one.alone}
@@ -83,6 +89,7 @@ class Ledger(Counter):
 
     def end(self, stage: str, ids: Sequence[str]) -> None:
         """Shards in hand are finished."""
+        self.signs += 1
         self.in_a_row[stage] = 0
         for shard in ids:
             self.hands.pop((stage, shard), None)
@@ -93,14 +100,41 @@ class Ledger(Counter):
         """A process says why it is about to end."""
         self.words[process] = (code, message)
 
+    def load(self, stage: str) -> str | None:
+        """A process begins to load its model; why the run is to end, if it is."""
+        self.signs += 1
+        self.loads[stage] = self.loads.get(stage, 0) + 1
+        if self.loads[stage] > LOADS + self.replicas:
+            self.give_up(
+                f"the model of the stage `{stage}` was begun to be loaded {LOADS + self.replicas} times, and no process lived to tell"
+            )
+        return self.stop
+
     def loaded(self, stage: str) -> None:
         """A process of a stage has its model."""
+        self.signs += 1
         self.able.add(stage)
+        self.loads[stage] = 0
 
-    def cannot_load(self, stage: str, code: str, message: str) -> None:
-        """A process cannot load its model: the run is to end, unless others could, or the device may have room a moment later."""
-        if stage not in self.able and code != "device_out_of_memory":
+    def cannot_load(self, stage: str, code: str, message: str) -> str | None:
+        """A process cannot load its model; why the run is to end: at once, unless others could, or the device may have room a moment later."""
+        begun = self.loads.get(stage, 0)
+        if begun >= LOADS + self.replicas or (stage not in self.able and code != "device_out_of_memory"):
             self.give_up(message)
+        return self.stop
+
+    def add(self, shards: Sequence[tuple[str, int, float, bool]]) -> None:
+        """See `Counter.add`."""
+        self.signs += 1
+        super().add(shards)
+
+    def beat(self) -> None:
+        """Somebody is alive: begins a model call, or has decoded a shard."""
+        self.signs += 1
+
+    def alive(self) -> tuple[int, str | None]:
+        """How many signs of life there were so far, and why the run is to end, if it is."""
+        return self.signs, self.stop
 
     def give_up(self, reason: str) -> None:
         """The run is to end: the first reason counts."""
@@ -132,10 +166,15 @@ class Ledger(Counter):
             suspect.code, suspect.words = self.words.get(owner, ("worker_lost", ""))
             if owner not in self.dead:
                 self.dead.add(owner)
-                self.in_a_row[stage] = self.in_a_row.get(stage, 0) + 1
-                if self.in_a_row[stage] >= HOPELESS:
-                    last = f"; the last one said: {suspect.words}" if suspect.words else " and none of them could say why"
-                    self.give_up(f"{HOPELESS} processes of the stage `{stage}` died in a row, without one shard finished in between{last}")
+                self._count_death(stage, shard, suspect.words)
+
+    def _count_death(self, stage: str, shard: str, words: str) -> None:
+        if "." in shard:  # a dead letter that is tried again: it may well do that, and is tried no more often than others
+            return
+        self.in_a_row[stage] = self.in_a_row.get(stage, 0) + 1
+        if self.in_a_row[stage] >= (limit := HOPELESS + 2 * self.replicas):
+            last = f"; the last one said: {words}" if words else " and none of them could say why"
+            self.give_up(f"{limit} processes of the stage `{stage}` died in a row, without one shard finished in between{last}")
 
 
 @dataclass(frozen=True)
@@ -154,10 +193,11 @@ class Losses:
 
 
 @contextmanager
-def kept(**options: Any) -> Iterator[Any]:
+def kept(replicas: int, **options: Any) -> Iterator[Any]:
     """A ledger for the pass inside a `with` block: its handle.
 
     Args:
+        replicas: of all models together.
         options: of the Ray actor.
 
     Raises:
@@ -165,7 +205,7 @@ def kept(**options: Any) -> Iterator[Any]:
     """
     import ray
 
-    ledger: Any = ray.remote(Ledger).options(**options).remote()
+    ledger: Any = ray.remote(Ledger).options(**options).remote(replicas=replicas)
     try:
         yield ledger
     except Exception as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -19,8 +20,9 @@ from actors.aligner import AlignerActor
 from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
-from actors.errors import FatalError, before_exit
+from actors.errors import FatalError, as_row_error, before_exit, exit_process
 from actors.given_text import GivenTextActor
+from actors.watchdog import before_call
 from pipelines.ledger import Verdict
 from pipelines.schema import DECODED, RECOGNISED, SHARD
 
@@ -29,7 +31,9 @@ Row = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
+BEAT_SECONDS = 5.0
 _PATIENCE = 60.0  # seconds that the ledger may take to answer
+_LOAD_PAUSE = 10.0  # seconds before a model is loaded once more: a device gives back the memory of a dead process in its own time
 
 
 @functools.cache
@@ -38,11 +42,25 @@ def _decoder(audio: AudioConfig, segmenter: SegmenterConfig) -> Decoder:
     return Decoder(audio, segmenter)
 
 
-def decode(table: pa.Table, audio: AudioConfig, segmenter: SegmenterConfig) -> Iterator[pa.Table]:
+def decode(table: pa.Table, audio: AudioConfig, segmenter: SegmenterConfig, ledger: Any) -> Iterator[pa.Table]:
     """PLAN rows to DECODED rows, yielded one by one so that a block never holds more than Ray's block size in memory."""
     decoder = _decoder(audio, segmenter)
+    beat = Beat(ledger)
     for row in table.to_pylist():
         yield pa.Table.from_pylist(decoder([row]), schema=DECODED)
+        beat()
+
+
+class Beat:
+    """Tells the ledger that this process is alive, at most once in `BEAT_SECONDS`."""
+
+    def __init__(self, ledger: Any) -> None:
+        self._ledger, self._last = ledger, -BEAT_SECONDS
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._last >= BEAT_SECONDS:
+            self._last = time.monotonic()
+            self._ledger.beat.remote()
 
 
 Actor = TypeVar("Actor", bound=Callable[[list[Row]], list[Row]])
@@ -65,13 +83,19 @@ class Careful(Generic[Actor]):
         self.stage, self.ledger, self.tries = stage, ledger, tries
         self.process = uuid.uuid4().hex
         before_exit(self._leave_words)
-        if reason := self._ask("reason"):  # Ray makes several attempts; after the first one told why, the others need not load anything
+        before_call(Beat(ledger))
+        if reason := self._ask(
+            "load", stage
+        ):  # Ray makes several attempts; after the first one told why, the others need not load anything
             raise FatalError(reason)
         try:
             self.actor = make()
         except FatalError as error:
-            self._ask("cannot_load", stage, error.code, error.message)
-            raise
+            if self._ask("cannot_load", stage, error.code, error.message):
+                raise
+            # Ray would not replace an actor that cannot be made, but one whose process ends.
+            time.sleep(_LOAD_PAUSE)
+            exit_process(error)
         self._ask("loaded", stage)
 
     def __call__(self, rows: list[Row]) -> list[Row]:
@@ -93,9 +117,11 @@ class Careful(Generic[Actor]):
             done |= zip(group, self([rows[i] for i in group]) if group else [], strict=True)
         for i in set(range(len(rows))) - done.keys():
             code, message = verdict.dead[rows[i][ID]]
-            failure = {"status": "error", "error_stage": self.stage, "error_code": code, "error_message": message, "segments": []}
-            done[i] = {**rows[i], **failure}
+            done[i] = self._failed(rows[i], code, message)
         return [done[i] for i in range(len(rows))]
+
+    def _failed(self, row: Row, code: str, message: str) -> Row:
+        return {**row, "status": "error", "error_stage": self.stage, "error_code": code, "error_message": message, "segments": []}
 
     def _work(self, rows: list[Row]) -> list[Row]:
         try:
@@ -103,6 +129,12 @@ class Careful(Generic[Actor]):
         except FatalError as error:  # not of a call, which would have ended the process: a model that is loaded late cannot be loaded
             self._ask("give_up", error.message)
             raise
+        except Exception as error:  # a defect of ours: it costs the row that shows it
+            log.exception("the stage %s failed with %d rows", self.stage, len(rows))
+            if len(rows) > 1:
+                return [done for row in rows for done in self._work([row])]
+            code, message = as_row_error(error)
+            done = [self._failed(rows[0], code, message)]
         if ids := _busy(rows):
             self.ledger.end.remote(self.stage, ids)
         return done

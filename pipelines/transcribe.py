@@ -20,7 +20,7 @@ from actors.asr import ASRActor
 from actors.backends.loading import check_folder
 from actors.errors import FatalError, UsageError
 from actors.given_text import GivenTextActor
-from pipelines import __version__, cluster, planning, report, setbacks, stopping
+from pipelines import __version__, cluster, planning, report, setbacks, silence, stopping
 from pipelines.config import RunConfig
 from pipelines.ledger import Losses, kept, losses_of
 from pipelines.progress import Progress, Snapshot, Totals
@@ -99,12 +99,12 @@ def finish(out: str, config: RunConfig, run_id: str, record: dict[str, Any], new
     todo = _todo(plan, out)
     losses = Losses()
     if todo.num_rows:
-        with cluster.started(config.cluster) as resources:
-            losses = run_shards(out, config, run_id, plan, todo, resources, command=record["command"])
+        with cluster.started(config.cluster):
+            losses = run_shards(out, config, run_id, plan, todo, command=record["command"])
             shards.settle(out)  # a commit may have failed half-way
             left = _todo(plan, out)
             if left.num_rows:  # lost with a process that died: each once more, alone, and then given up
-                more = run_shards(out, config, run_id, plan, left, resources, command=record["command"], alone=True)
+                more = run_shards(out, config, run_id, plan, left, command=record["command"], alone=True)
                 losses = losses.and_then(more)
                 shards.settle(out)
                 shards.bury(out, _todo(plan, out).to_pylist(), run_id, losses.reasons)
@@ -130,7 +130,6 @@ def run_shards(
     run_id: str,
     plan: pa.Table,
     todo: pa.Table,
-    resources: dict[str, float],
     *,
     command: str = "transcribe",
     alone: bool = False,
@@ -143,7 +142,6 @@ def run_shards(
         run_id: written into every row.
         plan: all planned shards.
         todo: those of them without a committed row; only their plan files are read.
-        resources: of the cluster.
         command: `align` takes the text from the manifest instead of the model.
         alone: one shard a task, so that a row that kills its process takes no neighbour with it.
 
@@ -158,10 +156,7 @@ def run_shards(
     from pipelines import draining
 
     words = config.aligner.backend != "none"
-    asr_pool = cluster.pool_resources(config.asr.pool, 0.7 if words else 1.0, resources)
-    aligner_pool = cluster.pool_resources(config.aligner.pool, 0.3, resources) if words else {"size": 1, "num_gpus": 0.0, "num_cpus": 0.0}
-    cluster.check_placement(config, [asr_pool, aligner_pool], cluster.nodes())
-    on_gpu = bool(resources.get("GPU"))
+    asr_pool, aligner_pool, on_gpu = cluster.placed(config, cluster.nodes(), fewer=alone)
     asr = cluster.with_threads(config.asr, 1 + words, on_gpu)
     aligner = cluster.with_threads(config.aligner, 1 + words, on_gpu)
     recogniser = functools.partial(GivenTextActor, max_duration=config.segmenter.max_duration) if command == "align" else ASRActor
@@ -171,8 +166,9 @@ def run_shards(
     # A few processes may die and their rows are done again, alone; if many do, something is wrong for all: Ray stops with the cause.
     bearable = -1 if alone else max(10, len(files) // 20)
     with (
-        kept(**cluster.beside_driver()) as ledger,
-        cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, bearable, config.cluster.no_progress_timeout),
+        kept(asr_pool["size"] + aligner_pool["size"], **cluster.beside_driver()) as ledger,
+        silence.ended(lambda: tuple(ray.get(ledger.alive.remote(), timeout=60)), silence.patience(config, on_gpu)),
+        cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, bearable),
         draining.enabled(),
         setbacks.told(out, final=alone),
         Progress(_totals(plan, todo), lambda: tuple(ray.get(ledger.read.remote(), timeout=5)), _storing(out)),
@@ -182,7 +178,7 @@ def run_shards(
             rows = rows.repartition(target_num_rows_per_block=1)
         decoded = rows.map_batches(
             decode,  # type: ignore[arg-type]  # Ray's stubs do not know functions with keyword arguments
-            fn_kwargs={"audio": config.audio, "segmenter": config.segmenter},
+            fn_kwargs={"audio": config.audio, "segmenter": config.segmenter, "ledger": ledger},
             num_cpus=config.audio.num_cpus,
             max_retries=2,
             **_TABLES,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from actors.errors import FatalError
 from pipelines import stages
-from pipelines.ledger import HOPELESS, Ledger, Losses
+from pipelines.ledger import HOPELESS, LOADS, Ledger, Losses
 
 TRIES = 3
 
@@ -68,12 +69,13 @@ def test_stages_are_told_apart() -> None:
 
 def test_many_deaths_with_nothing_finished_end_the_run() -> None:
     ledger = Ledger()
-    for number in range(HOPELESS):
+    limit = HOPELESS + 2
+    for number in range(limit):
         ledger.begin("recognise", [f"s{number}"], f"p{number}", TRIES)
         assert not ledger.begin("recognise", [f"s{number - 1}"], f"p{number}", TRIES).stop
-    ledger.leave_words(f"p{HOPELESS - 1}", "worker_lost", "CUDA error: no kernel image")
-    stop = ledger.begin("recognise", [f"s{HOPELESS - 1}"], "next", TRIES).stop
-    assert stop and f"{HOPELESS} processes" in stop and "no kernel image" in stop
+    ledger.leave_words(f"p{limit - 1}", "worker_lost", "CUDA error: no kernel image")
+    stop = ledger.begin("recognise", [f"s{limit - 1}"], "next", TRIES).stop
+    assert stop and f"{limit} processes" in stop and "no kernel image" in stop
 
 
 def test_many_deaths_among_finished_work_do_not() -> None:
@@ -82,6 +84,19 @@ def test_many_deaths_among_finished_work_do_not() -> None:
         ledger.begin("recognise", [f"s{number}"], f"p{number}", TRIES)
         assert not ledger.begin("recognise", [f"s{number}"], f"p{number + 1}", TRIES).stop
         ledger.end("recognise", [f"s{number}"])
+
+
+def test_dead_letters_that_kill_again_do_not_end_the_run() -> None:
+    """`retry` makes tables of nothing but shards that have killed before."""
+    ledger = Ledger()
+    for number in range(5 * HOPELESS):
+        assert not ledger.begin("recognise", ["s.2"], f"p{number}", 10**6).stop
+
+
+def test_a_table_that_begins_with_shards_that_kill_does_not_end_the_run() -> None:
+    ledger, poison = _Handle(), {f"x{number}" for number in range(6)}
+    done, _ = until_done(ledger, rows(*sorted(poison), "a"), poison)
+    assert ledger.reason() is None and [row["shard_id"] for row in done if row.get("done")] == ["a"]
 
 
 def test_suspicions_name_what_was_left_in_hand() -> None:
@@ -113,7 +128,7 @@ class _Handle(Ledger):
 
     def __getattribute__(self, name: str) -> Any:
         value = super().__getattribute__(name)
-        return _Method(value) if name == "end" else value
+        return _Method(value) if name in ("end", "beat") else value
 
 
 class Died(BaseException):
@@ -180,9 +195,56 @@ def test_a_model_that_cannot_be_loaded_is_tried_once() -> None:
     assert len(attempts) == 1
 
 
-def test_a_load_that_fails_later_or_for_memory_is_tried_again() -> None:
-    ledger = Ledger()
-    ledger.cannot_load("align", "device_out_of_memory", "no room")
-    ledger.loaded("recognise")
-    ledger.cannot_load("recognise", "internal_error", "no network")
-    assert ledger.reason() is None
+def test_a_load_that_fails_later_or_for_memory_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which the pool then replaces, as it would not where an actor cannot be made."""
+    monkeypatch.setattr(stages, "_LOAD_PAUSE", 0.0)
+
+    def exit_process(error: FatalError) -> None:
+        raise Died
+
+    monkeypatch.setattr(stages, "exit_process", exit_process)
+
+    def make() -> Any:
+        raise failure
+
+    ledger = _Handle()
+    _Direct("recognise", lambda: None, ledger, TRIES)
+    for stage, failure in (("align", FatalError("no room", code="device_out_of_memory")), ("recognise", FatalError("no network"))):
+        for _ in range(LOADS):
+            with pytest.raises(Died):
+                _Direct(stage, make, ledger, TRIES)
+        assert ledger.reason() is None
+    _Direct("align", lambda: None, ledger, TRIES)  # it had room again
+    for _ in range(LOADS):
+        with pytest.raises(Died):
+            _Direct("align", no_network, ledger, TRIES)
+    with pytest.raises(FatalError, match="no network"):
+        _Direct("align", no_network, ledger, TRIES)
+    assert ledger.reason() == "no network"
+
+
+def test_loads_that_kill_their_process_end_the_run() -> None:
+    ledger = _Handle(replicas=3)
+
+    def make() -> Any:
+        raise Died
+
+    for _ in range(LOADS + 3):
+        with pytest.raises(Died):
+            _Direct("align", make, ledger, TRIES)
+    with pytest.raises(FatalError, match="no process lived to tell"):
+        _Direct("align", make, ledger, TRIES)
+
+
+def test_a_defect_of_ours_costs_the_row_that_shows_it() -> None:
+    ledger = _Handle()
+
+    def actor(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if any(row["shard_id"] == "odd" for row in batch):
+            raise ValueError("not foreseen")
+        return [{**row, "done": True} for row in batch]
+
+    done = _Direct("align", lambda: actor, ledger, TRIES)(rows("a", "odd", "b"))
+    assert [row.get("done") for row in done] == [True, None, True]
+    assert (done[1]["status"], done[1]["error_stage"], done[1]["error_code"]) == ("error", "align", "internal_error")
+    assert "not foreseen" in done[1]["error_message"] and not ledger.suspicions()

@@ -48,7 +48,7 @@ def _run(ray: Any, out: str, todo: pa.Table, keep: str | None) -> None:
 
     files = planning.files_of(todo)
     store, path = locations.arrow_filesystem(shards.folder(out))
-    with cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, 0, 120):
+    with cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, 0):
         rows = ray.data.read_parquet([locations.filesystem(uri)[1] for uri in files], filesystem=store, override_num_blocks=len(files))
         rows.map_batches(stage, batch_format="pyarrow", batch_size=None).write_parquet(path, filesystem=store)
 
