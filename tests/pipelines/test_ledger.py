@@ -204,16 +204,20 @@ def test_a_load_that_fails_later_or_for_memory_ends_its_process(monkeypatch: pyt
 
     monkeypatch.setattr(stages, "exit_process", exit_process)
 
-    def make() -> Any:
-        raise failure
+    def failing(error: FatalError) -> Callable[[], Any]:
+        def make() -> Any:
+            raise error
 
+        return make
+
+    no_room, no_network = failing(FatalError("no room", code="device_out_of_memory")), failing(FatalError("no network"))
     ledger = _Handle()
     _Direct("recognise", lambda: None, ledger, TRIES)
-    for stage, failure in (("align", FatalError("no room", code="device_out_of_memory")), ("recognise", FatalError("no network"))):
+    for stage, make in (("align", no_room), ("recognise", no_network)):
         for _ in range(LOADS):
             with pytest.raises(Died):
                 _Direct(stage, make, ledger, TRIES)
-        assert ledger.reason() is None
+    assert ledger.reason() is None
     _Direct("align", lambda: None, ledger, TRIES)  # it had room again
     for _ in range(LOADS):
         with pytest.raises(Died):
