@@ -199,9 +199,13 @@ def _report(given: argparse.Namespace) -> int:
 
 
 def _finished(outcome: Outcome, out: str) -> int:
-    if not outcome.shards_done:
+    if not outcome.shards_done and outcome.complete:
         print(f"nothing to do: all {outcome.recordings:,} recordings are done in {out}")
-    print(f"{outcome.recordings:,} recordings = {outcome.transcripts:,} transcripts + {outcome.dead_letters:,} dead letters")
+    counts = f"{outcome.transcripts:,} transcripts + {outcome.dead_letters:,} dead letters"
+    if outcome.complete:
+        print(f"{outcome.recordings:,} recordings = {counts}")
+    else:
+        print(f"{outcome.recordings:,} recordings, but {counts}: not finished; the same command goes on from there")
     if outcome.dead_letters:
         print(f"see {out}/dead_letters; `scriptorium retry {out}` runs them again")
     return outcome.exit_code

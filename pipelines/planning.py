@@ -12,7 +12,7 @@ import itertools
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -143,16 +143,28 @@ def extend_plan(
 
 def plan_again(
     out: str,
-    recording_ids: Sequence[str],
+    attempts: Mapping[str, int],
     run_id: str,
     config: RunConfig,
     *,
     whole: bool = False,
     probe: ProbeFunction | None = None,
 ) -> int:
-    """Plan recordings once more as their next attempt, from fresh headers; returns how many. Their shard ids end in `.2`, `.3` and so on."""
+    """Plan recordings once more as their next attempt, from fresh headers; returns how many. Their shard ids end in `.2`, `.3` and so on.
+
+    Args:
+        out: the output directory.
+        attempts: how often each recording to plan has failed. One that was planned more often already is left: its next attempt was cut off.
+        run_id: names the plan's files.
+        config: the settings.
+        whole: one shard a recording, however long.
+        probe: reads a header; by default `actors.probing.probe`.
+    """
     rows = plans.read(out)
-    first = rows.filter(pc.and_(pc.is_in(rows["recording_id"], pa.array(recording_ids, pa.string())), pc.equal(rows["index"], 0)))
+    rows = rows.filter(pc.equal(rows["index"], 0))
+    position = pc.index_in(rows["recording_id"], value_set=pa.array(attempts, pa.string()))
+    failed = pa.array(attempts.values(), pa.int32()).take(position.combine_chunks())
+    first = rows.filter(pc.fill_null(pc.equal(rows["attempt"], failed), False))
     table = pa.table(
         {
             **{name: first[name] for name in RECORDINGS.names if name not in ("claimed", "attempt")},

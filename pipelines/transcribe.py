@@ -89,7 +89,7 @@ def retry(out: str, config: RunConfig, codes: Sequence[str] = ()) -> Outcome:
         letters = [row for row in transcripts.dead_letters(out) if not codes or row["error_code"] in codes]
         run_id, record = runs.open_run(out, config, command, "retry")
         shards.settle(out)
-        planning.plan_again(out, [row["recording_id"] for row in letters], run_id, config, whole=command == "align")
+        planning.plan_again(out, {row["recording_id"]: row["attempts"] for row in letters}, run_id, config, whole=command == "align")
         return finish(out, config, run_id, record)
 
 
@@ -100,14 +100,12 @@ def finish(out: str, config: RunConfig, run_id: str, record: dict[str, Any], new
     losses = Losses()
     if todo.num_rows:
         with cluster.started(config.cluster):
-            losses = run_shards(out, config, run_id, plan, todo, command=record["command"])
-            shards.settle(out)  # a commit may have failed half-way
-            left = _todo(plan, out)
-            if left.num_rows:  # lost with a process that died: each once more, alone, and then given up
-                more = run_shards(out, config, run_id, plan, left, command=record["command"], alone=True)
-                losses = losses.and_then(more)
+            try:
+                losses = run_passes(out, config, run_id, plan, todo, command=record["command"])
+            except FatalError:  # what is finished is not to wait until the cause is mended
                 shards.settle(out)
-                shards.bury(out, _todo(plan, out).to_pylist(), run_id, losses.reasons)
+                stitch(out, config, run_id, on_ray=False)
+                raise
             stitch(out, config, run_id, on_ray=True)
     else:
         stitch(out, config, run_id, on_ray=False)
@@ -122,6 +120,18 @@ def finish(out: str, config: RunConfig, run_id: str, record: dict[str, Any], new
     runs.close_run(out, record, run_id, **facts, processes_died=losses.processes, shards_again=losses.again)
     report.write(out)
     return outcome
+
+
+def run_passes(out: str, config: RunConfig, run_id: str, plan: pa.Table, todo: pa.Table, *, command: str) -> Losses:
+    """`run_shards` over all that is to do, then over what was lost with a process that died, each shard alone; what is lost again is given up."""
+    losses = run_shards(out, config, run_id, plan, todo, command=command)
+    shards.settle(out)  # a commit may have failed half-way
+    left = _todo(plan, out)
+    if left.num_rows:
+        losses = losses.and_then(run_shards(out, config, run_id, plan, left, command=command, alone=True))
+        shards.settle(out)
+        shards.bury(out, _todo(plan, out).to_pylist(), run_id, losses.reasons)
+    return losses
 
 
 def run_shards(

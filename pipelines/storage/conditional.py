@@ -10,15 +10,18 @@ from pipelines.storage import locations
 from pipelines.storage.requests import ask, trouble
 
 ATTEMPTS_MORE = 4  # after the first, some six seconds of back-off
+ATTEMPT_SECONDS = 8.0  # that one request to S3 may take: a few hundred bytes, and a lease has a short life
 SETTLE_SECONDS = 1.0  # between writing and looking again, where a store knows no conditions
 
 
 def look(uri: str) -> tuple[bytes, str | None] | None:
     """An object's bytes and, where the store has one, its etag; None where there is no object."""
     store, path = locations.filesystem(uri)
+    limit = {"timeout": ATTEMPT_SECONDS} if "s3" in store.protocol else {}
     try:
-        etag = ask("look for", uri, lambda: store.info(path)).get("ETag")
-        return locations.read_bytes(uri), etag.strip('"') if isinstance(etag, str) else None
+        etag = ask("look for", uri, lambda: store.info(path, **limit)).get("ETag")
+        data: bytes = ask("read", uri, lambda: store.cat_file(path, **limit))
+        return data, etag.strip('"') if isinstance(etag, str) else None
     except FileNotFoundError:
         return None
 
@@ -46,7 +49,8 @@ def _write(uri: str, data: bytes, expected: tuple[bytes, str | None] | None) -> 
         condition: dict[str, Any] = {"mode": "create"} if expected is None else {"IfMatch": f'"{expected[1]}"'}
         try:
             # Tried again after an answer that got lost, it finds its own work there: below. Not for long: a lease has a short life.
-            return str(retried(lambda: store.pipe_file(path, data, **condition), ATTEMPTS_MORE)["ETag"]).strip('"')
+            written = retried(lambda: store.pipe_file(path, data, timeout=ATTEMPT_SECONDS, **condition), ATTEMPTS_MORE)
+            return str(written["ETag"]).strip('"')
         except Exception as error:
             # Where there is nothing yet, "not found" is the bucket.
             if not _is_conflict(error) or (expected is None and isinstance(error, FileNotFoundError)):

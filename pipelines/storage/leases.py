@@ -23,12 +23,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from actors.errors import ScriptoriumError
+from actors.errors import ScriptoriumError, StorageError
 from pipelines.storage import conditional, locations
 from pipelines.storage.requests import ask
 
 RENEW_SECONDS = 10.0
 LIFE_SECONDS = 40.0
+ADOPTIONS = 3  # renewals of our own, with lost answers, that one renewal may come upon
 
 
 class LeaseError(ScriptoriumError):
@@ -44,6 +45,8 @@ class Lease:
     handle: int | None = None  # the locked file, on a file system
     etag: str | None = None  # of the object as we wrote it, in a store
     lost: str | None = None  # why it is not ours any more
+    shown: float = 0.0  # the latest sign of life: when the last writing that went through began, by `time.monotonic`
+    trouble: str = "no answer"  # why it could not be renewed since
     _ended: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -57,16 +60,16 @@ class Lease:
         Raises:
             LeaseError: somebody else holds it.
         """
-        facts = {**self.facts, "beat": self.facts["beat"] + 1, "renewed_at": _now()}
+        began = time.monotonic()
         if self.handle is not None:
+            facts = self._next()
             if not _same_file(self.handle, self.uri):
                 raise LeaseError(f"{self.uri} was removed or replaced by somebody else")
             _write_handle(self.handle, facts)
+            self.facts = facts
         else:
-            self.etag = conditional.replace(self.uri, _data(facts), _data(self.facts), self.etag)
-            if self.etag is None:
-                raise LeaseError(f"{_who(read(self.out))} has taken over {self.out}")
-        self.facts = facts
+            self._renew_object()
+        self.shown = began
 
     def release(self) -> None:
         """Give it back; a lease that somebody else holds by now stays."""
@@ -81,19 +84,42 @@ class Lease:
 
     def keep(self, on_lost: Callable[[], None]) -> None:
         """Renew until released; `on_lost` is called once somebody else has it, or it could not be renewed for so long that they may take it."""
-        renewed = time.monotonic()
-        while not self._ended.wait(RENEW_SECONDS):
+        # Renewed elsewhere, watched here: a request may hang for longer than a lease lives.
+        threading.Thread(target=self._renew_always, name="lease-renewal", daemon=True).start()
+        while not self._ended.wait(min(1.0, RENEW_SECONDS / 5)):
+            if self.lost is None and time.monotonic() - self.shown > LIFE_SECONDS - RENEW_SECONDS:
+                self.lost = f"{self.uri} could not be renewed for {LIFE_SECONDS - RENEW_SECONDS:g} s: {self.trouble}"
+            if self.lost:
+                on_lost()
+                return
+
+    def _renew_always(self) -> None:
+        while not self._ended.wait(RENEW_SECONDS) and self.lost is None:
             try:
                 self.renew()
-                renewed = time.monotonic()
+                self.trouble = "no answer"
             except LeaseError as error:
                 self.lost = error.message
             except Exception as error:
-                if time.monotonic() - renewed > LIFE_SECONDS - RENEW_SECONDS:
-                    self.lost = f"{self.uri} could not be renewed for {LIFE_SECONDS - RENEW_SECONDS:g} s: {error}"
-            if self.lost and not self._ended.is_set():
-                on_lost()
+                self.trouble = str(error)
+
+    def _renew_object(self) -> None:
+        for _ in range(ADOPTIONS + 1):
+            facts = self._next()
+            etag = conditional.replace(self.uri, _data(facts), _data(self.facts), self.etag)
+            if etag is not None:
+                self.facts, self.etag = facts, etag
                 return
+            found = conditional.look(self.uri)
+            there = _parsed(found[0]) if found else None
+            if found is None or there is None or there["holder"] != self.facts["holder"]:
+                raise LeaseError(f"{_who(there)} has taken over {self.out}")
+            # An earlier renewal of ours that went through, though all its answers got lost.
+            self.facts, self.etag = there, found[1]
+        raise StorageError(f"{self.uri} changes all the time, and only this process writes it")
+
+    def _next(self) -> dict[str, Any]:
+        return {**self.facts, "beat": self.facts["beat"] + 1, "renewed_at": _now()}
 
 
 @contextmanager
@@ -173,6 +199,7 @@ def _acquire_file(lease: Lease) -> None:
                 and not _died_here(before, lease.facts["host"])
             ):
                 _watch(lease.out, before)
+            lease.shown = time.monotonic()
             _write_handle(handle, lease.facts)
             lease.handle = handle
         finally:
@@ -200,12 +227,14 @@ def _lock(handle: int, out: str) -> bool:
 def _acquire_object(lease: Lease) -> None:
     while lease.etag is None:
         found = conditional.look(lease.uri)
+        lease.shown = time.monotonic()
         if found is None:
             lease.etag = conditional.create(lease.uri, _data(lease.facts))
             continue
         before = _parsed(found[0])
         if before is not None and not _died_here(before, lease.facts["host"]):
             _watch(lease.out, before)
+        lease.shown = time.monotonic()
         lease.etag = conditional.replace(lease.uri, _data(lease.facts), *found)
 
 
@@ -215,9 +244,8 @@ def _watch(out: str, before: dict[str, Any]) -> None:
     Raises:
         LeaseError: its holder is alive.
     """
-    # However old it says it is, it gets two chances to be renewed; however new, it dies when its life is over by our own clock.
-    patience = min(LIFE_SECONDS, max(2.5 * RENEW_SECONDS, LIFE_SECONDS - _age(before)))
-    deadline = time.monotonic() + patience
+    # However old it says it is: a holder whose clock is behind goes on writing until it could not renew for nearly a life, by its own count.
+    deadline = time.monotonic() + LIFE_SECONDS
     while time.monotonic() < deadline:
         time.sleep(min(1.0, RENEW_SECONDS / 5))
         now = read(out)

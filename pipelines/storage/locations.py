@@ -42,6 +42,7 @@ __all__ = [
     "read_bytes",
     "read_tables",
     "remove",
+    "sizes",
     "sync_all",
     "write_atomic",
 ]
@@ -77,6 +78,15 @@ def list(uri: str, suffix: str | tuple[str, ...] = "", recursive: bool = True) -
         names = ask("list", uri, lambda: store.find(path) if recursive else store.find(path, maxdepth=1))
         found = [_address(store, name) for name in names]
     return sorted(address for address in found if not name_of(address).startswith(".") and address.lower().endswith(suffix))
+
+
+def sizes(uri: str, suffix: str) -> dict[str, int]:
+    """Bytes of the files directly in the folder `uri` whose names end so, by address; nothing where there is no such folder."""
+    if not is_remote(uri):
+        return ask("list", uri, lambda: _sizes(absolute(uri), suffix))
+    store, path = filesystem(uri)
+    found = ask("list", uri, lambda: store.find(path, maxdepth=1, detail=True))
+    return {_address(store, name): int(info["size"] or 0) for name, info in found.items() if name.endswith(suffix)}
 
 
 def glob(uri: str) -> Sequence[str]:
@@ -175,6 +185,14 @@ def _write_local(path: str, data: bytes, sync: bool) -> None:
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
+
+
+def _sizes(folder: str, suffix: str) -> dict[str, int]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.path: entry.stat().st_size for entry in entries if entry.name.endswith(suffix) and not entry.name.startswith(".")}
+    except FileNotFoundError:
+        return {}
 
 
 def _address(store: fsspec.AbstractFileSystem, path: str) -> str:

@@ -6,6 +6,7 @@ then the ids are renamed to `checkpoint/<task>.parquet`, which commits them. Row
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,8 @@ import pyarrow.parquet as pq
 from pipelines.schema import SHARD
 from pipelines.storage import locations
 from pipelines.storage.tables import read_all
+
+logger = logging.getLogger(__name__)
 
 ID = "shard_id"
 PENDING = ".pending.parquet"
@@ -53,18 +56,28 @@ def settle(out: str) -> int:
     A pending task is undone: its rows go, its ids go, its shards will be done again. But where the committed ids stand beside the
     pending ones (an object store renames by copying and deleting, and a kill can fall between the two), the rows are whole and stay.
     Ray's own clean-up, which runs later, would delete those rows and keep their ids as done: the shards would be lost for good.
+
+    Committed ids whose rows are gone (a power cut, or a clean-up that met a process which was just committing) go as well.
     """
     names = {locations.name_of(uri) for uri in locations.list(checkpoint_folder(out), ".parquet")}
     pending = {name.removesuffix(PENDING) for name in names if name.endswith(PENDING)}
-    if not pending:
-        return 0
-    undone = {task for task in pending if f"{task}.parquet" not in names}
-    for uri in locations.list(folder(out), ".parquet") if undone else []:
-        if _task_of(uri) in undone:
+    committed = {name.removesuffix(".parquet") for name in names if not name.endswith(PENDING)}
+    undone = pending - committed
+    whole = set()
+    for uri, size in locations.sizes(folder(out), ".parquet").items():
+        task = _task_of(uri)
+        if task not in committed or not size:
             locations.remove(uri)
+        else:
+            whole.add(task)
+    gone = committed - whole
+    if gone:
+        logger.warning("%d finished tasks of %s have no rows any more, such as %s: their shards are done again", len(gone), out, min(gone))
+    for task in gone:
+        locations.remove(locations.join(checkpoint_folder(out), f"{task}.parquet"))
     for task in pending:
         locations.remove(locations.join(checkpoint_folder(out), task + PENDING))
-    return len(undone)
+    return len(undone | gone)
 
 
 def committed_ids(out: str) -> pa.ChunkedArray:
@@ -97,13 +110,14 @@ def read_rows(files: Sequence[str], recording_ids: Iterable[str]) -> list[dict[s
 
 
 def append(out: str, rows: list[dict[str, Any]], task: str) -> None:
-    """Commit rows of our own making (shards whose worker died every time) in the same two places, under the name `task`.
-
-    Rows first, then ids: cut off in between, the rows are written again under the same name.
-    """
+    """Commit rows of our own making (shards whose worker died every time) in the same two places and phases, under the name `task`."""
     table = pa.Table.from_pylist(rows, schema=SHARD)
+    ids = parquet_bytes(table.select([ID]))
+    pending = locations.join(checkpoint_folder(out), task + PENDING)
+    locations.write_atomic(pending, ids)
     locations.write_atomic(locations.join(folder(out), f"{task}-0.parquet"), parquet_bytes(table))
-    locations.write_atomic(locations.join(checkpoint_folder(out), f"{task}.parquet"), parquet_bytes(table.select([ID])))
+    locations.write_atomic(locations.join(checkpoint_folder(out), f"{task}.parquet"), ids)
+    locations.remove(pending)
 
 
 def bury(out: str, lost: list[dict[str, Any]], run_id: str, reasons: Mapping[str, tuple[str, str, str]]) -> None:

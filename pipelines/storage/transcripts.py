@@ -20,6 +20,9 @@ from pipelines.schema import DEAD_LETTER, TRANSCRIPT
 from pipelines.stitching import stitch
 from pipelines.storage import locations, shards
 
+BATCH_SECONDS = 36 * 3600.0
+"""Audio of one batch: an hour with its words takes about 9 MiB while it is stitched, and as many batches as cores are under way at once."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -114,10 +117,21 @@ def _write_dead_letters(out: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _batches(index: pd.DataFrame, size: int) -> Iterator[Batch]:
+    """At most `size` recordings each, and at most BATCH_SECONDS of audio unless a single recording is longer."""
     # Recordings in the order of the files that hold them, so that a batch opens few files.
     order = index.groupby("recording_id")["file"].agg(["min", lambda files: sorted(set(files))])
     order.columns = ["first", "files"]
+    order["seconds"] = (index["decoded_end"] - index["decoded_start"]).groupby(index["recording_id"]).sum()
     order = order.sort_values(["first"], kind="stable")
-    for start in range(0, len(order), size):
-        part = order.iloc[start : start + size]
-        yield Batch(list(part.index), sorted({file for files in part["files"] for file in files}))
+    part: list[str] = []
+    files: set[str] = set()
+    seconds = 0.0
+    for recording, row_files, row_seconds in zip(order.index, order["files"], order["seconds"], strict=True):
+        if part and (len(part) == size or seconds + row_seconds > BATCH_SECONDS):
+            yield Batch(part, sorted(files))
+            part, files, seconds = [], set(), 0.0
+        part.append(recording)
+        files.update(row_files)
+        seconds += row_seconds
+    if part:
+        yield Batch(part, sorted(files))

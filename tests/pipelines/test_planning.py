@@ -280,11 +280,12 @@ def test_a_plan_that_was_cut_off_does_not_count(out: str, monkeypatch: pytest.Mo
 def test_retries_replace_the_earlier_attempt(out: str) -> None:
     extend(out, {"a": RowError("x", "empty_file"), "b": 700.0}, "r1")
     before = {row["recording_id"]: row for row in planning.read_plan(out).to_pylist()}
-    assert planning.plan_again(out, ["a"], "r2", CONFIG, probe=probing({"a": 1000.0})) == 1
+    assert planning.plan_again(out, {"a": 1}, "r2", CONFIG, probe=probing({"a": 1000.0})) == 1
     rows = [row for row in planning.read_plan(out).to_pylist() if row["recording_id"] == "a"]
     assert [(row["attempt"], row["shard_count"], row["shard_id"][-2:]) for row in rows] == [(2, 2, ".2"), (2, 2, ".2")]
     assert rows[0]["duration"] == 1000.0
-    assert planning.plan_again(out, ["a", "b", "stranger"], "r3", CONFIG, probe=probing({"a": 5.0, "b": 700.0})) == 2
+    assert planning.plan_again(out, {"a": 1}, "r2b", CONFIG, probe=probing({})) == 0, "cut off, it goes on where it was"
+    assert planning.plan_again(out, {"a": 2, "b": 1, "stranger": 1}, "r3", CONFIG, probe=probing({"a": 5.0, "b": 700.0})) == 2
     rows = planning.read_plan(out).to_pylist()
     assert sorted((row["recording_id"], row["attempt"]) for row in rows) == [("a", 3), ("b", 2), ("b", 2)]
     again = next(row for row in rows if row["recording_id"] == "b" and row["index"] == 1)

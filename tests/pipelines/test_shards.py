@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from pipelines.schema import SHARD
 from pipelines.storage import shards
@@ -57,6 +58,37 @@ def test_a_kill_between_copy_and_delete_of_a_commit_loses_nothing(tmp_path: Path
     assert shards.committed_ids(str(tmp_path)).to_pylist() == ["a"]
     assert shards.index(str(tmp_path))["shard_id"].to_pylist() == ["a"]
     assert not list((tmp_path / "checkpoint").glob("*.pending.parquet"))
+
+
+def test_committed_ids_whose_rows_are_gone_are_done_again(tmp_path: Path) -> None:
+    """After a power cut, say: what the rename wrote is there, what it vouches for is not, or has no bytes."""
+    for number in range(4):
+        write(tmp_path, f"t_00000{number}", [row(f"s{number}")])
+    (tmp_path / "shards/t_000001-0.parquet").unlink()
+    (tmp_path / "shards/t_000002-0.parquet").write_bytes(b"")
+    assert shards.settle(str(tmp_path)) == 2
+    assert (
+        sorted(shards.committed_ids(str(tmp_path)).to_pylist())
+        == sorted(shards.index(str(tmp_path))["shard_id"].to_pylist())
+        == ["s0", "s3"]
+    )
+
+
+def test_a_burial_that_is_cut_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = shards.locations.write_atomic
+    for kept in range(3):
+
+        def cut_off(uri: str, data: bytes, done: list[str] = [], most: int = kept) -> None:  # noqa: B006
+            if len(done) == most:
+                raise KeyboardInterrupt
+            done.append(uri)
+            written(uri, data)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(shards.locations, "write_atomic", cut_off)
+            shards.append(str(tmp_path), [row("a")], f"lost-{kept}")
+        shards.settle(str(tmp_path))
+        assert not [*(tmp_path / "shards").glob("*")] and not [*(tmp_path / "checkpoint").glob("*")]
 
 
 def test_rows_keep_their_schema_when_everything_is_null(tmp_path: Path) -> None:

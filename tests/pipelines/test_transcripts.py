@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipelines.storage import shards, transcripts
 
 ARGUMENTS = ("hash", "0", "run-1", "zstd")
@@ -66,6 +68,16 @@ def test_a_cut_off_pass_is_finished_by_the_next(tmp_path: Path) -> None:
     transcripts.stitch_batch(str(tmp_path), batches[1], *ARGUMENTS)  # and then the process died
     assert stitch(tmp_path, 2) == (2, 1)
     assert (ids(tmp_path), dead(tmp_path)) == (list("abcd"), {"e": 1})
+
+
+def test_a_batch_is_bounded_in_hours_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words take memory while they are stitched: two thousand recordings of an hour must not be one batch."""
+    monkeypatch.setattr(transcripts, "BATCH_SECONDS", 25.0)
+    shards.append(str(tmp_path), [row(name) for name in "abc"] + [row("d", 0, 3), row("d", 1, 3), row("d", 2, 3), row("e")], "t_1")
+    shards.append(str(tmp_path), [row("f", status="error")], "t_2")
+    batches = transcripts.unstitched(str(tmp_path), 100)
+    assert [batch.recording_ids for batch in batches] == [["a", "b"], ["c"], ["d"], ["e", "f"]]
+    assert stitch(tmp_path) == (5, 1)
 
 
 def test_the_same_batch_twice_is_one_file(tmp_path: Path) -> None:
