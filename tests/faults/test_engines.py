@@ -90,7 +90,11 @@ def test_a_model_that_does_not_load_ends_the_run_at_once(model: Path, tmp_path: 
     [
         (("asr.pool.num_gpus=1", "cluster.num_gpus=0"), "needs 1 GPUs, the cluster has 0"),
         # As many GPUs in sum as there are, but no card with room for the last.
-        (("cluster.num_gpus=2", "asr.pool.size=2", "asr.pool.num_gpus=0.7", "aligner.pool.size=1", "aligner.pool.num_gpus=0.6"), "fits no node"),
+        pytest.param(
+            ("cluster.num_gpus=2", "asr.pool.size=2", "asr.pool.num_gpus=0.7", "aligner.pool.size=1", "aligner.pool.num_gpus=0.6"),
+            "fits no node",
+            marks=pytest.mark.slow,
+        ),
     ],
 )  # fmt: skip
 def test_gpus_that_are_not_there_are_said_at_once(settings: tuple[str, ...], wanted: str, tmp_path: Path) -> None:

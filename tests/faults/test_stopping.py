@@ -33,9 +33,14 @@ def until_committed(out: Path, count: int, job: Job) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(number: signal.Signals, tmp_path: Path) -> None:
+    """And a second driver is refused while it is at work."""
     manifest, ids = archive(tmp_path / "audio", RECORDINGS)
     out = tmp_path / "out"
     job = start(manifest, out, tmp_path / "log")
+    until_committed(out, 1, job)
+    second = start(manifest, out, tmp_path / "second")
+    assert second.wait(60) == 1
+    assert f"process {job.process.pid} on" in second.said() and "is at work on" in second.said()
     until_committed(out, 2, job)
     # A terminal sends Ctrl-C to all of its foreground processes, a scheduler asks only the driver.
     if number == signal.SIGINT:
@@ -55,17 +60,3 @@ def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(number: signal.
     assert again.wait() == 2, "other settings are refused also after a stop"
     assert start(manifest, out, tmp_path / "log3").wait() == 0
     checker.check(out, ids)
-
-
-@pytest.mark.timeout(600)
-def test_a_second_driver_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
-    manifest, ids = archive(tmp_path / "audio", RECORDINGS)
-    out = tmp_path / "out"
-    job = start(manifest, out, tmp_path / "log")
-    until_committed(out, 1, job)
-    second = start(manifest, out, tmp_path / "log2")
-    assert second.wait(60) == 1
-    assert f"process {job.process.pid} on" in second.said() and "is at work on" in second.said()
-    assert job.wait() == 0, job.said()
-    checker.check(out, ids)
-    assert start(manifest, out, tmp_path / "log3").wait(60) == 0, "a finished run gives its lease back"

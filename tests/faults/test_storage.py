@@ -20,31 +20,22 @@ pytestmark = [pytest.mark.faults, pytest.mark.ray]
 
 RECORDINGS = 24
 # Many small tasks, so that many commits can fail; and a stall that costs a test seconds, not minutes.
-SETTINGS = (*FAKE, "plan.task_seconds=2.5", "storage.timeout=8", "cluster.no_progress_timeout=300")
-STALL = 10.0
+SETTINGS = (*FAKE, "plan.task_seconds=1.5", "storage.timeout=5", "cluster.no_progress_timeout=300")
+STALL = 6.0
 
 
 @pytest.fixture(scope="module")
-def shelf(s3_bucket: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
-    """Recordings and their manifest in S3: the manifest's address and the ids."""
+def shelf(undisturbed: Path, s3_bucket: str) -> tuple[str, list[str]]:
+    """Recordings of `undisturbed` and a manifest of them in S3: the manifest's address and the ids."""
     import boto3
 
-    folder = tmp_path_factory.mktemp("shelf")
-    _, ids = archive(folder, RECORDINGS, seconds=1.0)
-    bucket = urlsplit(s3_bucket).netloc
-    client = boto3.client("s3")
-    for path in folder.iterdir():
-        client.upload_file(str(path), bucket, f"shelf/{path.name}")
-    return f"{s3_bucket}/shelf/manifest.jsonl", ids
-
-
-@pytest.fixture(scope="module")
-def calm(shelf: tuple[str, list[str]], s3_bucket: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The output of an undisturbed run."""
-    out = f"{s3_bucket}/calm"
-    job = Job("transcribe", shelf[0], out, settings=SETTINGS, log=tmp_path_factory.mktemp("log") / "calm.log")
-    assert job.wait(540) == 0, job.said()
-    return out
+    bucket, client = urlsplit(s3_bucket).netloc, boto3.client("s3")
+    lines = (undisturbed / "archive/manifest.jsonl").read_text().splitlines()[:RECORDINGS]
+    rows = [json.loads(line) for line in lines]
+    client.put_object(Bucket=bucket, Key="shelf/manifest.jsonl", Body="\n".join(lines).encode())
+    for row in rows:
+        client.upload_file(str(undisturbed / "archive" / row["audio"]), bucket, f"shelf/{row['audio']}")
+    return f"{s3_bucket}/shelf/manifest.jsonl", [row["id"] for row in rows]
 
 
 def run(manifest: str, out: str, proxy: Proxy, log: Path, settings: tuple[str, ...] = SETTINGS, code: int = 0) -> Job:
@@ -61,13 +52,13 @@ def run(manifest: str, out: str, proxy: Proxy, log: Path, settings: tuple[str, .
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_a_tenth_of_all_requests_fails_and_nobody_can_tell_afterwards(
-    shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path, seed: int
+    shelf: tuple[str, list[str]], undisturbed: Path, s3_bucket: str, tmp_path: Path, seed: int
 ) -> None:
     manifest, ids = shelf
     out = f"{s3_bucket}/tenth-{seed}"
     with Proxy(os.environ["AWS_ENDPOINT_URL"], seed, 0.1, stall=STALL) as proxy:
         job = run(manifest, out, proxy, tmp_path / "job.log")
-    _, letters = checker.check(out, ids, calm=calm)
+    _, letters = checker.check(out, ids, calm=undisturbed / "calm", moved=True)
     assert not letters
     assert proxy.injected.total() >= 0.07 * proxy.requests.total() > 15
     broken = " ".join(proxy.places)
@@ -78,7 +69,7 @@ def test_a_tenth_of_all_requests_fails_and_nobody_can_tell_afterwards(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_an_object_that_fails_changes_or_vanishes_costs_itself_alone(
-    shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path
+    shelf: tuple[str, list[str]], undisturbed: Path, s3_bucket: str, tmp_path: Path
 ) -> None:
     import boto3
 
@@ -103,7 +94,7 @@ def test_an_object_that_fails_changes_or_vanishes_costs_itself_alone(
             for number, data in before.items():
                 client.put_object(Bucket=bucket, Key=f"shelf/{number:05d}.wav", Body=data)
     bad = {"r00003": "storage_unavailable", "r00004": "audio_changed", "r00005": "audio_not_found"}
-    transcripts, letters = checker.check(out, ids, calm=calm, damaged=bad)
+    transcripts, letters = checker.check(out, ids, calm=undisturbed / "calm", moved=True, damaged=bad)
     assert {key: row["error_code"] for key, row in letters.items()} == bad
     assert len(transcripts) == RECORDINGS - 3
 
@@ -111,7 +102,7 @@ def test_an_object_that_fails_changes_or_vanishes_costs_itself_alone(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_commits_that_fail_half_way_lose_nothing_and_double_nothing(
-    shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path
+    shelf: tuple[str, list[str]], undisturbed: Path, s3_bucket: str, tmp_path: Path
 ) -> None:
     """A commit is a copy and a delete. Either may fail for good, with or without having been done."""
     manifest, ids = shelf
@@ -130,7 +121,7 @@ def test_commits_that_fail_half_way_lose_nothing_and_double_nothing(
             if job.wait(540) == 0:
                 break
             assert "the same command goes on from there" in _last_line(job), job.said()
-    _, letters = checker.check(out, ids, calm=calm)
+    _, letters = checker.check(out, ids, calm=undisturbed / "calm", moved=True)
     assert not letters
     assert sum("DELETE" in place for place in proxy.places) and sum("PUT" in place for place in proxy.places), proxy.places
 
@@ -138,7 +129,7 @@ def test_commits_that_fail_half_way_lose_nothing_and_double_nothing(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_an_output_in_s3_that_refuses_to_be_written_stops_the_run_and_the_same_command_resumes(
-    shelf: tuple[str, list[str]], calm: str, s3_bucket: str, tmp_path: Path
+    shelf: tuple[str, list[str]], undisturbed: Path, s3_bucket: str, tmp_path: Path
 ) -> None:
     manifest, ids = shelf
     out = f"{s3_bucket}/refused"
@@ -151,7 +142,7 @@ def test_an_output_in_s3_that_refuses_to_be_written_stops_the_run_and_the_same_c
         assert _last_line(job).startswith(f"scriptorium: cannot read or write {out}: ") and "ACCESS_DENIED" in _last_line(job)
         proxy.rules = {}
         run(manifest, out, proxy, tmp_path / "after.log")
-    _, letters = checker.check(out, ids, calm=calm)
+    _, letters = checker.check(out, ids, calm=undisturbed / "calm", moved=True)
     assert not letters
 
 
