@@ -1,7 +1,7 @@
 """An S3 server that misbehaves: an HTTP proxy on loopback in front of a good one, which breaks requests by a seeded schedule.
 
-Whether a request is broken, and how, follows from the seed, its method, its key and how often that pair was asked for before: not from
-the clock, nor from the order in which threads arrive.
+Whether a request is broken, and how, follows from the seed, its method, its key (without the random names in it) and how often that pair was
+asked for before: not from the clock, nor from the order in which threads arrive.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ KINDS = ("error_500", "slow_down", "too_many", "reset", "truncated", "stall", "l
 """reset: the connection breaks, for a GET in the middle of the body. truncated: it ends in order before the body does. short: the server
 says less than the object has, and sends just that. stall: no answer for `stall` seconds, then the connection breaks. lost: the server
 does the work, its answer never arrives. The others are S3's answers to what it calls the request."""
+_RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{8}T\d{6}-[0-9a-f]{6}")  # what each run names anew in a key
 BODY_ONLY = ("truncated", "short")  # where an answer has no body, the connection breaks instead
 AT_ONCE = 64  # requests that are worked on at the same time; others wait
 
@@ -75,7 +76,7 @@ class Proxy:
         self.requests: Counter[str] = Counter()  # by method
         self.injected: Counter[str] = Counter()  # by kind
         self.places: Counter[str] = Counter()  # broken requests by `METHOD bucket/key?query`
-        self.asked: Counter[str] = Counter()  # all requests by `METHOD bucket/key?query`
+        self.asked: Counter[str] = Counter()  # all requests by the same, random names left out
         self.lock, self.slots = threading.Lock(), threading.BoundedSemaphore(AT_ONCE)
         proxy = self
 
@@ -106,13 +107,14 @@ class Proxy:
         with self.lock:
             for pattern in [pattern for pattern in self.events if re.search(pattern, place)]:
                 self.events.pop(pattern)()
-            number = self.asked[place]
-            self.asked[place] += 1
+            same = _RANDOM.sub("*", place)
+            number = self.asked[same]
+            self.asked[same] += 1
             self.requests[method] += 1
             if rule.streak and number >= rule.streak:
                 return ""
             number = 0 if rule.streak else number
-            draw = hashlib.sha256(f"{self.seed}\0{place}\0{number}".encode()).digest()
+            draw = hashlib.sha256(f"{self.seed}\0{same}\0{number}".encode()).digest()
             if int.from_bytes(draw[:4]) / 2**32 >= rule.rate:
                 return ""
             kind = rule.kinds[int.from_bytes(draw[4:8]) % len(rule.kinds)]

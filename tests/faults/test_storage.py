@@ -137,7 +137,7 @@ def test_an_output_in_s3_that_refuses_to_be_written_stops_the_run_and_the_same_c
         job = run(manifest, out, proxy, tmp_path / "before.log", code=1)
         assert _last_line(job).startswith(f"scriptorium: cannot write {out}/") and "AccessDenied" in job.said().replace(" ", "")
         assert "0 of 24" not in job.said(), "Ray was started first"
-        proxy.rules = {r"PUT .*/shards/.*-00001": Rule(1.0, ("denied",))}
+        proxy.rules = {r"PUT .*/shards/.*_000001-": Rule(1.0, ("denied",))}
         job = run(manifest, out, proxy, tmp_path / "during.log", code=1)
         assert _last_line(job).startswith(f"scriptorium: cannot read or write {out}: ") and "ACCESS_DENIED" in _last_line(job)
         proxy.rules = {}
