@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from actors.errors import StorageError
 from pipelines.storage import conditional, leases, locations
+from tests.faults.proxy import Proxy, Rule
 
 
 @pytest.fixture
@@ -19,6 +23,18 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lives of leases in seconds that a test can wait for."""
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.3)
     monkeypatch.setattr(leases, "LIFE_SECONDS", 1.5)
+
+
+@pytest.fixture
+def proxy(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Between us and S3 from now on; it passes everything until told otherwise."""
+    import s3fs
+
+    with Proxy(os.environ["AWS_ENDPOINT_URL"], 20261123, stall=60.0) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield proxy
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def test_a_second_driver_is_refused_and_told_who_is_at_work(tmp_path: Path) -> None:
@@ -108,6 +124,39 @@ def test_s3_a_living_holder_keeps_its_lease_and_a_dead_one_loses_it(s3_bucket: s
     dead.release()
     assert (leases.read(out) or {})["holder"] == taken.facts["holder"]
     taken.release()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_s3_a_request_that_hangs_does_not_hide_that_the_lease_is_over(s3_bucket: str, proxy: Proxy) -> None:
+    lost = threading.Event()
+    with (
+        pytest.raises(leases.LeaseError, match=r"stopped, because .*lease\.json could not be renewed for"),
+        leases.held(f"{s3_bucket}/stalled", "transcribe", lost.set) as lease,
+    ):
+        proxy.rules = {"PUT .*lease": Rule(1.0, ("stall",))}
+        assert lost.wait(20), "nobody looked at the clock while the store did not answer"
+        assert lease.facts["beat"] == 0
+        raise KeyboardInterrupt
+
+
+def test_s3_a_renewal_whose_answers_all_got_lost_is_no_takeover(s3_bucket: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conditional, "ATTEMPTS_MORE", 1)
+    seconds = itertools.count()
+    monkeypatch.setattr(leases, "_now", lambda: f"2026-01-01T00:{next(seconds):02}:00+00:00")  # no two renewals are of the same second
+    out = f"{s3_bucket}/unheard"
+    lease = leases.acquire(out, "transcribe")
+    proxy.rules = {"PUT .*lease": Rule(1.0, ("lost",))}
+    with pytest.raises(StorageError, match="cannot write"):
+        lease.renew()
+    proxy.rules = {}
+    assert (leases.read(out) or {})["beat"] == 1, "the first attempt was to go through"
+    lease.renew()
+    lease.renew()
+    found = leases.read(out) or {}
+    assert (found["holder"], found["beat"]) == (lease.facts["holder"], 3)
+    locations.write_atomic(lease.uri, json.dumps({**found, "holder": "x", "host": "elsewhere"}).encode())
+    with pytest.raises(leases.LeaseError, match=r"on elsewhere, .* has taken over"):
+        lease.renew()
 
 
 def test_s3_a_dead_process_of_this_machine_is_not_waited_for(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
