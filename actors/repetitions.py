@@ -23,7 +23,8 @@ _REPETITIVE = 10.0  # bytes of text per compressed byte; speech stays below 5
 # A word; an ideograph, kana or Thai letter by itself, for their scripts write no spaces.
 _SINGLE = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _TOKEN = re.compile(rf"[{_SINGLE}]|[^\W{_SINGLE}]+(?:[-'’][^\W{_SINGLE}]+)*")
-_INSIDE = re.compile(r"(\S{1,60}?|\s)\1{19,}")
+_LONGEST_INSIDE = 60  # characters
+_INSIDE = re.compile(rf"(\S{{1,{_LONGEST_INSIDE}}}?|\s)\1{{{_COPIES - 1},}}")
 
 
 def fix_repetitions(text: str, threshold: int = 20) -> str:
@@ -63,7 +64,8 @@ def collapse_loops(text: str) -> tuple[str, bool]:
         The text, and whether anything was cut.
     """
     before = text
-    text = _INSIDE.sub(_collapse_inside, text)
+    if _may_repeat_inside(text):  # the expression alone takes most of the time that reading an output takes
+        text = _INSIDE.sub(_collapse_inside, text)
     for _ in range(4):  # a loop of loops needs another look; the bound keeps hostile text cheap
         shorter = _collapse_phrases(text)
         if shorter == text:
@@ -76,6 +78,13 @@ def is_repetitive(text: str) -> bool:
     """Whether a long text compresses as no speech does: a loop with small changes, which no exact comparison finds."""
     data = text.encode("utf-8", "surrogatepass")
     return len(data) >= 400 and len(data) / len(zlib.compress(data)) > _REPETITIVE
+
+
+def _may_repeat_inside(text: str) -> bool:
+    """Whether `_INSIDE` can match: 20 copies of a unit of k characters are 19 k characters that equal the one k later."""
+    codes = _codes(text)
+    units = range(1, min(_LONGEST_INSIDE, len(codes) // _COPIES) + 1)
+    return any(np.count_nonzero(codes[:-k] == codes[k:]) >= (_COPIES - 1) * k for k in units)
 
 
 def _collapse_inside(match: re.Match[str]) -> str:
@@ -99,8 +108,10 @@ def _collapse_phrases(text: str) -> str:
     lengths = np.cumsum([0] + [len(t.group()) for t in tokens])
     is_number = np.cumsum([0] + [t.group().isnumeric() for t in tokens])
     found: list[tuple[int, int, int]] = []  # start, tokens in the unit, tokens in the run
-    for unit in range(1, min(_LONGEST_PHRASE, total // 2) + 1):
+    for unit in range(1, min(_LONGEST_PHRASE, total // _LONG_COPIES) + 1):
         equal = codes[:-unit] == codes[unit:]
+        if np.count_nonzero(equal) < (_LONG_COPIES - 1) * unit:  # too few for a loop, wherever they are
+            continue
         edges = np.flatnonzero(np.diff(np.concatenate([[False], equal, [False]]).astype(np.int8)))
         for start, end in edges.reshape(-1, 2).tolist():
             run = end - start + unit

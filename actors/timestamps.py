@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from math import inf
 
 _SNAPPED = 2  # so many wrong stamps in a row take a neighbour's value; more are spread evenly between the neighbours
 
@@ -58,17 +59,25 @@ def _longest_non_decreasing(times: list[int]) -> list[int]:
     levels: list[list[int]] = []  # indices whose longest subsequence has this length, in order
     negatives: list[list[int]] = []  # their values negated, which makes them rise
     parents: list[int] = []
+    last = -inf  # of `tails`
     for i, time in enumerate(times):
-        level = bisect_right(tails, time)
-        if level == len(tails):
+        # Most stamps are no smaller than all before them, and most lengths have one index: neither needs a search.
+        if time >= last:
+            level, last = len(tails), time
             tails.append(time)
-            levels.append([])
-            negatives.append([])
+            levels.append([i])
+            negatives.append([-time])
         else:
+            level = bisect_right(tails, time)
             tails[level] = time
-        parents.append(levels[level - 1][bisect_left(negatives[level - 1], -time)] if level else -1)
-        levels[level].append(i)
-        negatives[level].append(-time)
+            last = tails[-1]
+            levels[level].append(i)
+            negatives[level].append(-time)
+        if level:
+            earlier = levels[level - 1]
+            parents.append(earlier[bisect_left(negatives[level - 1], -time) if len(earlier) > 1 else 0])
+        else:
+            parents.append(-1)
     chain = []
     i = levels[-1][0] if levels else -1
     while i >= 0:
