@@ -3,9 +3,10 @@
 Ray Data would not notice a second driver: at its start it deletes what the first has in flight. So whoever writes to OUT holds its lease.
 
 On a file system the lease is also locked (`flock`): the kernel gives the lock back when the holder dies, however it dies, so the next command goes
-on at once. Object stores have no locks, but conditional writes (`If-None-Match`, `If-Match` in S3), of which one of two wins; a holder renews its
-lease every few seconds, and one that has not been renewed for `LIFE_SECONDS` is stale. Clocks of two machines differ, so nobody is taken for dead
-by a time stamp alone: the lease must also stay as it is while it is being watched.
+on at once. Where a file system has no locks, of two that write one finds the other's name when it looks again. Object stores have no locks, but
+conditional writes (`If-None-Match`, `If-Match` in S3), of which one of two wins; a holder renews its lease every few seconds, and one that has not
+been renewed for `LIFE_SECONDS` is stale. Clocks of two machines differ, so nobody is taken for dead by a time stamp alone: the lease must also stay
+as it is while it is being watched.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pipelines.storage.requests import ask
 
 RENEW_SECONDS = 10.0
 LIFE_SECONDS = 40.0
+SETTLE_SECONDS = 1.0  # between writing and looking again, where there are no locks
 ADOPTIONS = 3  # renewals of our own, with lost answers, that one renewal may come upon
 
 
@@ -48,6 +50,7 @@ class Lease:
     shown: float = 0.0  # the latest sign of life: when the last writing that went through began, by `time.monotonic`
     trouble: str = "no answer"  # why it could not be renewed since
     _ended: threading.Event = field(default_factory=threading.Event)
+    _handling: threading.Lock = field(default_factory=threading.Lock)  # a closed handle's number may be that of another file
 
     @property
     def uri(self) -> str:
@@ -62,11 +65,8 @@ class Lease:
         """
         began = time.monotonic()
         if self.handle is not None:
-            facts = self._next()
-            if not _same_file(self.handle, self.uri):
-                raise LeaseError(f"{self.uri} was removed or replaced by somebody else")
-            _write_handle(self.handle, facts)
-            self.facts = facts
+            with self._handling:
+                self._renew_file()
         else:
             self._renew_object()
         self.shown = began
@@ -74,13 +74,15 @@ class Lease:
     def release(self) -> None:
         """Give it back; a lease that somebody else holds by now stays."""
         self._ended.set()
-        if self.handle is not None:
-            if self.lost is None and _same_file(self.handle, self.uri):
+        if self.handle is None:
+            if self.lost is None and self._is_ours(read(self.out)):
+                locations.remove(self.uri)
+            return
+        with self._handling:
+            if self.lost is None and _same_file(self.handle, self.uri) and self._is_ours(read(self.out)):
                 locations.remove(self.uri)
             os.close(self.handle)
             self.handle = None
-        elif self.lost is None and (read(self.out) or {}).get("holder") == self.facts["holder"]:
-            locations.remove(self.uri)
 
     def keep(self, on_lost: Callable[[], None]) -> None:
         """Renew until released; `on_lost` is called once somebody else has it, or it could not be renewed for so long that they may take it."""
@@ -103,6 +105,19 @@ class Lease:
             except Exception as error:
                 self.trouble = str(error)
 
+    def _renew_file(self) -> None:
+        if self.handle is None:  # released by now
+            return
+        if not _same_file(self.handle, self.uri):
+            raise LeaseError(f"{self.uri} was removed or replaced by somebody else")
+        # A file system without locks let both of us write it.
+        there = read(self.out)
+        if there is not None and not self._is_ours(there):
+            raise LeaseError(f"{_who(there)} has taken over {self.out}")
+        facts = self._next()
+        _write_handle(self.handle, facts)
+        self.facts = facts
+
     def _renew_object(self) -> None:
         for _ in range(ADOPTIONS + 1):
             facts = self._next()
@@ -112,11 +127,14 @@ class Lease:
                 return
             found = conditional.look(self.uri)
             there = _parsed(found[0]) if found else None
-            if found is None or there is None or there["holder"] != self.facts["holder"]:
+            if found is None or there is None or not self._is_ours(there):
                 raise LeaseError(f"{_who(there)} has taken over {self.out}")
             # An earlier renewal of ours that went through, though all its answers got lost.
             self.facts, self.etag = there, found[1]
         raise StorageError(f"{self.uri} changes all the time, and only this process writes it")
+
+    def _is_ours(self, facts: dict[str, Any] | None) -> bool:
+        return facts is not None and facts["holder"] == self.facts["holder"]
 
     def _next(self) -> dict[str, Any]:
         return {**self.facts, "beat": self.facts["beat"] + 1, "renewed_at": _now()}
@@ -193,14 +211,15 @@ def _acquire_file(lease: Lease) -> None:
                 continue
             before = read(lease.out)
             # Without locks, or where they end at the machine as on some network file systems, only the sign of life tells.
-            if (
-                before is not None
-                and not (locked and before["host"] == lease.facts["host"])
-                and not _died_here(before, lease.facts["host"])
-            ):
+            decided = locked and (before is None or before["host"] == lease.facts["host"])
+            if before is not None and not decided and not _died_here(before, lease.facts["host"]):
                 _watch(lease.out, before)
             lease.shown = time.monotonic()
             _write_handle(handle, lease.facts)
+            if not decided:
+                time.sleep(SETTLE_SECONDS)
+                if not lease._is_ours(read(lease.out)):  # somebody else wrote it at the same time
+                    continue
             lease.handle = handle
         finally:
             if lease.handle is None:
@@ -284,6 +303,7 @@ def _write_handle(handle: int, facts: dict[str, Any]) -> None:
     data = _data(facts)
     os.pwrite(handle, data, 0)
     os.ftruncate(handle, len(data))
+    os.fsync(handle)  # on a network file system, others see it from here on
 
 
 def _same_file(handle: int, path: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import itertools
 import json
 import os
@@ -10,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,6 +103,51 @@ def test_a_lost_lease_stops_its_driver_and_stays_with_the_new_one(tmp_path: Path
         raise KeyboardInterrupt
     assert (leases.read(out) or {})["holder"] == theirs.facts["holder"]
     theirs.release()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_without_locks_one_of_two_that_start_together_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    monkeypatch.setattr(leases, "LIFE_SECONDS", 60.0)  # a disk may be slow; who is alive shows it long before
+    out, together, write = str(tmp_path), threading.Barrier(2), leases._write_handle
+    at_work, refused, over = [], [], threading.Event()
+    first = threading.local()
+
+    def both_then_write(handle: int, facts: dict[str, Any]) -> None:
+        if not hasattr(first, "done"):
+            first.done = together.wait(60)  # both have seen that nobody is there
+        write(handle, facts)
+
+    def drive(name: str) -> None:
+        try:
+            with leases.held(out, name, lambda: None):
+                at_work.append(name)
+                over.wait(60)
+        except leases.LeaseError as error:
+            refused.append(error.message)
+            over.set()
+
+    monkeypatch.setattr(leases, "_write_handle", both_then_write)
+    drivers = [threading.Thread(target=drive, args=(name,)) for name in ("one", "other")]
+    for driver in drivers:
+        driver.start()
+    for driver in drivers:
+        driver.join()
+    assert len(at_work) == len(refused) == 1 and f"`scriptorium {at_work[0]}`" in refused[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_somebody_else_wrote_into_is_theirs(tmp_path: Path) -> None:
+    lease = leases.acquire(str(tmp_path), "transcribe")
+    theirs = json.dumps({**lease.facts, "holder": "x", "host": "elsewhere"})
+    (tmp_path / "lease.json").write_text(theirs)
+    with pytest.raises(leases.LeaseError, match=r"on elsewhere, .* has taken over"):
+        lease.renew()
+    lease.release()
+    assert (tmp_path / "lease.json").read_text() == theirs
 
 
 @pytest.mark.usefixtures("hurried")
