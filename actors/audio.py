@@ -75,10 +75,11 @@ def decode_span(recording: Recording, start: int, end: int | None, channel: str 
             raise RowError(f"more than {limit / SAMPLING_RATE:.0f} s of audio, far more than the header said", "too_long")
     if not reached:
         require_frames(losses)
-    wave = resampler.finish()[:, : None if end is None else max(0, end - start)]
+    pieces = resampler.finish(None if end is None else max(0, end - start))
     flags = picker.flags()
-    samples16 = _to_int16(wave, recording.codec, flags)
-    stop = start + wave.shape[1] if wave.shape[1] else min(start, round(known_end * SAMPLING_RATE / recording.sampling_rate))
+    samples16 = _to_int16(pieces, len(picker.channels), recording.codec, flags)
+    count = samples16.shape[1]
+    stop = start + count if count else min(start, round(known_end * SAMPLING_RATE / recording.sampling_rate))
     if losses.errors:
         flags.append("decode_errors")
     if losses.filled:
@@ -104,13 +105,17 @@ class _Resampler:
     def feed(self, samples: np.ndarray) -> None:
         self._keep(samples if self._stream is None else self._stream.resample_chunk(self._shaped(samples)))
 
-    def finish(self) -> np.ndarray:
-        """All output from `start` on, float32 of shape (channels, samples)."""
+    def finish(self, most: int | None) -> list[np.ndarray]:
+        """All output from `start` on, `most` samples of it, float32 of shape (samples, channels), piece by piece."""
         if self._stream is not None:
             self._keep(self._stream.resample_chunk(self._shaped(np.zeros((0, self._channels), np.float32)), last=True))
-        if not self._pieces:
-            return np.zeros((self._channels, 0), np.float32)
-        return np.ascontiguousarray(np.concatenate(self._pieces).T)
+        surplus = 0 if most is None else sum(map(len, self._pieces)) - most
+        while surplus > 0:
+            last = self._pieces.pop()
+            if len(last) > surplus:
+                self._pieces.append(last[: len(last) - surplus])
+            surplus -= len(last)
+        return self._pieces
 
     def _shaped(self, samples: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(samples[:, 0] if self._channels == 1 else samples)
@@ -141,7 +146,8 @@ class _Picker:
 
     def pick(self, samples: np.ndarray) -> np.ndarray:
         """Blocks of shape (samples, channels of the file) to (samples, channels wanted)."""
-        if not np.isfinite(samples.sum(dtype=np.float64)):
+        # The first sum is fast, but loud nonsense may exceed its range; the second one is slow.
+        if not np.isfinite(samples.sum()) and not np.isfinite(samples.sum(dtype=np.float64)):
             samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
             self._fixed = True
         if self._policy != "mix":
@@ -173,22 +179,36 @@ def _trim(block: Block, first: int, last: int | None) -> Any:
     return block.samples[start:stop]
 
 
-def _to_int16(wave: np.ndarray, codec: str, flags: list[str]) -> np.ndarray:
-    """float32 of shape (channels, samples) to int16, with what had to be done to it added to `flags`. Works in place."""
-    if not wave.size:
-        return wave.astype(np.int16)
-    peak = max(float(wave.max()), -float(wave.min()))
+def _to_int16(pieces: list[np.ndarray], channels: int, codec: str, flags: list[str]) -> np.ndarray:
+    """Pieces of float32 of shape (samples, channels) to int16 of shape (channels, samples); what had to be done is added to `flags`.
+
+    Piece by piece, so that it happens in the processor's cache.
+    """
+    result = np.empty((channels, sum(map(len, pieces))), np.int16)
+    if not result.size:
+        return result
+    peak = max(max(float(piece.max()), -float(piece.min())) for piece in pieces)
+    gain, offset = 1.0, np.zeros(channels)
     if peak > 1.0 and (codec.startswith("pcm_f") or peak > _OVERSHOOT):
-        wave *= np.float32(1 / peak)
+        gain = 1 / peak
         flags.append("peak_scaled")
-    offset = wave.mean(axis=1, keepdims=True, dtype=np.float64)
-    if np.abs(offset).max() > _DC:
-        wave -= offset.astype(np.float32)
+    mean = gain * sum(piece.sum(axis=0).astype(np.float64) for piece in pieces) / result.shape[1]
+    if np.abs(mean).max() > _DC:
+        offset = mean
         flags.append("dc_offset_removed")
-    wave *= 32768
-    np.rint(wave, out=wave)
-    np.clip(wave, -32768, 32767, out=wave)
-    result = wave.astype(np.int16)
-    if np.count_nonzero(result >= 32767) + np.count_nonzero(result <= -32767) > _CLIPPED * result.size:
+    shift = (32768 * offset).astype(np.float32)
+    place = full = 0
+    for piece in pieces:
+        scaled = piece * np.float32(32768 * gain)
+        if shift.any():
+            scaled -= shift
+        np.rint(scaled, out=scaled)
+        np.clip(scaled, -32768, 32767, out=scaled)
+        # Without a single sample at full scale, as nearly always, there is nothing to count.
+        if peak * gain > 0.99 or shift.any():
+            full += int(np.count_nonzero(np.abs(scaled) >= 32767))
+        result[:, place : place + len(piece)] = scaled.T
+        place += len(piece)
+    if full > _CLIPPED * result.size:
         flags.append("clipped")
     return result

@@ -27,6 +27,7 @@ MAX_CHANNELS = 64
 _FOLLOWERS = frozenset({"concat", "dash", "hls", "imf", "image2", "image2pipe", "alias_pix", "vapoursynth", "vobsub", "webm_dash_manifest"})
 _NETWORK = frozenset({"rtp", "rtsp", "sap", "sdp"})  # these open sockets by themselves
 _DEVICES = frozenset({"alsa", "fbdev", "kmsgrab", "lavfi", "oss", "pulse", "video4linux2,v4l2", "x11grab", "xcbgrab", "avfoundation"})
+_PCM_PACKET = 32 << 10  # bytes: a WAVE file has no packets of its own, and ffmpeg's 4 KiB are a lot of them
 _HUGE_HEADER = 64 << 20  # bytes: no header of a smaller file needs more memory than a shard may have
 # Content that ffmpeg opens although it is text.
 _TEXT = frozenset(
@@ -92,10 +93,13 @@ def open_container(file: AudioFile, jump: bool = False, probe_bytes: int | None 
     if file.size == 0:
         raise RowError("the file has no bytes", "empty_file")
     av.logging.set_level(av.logging.PANIC)
-    file.seek(0)
     options = dict(_limits()) | ({"fflags": "fastseek"} if jump else {})
     if probe_bytes is not None:
         options["probesize"] = str(probe_bytes)
+    elif _is_wave(file):
+        # One such packet shows whether there is DTS in it; ffmpeg would look at growing piles of them, for longer than decoding takes.
+        options |= {"max_size": str(_PCM_PACKET), "max_probe_packets": "1"}
+    file.seek(0)
     try:
         container = av.open(file, mode="r", options=options, metadata_errors="replace", io_open=_refuse)
     except (av.error.DecoderNotFoundError, av.error.DemuxerNotFoundError, av.error.PatchWelcomeError) as error:
@@ -173,6 +177,12 @@ def _kind(file: AudioFile) -> str | None:
     file.seek(0)
     head = file.read(16)
     return next((kind for place, magic, kind in _MAGIC if head[place : place + len(magic)] == magic), None)
+
+
+def _is_wave(file: AudioFile) -> bool:
+    file.seek(0)
+    head = file.read(12)
+    return head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE"
 
 
 def _said(error: Exception) -> str:

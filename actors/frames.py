@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -29,9 +29,13 @@ class Losses:
     frames: int = 0  # frames that could be decoded
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: there are fifty a second, and that would double what making one costs
 class Frame:
-    samples: np.ndarray
+    """Samples as the decoder gave them: nothing is copied or converted before `joined` does it for a second of them."""
+
+    planes: list[np.ndarray]  # one for each channel, or one with all channels interleaved; in the decoder's sample type
+    channels: int
+    count: int  # samples of each channel
     stamp: float | None  # the container's time stamp in samples
     place: int | None = None  # byte of its packet in the file
     size: int = 0  # bytes of its packet
@@ -66,17 +70,17 @@ def frames_of(opened: Opened, rate: int, losses: Losses, to_end: bool) -> Iterat
         for frame in decoded:
             if not isinstance(frame, AudioFrame) or not frame.samples:
                 continue
-            stamp = None if frame.pts is None else frame.pts * per_tick
             try:
-                samples = to_float(frame) if frame.sample_rate == rate else convert(frame)
+                found = read(frame) if frame.sample_rate == rate else convert(frame)
             except (av.error.FFmpegError, ValueError, KeyError):
                 losses.errors += 1  # of a kind that nothing can be made of: no rate, no sample format, hundreds of channels
                 continue
             losses.frames += 1
             if frame.sample_rate == rate:
-                yield Frame(samples, stamp, packet.pos, packet.size)
-            elif len(samples):
-                yield Frame(samples, None)
+                found.stamp = None if frame.pts is None else frame.pts * per_tick
+                found.place, found.size = packet.pos, packet.size
+            if found.count:
+                yield found
 
 
 class _Converter:
@@ -85,39 +89,62 @@ class _Converter:
     def __init__(self, rate: int) -> None:
         self._rate, self._kind, self._resampler = rate, ("", "", 0), None  # type: int, tuple[str, str, int], av.AudioResampler | None
 
-    def __call__(self, frame: AudioFrame) -> np.ndarray:
+    def __call__(self, frame: AudioFrame) -> Frame:
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if not MIN_RATE <= frame.sample_rate <= MAX_RATE:
             raise ValueError(f"a frame of {frame.sample_rate} Hz")
         if self._resampler is None or kind != self._kind:
             self._resampler, self._kind = av.AudioResampler(format="fltp", layout=frame.layout, rate=self._rate), kind
         frame.pts = None  # the resampler would fill jumps of the clock with silence of any length
-        pieces = [to_float(piece) for piece in self._resampler.resample(frame)]
-        return np.concatenate(pieces) if pieces else np.zeros((0, frame.layout.nb_channels), np.float32)
+        channels = frame.layout.nb_channels
+        pieces = [read(piece) for piece in self._resampler.resample(frame)]
+        samples = joined(pieces) if pieces else np.zeros((0, channels), np.float32)
+        return Frame([samples.reshape(-1)], channels, len(samples), None)
 
 
-def to_float(frame: AudioFrame) -> np.ndarray:
-    """A frame of any sample format as float32 of shape (samples, channels), full scale 1.0.
+def read(frame: AudioFrame) -> Frame:
+    """A decoder's frame of any sample format, without its time stamp. Its memory stays the decoder's.
 
     Raises:
         ValueError: more channels than any recording has.
         KeyError: an unknown sample format.
     """
     # Not frame.to_ndarray(): PyAV 18.1 reads a ninth plane behind exactly eight planar channels and crashes the process.
-    channels, dtype = frame.layout.nb_channels, _DTYPES[frame.format.name.removesuffix("p")]
+    count, name = frame.samples, frame.format.name
+    channels, dtype = frame.layout.nb_channels, _DTYPES[name.removesuffix("p")]
     if not 1 <= channels <= MAX_CHANNELS:
         raise ValueError(f"a frame of {channels} channels")
     planes: Any = frame.planes
-    if frame.format.is_planar and channels > 1:
-        data = np.stack([np.frombuffer(planes[number], dtype, frame.samples) for number in range(channels)], axis=1)
-    else:
-        data = np.frombuffer(planes[0], dtype, frame.samples * channels).reshape(-1, channels)
-    if dtype == np.float32:
-        return data.copy()
-    if dtype == np.uint8:
+    if channels > 1 and name.endswith("p"):
+        return Frame([np.frombuffer(planes[number], dtype, count) for number in range(channels)], channels, count, None)
+    return Frame([np.frombuffer(planes[0], dtype, count * channels)], channels, count, None)
+
+
+def joined(frames: Sequence[Frame]) -> np.ndarray:
+    """Consecutive frames with the same number of channels as float32 of shape (samples, channels), full scale 1.0."""
+    kinds = {(len(frame.planes), frame.planes[0].dtype) for frame in frames}
+    if len(kinds) > 1:
+        return np.concatenate([joined([frame]) for frame in frames])
+    (planes, dtype), channels = kinds.pop(), frames[0].channels
+    count = sum(frame.count for frame in frames)
+    if planes == 1:
+        return _to_float(np.concatenate([frame.planes[0] for frame in frames]).reshape(-1, channels))
+    together = np.empty((count, channels), dtype)
+    for channel in range(channels):
+        np.concatenate([frame.planes[channel] for frame in frames], out=together[:, channel])
+    return _to_float(together)
+
+
+def _to_float(data: np.ndarray) -> np.ndarray:
+    """Samples of any type, of their own memory, as float32 with full scale 1.0."""
+    if data.dtype == np.float32:
+        return data
+    if data.dtype == np.uint8:
         return (data.astype(np.float32) - 128) / 128
-    if dtype != np.float64:
-        return data.astype(np.float32) * np.float32(1 / 2 ** (8 * data.itemsize - 1))
+    if data.dtype != np.float64:
+        floats = data.astype(np.float32)
+        floats *= np.float32(1 / 2 ** (8 * data.itemsize - 1))
+        return floats
     with np.errstate(over="ignore"):
         return data.astype(np.float32)
 
@@ -132,7 +159,7 @@ def take(frames: Iterator[Frame], samples: float) -> list[Frame]:
     count = 0
     for frame in frames:
         taken.append(frame)
-        count += len(frame.samples)
+        count += frame.count
         if count >= samples:
             break
     return taken
@@ -145,7 +172,7 @@ def anchor_of(frames: list[Frame], codec: str) -> float | None:
     for frame in frames:
         if frame.stamp is not None:
             votes.append(frame.stamp - count)
-        count += len(frame.samples)
+        count += frame.count
     if not votes:
         return None
     # Vorbis stamps are right or late by half a block, never early.
@@ -154,10 +181,10 @@ def anchor_of(frames: list[Frame], codec: str) -> float | None:
 
 def snapped(position: float, start: list[Frame], head: list[Frame], rate: int) -> int:
     """A position found by coarse time stamps, put onto the grid of the frames where all have one length (AAC, Opus, MP3)."""
-    lengths = {len(frame.samples) for frame in (*start[1:], *head[1:])}
+    lengths = {frame.count for frame in (*start[1:], *head[1:])}
     if len(lengths) != 1 or not start:
         return round(position)
-    length, phase = lengths.pop(), len(start[0].samples)  # the first frame may be cut short: encoder priming
+    length, phase = lengths.pop(), start[0].count  # the first frame may be cut short: encoder priming
     nearest = phase + round((position - phase) / length) * length
     return nearest if abs(nearest - position) <= 0.002 * rate else round(position)
 

@@ -7,6 +7,7 @@ retries of retries multiply, and ten times ten attempts are half an hour of sile
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import random
 import time
@@ -46,7 +47,13 @@ def variables() -> dict[str, str]:
 
 def settings() -> StorageConfig:
     """The settings that count in this process: those of `apply`, here or in a process that started this one, else the defaults."""
-    given = {"retries": os.environ.get(_RETRIES), "timeout": os.environ.get(_TIMEOUT)}
+    return _settings(os.environ.get(_RETRIES), os.environ.get(_TIMEOUT))
+
+
+@functools.lru_cache(maxsize=8)
+def _settings(retries: str | None, timeout: str | None) -> StorageConfig:
+    # Every read of a decoder comes by here.
+    given = {"retries": retries, "timeout": timeout}
     return StorageConfig.model_validate({name: value for name, value in given.items() if value is not None})
 
 

@@ -8,14 +8,15 @@ come from the container's time stamps, compared with those of the first second, 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import av
 import numpy as np
 
 from actors.containers import MAX_RATE, MIN_RATE, open_container
 from actors.errors import RowError
-from actors.frames import Frame, Losses, anchor_of, constant_frames, decoded_rate, frames_of, snapped, take
+from actors.frames import Frame, Losses, anchor_of, constant_frames, decoded_rate, frames_of, joined, snapped, take
 from actors.lengths import mp3_facts
 from actors.sources import AudioFile
 
@@ -46,7 +47,7 @@ class Recording:
             first = next((frame for frame in frames_of(opened, opened.sampling_rate, Losses(), False)), None)
             self.sampling_rate, self.channels = opened.sampling_rate, opened.channels
             if first is not None:
-                self.channels = first.samples.shape[1]
+                self.channels = first.channels
                 self.sampling_rate = decoded_rate(opened) or opened.sampling_rate
                 if not MIN_RATE <= self.sampling_rate <= MAX_RATE:
                     raise RowError(f"the decoder claims a sampling rate of {self.sampling_rate} Hz", "bad_header")
@@ -106,11 +107,11 @@ class Recording:
             landed = anchor_of(head, self.codec)
             if jump and self._mp3 is not None and head:
                 passed = constant_frames(start, head[0], self._mp3)
-                landed = None if passed is None else origin + (passed - 1) * len(head[0].samples) + len(start[0].samples)
+                landed = None if passed is None else origin + (passed - 1) * head[0].count + start[0].count
             if landed is None:
                 return
             if jump:  # the stamps are a little off from here on: none are better
-                head, frames = [Frame(frame.samples, None) for frame in head], (Frame(frame.samples, None) for frame in frames)
+                head, frames = [replace(frame, stamp=None) for frame in head], (replace(frame, stamp=None) for frame in frames)
             losses.errors = 0  # a decoder that starts in mid-stream stumbles over packets that lean on earlier ones
             total = (
                 round(opened.stream.duration * opened.stream.time_base * self.sampling_rate) if jump and opened.stream.duration else None
@@ -129,44 +130,36 @@ class Recording:
         """
         drift = 0.0 if origin is None else -origin
         # Blocks of about a second: a frame is 20 ms, and what is done for each block would cost more than its decoding.
-        pieces: list[np.ndarray] = []
+        pieces: list[Frame] = []
         held = 0
-        for frame in _chain(head, rest):
+        rate, gap = self.sampling_rate, _GAP * self.sampling_rate
+        for frame in chain(head, rest):
             if frame.stamp is not None and origin is not None:
                 ahead = frame.stamp + drift - position - held
-                if _GAP * self.sampling_rate < ahead <= _LONGEST_GAP * self.sampling_rate:
+                if gap < ahead <= _LONGEST_GAP * rate:
                     missing = round(ahead)
-                    losses.filled += missing / self.sampling_rate
+                    losses.filled += missing / rate
                     if pieces:
-                        yield Block(position, _joined(pieces))
+                        yield Block(position, joined(pieces))
                         position, pieces, held = position + held, [], 0
-                    for place in range(0, missing, self.sampling_rate):
-                        count = min(self.sampling_rate, missing - place)
-                        yield Block(position, np.zeros((count, frame.samples.shape[1]), np.float32))
+                    for place in range(0, missing, rate):
+                        count = min(rate, missing - place)
+                        yield Block(position, np.zeros((count, frame.channels), np.float32))
                         position += count
-                elif abs(ahead) > _GAP * self.sampling_rate:
+                elif abs(ahead) > gap:
                     drift -= ahead  # the stamps started anew (chained streams) or are broken: count on from here
-            if pieces and pieces[0].shape[1] != frame.samples.shape[1]:
-                yield Block(position, _joined(pieces))
+            if pieces and pieces[0].channels != frame.channels:
+                yield Block(position, joined(pieces))
                 position, pieces, held = position + held, [], 0
-            pieces.append(frame.samples)
-            held += len(frame.samples)
-            if held >= self.sampling_rate:
-                yield Block(position, _joined(pieces))
+            pieces.append(frame)
+            held += frame.count
+            if held >= rate:
+                yield Block(position, joined(pieces))
                 position, pieces, held = position + held, [], 0
         if pieces:
             surplus = 0 if total is None else position + held - total
-            joined = _joined(pieces)
-            yield Block(position, joined[: len(joined) - surplus] if 0 < surplus <= 2 * len(pieces[0]) else joined)
-
-
-def _joined(pieces: list[np.ndarray]) -> np.ndarray:
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-
-
-def _chain(head: list[Frame], rest: Iterator[Frame]) -> Iterator[Frame]:
-    yield from head
-    yield from rest
+            samples = joined(pieces)
+            yield Block(position, samples[: len(samples) - surplus] if 0 < surplus <= 2 * pieces[0].count else samples)
 
 
 def _adopt(losses: Losses, attempt: Losses) -> None:
