@@ -42,7 +42,13 @@ def interrupt(signum: int, frame: FrameType | None) -> None:
 def abort() -> None:
     """End the run from another thread, at once and without storing anything more: the output directory is not ours any longer."""
     _urgent.set()
-    os.kill(os.getpid(), signal.SIGINT)  # the main thread may be waiting in C, which only a real signal ends
+    heard = {interrupt, signal.default_int_handler}  # jobs in the background ignore SIGINT, those under nohup SIGHUP
+    number = next((number for number, handler in _handlers().items() if handler in heard), None)
+    if number is not None:
+        os.kill(os.getpid(), number)  # the main thread may be waiting in C, which only a real signal ends
+        return
+    print("scriptorium: the lease is lost and no signal can stop this run: its process ends", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 @contextmanager
