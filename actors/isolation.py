@@ -31,6 +31,10 @@ _PR_SET_PDEATHSIG = 1
 _PIPE_BYTES = 1 << 20
 
 
+class ChildClosed(ScriptoriumError):
+    """Nobody wants the answer any more: the child that was to give it has been closed."""
+
+
 class Child:
     """A persistent child process that runs functions by name.
 
@@ -44,6 +48,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._noise: Any = None
         self._lock = threading.Lock()
+        self._closed = False
 
     @property
     def pid(self) -> int | None:
@@ -55,6 +60,7 @@ class Child:
 
         Raises:
             RowError: decode_timeout, decoder_crashed, decode_out_of_memory.
+            ChildClosed: the child was closed, before or meanwhile.
             Exception: what the function raised, where it can be pickled, else a RowError with its text.
         """
         with self._lock:
@@ -67,7 +73,10 @@ class Child:
                 self.kill()
                 raise RowError(f"not finished after {timeout:g} s", "decode_timeout") from None
             except (EOFError, BrokenPipeError, ConnectionResetError):
-                raise RowError(self._post_mortem(), "decoder_crashed") from None
+                died = self._post_mortem()
+                if self._closed:
+                    raise ChildClosed(died) from None
+                raise RowError(died, "decoder_crashed") from None
             except BaseException:
                 self.kill()  # half a message is left in the pipe
                 raise
@@ -92,13 +101,22 @@ class Child:
         if self._noise is not None:
             self._noise.close()
 
-    close = kill
+    def close(self) -> None:
+        """End the child for good, also from another thread than the one that waits for an answer: its call ends with ChildClosed."""
+        self._closed = True
+        process = self._process
+        if process is not None:
+            process.kill()  # whoever waits for its answer sees the pipe end, and lets go of the lock
+        with self._lock:
+            self.kill()
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
             self.kill()
 
     def _started(self) -> None:
+        if self._closed:
+            raise ChildClosed("the child was closed")
         if self._process is not None and self._process.poll() is None:
             self._noise.seek(0)
             self._noise.truncate()
@@ -117,8 +135,13 @@ class Child:
         )
         _widen(self._process.stdout)
         try:
+            if self._closed:  # just now: whoever closed it has not seen this process
+                self._process.kill()
             self._receive(time.monotonic() + _START)
         except (EOFError, TimeoutError):
+            if self._closed:
+                self.kill()
+                raise ChildClosed("the child was closed while it started") from None
             raise RowError(f"the decoding process does not start: {self._post_mortem()}", "decoder_crashed") from None
 
     def _send(self, message: Any) -> None:

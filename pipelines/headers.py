@@ -6,12 +6,13 @@ where a child dies, its files are read once more one by one, so that each loses 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
 import queue
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -60,15 +61,16 @@ def read_headers(
     left = (address.as_py() for address in addresses.filter(pa.array(wanted)))
     answers = _probe_all(left, plan.probe_concurrency, probe) if probe else _probe_isolated(left, total, plan, audio)
     tables = [HEADER.empty_table()]
-    for first in range(0, len(wanted), CHUNK):
-        rows: list[tuple[object, ...]] = []
-        for asked in wanted[first : first + CHUNK].tolist():
-            rows.append(next(answers) if asked else _UNREAD)
-            done += asked
-            if progress and asked and (done % 100 == 0 or done == total):
-                progress(done, total)
-        columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), HEADER, strict=True)]
-        tables.append(pa.table(columns, schema=HEADER))
+    with contextlib.closing(answers):
+        for first in range(0, len(wanted), CHUNK):
+            rows: list[tuple[object, ...]] = []
+            for asked in wanted[first : first + CHUNK].tolist():
+                rows.append(next(answers) if asked else _UNREAD)
+                done += asked
+                if progress and asked and (done % 100 == 0 or done == total):
+                    progress(done, total)
+            columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), HEADER, strict=True)]
+            tables.append(pa.table(columns, schema=HEADER))
     return pa.concat_tables(tables)
 
 
@@ -86,7 +88,7 @@ def plausible(duration: float | None, size_bytes: int | None, counted: bool = Fa
 _UNREAD: tuple[object, ...] = (None,) * len(HEADER)
 
 
-def _probe_isolated(addresses: Iterator[str], total: int, plan: PlanConfig, audio: AudioConfig) -> Iterator[tuple[object, ...]]:
+def _probe_isolated(addresses: Iterator[str], total: int, plan: PlanConfig, audio: AudioConfig) -> Generator[tuple[object, ...], None, None]:
     """HEADER rows in the order of the addresses, from child processes."""
     if not audio.isolate:
         yield from itertools.chain.from_iterable(map(_row, probe_many(part, plan.probe_concurrency, None)) for part in _parts(addresses))
@@ -94,17 +96,18 @@ def _probe_isolated(addresses: Iterator[str], total: int, plan: PlanConfig, audi
     # A process reads as fast as its interpreter lets its threads; a small manifest is not worth starting several.
     lanes = max(1, min(4, os.cpu_count() or 1, plan.probe_concurrency, -(-total // 256)))
     threads = -(-plan.probe_concurrency // lanes)
-    children: queue.Queue[Child] = queue.Queue()
-    for _ in range(lanes):
-        children.put(Child(audio.max_memory, threaded=True))
+    children = [Child(audio.max_memory, threaded=True) for _ in range(lanes)]
+    idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
+    for child in children:
+        idle.put(child)
     waiting: deque[Future[list[tuple[object, ...]]]] = deque()
 
     def read(part: list[str]) -> list[tuple[object, ...]]:
-        child = children.get()
+        child = idle.get()
         try:
             return [_row(answer) for answer in _ask(child, part, threads, plan.probe_timeout)]
         finally:
-            children.put(child)
+            idle.put(child)
 
     pool = ThreadPoolExecutor(lanes)
     try:
@@ -115,9 +118,10 @@ def _probe_isolated(addresses: Iterator[str], total: int, plan: PlanConfig, audi
         while waiting:
             yield from waiting.popleft().result()
     finally:
+        # The interpreter does not end before the pool's threads do, and these wait for answers that may never come: Ctrl-C ends the children.
         pool.shutdown(wait=False, cancel_futures=True)
-        while not children.empty():
-            children.get().close()
+        for child in children:
+            child.close()
 
 
 def _ask(child: Child, part: list[str], threads: int, patience: float) -> list[Answer]:
@@ -156,7 +160,7 @@ def _parts(addresses: Iterable[str]) -> Iterator[list[str]]:
         yield part
 
 
-def _probe_all(addresses: Iterator[str], concurrency: int, probe: ProbeFunction) -> Iterator[tuple[object, ...]]:
+def _probe_all(addresses: Iterator[str], concurrency: int, probe: ProbeFunction) -> Generator[tuple[object, ...], None, None]:
     """HEADER rows in the order of the addresses, with a bounded number of requests under way in this process."""
     waiting: deque[Future[tuple[object, ...]]] = deque()
     with ThreadPoolExecutor(concurrency) as pool:

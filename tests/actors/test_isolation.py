@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from actors.errors import RowError
-from actors.isolation import Child
+from actors.isolation import Child, ChildClosed
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,26 @@ def test_a_hang_ends_in_time_and_its_process_too(child):
         child.call("time:sleep", 3600, timeout=0.2)
     assert error.value.code == "decode_timeout" and gone(pid)
     assert child.call("operator:add", 1, 1, timeout=60) == 2
+
+
+def test_closing_it_ends_a_call_that_another_thread_waits_for():
+    child, ends = Child(max_memory=1), []
+    pid = child.call("os:getpid", timeout=60)
+
+    def wait():
+        with pytest.raises(ChildClosed):
+            child.call("time:sleep", 3600, timeout=3600)
+        ends.append(child.pid)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    while not child._lock.locked():
+        time.sleep(0.01)
+    child.close()
+    thread.join(60)
+    assert ends == [None] and gone(pid)
+    with pytest.raises(ChildClosed):
+        child.call("operator:add", 1, 1, timeout=60)
 
 
 def test_memory_is_limited(child):

@@ -3,6 +3,9 @@
 import http.server
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import ClassVar
@@ -28,12 +31,12 @@ def read(addresses: list[str], timeout: float = 60, isolate: bool = True) -> lis
     return read_headers(pa.chunked_array([addresses], pa.string()), np.ones(len(addresses), bool), plan, audio).to_pylist()
 
 
-def children() -> list[int]:
-    """Child processes of this one that read headers."""
+def children(parent: int | None = None) -> list[int]:
+    """Child processes (by default of this one) that read headers."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == os.getpid():
+            if entry.name.isdigit() and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == (parent or os.getpid()):
                 found += [int(entry.name)] if b"actors.isolation" in (entry / "cmdline").read_bytes() else []
         except OSError:
             continue
@@ -63,6 +66,43 @@ def test_a_header_that_hangs_costs_itself(tmp_path: Path) -> None:
         [0.1 * number for number in range(1, 10)]
     )
     assert children() == []
+
+
+STOPPED = """
+import sys, numpy, pyarrow
+from actors.config import AudioConfig
+from pipelines import stopping
+from pipelines.config import PlanConfig
+from pipelines.headers import read_headers
+try:
+    with stopping.handled():
+        addresses = pyarrow.chunked_array([sys.argv[1:]], pyarrow.string())
+        read_headers(addresses, numpy.ones(len(addresses), bool), PlanConfig(probe_timeout=3600), AudioConfig())
+except KeyboardInterrupt:
+    print("stopped in order")
+"""
+
+
+@pytest.mark.timeout(240)
+def test_a_stop_does_not_wait_for_headers_that_hang(tmp_path: Path) -> None:
+    """A store that does not answer, and Ctrl-C: neither the threads that wait nor the children are left."""
+    pytest.importorskip("aiohttp", reason="http addresses need aiohttp")
+    with socket.create_server(("127.0.0.1", 0)) as store:
+        store.settimeout(120)
+        address = f"http://127.0.0.1:{store.getsockname()[1]}/a.wav"
+        environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
+        process = subprocess.Popen([sys.executable, "-c", STOPPED, address], stdout=subprocess.PIPE, text=True, env=environment)
+        try:
+            connection, _ = store.accept()
+            readers = children(process.pid)
+            process.send_signal(signal.SIGINT)
+            said, _ = process.communicate(timeout=60)
+            connection.close()
+        finally:
+            process.kill()
+            process.wait()
+    assert (process.returncode, said) == (0, "stopped in order\n")
+    assert readers and not any(Path(f"/proc/{pid}").exists() for pid in readers)
 
 
 class Killer(http.server.BaseHTTPRequestHandler):
