@@ -34,7 +34,7 @@ CODES: dict[str, str] = {
     "decode_timeout": "decoding did not finish within its time limit",
     "decoder_crashed": "the decoder killed its process",
     "decode_out_of_memory": "decoding needed more memory than a shard may have",
-    "too_long": "there is far more audio than the header said",
+    "too_long": "there is far more audio than the header said, or the server sends without end",
     "unsupported_language": "the model does not know this language",
     "model_failed": "the model raised on this segment alone",
     "device_out_of_memory": "even this segment alone does not fit the device",

@@ -1,7 +1,7 @@
 """Calls in a child process, so that a crash, a hang or a memory blow-up in a C library costs one call and not the worker.
 
 `Child.call("module:function", ...)` runs the function in a persistent child and returns its result. The child is a fresh interpreter (a fork of a
-threaded process may deadlock), is limited in memory, dies with its parent, and is replaced when it had to be killed. Messages are pickles with a
+threaded process may deadlock), is limited in memory and in the size of files, dies with its parent, and is replaced when it had to be killed. Messages are pickles with a
 length in front, over pipes.
 """
 
@@ -215,6 +215,7 @@ def main(parent: int, max_memory: float) -> None:
     os.dup2(quiet, 0)
     os.dup2(2, 1)
     _limit_memory(max_memory)
+    _limit_files()
     _answer(answers, ("ready", None))
     while True:
         head = requests.read(_LENGTH.size)
@@ -268,6 +269,19 @@ def _limit_memory(max_memory: float) -> None:
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def _limit_files() -> None:
+    """No file larger than the largest that we mean to write: whatever a library prints or stores, it does not fill the disk."""
+    try:
+        import resource
+    except ImportError:
+        return
+    from actors.sources import LARGEST_COPY
+
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_COPY if hard == resource.RLIM_INFINITY else min(LARGEST_COPY, hard), hard))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import io
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,8 @@ from actors.retries import s3_filesystem, with_retries
 
 BLOCK = 1 << 20  # bytes read ahead of a remote file
 WHOLE = 8 << 20  # remote objects up to this size come in one request
+LARGEST_COPY = 16 << 30  # bytes copied to the disk of a worker at most: more than a day of stereo at CD quality, uncompressed
+SPARE_DISK = 1 << 30  # bytes that a copy leaves free there: all else on the worker needs some, too
 
 
 class AudioFile(io.RawIOBase):
@@ -162,13 +163,43 @@ def _open(uri: str, retries: int | None, block_size: int, whole: int) -> AudioFi
         return AudioFile(io.BytesIO(data), len(data), etag, uri, retries)
     # A web server that tells no size or knows no ranges: the file must come as a whole, but not into memory.
     if size is None or ("http" in filesystem.protocol and not info.get("partial")):
-        copy = tempfile.TemporaryFile()  # noqa: SIM115 - AudioFile closes it
         with filesystem.open(remote, "rb", block_size=0) as stream:
-            shutil.copyfileobj(stream, copy, BLOCK)
-        whole_answer(copy.tell(), size or 0)
+            copy = _copied(stream, uri, size)
         return AudioFile(copy, copy.tell(), etag, uri, retries)
     ranges = Ranges(lambda start, end: filesystem.cat_file(remote, start=start, end=end), size, block_size)
     return AudioFile(ranges, size, etag, uri, retries, lambda: _etag(_info(filesystem, remote)))
+
+
+def _copied(stream: Any, uri: str, size: int | None) -> Any:
+    """A temporary file with all that a stream gives, at its end. A server may send without end, whatever it says.
+
+    Raises:
+        RowError: too_long, or storage_unavailable where there is no room for it.
+    """
+    if size is not None and size > LARGEST_COPY:
+        raise _too_large(uri, f"has {size} bytes")
+    copy = tempfile.TemporaryFile()  # noqa: SIM115 - its reader closes it
+    try:
+        while data := stream.read(BLOCK):
+            if copy.tell() + len(data) > LARGEST_COPY:
+                raise _too_large(uri, "goes on and on")
+            disk = os.fstatvfs(copy.fileno())
+            if disk.f_bavail * disk.f_frsize < SPARE_DISK:
+                place = f"{tempfile.gettempdir()} has less than {SPARE_DISK >> 20} MiB left"
+                raise RowError(f"{uri} has to be copied, because its server knows no ranges, but {place}", "storage_unavailable")
+            copy.write(data)
+        whole_answer(copy.tell(), size or 0)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
+
+
+def _too_large(uri: str, what: str) -> RowError:
+    return RowError(
+        f"{uri} {what}, its server knows no ranges, and at most {LARGEST_COPY >> 20} MiB of it are copied: put it where parts can be read",
+        "too_long",
+    )
 
 
 def _local(uri: str) -> str | None:

@@ -1,5 +1,6 @@
 """A child process that crashes, hangs or eats memory costs one call."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from actors.errors import RowError
 from actors.isolation import Child, ChildClosed
+from actors.sources import LARGEST_COPY
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,14 @@ def test_memory_is_limited(child):
         child.call("builtins:bytearray", 3 << 30, timeout=60)
     assert error.value.code == "decode_out_of_memory"
     assert child.call("builtins:len", b"abc", timeout=60) == 3
+
+
+def test_files_are_limited(child, tmp_path):
+    (tmp_path / "file").touch()
+    assert child.call("os:truncate", str(tmp_path / "file"), LARGEST_COPY, timeout=60) is None
+    with pytest.raises(OSError) as error:
+        child.call("os:truncate", str(tmp_path / "file"), LARGEST_COPY + 1, timeout=60)
+    assert error.value.errno == errno.EFBIG
 
 
 def test_what_libraries_print_does_not_mix_with_the_messages(child):

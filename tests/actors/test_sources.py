@@ -1,5 +1,6 @@
 """Bytes from paths, S3 and HTTP, and what each failure is called."""
 
+import contextlib
 import functools
 import http.server
 import os
@@ -7,7 +8,7 @@ import threading
 
 import pytest
 
-from actors import retries
+from actors import retries, sources
 from actors.errors import RetryableError, RowError, UsageError
 from actors.sources import etag_of, open_audio
 
@@ -165,9 +166,7 @@ def test_http_without_ranges_comes_as_a_whole(tmp_path):
         def log_message(self, *args):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(functools.partial(Quiet, directory=str(tmp_path))) as server:
         uri = f"http://127.0.0.1:{server.server_port}/a.wav"
         for whole in (1 << 20, 1000):  # in one request; as a stream into a temporary file
             with open_audio(uri, whole=whole) as file:
@@ -176,6 +175,62 @@ def test_http_without_ranges_comes_as_a_whole(tmp_path):
         with pytest.raises(RowError) as error, open_audio(uri + "x"):
             pass
         assert error.value.code == "audio_not_found"
+
+
+@pytest.mark.parametrize("told", [None, 1 << 40], ids=["no size", "absurd size"])
+def test_a_body_without_end_does_not_fill_the_disk(told, monkeypatch, naps):
+    pytest.importorskip("aiohttp", reason="fsspec needs aiohttp for http")
+    monkeypatch.setattr(sources, "LARGEST_COPY", 5 << 20)
+    sent = []
+
+    class Endless(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(200)
+            if told:
+                self.send_header("Content-Length", str(told))
+            self.end_headers()
+
+        def do_GET(self):
+            self.do_HEAD()
+            with contextlib.suppress(OSError):
+                while len(sent) < 500:  # MiB, in the end
+                    sent.append(self.wfile.write(bytes(1 << 20)))
+
+        def log_message(self, *args):
+            pass
+
+    with serving(Endless) as server, pytest.raises(RowError) as error, open_audio(f"http://127.0.0.1:{server.server_port}/a.wav"):
+        pass
+    assert error.value.code == "too_long" and "at most 5 MiB" in error.value.message
+    assert len(sent) < 500 and naps == []
+
+
+def test_a_copy_leaves_room_on_the_disk(monkeypatch, naps):
+    pytest.importorskip("aiohttp", reason="fsspec needs aiohttp for http")
+    monkeypatch.setattr(sources, "SPARE_DISK", 1 << 60)
+
+    class Unsized(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"RIFF")
+
+        do_HEAD = do_GET
+
+        def log_message(self, *args):
+            pass
+
+    with serving(Unsized) as server, pytest.raises(RowError) as error, open_audio(f"http://127.0.0.1:{server.server_port}/a.wav"):
+        pass
+    assert error.value.code == "storage_unavailable" and "MiB left" in error.value.message and naps == []
+
+
+@contextlib.contextmanager
+def serving(handler):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server
     finally:
         server.shutdown()
         server.server_close()
