@@ -1,8 +1,8 @@
 """Calls in a child process, so that a crash, a hang or a memory blow-up in a C library costs one call and not the worker.
 
 `Child.call("module:function", ...)` runs the function in a persistent child and returns its result. The child is a fresh interpreter (a fork of a
-threaded process may deadlock), is limited in memory and in the size of files, dies with its parent, and is replaced when it had to be killed. Messages are pickles with a
-length in front, over pipes.
+threaded process may deadlock), is limited in memory and in the size of files, dies with its parent, and is replaced when it had to be killed.
+Messages are pickles with a length in front, over pipes.
 """
 
 from __future__ import annotations
