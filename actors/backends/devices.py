@@ -44,16 +44,18 @@ def pick_device(setting: str) -> torch.device:
     return device
 
 
-def pick_dtype(setting: str, device: torch.device, parameters: int) -> torch.dtype:
+def pick_dtype(setting: str, device: torch.device, parameters: int, decodes: bool = True) -> torch.dtype:
     """The precision to compute in.
 
     `auto` is bf16 on GPUs that have it (compute capability 8.0, Ampere) and fp16 on older ones. On a CPU it is bf16 where the
-    processor multiplies bf16 in hardware (twice as fast as fp32), fp32 elsewhere, and fp64 for small models.
+    processor multiplies bf16 in hardware (twice as fast as fp32), fp32 elsewhere; a small model that decodes does so in fp64.
 
     Args:
         setting: `auto` or the name of a torch dtype.
         device: where the model will run.
         parameters: how many the model has.
+        decodes: whether it says token after token, all rows of a batch together; what takes clips one by one on a CPU, as the aligner
+            does, needs no fp64 to be the same in every batch.
     """
     import torch
 
@@ -63,7 +65,7 @@ def pick_dtype(setting: str, device: torch.device, parameters: int) -> torch.dty
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
     if parameters < SMALL_MODEL:
-        return torch.float64
+        return torch.float64 if decodes else torch.float32
     return torch.bfloat16 if cpu_multiplies_bf16() else torch.float32
 
 

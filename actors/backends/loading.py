@@ -7,6 +7,7 @@ checkpoints are mapped to the native classes here (`original.py`); whatever is l
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import logging
@@ -44,6 +45,7 @@ class Checkpoint:
     device: torch.device
     dtype: torch.dtype  # of the decoder
     timestamp_ms: float = 80.0  # milliseconds per class of an aligner
+    prefiller: Any = None  # decoder that runs the prompts, where another precision will do for them; None: the model's own
 
     @property
     def features_dtype(self) -> torch.dtype:
@@ -109,7 +111,7 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
     _check_complete(name, kind, report)
     _check_tokens(name, kind, model, tokenizer)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    dtype = pick_dtype(config.dtype, device, parameters)
+    dtype = pick_dtype(config.dtype, device, parameters, decodes=kind == "asr")
     try:
         model = model.to(device=device, dtype=dtype).eval()
     except (RuntimeError, MemoryError) as error:
@@ -119,13 +121,15 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
             "or give the replicas more of a GPU (pool.num_gpus)",
             code="device_out_of_memory",
         ) from error
+    prefiller = None
     if device.type == "cpu" and dtype == torch.float64:
-        # Clips are encoded one by one on a CPU (see encoder): nothing there depends on the batch, and float32 is three times as fast.
+        # Clips are encoded and prompts run one by one on a CPU: nothing there depends on the batch, and float32 is twice as fast.
         model.model.audio_tower.float()
         model.model.multi_modal_projector.float()
+        prefiller = copy.deepcopy(model.model.language_model).float()
     model.requires_grad_(False)
     bound_encoder(model, device)
-    return Checkpoint(model, tokenizer, extractor, settings.revision, device, dtype, float(timestamp_ms))
+    return Checkpoint(model, tokenizer, extractor, settings.revision, device, dtype, float(timestamp_ms), prefiller)
 
 
 @dataclass(frozen=True)

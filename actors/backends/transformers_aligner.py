@@ -1,7 +1,8 @@
 """Qwen3-ForcedAligner through native transformers: one forward pass, an argmax at each slot.
 
-The input is padded on the right: in a causal model nothing real ever sees the padding, so no mask is needed and every clip has the same
-positions in every batch.
+On a CPU clips run one by one: nothing is gained from more at once, no padding is computed, memory does not grow with the batch, and a
+clip's times are the same in every batch because nothing else is in its sums. Elsewhere a batch is padded on the right: in a causal model
+nothing real ever sees the padding, so no mask is needed and every clip has the same positions in every batch.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class TransformersAligner:
                 message = f"a segment of {request.duration:.1f} s is longer than the {self.max_duration:g} s that {self.model} can align"
                 raise RowError(message, code="alignment_failed")
         wordy = [request for request in requests if request.units]
-        found = iter(self.memory.run(wordy, self._align) if wordy else [])
+        together = 1 if self.device.type == "cpu" else max(1, len(wordy))
+        groups = [wordy[start : start + together] for start in range(0, len(wordy), together)]
+        found = iter([times for group in groups for times in self.memory.run(group, self._align)])
         return [next(found) if request.units else [] for request in requests]
 
     def _align(self, requests: Sequence[AlignmentRequest]) -> list[list[tuple[float, float]]]:

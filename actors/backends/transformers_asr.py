@@ -1,9 +1,9 @@
 """Qwen3-ASR through native transformers: greedy, in batches.
 
-What does not depend on a segment's neighbours in the batch: its features and prompt (bit for bit), its token budget, and on a CPU its
-encoding (bit for bit). The decoder's sums run in an order that depends on the batch's shape, which moves logits in their last digits:
-1e-6 in fp32, nothing visible in fp64 (what tiny models use, see devices), 1e-2 in bf16. Texts change only where two tokens tie that
-closely, and the confidence is rounded to CONFIDENCE_DIGITS.
+What does not depend on a segment's neighbours in the batch: its features and prompt, its token budget, and on a CPU its encoding and what
+its prompt leaves in the cache (all bit for bit). The decoder's steps sum in an order that depends on the batch's shape, which moves
+logits in their last digits: 1e-6 in fp32, nothing visible in fp64 (what tiny models use, see devices), 1e-2 in bf16. Texts change only
+where two tokens tie that closely, and the confidence is rounded to CONFIDENCE_DIGITS.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actors.backends import mel
 from actors.backends.loading import load
@@ -46,6 +46,8 @@ class TransformersASR:
         self.tokenizer = checkpoint.tokenizer
         self.extractor = checkpoint.extractor
         self.device, self.dtype, self.features_dtype = checkpoint.device, checkpoint.dtype, checkpoint.features_dtype
+        self._prefiller = checkpoint.prefiller
+        _share_keys(self.network.model.language_model)
         self.memory = MemoryGuard()
         self._audio_token: int = self.network.config.audio_token_id
         self._n_window: int = self.network.config.audio_config.n_window
@@ -92,26 +94,14 @@ class TransformersASR:
         }
 
     def _generate(self, inputs: dict[str, torch.Tensor], budgets: list[int]) -> tuple[list[list[int]], list[list[float]]]:
-        """Generated token ids and their log-probabilities for each row, padded behind its end."""
+        """Generated token ids and their log-probabilities for each row."""
         import torch
-        from transformers import GenerationConfig
 
-        from actors.backends.generation import Confidence, RowBudget
+        from actors.backends.generation import generate
 
-        confidence = Confidence()
-        prompt_length = inputs["input_ids"].shape[1]
-        # Our own settings, not the checkpoint's: whatever it suggests (sampling, penalties), a transcript is what is most probable.
-        settings = GenerationConfig(
-            do_sample=False, num_beams=1, max_new_tokens=max(budgets), eos_token_id=self._ends, pad_token_id=self._ends[0], use_cache=True
-        )
         with torch.inference_mode():
-            output = self.network.generate(
-                **inputs,
-                generation_config=settings,
-                logits_processor=[confidence],
-                stopping_criteria=[RowBudget(prompt_length, budgets, self.device)],
-            )
-        return output[:, prompt_length:].tolist(), confidence.logprobs()
+            rows = generate(self.network, inputs, budgets, self._ends, self._prefiller)
+        return [row.tokens for row in rows], [row.logprobs for row in rows]
 
     def _hypothesis(self, request: SegmentRequest, tokens: list[int], logprobs: list[float]) -> Hypothesis:
         end = next((position for position, token in enumerate(tokens) if token in self._ends), None)
@@ -173,3 +163,11 @@ class TransformersASR:
         # The last placeholder is ours; in compatible mode an earlier one may stand in the context, as the reference would let it.
         place = len(prompt) - 1 - prompt[::-1].index(self._audio_token)
         return [*prompt[:place], *[self._audio_token] * audio_tokens, *prompt[place + 1 :]]
+
+
+def _share_keys(decoder: Any) -> None:
+    """Let the heads of a group read their keys together instead of from copies, where transformers' sdpa would be used."""
+    from actors.backends.cache import GROUPED
+
+    if decoder.config._attn_implementation == "sdpa":
+        decoder.config._attn_implementation = GROUPED

@@ -115,6 +115,7 @@ def test_precision_on_a_cpu(has_bf16: bool, dtype: str, monkeypatch: pytest.Monk
     cpu = torch.device("cpu")
     assert pick_dtype("auto", cpu, 800_000_000) == getattr(torch, dtype)
     assert pick_dtype("auto", cpu, 1_500_000) == torch.float64
+    assert pick_dtype("auto", cpu, 1_500_000, decodes=False) == torch.float32
     assert pick_dtype("float16", cpu, 1) == torch.float16
 
 

@@ -104,5 +104,13 @@ def test_out_of_memory_halves_the_batch(backend, requests, monkeypatch: pytest.M
 
     monkeypatch.setattr(backend.network.model, "forward", forward)
     assert backend.align(requests) == expected
+    assert sizes == [1] * len(requests)  # a CPU takes clips one by one
+    sizes.clear()
+    assert backend.memory.run(requests, backend._align) == expected  # as elsewhere
     assert sizes[0] == 6 and sizes.count(6) == 1
     monkeypatch.setattr(backend.memory, "max_seconds", None)
+
+
+def test_a_padded_batch_gives_the_same_times(backend, requests) -> None:
+    """What runs on a GPU: all clips at once, in float32 equal as these clips have no near ties."""
+    assert backend._align(requests) == [backend._align([request])[0] for request in requests]

@@ -46,14 +46,13 @@ def script(backend: TransformersASR, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 def fails_above(rows: int, error: Exception, real: Any, sizes: list[int]) -> Any:
-    def generate(**arguments: Any) -> Any:
-        size = len(arguments["input_ids"])
-        sizes.append(size)
-        if size > rows:
+    def encode(features: torch.Tensor, mask: torch.Tensor) -> Any:
+        sizes.append(len(features))
+        if len(features) > rows:
             raise error
-        return real(**arguments)
+        return real(features, mask)
 
-    return generate
+    return encode
 
 
 def test_prompts_and_features_are_the_processors(backend, requests, tiny_models) -> None:
@@ -175,8 +174,8 @@ def test_context_cannot_end_the_system_turn(backend, waveforms) -> None:
 def test_out_of_memory_halves_the_batch_and_is_remembered(backend, requests, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = backend.transcribe(requests)
     sizes: list[int] = []
-    generate = fails_above(2, torch.OutOfMemoryError("CUDA out of memory"), backend.network.generate, sizes)
-    monkeypatch.setattr(backend.network, "generate", generate)
+    encode = fails_above(2, torch.OutOfMemoryError("CUDA out of memory"), backend.network.model.get_audio_features, sizes)
+    monkeypatch.setattr(backend.network.model, "get_audio_features", encode)
     assert backend.transcribe(requests) == expected
     assert sizes[0] == 6 and max(sizes[1:]) <= 3 and len(sizes) > 3
     sizes.clear()
@@ -186,7 +185,7 @@ def test_out_of_memory_halves_the_batch_and_is_remembered(backend, requests, mon
 
 
 def test_a_segment_that_never_fits_fails_alone(backend, requests, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend.network, "generate", fails_above(0, torch.OutOfMemoryError("out of memory"), None, []))
+    monkeypatch.setattr(backend.network.model, "get_audio_features", fails_above(0, torch.OutOfMemoryError("out of memory"), None, []))
     with pytest.raises(RowError, match="does not fit the device") as caught:
         backend.transcribe(requests[:1])
     assert caught.value.code == "device_out_of_memory"
@@ -194,13 +193,13 @@ def test_a_segment_that_never_fits_fails_alone(backend, requests, monkeypatch: p
 
 def test_a_broken_device_is_fatal(backend, requests, monkeypatch: pytest.MonkeyPatch) -> None:
     error = RuntimeError("CUDA error: an illegal memory access was encountered")
-    monkeypatch.setattr(backend.network, "generate", fails_above(0, error, None, []))
+    monkeypatch.setattr(backend.network.model, "get_audio_features", fails_above(0, error, None, []))
     with pytest.raises(FatalError, match="the device is broken"):
         backend.transcribe(requests)
 
 
 def test_other_errors_pass(backend, requests, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend.network, "generate", fails_above(0, IndexError("a defect"), None, []))
+    monkeypatch.setattr(backend.network.model, "get_audio_features", fails_above(0, IndexError("a defect"), None, []))
     with pytest.raises(IndexError):
         backend.transcribe(requests)
 
