@@ -8,8 +8,11 @@ StorageError, or a FileNotFoundError where there is nothing to read.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import io
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,10 +45,13 @@ __all__ = [
     "read_bytes",
     "read_tables",
     "remove",
+    "remove_drafts",
     "sizes",
     "sync_all",
     "write_atomic",
 ]
+
+_DRAFT = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")  # as `_write_local` names it
 
 
 def exists(uri: str) -> bool:
@@ -151,6 +157,17 @@ def remove(uri: str) -> None:
         return
 
 
+def remove_drafts(uri: str, prefix: str = "", age: float = 0.0) -> int:
+    """Delete what writers that were killed have left directly in the local folder `uri`; returns how many files. Stores keep no halves.
+
+    Args:
+        uri: a folder, which need not exist and in which nobody writes at the moment.
+        prefix: only drafts of files whose names start so.
+        age: only drafts that are older, in seconds.
+    """
+    return 0 if is_remote(uri) else ask("delete", uri, lambda: _remove_drafts(absolute(uri), prefix, age))
+
+
 def iter_tables(uri: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The Parquet files under the folder `uri`, one table each, in the order of their names; nothing where there is none."""
     return read_all(list(uri, ".parquet"), columns)
@@ -185,6 +202,20 @@ def _write_local(path: str, data: bytes, sync: bool) -> None:
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
+
+
+def _remove_drafts(folder: str, prefix: str, age: float) -> int:
+    if not os.path.isdir(folder):
+        return 0
+    with os.scandir(folder) as entries:
+        drafts = [Path(entry.path) for entry in entries if _DRAFT.fullmatch(entry.name) and entry.name.startswith("." + prefix)]
+    removed = 0
+    for draft in drafts:
+        with contextlib.suppress(FileNotFoundError):  # its writer has finished it
+            if not age or time.time() - draft.stat().st_mtime > age:
+                draft.unlink()
+                removed += 1
+    return removed
 
 
 def _sizes(folder: str, suffix: str) -> dict[str, int]:

@@ -57,8 +57,10 @@ def settle(out: str) -> int:
     pending ones (an object store renames by copying and deleting, and a kill can fall between the two), the rows are whole and stay.
     Ray's own clean-up, which runs later, would delete those rows and keep their ids as done: the shards would be lost for good.
 
-    Committed ids whose rows are gone (a power cut, or a clean-up that met a process which was just committing) go as well.
+    Committed ids whose rows are gone (a power cut, or a clean-up that met a process which was just committing) go as well, and so do files
+    that were being written when their writer was killed.
     """
+    _remove_drafts(out)
     names = {locations.name_of(uri) for uri in locations.list(checkpoint_folder(out), ".parquet")}
     pending = {name.removesuffix(PENDING) for name in names if name.endswith(PENDING)}
     committed = {name.removesuffix(".parquet") for name in names if not name.endswith(PENDING)}
@@ -149,6 +151,14 @@ def parquet_bytes(table: pa.Table, compression: str = "zstd") -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression=compression)
     return sink.getvalue().to_pybytes()
+
+
+def _remove_drafts(out: str) -> None:
+    for name in ("plan", "checkpoint", "shards", "transcripts", "dead_letters"):
+        locations.remove_drafts(locations.join(out, name))
+    for name in ("run.json", "progress.json"):
+        locations.remove_drafts(out, name)
+    locations.remove_drafts(out, "report.", age=60.0)  # `scriptorium report` holds no lease: one may be at work
 
 
 def _task_of(uri: str) -> str:

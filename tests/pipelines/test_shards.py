@@ -1,5 +1,8 @@
 """Committed shards, and what a kill leaves between the two phases of a commit."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +92,33 @@ def test_a_burial_that_is_cut_off_leaves_nothing(tmp_path: Path, monkeypatch: py
             shards.append(str(tmp_path), [row("a")], f"lost-{kept}")
         shards.settle(str(tmp_path))
         assert not [*(tmp_path / "shards").glob("*")] and not [*(tmp_path / "checkpoint").glob("*")]
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path, "t_000001", [row("a")])
+    written = [
+        tmp_path / name for name in ("run.json", "plan/p.parquet", "shards/t_000002-0.parquet", "transcripts/b.parquet", "report.json")
+    ]
+    program = f"""
+import os, signal
+from pipelines.storage import locations
+killed = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+for path in {[str(path) for path in written]}:
+    if not os.fork():
+        os.replace = killed
+        locations.write_atomic(path, b"half")
+    os.wait()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    assert len(list(tmp_path.rglob(".*.tmp"))) == len(written)
+    theirs = tmp_path / "shards/.theirs.tmp"
+    theirs.touch()
+    shards.settle(str(tmp_path))
+    report = next(tmp_path.glob(".report.json.*"))  # may be that of a command that is at work
+    assert sorted(tmp_path.rglob(".*")) == sorted([report, theirs])
+    os.utime(report, (0, 0))
+    shards.settle(str(tmp_path))
+    assert not report.exists() and shards.committed_ids(str(tmp_path)).to_pylist() == ["a"]
 
 
 def test_rows_keep_their_schema_when_everything_is_null(tmp_path: Path) -> None:
