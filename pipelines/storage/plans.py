@@ -44,7 +44,8 @@ def write(out: str, rows: pa.Table, run_id: str, task_seconds: float) -> None:
         name, start, size = task
         locations.write_atomic(locations.join(_folder(out), name), _parquet(rows.slice(start, size)), sync=False)
 
-    with ThreadPoolExecutor(locations.READERS) as pool:
+    # A distant store makes us wait; a disk does not, and there threads only get into each other's way.
+    with ThreadPoolExecutor(locations.READERS if locations.is_remote(out) else 1) as pool:
         for _ in pool.map(store, zip(names, starts, sizes.tolist(), strict=True)):
             pass
     locations.sync_all(out)
@@ -130,8 +131,8 @@ def _index(out: str, run_id: str) -> str:
 
 def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    # Statistics and dictionaries cost more than they save in files of a few rows.
-    options: dict[str, Any] = {"use_dictionary": False, "write_statistics": False} if table.num_rows <= MAX_ROWS else {}
-    pq.write_table(table, sink, compression="zstd", **options)
+    # In files of a few rows, statistics, dictionaries and compression cost more than they save.
+    small: dict[str, Any] = {"use_dictionary": False, "write_statistics": False, "compression": "none"}
+    pq.write_table(table, sink, **(small if table.num_rows <= MAX_ROWS else {"compression": "zstd"}))
     data: bytes = sink.getvalue().to_pybytes()
     return data

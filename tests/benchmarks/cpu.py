@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tempfile
 import time
 import uuid
 from collections import defaultdict
@@ -19,7 +20,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Usage:
-    """Of one command: user and system CPU seconds by role, wall seconds, exit code, output, and the most memory at one time in MiB (proportional)."""
+    """Of one command: user and system CPU seconds by role, wall seconds, exit code and output."""
 
     wall: float = 0.0
     code: int = 0
@@ -43,14 +44,12 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
     usage = Usage()
     started = time.monotonic()
     environment = {**os.environ, **(environment or {}), _MARK: mark}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    os.set_blocking(process.stdout.fileno(), False)  # type: ignore[union-attr]
+    said = tempfile.TemporaryFile()  # noqa: SIM115 - read at the end
+    process = subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT)
     seen: dict[tuple[int, str], float] = {}
-    pieces: list[str] = []
     mine: dict[int, bool] = {}
     while True:
         over = process.poll() is not None
-        pieces.append(process.stdout.read() or "")  # type: ignore[union-attr]
         alive = _look(mark.encode(), process.pid, seen, usage, mine, time.monotonic() - started)
         if over and not usage.wall:
             usage.wall = time.monotonic() - started
@@ -60,7 +59,8 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
             process.kill()
             raise subprocess.TimeoutExpired(command, timeout)
         time.sleep(_POLL)
-    usage.code, usage.output = process.returncode, "".join(pieces)
+    said.seek(0)
+    usage.code, usage.output = process.returncode, said.read().decode("utf-8", "replace")
     return usage
 
 
@@ -119,7 +119,12 @@ def measured_child(command: Sequence[str]) -> float:
     Raises:
         subprocess.CalledProcessError: it failed.
     """
-    before = os.times()
+    before = children()
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    after = os.times()
-    return after.children_user - before.children_user + after.children_system - before.children_system
+    return children() - before
+
+
+def children() -> float:
+    """Core-seconds of all children of this process that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
