@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pipelines import planning
 from pipelines.schema import TRANSCRIPT
 from pipelines.storage import locations, runs, transcripts
+from pipelines.storage.addresses import shown
 
 COLUMNS = ["recording_id", "duration", "language", "status", "flags"]
 WORST = 20  # dead letters shown on the page; all are in OUT/dead_letters
@@ -52,7 +53,8 @@ def build(out: str) -> dict[str, Any]:
         "by_flag": dict(Counter(flag.partition(":")[0] for flags in done["flags"].to_pylist() for flag in flags or []).most_common()),
         "by_error": dict(Counter(row["error_code"] for row in letters).most_common()),
         "failures": [
-            {name: row[name] for name in ("recording_id", "audio", "error_stage", "error_code", "error_message", "attempts")}
+            {name: row[name] for name in ("recording_id", "error_stage", "error_code", "attempts")}
+            | {name: shown(row[name] or "") for name in ("audio", "error_message")}
             for row in letters[:WORST]
         ],
         "runs": record["runs"],

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+
+_USER = re.compile(r"(?<=://)[^/\s?#'\"<>]*@")
+_QUERY = re.compile(r"(https?://[^\s?'\"<>]*)\?[^\s'\"<>]*?(?=::|[\s'\"<>]|$)")
 
 
 def is_remote(uri: str) -> bool:
@@ -40,6 +44,11 @@ def parent(uri: str) -> str:
 def name_of(uri: str) -> str:
     """The last part of an address, without the query of an http URL."""
     return _without_query(uri).rstrip("/").rpartition("/")[2]
+
+
+def shown(text: str) -> str:
+    """An address, or a text with addresses in it, for others to read: without user names, passwords and the queries of signed http URLs."""
+    return _QUERY.sub(r"\1?***", _USER.sub("***@", text))
 
 
 def _local(uri: str) -> str:

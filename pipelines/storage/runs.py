@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import socket
 import uuid
 from datetime import UTC, datetime
@@ -15,8 +16,12 @@ from actors.errors import UsageError
 from pipelines import __version__
 from pipelines.config import RunConfig
 from pipelines.storage import locations
+from pipelines.storage.addresses import shown
 
 PACKAGES = ("ray", "pyarrow", "av", "soundfile", "soxr", "numpy", "torch", "transformers", "silero-vad")
+
+LISTS = ("pip", "uv", "conda", "packages", "dependencies")  # settings of a runtime environment that list packages
+PACKAGE = re.compile(r"[A-Za-z][\w.-]*(\[[\w,. -]*\])?(\s*([=<>!~]=|[=<>]|===)\s*\d[\w.*+!]*\s*(,|$))*")
 
 
 def open_run(out: str, config: RunConfig, command: str, manifest: str, *, accept_changes: bool = False) -> tuple[str, dict[str, Any]]:
@@ -51,7 +56,14 @@ def open_run(out: str, config: RunConfig, command: str, manifest: str, *, accept
         "packages": _versions(),
     }
     record["runs"].append(
-        {"run_id": run_id, "manifest": manifest, "started_at": now(), "finished_at": None, "host": socket.gethostname(), "pid": os.getpid()}
+        {
+            "run_id": run_id,
+            "manifest": shown(manifest),
+            "started_at": now(),
+            "finished_at": None,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+        }
     )
     write(out, record)
     return run_id, record
@@ -80,6 +92,8 @@ def read(out: str) -> dict[str, Any] | None:
         raise UsageError(f"{uri} is not a run of Scriptorium: {error}") from None
     if not isinstance(record, dict) or "config_hash" not in record:
         raise UsageError(f"{uri} is not a run of Scriptorium")
+    for run in record.get("runs", []):  # of versions that wrote down the whole address
+        run["manifest"] = shown(run.get("manifest", ""))
     return record
 
 
@@ -122,10 +136,24 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def _without_secrets(config: RunConfig) -> dict[str, Any]:
     settings = config.model_dump(mode="json")
-    variables = settings["cluster"]["runtime_env"].get("env_vars")
-    if isinstance(variables, dict):
-        settings["cluster"]["runtime_env"]["env_vars"] = dict.fromkeys(variables, "***")
+    settings["cluster"]["runtime_env"] = _masked(settings["cluster"]["runtime_env"])
     return settings
+
+
+def _masked(value: Any, packages: bool = False) -> Any:
+    """A runtime environment by the names in it: of its values only plain packages are told, because any other may be or hold a secret."""
+    if isinstance(value, dict):
+        return {
+            name: dict.fromkeys(part, "***")
+            if name in ("env_vars", "variables") and isinstance(part, dict)
+            else _masked(part, name in LISTS)
+            for name, part in value.items()
+        }
+    if isinstance(value, list):
+        return [_masked(part, packages) for part in value]
+    if value is None or isinstance(value, bool) or (packages and isinstance(value, str) and PACKAGE.fullmatch(value)):
+        return value
+    return "***"
 
 
 def _versions() -> dict[str, str]:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from actors.errors import UsageError
-from pipelines.config import RunConfig, load_config
+from pipelines.config import ClusterConfig, RunConfig, load_config
 from pipelines.storage import runs
+from pipelines.storage.addresses import shown
 
 
 def test_a_second_run_with_the_same_settings_joins_the_first(tmp_path: Path) -> None:
@@ -57,3 +58,51 @@ def test_secrets_do_not_reach_run_json(tmp_path: Path) -> None:
     runs.open_run(str(tmp_path), config, "transcribe", "m.jsonl")
     text = (tmp_path / "run.json").read_text()
     assert "hush-hush" not in text and "TOKEN" in text
+
+
+def test_no_part_of_a_runtime_environment_gives_a_secret_away(tmp_path: Path) -> None:
+    environment = {
+        "pip": {
+            "packages": [
+                "numpy==2.1",
+                "torch[x]>=2.4, <3",
+                "--extra-index-url",
+                "https://u:hush@host/simple",
+                "--find-links=https://host/hush/",
+            ],
+            "pip_install_options": ["--hush"],
+        },
+        "conda": {"dependencies": ["python=3.11", {"pip": ["git+https://hush@host/x.git"]}], "variables": {"KEY": "hush"}},
+        "working_dir": "https://host/app.zip?token=hush",
+        "container": {"run_options": ["--env", "TOKEN=hush"]},
+        "py_modules": ["s3://hush/x.zip"],
+        "config": {"eager_install": True, "setup_timeout_seconds": 600},
+    }
+    runs.open_run(str(tmp_path), RunConfig(cluster=ClusterConfig(runtime_env=environment)), "transcribe", "m.jsonl")
+    text = (tmp_path / "run.json").read_text()
+    assert "hush" not in text
+    assert all(name in text for name in ("numpy==2.1", "torch[x]>=2.4, <3", "python=3.11", "working_dir", "KEY", "eager_install"))
+
+
+def test_the_address_of_a_manifest_is_told_without_what_opens_it(tmp_path: Path) -> None:
+    out = str(tmp_path)
+    _, record = runs.open_run(out, RunConfig(), "transcribe", "https://me:hush@host/m.jsonl?X-Amz-Signature=hush&x=1")
+    assert "hush" not in (tmp_path / "run.json").read_text() and "host/m.jsonl" in (tmp_path / "run.json").read_text()
+    record["runs"][0]["manifest"] = "https://host/m.jsonl?hush"  # as it was written down before
+    runs.write(out, record)
+    assert runs.require(out)["runs"][0]["manifest"] == "https://host/m.jsonl?***"
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("https://u:p@host/a?b=c", "https://***@host/a?***"),
+        ("ftp://u@host/a@b.wav", "ftp://***@host/a@b.wav"),
+        ("zip://m.jsonl::https://u:p@host/z.zip?sig=1::filecache", "zip://m.jsonl::https://***@host/z.zip?***::filecache"),
+        ("s3://bucket/a@b/*.wa?", "s3://bucket/a@b/*.wa?"),
+        ("/data/what?/m.jsonl", "/data/what?/m.jsonl"),
+        ("404 at URL('https://h/a.wav?sig=1') for a@b", "404 at URL('https://h/a.wav?***') for a@b"),
+    ],
+)
+def test_addresses_as_others_may_read_them(address: str, told: str) -> None:
+    assert shown(address) == told
