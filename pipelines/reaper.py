@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Several, and the order that a process has them in is anybody's guess: a process that changes its title, as Ray's do, wipes out the first of
-# its variables (about a hundred bytes) where others would look for them.
 MARK = "SCRIPTORIUM_SESSION"
-MARKS = (MARK, "SCRIPTORIUM_SESSION_AGAIN", "SCRIPTORIUM_SESSION_ONCE_MORE")
+# A process that changes its title, as Ray's do, writes zeros over the beginning of its environment, where others would look for the mark, unless
+# it is told (setproctitle's own variable) to leave it alone.
+KEPT = "SPT_NOENV"
 PATIENCE = 3.0  # seconds in which they may end by themselves
 QUIET = 5.0  # seconds without any of them, after which none is to come
 LIMIT = 120.0  # seconds; what cannot be killed until then (a disk that does not answer) is not waited for
@@ -32,7 +32,7 @@ def behind() -> Iterator[None]:
     if not sys.platform.startswith("linux"):
         yield
         return
-    before, mark = {name: os.environ.get(name) for name in MARKS}, uuid.uuid4().hex
+    before, mark = {name: os.environ.get(name) for name in (MARK, KEPT)}, uuid.uuid4().hex
     root = str(Path(__file__).resolve().parents[1])
     paths = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
     reaper = subprocess.Popen(
@@ -43,7 +43,7 @@ def behind() -> Iterator[None]:
         env={**os.environ, "PYTHONPATH": paths},
         start_new_session=True,  # what is sent to the driver's group is not meant for it
     )
-    os.environ.update(dict.fromkeys(MARKS, mark))
+    os.environ.update({MARK: mark, KEPT: "1"})
     try:
         yield
     finally:
@@ -63,8 +63,7 @@ def marked(mark: str) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with suppress(OSError):
-                environment = (entry / "environ").read_bytes()
-                if any(f"{name}={mark}".encode() in environment for name in MARKS):
+                if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes():
                     found.append(int(entry.name))
     return found
 

@@ -18,8 +18,15 @@ RECORDINGS = 24
 SETTINGS = (*FAKE, "plan.task_seconds=4", "cluster.object_store_memory=0.2")
 
 
-def start(manifest: Path, out: Path, log: Path, cost: float = 0.05) -> Job:
+COST = 0.1  # seconds of model time for a second of audio
+
+
+def start(manifest: Path, out: Path, log: Path, cost: float = COST) -> Job:
     return Job("transcribe", manifest, out, settings=(*SETTINGS, f"asr.model=fake:{cost}"), log=log)
+
+
+def settings(cost: float) -> list[str]:
+    return [part for setting in (*SETTINGS, f"asr.model=fake:{cost}") for part in ("--set", setting)]
 
 
 def until_committed(out: Path, count: int, job: Job) -> None:
@@ -32,15 +39,19 @@ def until_committed(out: Path, count: int, job: Job) -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(
+    number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """And a second driver is refused while it is at work."""
+    from pipelines.cli import main
+
     manifest, ids = archive(tmp_path / "audio", RECORDINGS)
     out = tmp_path / "out"
     job = start(manifest, out, tmp_path / "log")
     until_committed(out, 1, job)
-    second = start(manifest, out, tmp_path / "second")
-    assert second.wait(60) == 1
-    assert f"process {job.process.pid} on" in second.said() and "is at work on" in second.said()
+    assert main(["transcribe", str(manifest), str(out), *settings(COST)]) == 1
+    said = capsys.readouterr().err
+    assert f"process {job.process.pid} on" in said and "is at work on" in said
     until_committed(out, 2, job)
     # A terminal sends Ctrl-C to all of its foreground processes, a scheduler asks only the driver.
     if number == signal.SIGINT:
@@ -56,7 +67,6 @@ def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(number: signal.
     stored = committed(out)
     assert 2 <= stored < RECORDINGS
     assert not [*(out / "checkpoint").glob("*.pending*")], "a commit was cut off"
-    again = start(manifest, out, tmp_path / "log2", cost=0.0)
-    assert again.wait() == 2, "other settings are refused also after a stop"
+    assert main(["transcribe", str(manifest), str(out), *settings(0.0)]) == 2, "other settings are refused also after a stop"
     assert start(manifest, out, tmp_path / "log3").wait() == 0
     checker.check(out, ids)
