@@ -88,7 +88,9 @@ def plausible(duration: float | None, size_bytes: int | None, counted: bool = Fa
 _UNREAD: tuple[object, ...] = (None,) * len(HEADER)
 
 
-def _probe_isolated(addresses: Iterator[str], total: int, plan: PlanConfig, audio: AudioConfig) -> Generator[tuple[object, ...], None, None]:
+def _probe_isolated(
+    addresses: Iterator[str], total: int, plan: PlanConfig, audio: AudioConfig
+) -> Generator[tuple[object, ...], None, None]:
     """HEADER rows in the order of the addresses, from child processes."""
     if not audio.isolate:
         yield from itertools.chain.from_iterable(map(_row, probe_many(part, plan.probe_concurrency, None)) for part in _parts(addresses))

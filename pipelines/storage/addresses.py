@@ -6,7 +6,7 @@ import os
 import re
 
 _USER = re.compile(r"(?<=://)[^/\s?#'\"<>]*@")
-_QUERY = re.compile(r"(https?://[^\s?'\"<>]*)\?[^\s'\"<>]*?(?=::|[\s'\"<>]|$)")
+_QUERY = re.compile(r"(https?://[^\s?'\"<>]*)\?[^\s'\"<>]*?(?=::|[:;,.)]*(?:[\s'\"<>]|$))")
 
 
 def is_remote(uri: str) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines import report
 from pipelines.config import RunConfig
-from pipelines.storage import runs
+from pipelines.storage import runs, transcripts
 from tests.pipelines.test_shards import row
 
 ALL = {"a", "b", "c"}
@@ -52,3 +52,14 @@ def test_an_unfinished_run_is_reported_as_such(tmp_path: Path) -> None:
     sums = json.loads((tmp_path / "report.json").read_text())
     assert not sums["exact"] and sums["discrepancies"] == {"in_neither_table": 1, "twice": 0, "in_no_plan": 0}
     assert "the sum does not hold" in (tmp_path / "report.html").read_text()
+
+
+def test_signed_addresses_of_failures_are_told_without_their_signatures(tmp_path: Path) -> None:
+    runs.open_run(str(tmp_path), RunConfig(), "transcribe", "https://host/m.jsonl?hush")
+    uri = "https://host/a.wav?hush"
+    letter = {"recording_id": "r", "audio": uri, "error_code": "audio_not_found", "error_message": f"there is nothing at {uri}: 404"}
+    transcripts._write_dead_letters(str(tmp_path), [letter])
+    report.write(str(tmp_path))
+    told = (tmp_path / "report.json").read_text()
+    assert "there is nothing at https://host/a.wav?***: 404" in told
+    assert "hush" not in told + (tmp_path / "report.html").read_text()
