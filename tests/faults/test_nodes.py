@@ -74,8 +74,8 @@ def lose_nodes(undisturbed: Path, folder: Path, workers: int, lost: int, cost: f
     checker.nobody_left(job.mark, 40)
     run = json.loads((out / "run.json").read_text())["runs"][-1]
     print(
-        f"\nnodes: removed {lost} of {workers} with {at_work} recognisers, lost 0, twice 0, of {len(ids)}; model processes that died with work {run['processes_died']}, "
-        f"shards given again {run['shards_again']}, {seconds:.0f} s"
+        f"\nnodes: removed {lost} of {workers} with {at_work} recognisers, lost 0, twice 0, of {len(ids)}; "
+        f"model processes that died with work {run['processes_died']}, shards given again {run['shards_again']}, {seconds:.0f} s"
     )
 
 
