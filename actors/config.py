@@ -71,8 +71,10 @@ class ModelConfig(Settings):
 
     revision: str | None = Field(None, description="hub revision (branch, tag or commit)")
     device: str = Field("auto", description="auto | cpu | cuda | cuda:N")
-    dtype: Literal["auto", "float64", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: bf16 where the device is fast at it, else fp32 (fp16 on older GPUs, fp64 for tiny models on CPUs)"
+    dtype: Literal["auto", "float64", "float32", "bfloat16", "float16", "int8"] = Field(
+        "auto",
+        description="auto: bf16 where the device is fast at it, else fp32 (fp16 on older GPUs, fp64 for tiny models on CPUs); int8: language "
+        "model in 8 bits, CPUs only, faster than fp32, but texts may differ a little with what else is in a batch",
     )
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
         "auto", description="auto: flash_attention_2 where installed, else sdpa"

@@ -56,9 +56,16 @@ def pick_dtype(setting: str, device: torch.device, parameters: int, decodes: boo
         parameters: how many the model has.
         decodes: whether it says token after token, all rows of a batch together; what takes clips one by one on a CPU, as the aligner
             does, needs no fp64 to be the same in every batch.
+
+    Raises:
+        FatalError: int8 on a GPU.
     """
     import torch
 
+    if setting == "int8":
+        if device.type != "cpu":
+            raise FatalError(f"dtype int8 is for CPUs, and the model is to run on {device}: use auto (bf16) there")
+        return torch.float32  # of what is not turned to int8, see quantization
     if setting != "auto":
         dtype: torch.dtype = getattr(torch, setting)
         return dtype

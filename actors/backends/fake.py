@@ -1,7 +1,9 @@
 """Backends without a model: deterministic, instant, and free of heavy imports. For load tests, fault tests and benchmarks of the pipeline.
 
 Each half second that is not silent becomes one pseudo-word, chosen by its samples: equal audio gives equal text, and audio that was lost,
-doubled or moved shows in the text. `model: fake:0.01` makes every call take 0.01 s for each second of audio.
+doubled or moved shows in the text. The model's name may tell what a call costs, and with that stand for a GPU: `fake:A:B:C` takes A seconds
+for each padded second of audio (the longest of the call times their number), B for each step of its decoding (the tokens of the longest answer)
+and C for the call itself; what is left out costs nothing. What the fake computes meanwhile is part of that time.
 
 They also break on request, truly, for the tests of everything around them: a context `fault:KIND` makes the recogniser do KIND to its
 process, and `fault:align:KIND` makes it say "faultKIND", which the aligner obeys (as it does in a given text). The kinds:
@@ -11,7 +13,8 @@ process, and `fault:align:KIND` makes it say "faultKIND", which the aligner obey
               when memory runs out                 lock as a C extension may    never   is out of memory even with one
                                                                                 engine  meets a sticky CUDA error
 Where SCRIPTORIUM_FAKE_TRACE names a folder, the recogniser writes there what it is asked, one line of `checksum seconds` a segment: so
-a test sees what was done twice.
+a test sees what was done twice. SCRIPTORIUM_FAKE_CALLS names a folder for a line of `begin end` (seconds of the machine's monotonic clock) for
+each call: so a benchmark sees how busy a GPU would have been.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ import os
 import signal
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +50,7 @@ class FakeASR:
     def __init__(self, config: ASRConfig) -> None:
         self.model = "fake"
         self.revision = "1"
-        self.cost = _cost(config.model)
+        self.cost = Cost(config.model)
         self.memory = MemoryGuard()
 
     def transcribe(self, requests: list[SegmentRequest]) -> list[Hypothesis]:
@@ -58,8 +62,10 @@ class FakeASR:
         for request in requests:
             if request.context.startswith(_FAULT) and not request.context.startswith(_LATER):
                 _break(request.context.removeprefix(_FAULT), len(requests))
-        _spend(self.cost, requests)
-        return [self._hypothesis(request) for request in requests]
+        with self.cost.spent(requests) as spending:
+            hypotheses = [self._hypothesis(request) for request in requests]
+            spending.steps = max((hypothesis.tokens for hypothesis in hypotheses), default=0)
+        return hypotheses
 
     def _hypothesis(self, request: SegmentRequest) -> Hypothesis:
         pieces = [request.waveform[start : start + WORD_SAMPLES] for start in range(0, len(request.waveform), WORD_SAMPLES)]
@@ -82,7 +88,7 @@ class FakeAligner:
     def __init__(self, config: AlignerConfig) -> None:
         self.model = "fake"
         self.revision = "1"
-        self.cost = _cost(config.model)
+        self.cost = Cost(config.model)
         self.memory = MemoryGuard()
 
     def align(self, requests: list[AlignmentRequest]) -> list[list[tuple[float, float]]]:
@@ -92,8 +98,8 @@ class FakeAligner:
     def _align(self, requests: Sequence[AlignmentRequest]) -> list[list[tuple[float, float]]]:
         for unit in (unit for request in requests for unit in request.units if unit.startswith("fault")):
             _break(unit.removeprefix("fault"), len(requests))
-        _spend(self.cost, requests)
-        return [self._times(request) for request in requests]
+        with self.cost.spent(requests):
+            return [self._times(request) for request in requests]
 
     def _times(self, request: AlignmentRequest) -> list[tuple[float, float]]:
         count = len(request.units)
@@ -116,15 +122,38 @@ def _rms(samples: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
 
 
-def _cost(model: str) -> float:
-    """Seconds per second of audio from `fake:COST`; any other name costs nothing."""
-    name, _, cost = model.partition(":")
-    if name != "fake" or not cost:
-        return 0.0
-    try:
-        return float(cost)
-    except ValueError as error:
-        raise FatalError(f"model {model!r}: what follows fake: must be a number of seconds per second of audio") from error
+class Cost:
+    """What calls take, from a model's name (see the head of this file); any other name costs nothing.
+
+    Raises:
+        FatalError: what follows `fake:` are not up to three numbers.
+    """
+
+    def __init__(self, model: str) -> None:
+        name, *numbers = model.split(":")
+        try:
+            costs = [float(number) for number in numbers] if name == "fake" and any(numbers) else []
+        except ValueError:
+            costs = [0.0] * 4
+        if len(costs) > 3:
+            raise FatalError(
+                f"model {model!r}: what follows fake: must be up to three numbers of seconds, per padded second of audio, per step, per call"
+            )
+        self.second, self.step, self.call = [*costs, 0.0, 0.0, 0.0][:3]
+        self.steps = 0  # of the call under way
+
+    @contextmanager
+    def spent(self, requests: Sequence[SegmentRequest] | Sequence[AlignmentRequest]) -> Iterator[Cost]:
+        """Make the block last as long as such a call does, at least; `steps` may be set within it."""
+        begin, self.steps = time.monotonic(), 0
+        yield self
+        padded = max((request.duration for request in requests), default=0.0) * len(requests)
+        left = begin + self.second * padded + self.step * self.steps + self.call - time.monotonic()
+        if left > 0:
+            time.sleep(left)
+        if folder := os.environ.get("SCRIPTORIUM_FAKE_CALLS"):
+            with open(Path(folder) / str(os.getpid()), "a") as file:
+                file.write(f"{begin:.6f} {time.monotonic():.6f}\n")
 
 
 def _break(kind: str, together: int) -> None:
@@ -155,8 +184,3 @@ def _trace(requests: Sequence[SegmentRequest]) -> None:
         lines = "".join(f"{zlib.crc32(request.waveform.tobytes()):08x} {request.duration:.3f}\n" for request in requests)
         with open(Path(folder) / str(os.getpid()), "ab", buffering=0) as file:  # unbuffered: it must outlive a kill -9
             file.write(lines.encode())
-
-
-def _spend(cost: float, requests: Sequence[SegmentRequest] | Sequence[AlignmentRequest]) -> None:
-    if cost > 0:
-        time.sleep(cost * sum(request.duration for request in requests))

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from actors.backends import original
-from actors.backends.devices import pick_attention, pick_device, pick_dtype, set_threads
+from actors.backends.devices import cpu_multiplies_bf16, pick_attention, pick_device, pick_dtype, set_threads
 from actors.backends.encoder import bound_encoder
 from actors.backends.hub import download, fetch_config
+from actors.backends.quantization import quantize
 from actors.config import ModelConfig
 from actors.errors import FatalError
 
@@ -128,6 +129,11 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
         model.model.multi_modal_projector.float()
         prefiller = copy.deepcopy(model.model.language_model).float()
     model.requires_grad_(False)
+    if config.dtype == "int8":
+        quantize(model)
+        if cpu_multiplies_bf16():
+            model.model.audio_tower.bfloat16()
+            model.model.multi_modal_projector.bfloat16()
     bound_encoder(model, device)
     return Checkpoint(model, tokenizer, extractor, settings.revision, device, dtype, float(timestamp_ms), prefiller)
 
