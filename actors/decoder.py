@@ -11,7 +11,8 @@ from actors.config import AudioConfig, SegmenterConfig
 from actors.errors import RowError, as_row_error
 from actors.isolation import Child
 from actors.lengths import duration_is_estimated
-from actors.results import SAMPLING_RATE, Span
+from actors.probing import probe
+from actors.results import SAMPLING_RATE, Probe, Span
 from actors.segmentation import find_cut, segment
 from actors.sources import AudioFile, open_audio
 from actors.timeline import Recording
@@ -38,6 +39,17 @@ class Decoder:
 
     def __reduce__(self) -> tuple[type, tuple[AudioConfig, SegmenterConfig]]:
         return type(self), (self.audio, self.segmenter)
+
+    def probe(self, uri: str, scan: bool, timeout: float) -> Probe:
+        """What `actors.probing.probe` says about a file, found out in the same child process.
+
+        Raises:
+            RowError: a code that names what is wrong with the file; decode_timeout after `timeout` seconds.
+        """
+        if not self.audio.isolate:
+            return probe(uri, scan, self.audio.retries)
+        found: Probe = self._child.call("actors.probing:probe", uri, scan, self.audio.retries, timeout=timeout)
+        return found
 
     def close(self) -> None:
         """End the child process."""

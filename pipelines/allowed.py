@@ -35,7 +35,7 @@ def check_allowed(recording: Recording, allowed: Sequence[str]) -> None:
         UsageError: naming file and line, the address and what to do.
     """
     audio = recording.audio
-    if any(_inside(audio, prefix) for prefix in allowed):
+    if any(is_inside(audio, prefix) for prefix in allowed):
         host = _host(audio)
         if host is None or not _is_metadata(host) or any(_host(prefix) == host for prefix in allowed):
             return
@@ -69,7 +69,8 @@ def _refused(audio: str, origin: str) -> str | None:
     return None
 
 
-def _inside(audio: str, prefix: str) -> bool:
+def is_inside(audio: str, prefix: str) -> bool:
+    """Whether an address lies under a prefix: of the same store, by whole names of its path, which does not lead up."""
     if "::" in audio or "::" in prefix:
         return "::" in prefix and audio.startswith(prefix)
     if not locations.is_remote(audio):

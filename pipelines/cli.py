@@ -105,6 +105,10 @@ def _parser() -> argparse.ArgumentParser:
     _settings(again)
     again.set_defaults(run=_retry)
 
+    server = commands.add_parser("serve", help="OpenAI-compatible HTTP, streaming WebSocket, and a web page")
+    _settings(server)
+    server.set_defaults(run=_serve)
+
     page = commands.add_parser("report", help="write OUT/report.html and OUT/report.json and print the sums")
     page.add_argument("out", metavar="OUT", help="output directory of the run")
     page.set_defaults(run=_report)
@@ -186,6 +190,17 @@ def _status(given: argparse.Namespace) -> int:
     state = status.read(absolute(given.out))
     _show(state if given.json else status.render(state), given.json)
     return 0
+
+
+def _serve(given: argparse.Namespace) -> int:
+    config = _config(given)
+    if _printed(given, config):
+        return 0
+    try:
+        from pipelines.serving import server
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{error.name} is not installed: pip install 'scriptorium[serve]'") from None
+    return server.serve(config)
 
 
 def _report(given: argparse.Namespace) -> int:

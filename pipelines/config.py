@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig, Settings, StorageConfig
 from actors.errors import UsageError
@@ -67,10 +68,50 @@ class OutputConfig(Settings):
 
 
 class ServeConfig(Settings):
-    """The HTTP server."""
+    """The server: `scriptorium serve`."""
 
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8000, ge=0, le=65535, description="port to listen on")
+    host: str = Field("127.0.0.1", description="address to listen on; beyond this machine it wants api_keys")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: a free one, which the first line of output tells")
+    model_names: list[str] = Field([], description="what clients may call the model; empty: its hub id, or the name of its folder")
+    api_keys: list[str] = Field(
+        [], description="SHA-256 of each key in hex, with a name for the log in front if you like (NAME:SHA256); empty: nobody is asked"
+    )
+    allow_anonymous: bool = Field(False, description="listen beyond this machine although there are no api_keys")
+    requests_per_minute: float | None = Field(
+        None, gt=0, description="for each key (without keys: each address); more is answered with 429"
+    )
+    max_upload: float = Field(512, gt=0, description="MiB of a request; refused before it is read, or while")
+    max_audio: float = Field(
+        14_400, gt=0, description="seconds of audio in a request; refused before they are decoded where the header tells"
+    )
+    max_requests: int = Field(128, ge=1, description="requests in work or waiting; more are answered with 503")
+    max_streams: int = Field(64, ge=1, description="realtime connections; more are refused")
+    max_decoded: float = Field(3600, gt=0, description="seconds of decoded audio held in memory for the models (115 MB an hour)")
+    decoders: int | None = Field(None, ge=1, description="child processes that decode; null: one a core")
+    timeout: float = Field(3600, gt=0, description="seconds that a request may take from its last byte to its answer")
+    upload_timeout: float = Field(600, gt=0, description="seconds that the body of a request may take to arrive")
+    drain_timeout: float = Field(60, ge=0, description="seconds that requests in work may take to end after SIGTERM")
+    min_replicas: int = Field(
+        1, ge=1, description="replicas of each model when nothing happens; asr.pool.size and aligner.pool.size: at most"
+    )
+    call_seconds: float = Field(1.0, gt=0, description="how long a model call may last when others wait: batches are cut to it")
+    stream_window: float = Field(
+        16, ge=4, le=60, description="longest utterance of a realtime stream in seconds; longer ones are cut at a pause"
+    )
+    allowed_uris: list[str] = Field([], description="http(s) prefixes that `audio_url` may name; empty: data: URIs only")
+    allowed_hosts: list[str] = Field([], description="names under which clients may call; empty: any, but on loopback only its own names")
+    cors_origins: list[str] = Field(
+        [], description="origins of web pages that may call, such as https://example.org; empty: none but our own page"
+    )
+    log_text: bool = Field(False, description="write transcripts into the access log, which otherwise has neither text nor audio")
+
+    @field_validator("api_keys")
+    @classmethod
+    def _hashed(cls, value: list[str]) -> list[str]:
+        for number, entry in enumerate(value, 1):
+            if not re.fullmatch(r"([\w.@ -]{1,60}:)?[0-9a-f]{64}", entry):  # the entry may be a key in clear: it is not repeated
+                raise ValueError(f"entry {number} is no SHA-256 in hex: `printf %s KEY | sha256sum` makes one")
+        return value
 
 
 class RunConfig(Settings):

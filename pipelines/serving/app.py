@@ -1,0 +1,183 @@
+"""The routes, as one ASGI application. It does not know whether Ray or somebody else runs the models, or who listens."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+from pipelines import __version__
+from pipelines.config import RunConfig
+from pipelines.serving import openai_audio, openai_chat, page, realtime
+from pipelines.serving.door import Door
+from pipelines.serving.models import Models
+from pipelines.serving.problems import Problem
+from pipelines.serving.service import Service
+
+log = logging.getLogger(__name__)
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {
+        "description": what,
+        "content": {"application/json": {"schema": {"type": "object", "properties": {"error": {"type": "object"}}, "required": ["error"]}}},
+    }
+    for code, what in {
+        400: "what was asked for cannot be",
+        401: "no key, or an unknown one",
+        404: "no such model",
+        408: "the body did not arrive in time",
+        413: "too many bytes, or too much audio",
+        429: "too often",
+        500: "an error of ours",
+        503: "all places are taken: again after `retry-after` seconds",
+        504: "not finished in time",
+    }.items()
+}
+
+
+class Application:
+    """The server without anybody who listens: `asgi` is what a web server runs.
+
+    Args:
+        config: all settings.
+        models: makes the way to the models; called in the loop that serves.
+    """
+
+    def __init__(self, config: RunConfig, models: Callable[[], Models]) -> None:
+        self.config = config
+        self.service: Service | None = None
+        self._make_models = models
+        self._api = self._routes()
+        self.door = Door(self._with_cors(self._api), config.serve)
+
+    @property
+    def asgi(self) -> ASGIApp:
+        """What a web server runs."""
+        return self.door
+
+    @property
+    def busy(self) -> int:
+        """Requests and streams in work."""
+        return self.service.requests.taken + self.service.streams.taken if self.service else 0
+
+    def begin_to_end(self) -> None:
+        """Take in nothing more, and let streams come to an end; what is in work goes on."""
+        self.door.draining = True
+        if self.service:
+            self.service.ending.set()
+
+    @asynccontextmanager
+    async def _life(self, api: FastAPI) -> AsyncIterator[None]:
+        self.service = Service(self.config, self._make_models())
+        try:
+            yield
+        finally:
+            self.service.close()
+
+    def _with_cors(self, api: FastAPI) -> ASGIApp:
+        origins = self.config.serve.cors_origins
+        if not origins:
+            return api
+        return CORSMiddleware(api, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["authorization", "content-type"])
+
+    def _open(self) -> Service:
+        assert self.service is not None, "routes are called between start and end"
+        return self.service
+
+    def _routes(self) -> FastAPI:
+        api = FastAPI(
+            title="Scriptorium",
+            version=__version__,
+            summary="Transcription with word times, in the shape of OpenAI's API",
+            docs_url=None,  # ours asks nobody else for its scripts
+            redoc_url=None,
+            lifespan=self._life,
+            exception_handlers={Problem: _problem, HTTPException: _http_problem, Exception: _defect},
+        )
+
+        @api.get("/healthz", tags=["server"], summary="Whether the server runs")
+        async def healthz() -> dict[str, str]:
+            return {"status": "ok", "version": __version__}
+
+        @api.get(
+            "/readyz", tags=["server"], summary="Whether the models answer and the server takes requests", responses={503: ERRORS[503]}
+        )
+        async def readyz() -> JSONResponse:
+            if self.door.draining:
+                return JSONResponse({"status": "draining"}, 503, {"retry-after": "5"})
+            service = self._open()
+            if not await service.ready():
+                return JSONResponse({"status": "models do not answer"}, 503, {"retry-after": "5"})
+            return JSONResponse({"status": "ready", "requests": service.requests.taken, "streams": service.streams.taken})
+
+        @api.get("/v1/models", tags=["OpenAI"], summary="The models", responses=ERRORS)
+        async def models() -> dict[str, Any]:
+            return {"object": "list", "data": [_model(name) for name in self._open().model_names]}
+
+        @api.get("/v1/models/{name:path}", tags=["OpenAI"], summary="One model", responses=ERRORS)
+        async def model(name: str) -> dict[str, Any]:
+            return _model(self._open().checked_model(name))
+
+        @api.post(
+            "/v1/audio/transcriptions",
+            tags=["OpenAI"],
+            summary="A file to text",
+            responses=ERRORS,
+            response_class=Response,
+            openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": openai_audio.FORM_SCHEMA}}}},
+        )
+        async def transcriptions(request: Request) -> Response:
+            return await openai_audio.transcriptions(request, self._open())
+
+        @api.post(
+            "/v1/chat/completions",
+            tags=["OpenAI"],
+            summary="A file to text, as chat: `language X<asr_text>...`",
+            responses=ERRORS,
+            response_class=Response,
+            openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": openai_chat.BODY_SCHEMA}}}},
+        )
+        async def completions(request: Request) -> Response:
+            return await openai_chat.chat(request, self._open())
+
+        @api.websocket("/v1/realtime")
+        async def stream(socket: WebSocket) -> None:
+            await realtime.realtime(socket, self._open())
+
+        page.add_routes(api, lambda: self._open().model_names)
+        return api
+
+
+_SINCE = int(time.time())
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _SINCE, "owned_by": "scriptorium"}
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return JSONResponse(error.body, error.status, error.headers)
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message, code = _USUAL.get(error.status_code, (str(error.detail), None))
+    return JSONResponse(Problem(error.status_code, message, code).body, error.status_code, dict(error.headers or {}))
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    # Starlette raises it once more after this answer, for the door to log.
+    number = request.scope.get("request_id")
+    return JSONResponse(Problem(500, f"an error of ours; our log has it under {number}", "internal_error").body, 500)
+
+
+_USUAL = {404: ("there is nothing at this address", "not_found"), 405: ("this method is not possible here", "method_not_allowed")}

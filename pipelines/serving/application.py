@@ -1,0 +1,58 @@
+"""The same server for `serve deploy` on a Ray cluster: the application behind Ray Serve's own proxy.
+
+    serve deploy configs/serve.yaml
+
+What holds for `scriptorium serve` holds here but for what Ray's proxy does before the application is asked: see `server.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from actors.errors import UsageError
+from pipelines.config import RunConfig, load_config
+from pipelines.serving.app import Application
+from pipelines.serving.models import MOST_ONGOING, Models
+from pipelines.serving.server import applications
+
+_here: list[Application] = []  # of this process: a replica of the front has one
+
+
+async def front(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI application of this process."""
+    await _here[-1].asgi(scope, receive, send)
+
+
+class Front:
+    """One replica of the front: everything but the models.
+
+    Args:
+        config: the settings.
+        models: handles of the recogniser and, where there is one, of the aligner.
+    """
+
+    def __init__(self, config: RunConfig, *models: Any) -> None:
+        _here.append(Application(config, lambda: Models(models[0], models[1] if len(models) > 1 else None)))
+
+
+def build(args: dict[str, Any]) -> Any:
+    """The application that a Serve config names with `import_path: pipelines.serving.application:build`.
+
+    Args:
+        args: `config`, a file, and `set`, a list of `section.name=value`; both may be left out.
+
+    Raises:
+        UsageError: settings are wrong, or the cluster has not enough of what the models need.
+    """
+    import ray
+    from ray import serve
+
+    if unknown := set(args) - {"config", "set"}:
+        raise UsageError(f"args of a Serve config may be `config` and `set`, not {', '.join(sorted(unknown))}")
+    config = load_config(args.get("config"), args.get("set") or ())
+    made: Any = serve.deployment(
+        serve.ingress(front)(Front), name="front", max_ongoing_requests=MOST_ONGOING, ray_actor_options={"num_cpus": 0}
+    )
+    return made.bind(config, *applications(config, ray.cluster_resources()))

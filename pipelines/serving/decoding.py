@@ -1,0 +1,103 @@
+"""Decoding for the server: child processes shared by all requests, and a bound on the samples that wait for the models."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from actors.config import AudioConfig, SegmenterConfig
+from actors.decoder import Decoder
+
+Row = dict[str, Any]
+Result = TypeVar("Result")
+
+
+class Decoders:
+    """Child processes that read headers and decode shards, each one thing at a time. All calls from one event loop.
+
+    Args:
+        audio: settings of decoding.
+        segmenter: settings of cutting.
+        count: of child processes; None: one a core.
+        probe_timeout: seconds that a header may take.
+    """
+
+    def __init__(self, audio: AudioConfig, segmenter: SegmenterConfig, count: int | None, probe_timeout: float) -> None:
+        self._all = [Decoder(audio, segmenter) for _ in range(count or os.cpu_count() or 1)]
+        self._free: asyncio.Queue[Decoder] = asyncio.Queue()
+        for decoder in self._all:
+            self._free.put_nowait(decoder)
+        # As many threads as decoders, and they live on: the kernel ends a child with the thread that started it.
+        self._threads = ThreadPoolExecutor(len(self._all), "decoder")
+        self._probe_timeout = probe_timeout
+
+    async def run(self, work: Callable[[Decoder], Result]) -> Result:
+        """Do something with a decoder, in a thread. A caller who is cancelled does not wait; the decoder is free when it is done."""
+        decoder = await self._free.get()
+        loop = asyncio.get_running_loop()
+
+        def working() -> Result:
+            try:
+                return work(decoder)
+            finally:
+                loop.call_soon_threadsafe(self._free.put_nowait, decoder)
+
+        return await loop.run_in_executor(self._threads, working)
+
+    async def decode(self, row: Row) -> Row:
+        """A PLAN row to a DECODED row; never raises for a bad file."""
+        return await self.run(lambda decoder: decoder([row])[0])
+
+    async def plan(self, make: Callable[[Callable[..., Any]], Result]) -> Result:
+        """Call `make` with a function that probes a file, as `pipelines.planning.plan_table` takes one."""
+        return await self.run(lambda decoder: make(lambda uri, scan=False: decoder.probe(uri, scan, self._probe_timeout)))
+
+    def close(self) -> None:
+        """End the child processes."""
+        for decoder in self._all:
+            decoder.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Budget:
+    """A number of seconds that many share; who wants some waits for his turn. One who wants more than there is gets it when all else is back."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._taken = seconds, 0.0
+        self._line: deque[tuple[float, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def take(self, seconds: float) -> AsyncIterator[None]:
+        """Hold some seconds for the life of a `with` block."""
+        seconds = min(seconds, self._seconds)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (seconds, turn)
+        self._line.append(entry)
+        self._serve()
+        try:
+            await turn
+        except BaseException:
+            if entry in self._line:
+                self._line.remove(entry)
+            elif turn.done() and not turn.cancelled():
+                self._taken -= seconds
+            self._serve()
+            raise
+        try:
+            yield
+        finally:
+            self._taken -= seconds
+            self._serve()
+
+    def _serve(self) -> None:
+        while self._line and self._taken + self._line[0][0] <= self._seconds + 1e-6:
+            seconds, turn = self._line.popleft()
+            if turn.cancelled():
+                continue
+            self._taken += seconds
+            turn.set_result(None)

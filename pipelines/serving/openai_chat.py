@@ -1,0 +1,157 @@
+"""`POST /v1/chat/completions` with audio in it, answered as vLLM's own server answers for this model family: `language X<asr_text>...`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from actors.languages import name_of
+from pipelines.serving import fetching
+from pipelines.serving.events import DONE, KEEP_ALIVE, EventStream, event
+from pipelines.serving.openai_audio import GONE, texts_of
+from pipelines.serving.problems import wrong
+from pipelines.serving.service import ClientGone, Service, checked_prompt, checked_temperature, while_connected
+from pipelines.serving.transcription import Heard
+from pipelines.serving.uploads import bytes_of_base64, bytes_of_data_uri, json_of
+
+Row = dict[str, Any]
+
+BODY_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["model", "messages"],
+    "properties": {
+        "model": {"type": "string"},
+        "messages": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"role": {"type": "string"}, "content": {}}},
+            "description": "one `audio_url` (data: URI, or an allowed http(s) address) or `input_audio` part; system text is the context",
+        },
+        "stream": {"type": "boolean"},
+        "temperature": {"type": "number", "enum": [0]},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a chat asks: one piece of audio, and what is known about it."""
+
+    model: str
+    audio: bytes | str  # a str is an address
+    context: str | None
+    stream: bool
+
+
+async def chat(request: Request, service: Service) -> Response:
+    """Answer one request."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(service.requests.take())
+        question = checked(await json_of(request), service)
+        data = question.audio
+        if isinstance(data, str):
+            serve = service.config.serve
+            data = await fetching.fetched(data, serve.allowed_uris, round(serve.max_upload * 2**20), serve.upload_timeout)
+        kept = await stack.enter_async_context(service.shelf.keep(data, "audio"))
+        head = {"id": f"chatcmpl-{request.scope['request_id']}", "created": int(time.time()), "model": question.model}
+        if question.stream:
+            return EventStream(_events(texts_of(service, request, kept, None, question.context), head), stack.pop_all())
+        try:
+            row = await while_connected(request, service.transcript(request, kept, None, question.context))
+        except ClientGone:
+            return Response(status_code=GONE)
+    message = {"role": "assistant", "content": _tagged(row["language"], row["text"]), "refusal": None}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+    return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": _usage(row)})
+
+
+def checked(body: Row, service: Service) -> Question:
+    """The question in a body.
+
+    Raises:
+        Problem: 400 or 404, with the field that is wrong.
+    """
+    model = service.checked_model(body.get("model"))
+    checked_temperature(body.get("temperature"))
+    if body.get("n") not in (None, 1):
+        raise wrong("n must be 1", "n")
+    stream = body.get("stream") or False
+    if not isinstance(stream, bool):
+        raise wrong("stream must be true or false", "stream")
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise wrong("messages must be a list with a message in it", "messages", "missing_required_parameter")
+    audio: list[bytes | str] = []
+    context: list[str] = []
+    for message in messages:
+        if not isinstance(message, dict):
+            raise wrong("a message must be an object", "messages")
+        for part in _parts(message.get("content")):
+            if part.get("type") == "text" and message.get("role") in ("system", "developer"):
+                context.append(str(part.get("text") or ""))
+            elif part.get("type") in ("audio_url", "input_audio"):
+                audio.append(_audio(part))
+    if len(audio) != 1:
+        raise wrong(f"one `audio_url` or `input_audio` part is wanted, there are {len(audio)}", "messages")
+    return Question(model, audio[0], checked_prompt("\n".join(filter(None, context))), stream)
+
+
+def _parts(content: Any) -> list[Row]:
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        raise wrong("content must be a string or a list of objects", "messages")
+    return content
+
+
+def _audio(part: Row) -> bytes | str:
+    """The bytes in a part, or the address of them."""
+    inner = part.get(part["type"])
+    if isinstance(inner, str):  # short for {"url": ...}
+        inner = {"url": inner, "data": inner}
+    if not isinstance(inner, dict):
+        raise wrong(f"{part['type']} must be an object", "messages")
+    value = inner.get("url" if part["type"] == "audio_url" else "data")
+    if not isinstance(value, str):
+        raise wrong(f"{part['type']} holds no {'url' if part['type'] == 'audio_url' else 'data'}", "messages")
+    if part["type"] == "input_audio":
+        return bytes_of_base64(value, "input_audio")
+    return bytes_of_data_uri(value) if value[:5].lower() == "data:" else value
+
+
+async def _events(texts: AsyncGenerator[Heard | Row | None], head: Row) -> AsyncGenerator[bytes]:
+    """Chunks as segments are recognised; the tag says the language of the first one in which something is said."""
+
+    def chunk(delta: Row, finish: str | None = None) -> bytes:
+        return event({**head, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+
+    told = ""
+    yield chunk({"role": "assistant", "content": ""})
+    async with aclosing(texts):
+        async for found in texts:
+            if found is None:
+                yield KEEP_ALIVE
+            elif isinstance(found, Heard):
+                yield chunk({"content": found.text[len(told) :] if told else _tagged(found.language, found.text)})
+                told = found.text
+            else:
+                if not told:
+                    yield chunk({"content": _tagged(found["language"], found["text"])})
+                yield chunk({}, "stop")
+    yield DONE
+
+
+def _tagged(language: str | None, text: str) -> str:
+    """A transcript as the model writes it."""
+    return f"language {name_of(language) or 'None'}<asr_text>{text}"
+
+
+def _usage(row: Row) -> Row:
+    return {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "seconds": round(row["duration"], 3)}

@@ -1,0 +1,244 @@
+"""`scriptorium serve`: starts Ray and the models, listens, and ends without cutting anybody off.
+
+The web server is our own process and not Ray Serve's proxy, which stands in the way here: it reads bodies into memory without a bound before the
+application may refuse them, answers overload and time-outs in its own words, carries every WebSocket message through two actor calls, and cuts
+connections when it is told to end. The models are Ray Serve deployments: replicas, autoscaling and replacing what died are Ray Serve's work.
+Behind `serve deploy` (see `application.py`) its proxy is used all the same, with these limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from actors.backends.loading import check_folder
+from actors.errors import FatalError, UsageError
+from pipelines import cluster
+from pipelines.config import RunConfig
+from pipelines.serving import door
+from pipelines.serving.app import Application
+from pipelines.serving.models import Aligner, Models, Recogniser, deployment
+from pipelines.serving.problems import Problem
+from pipelines.serving.session import MAX_APPEND
+
+HEADER_SECONDS = 30.0  # that the head of a request may take, also of the first one
+_NAMES = ("scriptorium-recogniser", "scriptorium-aligner")
+_LAST_CALL = 3.0  # seconds for connections to close when all work is done
+_LOOK = 0.1  # seconds between looks at what is in work
+
+log = logging.getLogger(__name__)
+
+
+def serve(config: RunConfig) -> int:
+    """Serve until SIGTERM or Ctrl-C; returns the exit code.
+
+    Raises:
+        UsageError: settings, address or models are wrong. Nothing has been started then.
+    """
+    try:
+        door.check_address(config.serve)
+        if config.asr.backend == "transformers":
+            check_folder(config.asr.model, "asr")
+        if config.aligner.backend == "transformers":
+            check_folder(config.aligner.model, "aligner")
+    except (Problem, FatalError) as error:
+        raise UsageError(error.message) from None
+    with _bound(config) as listener, _logged(), cluster.started(config.cluster), deployed(config) as models:
+        asyncio.run(_listen(Application(config, models), config, listener))
+    return 0
+
+
+@contextmanager
+def deployed(config: RunConfig) -> Iterator[Callable[[], Models]]:
+    """The models as Ray Serve deployments on the cluster that was joined, for the life of a `with` block; what makes the way to them.
+
+    Raises:
+        UsageError: the cluster has not enough of what they need.
+    """
+    import ray
+    from ray import serve
+
+    bound = applications(config, ray.cluster_resources())
+    _quiet()
+    serve.start(proxy_location="Disabled")
+    started: list[str] = []
+    try:
+        handles: list[Any] = []
+        for name, application in zip(_NAMES, bound, strict=False):
+            started.append(name)
+            handles.append(serve.run(application, name=name, route_prefix=None))
+        yield lambda: Models(handles[0], handles[1] if len(handles) > 1 else None)
+    finally:
+        for name in started:
+            with contextlib.suppress(Exception):
+                serve.delete(name)
+        if config.cluster.address == "local":
+            serve.shutdown()
+
+
+def applications(config: RunConfig, resources: dict[str, float]) -> list[Any]:
+    """The recogniser, and the aligner where there is one, as bound deployments.
+
+    Raises:
+        UsageError: the cluster has not enough of what they need.
+    """
+    words = config.aligner.backend != "none"
+    on_gpu = bool(resources.get("GPU"))
+    parts: list[tuple[type, Any, float]] = [(Recogniser, config.asr, 0.7 if words else 1.0)]
+    parts += [(Aligner, config.aligner, 0.3)] if words else []
+    bound = []
+    for actor, section, share in parts:
+        pool = cluster.pool_resources(section.pool, share, resources)
+        replicas = (min(config.serve.min_replicas, pool["size"]), pool["size"])
+        section = cluster.with_threads(section, len(parts), on_gpu)
+        bound.append(deployment(actor, section, config.serve.call_seconds, replicas, pool))
+    return bound
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that leaves signals to us."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """See `uvicorn.Server`."""
+        yield
+
+
+class _Patient(H11Protocol):
+    """HTTP as uvicorn speaks it, but a request whose head does not come is not waited for without end."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._forget()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def _forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def web_server(application: Application) -> uvicorn.Server:
+    """What speaks HTTP and WebSocket for an application."""
+    settings = uvicorn.Config(
+        application.asgi,
+        http=_Patient,
+        ws="websockets-sansio",
+        ws_max_size=MAX_APPEND + (64 << 10),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=round(_LAST_CALL),
+    )
+    return _Server(settings)
+
+
+async def _listen(application: Application, config: RunConfig, listener: socket.socket) -> None:
+    server = web_server(application)
+    asked = asyncio.Event()
+    signals = 0
+
+    def stop() -> None:
+        nonlocal signals
+        signals += 1
+        asked.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(_LOOK)
+    if server.started:
+        _say_listening(listener)
+    waiting = asyncio.create_task(asked.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    application.begin_to_end()
+    deadline = time.monotonic() + config.serve.drain_timeout
+    print(f"scriptorium: ending; {application.busy} requests and streams are in work", file=sys.stderr, flush=True)
+    while application.busy and time.monotonic() < deadline and signals < 2 and not serving.done():
+        await asyncio.sleep(_LOOK)
+    server.should_exit = True
+    server.force_exit = signals > 1
+    await serving
+
+
+def _say_listening(listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    print(json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": "listening", "url": url}), flush=True)
+    print(f"scriptorium: listening on {url}, the API is described at {url}/docs; Ctrl-C ends it", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _bound(config: RunConfig) -> Iterator[socket.socket]:
+    """A socket on the address of the settings, taken before anything is started. Nobody is let in before `listen`."""
+    host, port = config.serve.host, config.serve.port
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        raise UsageError(f"cannot listen on serve.host={host}, serve.port={port}: {error.strerror or error}") from None
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """The access log to standard output, each line as it is; all else to standard error."""
+    lines = logging.StreamHandler(sys.stdout)
+    lines.setFormatter(logging.Formatter("%(message)s"))
+    door.access.addHandler(lines)
+    door.access.setLevel(logging.INFO)
+    door.access.propagate = False
+    others = logging.StreamHandler(sys.stderr)
+    others.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    others.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("pipelines", "actors", "uvicorn")]
+    for logger in loggers:
+        logger.addHandler(others)
+    try:
+        yield
+    finally:
+        door.access.removeHandler(lines)
+        for logger in loggers:
+            logger.removeHandler(others)
+
+
+def _quiet() -> None:
+    """Ray Serve's own log lines off the terminal, where ours are."""
+    for name in ("ray.serve", "ray._private"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,194 @@
+"""What all routes share: settings, models, places, and working for a client who may leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from actors.errors import UsageError
+from actors.languages import code_of, normalize_language
+from pipelines.config import RunConfig
+from pipelines.serving.answers import model_names
+from pipelines.serving.models import Models
+from pipelines.serving.problems import Problem, busy, of_dead_letter, wrong
+from pipelines.serving.transcription import OnText, TooLong, Transcriber, Wish
+from pipelines.serving.uploads import Kept, Shelf
+
+Row = dict[str, Any]
+Result = TypeVar("Result")
+
+MAX_PROMPT = 10_000  # characters: background text is read by the model with every segment
+_READY = 5.0  # seconds that the models may take to say which they are
+_LATER = 5.0  # seconds after which a refused client may ask again
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any longer."""
+
+
+class Places:
+    """A number of places; whoever comes when all are taken is sent away.
+
+    Args:
+        most: places.
+        what: they are for, in the plural.
+    """
+
+    def __init__(self, most: int, what: str) -> None:
+        self.taken, self._most, self._what = 0, most, what
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[None]:
+        """Hold a place for the life of a `with` block.
+
+        Raises:
+            Problem: 503.
+        """
+        if self.taken >= self._most:
+            raise busy(f"{self.taken} {self._what} are in work or waiting, which is all that this server takes", _LATER)
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+
+class Service:
+    """Everything behind the routes. Made in the event loop that serves them.
+
+    Args:
+        config: all settings.
+        models: the way to the models.
+    """
+
+    def __init__(self, config: RunConfig, models: Models) -> None:
+        self.config, self.models = config, models
+        self.model_names = model_names(config)
+        self.transcriber = Transcriber(config, models)
+        self.shelf = Shelf()
+        self.requests = Places(config.serve.max_requests, "requests")
+        self.streams = Places(config.serve.max_streams, "streams")
+        self.ending = asyncio.Event()
+
+    async def transcript(
+        self, request: Request, kept: Kept, language: str | None, context: str | None, on_text: OnText | None = None
+    ) -> Row:
+        """The TRANSCRIPT row of a client's file.
+
+        Raises:
+            Problem: it has none, or not in time.
+            ClientGone: the client has left.
+        """
+        wish = Wish(kept.path, language, context)
+        try:
+            async with asyncio.timeout(self.config.serve.timeout):
+                row = await self.transcriber.transcribe(wish, on_text)
+        except TimeoutError:
+            raise Problem(504, f"not finished within {self.config.serve.timeout:g} s", "timeout") from None
+        except TooLong as error:
+            raise Problem(413, error.message, "audio_too_long", "file") from None
+        if "error_code" in row:
+            raise of_dead_letter(row, kept.path, kept.name)
+        request.scope["facts"] |= {"audio_seconds": round(row["duration"], 3), "outcome": row["status"], "text": row["text"]}
+        return row
+
+    async def ready(self) -> bool:
+        """Whether the models answer."""
+        try:
+            async with asyncio.timeout(_READY):
+                await self.models.facts()
+        except Exception:
+            return False
+        return True
+
+    def checked_model(self, name: Any) -> str:
+        """The model that a client asks for.
+
+        Raises:
+            Problem: 404 where it is another one.
+        """
+        if not isinstance(name, str) or not name:
+            raise wrong(f"model is missing; this server has {self._names()}", "model", "missing_required_parameter")
+        if name not in self.model_names:
+            raise Problem(404, f"there is no model {name[:100]!r} here; this server has {self._names()}", "model_not_found", "model")
+        return name
+
+    def close(self) -> None:
+        """End child processes and remove uploads."""
+        self.transcriber.close()
+        self.shelf.close()
+
+    def _names(self) -> str:
+        return ", ".join(self.model_names)
+
+
+def checked_language(value: Any) -> str | None:
+    """The ISO code of a language that a client names; None where the model is to decide.
+
+    Raises:
+        Problem: 400 where the model does not know it.
+    """
+    if value is not None and not isinstance(value, str):
+        raise wrong("language must be a string", "language")
+    try:
+        return code_of(normalize_language(value))
+    except UsageError as error:
+        raise wrong(error.message[:500], "language", "unsupported_language") from None
+
+
+def checked_prompt(value: Any) -> str | None:
+    """Background text of a client.
+
+    Raises:
+        Problem: 400 where it is too much.
+    """
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise wrong("prompt must be a string", "prompt")
+    if len(value) > MAX_PROMPT:
+        raise wrong(f"prompt has {len(value):,} characters, at most {MAX_PROMPT:,} are taken", "prompt", "string_above_max_length")
+    return value
+
+
+def checked_temperature(value: Any) -> None:
+    """Refuse to guess.
+
+    Raises:
+        Problem: 400 for anything but 0.
+    """
+    try:
+        zero = value is None or value == "" or float(value) == 0
+    except (TypeError, ValueError):
+        raise wrong("temperature must be a number", "temperature") from None
+    if not zero:
+        raise wrong("temperature must be 0: a transcript is what is most probable, not a sample", "temperature")
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`, which is cancelled when the client leaves.
+
+    Raises:
+        ClientGone: it has.
+    """
+    task, gone = asyncio.create_task(work), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone
+    finally:
+        for one in (task, gone):
+            one.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await one
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

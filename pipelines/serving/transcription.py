@@ -1,0 +1,212 @@
+"""One uploaded file to its transcript: the stages of the job, over the same actors' code, for one recording.
+
+plan (header only) ─► decode (child process) ─► recognise ─► align (models that all requests share) ─► stitch
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from actors.aligner import aligned_row
+from actors.asr import recognised_row, requests_of
+from actors.errors import UsageError
+from actors.languages import code_of
+from actors.results import Hypothesis, SegmentRequest
+from pipelines import __version__, planning
+from pipelines.config import RunConfig
+from pipelines.serving.decoding import Budget, Decoders
+from pipelines.serving.models import Models, gathered
+from pipelines.stitching import join_texts, stitch
+from pipelines.storage.manifest_columns import Recording
+
+Row = dict[str, Any]
+
+log = logging.getLogger(__name__)
+
+SHARDS_AT_ONCE = 2  # of one request: one in the models, the next one being decoded
+SEGMENTS_AT_ONCE = 16  # of one request in the models: what comes later from others is not to wait for all of a long file
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The text of a recording as far as it is known without a gap, and the language of its beginning (ISO code)."""
+
+    text: str
+    language: str | None
+
+
+OnText = Callable[[Heard], None]
+
+
+class TooLong(UsageError):
+    """A file with more audio than a request may have."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a client asks for about one file."""
+
+    path: str  # local, ours
+    language: str | None = None  # ISO code; None: the model decides
+    context: str | None = None
+
+
+class Transcriber:
+    """Files to transcripts. All calls from one event loop.
+
+    Args:
+        config: the same as a run's; a file sent here and the same file in a run with these settings have the same transcript.
+        models: the way to the models.
+    """
+
+    def __init__(self, config: RunConfig, models: Models) -> None:
+        # What a client sent is ours by then: the rules about what a manifest may name are not about it.
+        self._config = config.model_copy(update={"plan": config.plan.model_copy(update={"allowed_uris": []})})
+        self._models = models
+        self._decoders = Decoders(config.audio, config.segmenter, config.serve.decoders, config.plan.probe_timeout)
+        self._decoded = Budget(config.serve.max_decoded)
+        self._facts: dict[str, str | None] | None = None
+
+    async def transcribe(self, wish: Wish, on_text: OnText | None = None) -> Row:
+        """Transcribe a file.
+
+        Args:
+            wish: what and how.
+            on_text: called whenever the text known so far has grown at its end.
+
+        Returns:
+            A TRANSCRIPT row, or a DEAD_LETTER row (it has `error_code`).
+
+        Raises:
+            TooLong: it has more audio than `serve.max_audio`.
+        """
+        if self._facts is None:
+            self._facts = await self._models.facts()
+        shards = await self._decoders.plan(lambda probe: _planned(wish, self._config, probe))
+        self._check_length(shards[0]["duration"])
+        progress = _Text(len(shards), on_text)
+        at_once = asyncio.Semaphore(SHARDS_AT_ONCE)
+        places = asyncio.Semaphore(SEGMENTS_AT_ONCE)
+
+        async def one(shard: Row) -> Row:
+            async with at_once, self._decoded.take(_seconds(shard)):
+                return await self._shard(shard, places, progress)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(shard)) for shard in shards]
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        rows = [task.result() for task in tasks]
+        return await asyncio.to_thread(stitch, rows, config_hash=self._config.hash(), version=__version__)
+
+    async def _shard(self, shard: Row, places: asyncio.Semaphore, progress: _Text) -> Row:
+        """A PLAN row to a SHARD row."""
+        decoded = await self._decoders.decode(shard)
+        if decoded["status"] != "error":
+            self._check_length(decoded["decoded_end"])
+        requests = requests_of(decoded, self._config.asr)
+        progress.begin(decoded, decoded["index"])
+
+        async def recognise(number: int, request: SegmentRequest) -> Hypothesis:
+            async with places:
+                hypothesis = await self._models.recognise(request)
+            progress.heard(decoded["index"], number, hypothesis)
+            return hypothesis
+
+        async def align(segment: Row) -> Any:
+            async with places:
+                return await self._models.align(segment)
+
+        if isinstance(requests, UsageError):
+            row = recognised_row(decoded, requests)
+        else:
+            row = recognised_row(decoded, _only_errors(await gathered([recognise(*one) for one in enumerate(requests)])))
+        finished = await gathered([align(segment) for segment in row["segments"]])
+        for result in finished:
+            if isinstance(result, BaseException):
+                raise result
+        assert self._facts is not None
+        return {**aligned_row(row, finished), **self._facts, "run_id": None, "created_at": datetime.now(UTC)}
+
+    def _check_length(self, seconds: float | None) -> None:
+        most = self._config.serve.max_audio
+        if seconds is not None and seconds > most:
+            raise TooLong(f"the file has {seconds:.0f} s of audio, a request may have {most:g}: cut it, or use `scriptorium transcribe`")
+
+    def close(self) -> None:
+        """End the child processes."""
+        self._decoders.close()
+
+
+def _planned(wish: Wish, config: RunConfig, probe: Callable[..., Any]) -> list[Row]:
+    """PLAN rows of one file."""
+    recording = Recording(
+        id=uuid.uuid4().hex,
+        audio=wish.path,
+        language=wish.language,
+        context=wish.context,
+        text=None,
+        duration=None,
+        channel=None,
+        metadata={},
+        origin="upload",
+    )
+    rows: list[Row] = planning.plan_table([recording], config, probe=probe).drop_columns("probe_error").to_pylist()
+    return rows
+
+
+def _seconds(shard: Row) -> float:
+    """Of audio in a planned shard; an unknown length counts as a minute."""
+    end = shard["end"] if shard["end"] is not None else shard["duration"]
+    return float(end - shard["start"]) if end is not None else 60.0
+
+
+def _only_errors(results: list[Any]) -> list[Hypothesis | Exception]:
+    """The same results, unless there is one that means this program and not a segment."""
+    for result in results:
+        if isinstance(result, Exception):
+            log.warning("a segment could not be recognised: %s: %s", type(result).__name__, str(result)[:500])
+        elif isinstance(result, BaseException):
+            raise result
+    return results
+
+
+class _Text:
+    """The text of a recording as far as it is known without a gap, while its segments are recognised in any order."""
+
+    def __init__(self, shards: int, on_text: OnText | None) -> None:
+        self._on_text = on_text
+        self._shards: list[list[Row] | None] = [None] * shards
+        self._told = ""
+
+    def begin(self, decoded: Row, index: int) -> None:
+        """A shard is decoded: its segments, without their texts."""
+        self._shards[index] = [{"start": segment["start"], "text": None, "language": None} for segment in decoded["segments"]]
+        self._tell()
+
+    def heard(self, index: int, number: int, hypothesis: Hypothesis) -> None:
+        """A segment is recognised."""
+        shard = self._shards[index]
+        assert shard is not None
+        shard[number] |= {"text": hypothesis.text.strip(), "language": code_of(hypothesis.language)}
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._on_text is None:
+            return
+        known: list[Row] = []
+        for segment in (segment for shard in self._shards for segment in (shard if shard is not None else [{"text": None}])):
+            if segment["text"] is None:
+                break
+            known.append(segment)
+        text = join_texts(known)
+        if len(text) > len(self._told) and text.startswith(self._told):
+            self._told = text
+            self._on_text(Heard(text, next((segment["language"] for segment in known if segment["text"]), None)))

@@ -1,0 +1,176 @@
+"""What clients send: bodies with a limit that holds while they arrive, forms, and the files in them as files of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import Message, Receive
+
+from pipelines.serving.problems import Problem, wrong
+
+MAX_FIELDS = 40
+MAX_FIELD = 1 << 20  # bytes of a field that is no file
+MAX_JSON = 64 << 20  # bytes of a JSON body, which has to be in memory
+_STALL = 30.0  # seconds without a byte after which a body is given up
+_COPY = 1 << 20
+
+
+def limited(receive: Receive, headers: dict[str, str], most: int, seconds: float) -> Receive:
+    """`receive` that refuses a body of more than `most` bytes, or one that takes too long, without reading the rest.
+
+    Raises:
+        Problem: 400, 413 at once where the header tells the length, else while reading; 408 from the returned function.
+    """
+    length = headers.get("content-length")
+    if length is not None:
+        if not (length.isascii() and length.isdigit()):
+            raise wrong(f"content-length is {length[:40]!r}, which is no number")
+        if int(length) > most:
+            raise _too_large(most)
+    deadline = time.monotonic() + seconds
+    read, complete = 0, False
+
+    async def guarded() -> Message:
+        nonlocal read, complete
+        if complete:  # what comes now is only whether the client is still there
+            return await receive()
+        try:
+            async with asyncio.timeout(min(_STALL, max(0.0, deadline - time.monotonic()))):
+                message = await receive()
+        except TimeoutError:
+            raise Problem(408, f"the body did not arrive within {seconds:g} s", "upload_timeout", headers={"connection": "close"}) from None
+        if message["type"] == "http.request":
+            read += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            if read > most:
+                raise _too_large(most)
+        return message
+
+    return guarded
+
+
+@asynccontextmanager
+async def form_of(request: Request) -> AsyncIterator[FormData]:
+    """The multipart form of a request.
+
+    Raises:
+        Problem: 400 where it is none.
+    """
+    if not request.headers.get("content-type", "").lower().startswith(("multipart/form-data", "application/x-www-form-urlencoded")):
+        raise wrong("the body must be multipart/form-data with a `file`", code="unsupported_media_type")
+    try:
+        form = await request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
+    except HTTPException as error:
+        raise wrong(f"the form cannot be read: {error.detail}", code="invalid_form") from None
+    except UnicodeDecodeError:
+        raise wrong("the form cannot be read: a name or value in it is not UTF-8", code="invalid_form") from None
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+async def json_of(request: Request) -> dict[str, Any]:
+    """The JSON object in a request's body; parsed in a thread, because it may be large.
+
+    Raises:
+        Problem: 400 where it is none.
+    """
+    body = await request.body()
+    try:
+        value = await asyncio.to_thread(json.loads, body)
+    except (ValueError, RecursionError) as error:
+        raise wrong(f"the body is not JSON: {str(error)[:200]}", code="invalid_json") from None
+    if not isinstance(value, dict):
+        raise wrong(f"the body must be a JSON object, not {type(value).__name__}", code="invalid_json")
+    return value
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A client's file, while it is worked on."""
+
+    path: str  # ours
+    name: str  # what the client calls it; data only, never part of a path
+    size: int  # bytes
+
+
+class Shelf:
+    """A folder for uploads, which is gone when the server is."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="scriptorium-serve-")
+
+    @asynccontextmanager
+    async def keep(self, source: UploadFile | bytes, name: str) -> AsyncIterator[Kept]:
+        """A file with these contents, for the life of a `with` block."""
+        path = await asyncio.to_thread(self._write, source.file if isinstance(source, UploadFile) else source)
+        try:
+            yield Kept(path, name[:200] or "audio", os.path.getsize(path))
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def _write(self, source: BinaryIO | bytes) -> str:
+        number, path = tempfile.mkstemp(dir=self._folder)
+        with os.fdopen(number, "wb") as file:
+            if isinstance(source, bytes):
+                file.write(source)
+            else:
+                source.seek(0)
+                shutil.copyfileobj(source, file, _COPY)
+        return path
+
+    def close(self) -> None:
+        """Remove the folder and what is in it."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the files that are kept now."""
+        return [path.name for path in Path(self._folder).iterdir()]
+
+
+def bytes_of_data_uri(uri: str) -> bytes:
+    """What a `data:` URI holds.
+
+    Raises:
+        Problem: 400 where it is not base64.
+    """
+    head, comma, payload = uri.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        raise wrong("a data: URI must be `data:audio/...;base64,...`", "audio_url")
+    return bytes_of_base64(payload, "audio_url")
+
+
+def bytes_of_base64(text: str, param: str) -> bytes:
+    """Decoded base64.
+
+    Raises:
+        Problem: 400 where it is not base64.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise wrong(f"{param} is not base64", param) from None
+
+
+def _too_large(most: int) -> Problem:
+    # The rest of the body is still under way: the connection cannot be used for anything else.
+    return Problem(413, f"the body has more than {most / 2**20:g} MiB", "too_large", headers={"connection": "close"})

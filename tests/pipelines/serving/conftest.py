@@ -1,0 +1,138 @@
+"""The real application and web server in this process, on loopback, with the fake models behind the real way to them; no Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from actors.config import AlignerConfig, ASRConfig
+from pipelines.config import RunConfig
+from pipelines.serving.app import Application
+from pipelines.serving.models import Aligner, Models, Recogniser
+from pipelines.serving.server import web_server
+
+Make = Callable[..., "Served"]
+
+
+class Direct:
+    """A replica in this process, called as a Ray Serve handle is."""
+
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+        self.work, self.facts = (type("Method", (), {"remote": staticmethod(method)}) for method in (actor.work, actor.facts))
+
+
+class Served:
+    """A running server."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.application = Application(config, self._models)
+        self.socket = socket.socket()
+        self.socket.bind(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.server = web_server(self.application)
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+        self.thread.start()
+        deadline = time.monotonic() + 30
+        while not self.server.started:
+            assert time.monotonic() < deadline and self.thread.is_alive(), "the server does not start"
+            time.sleep(0.01)
+
+    def _models(self) -> Models:
+        self.recogniser = Recogniser(self.config.asr, self.config.serve.call_seconds)
+        self.loop = asyncio.get_running_loop()
+        aligner = None if self.config.aligner.backend == "none" else Direct(Aligner(self.config.aligner, self.config.serve.call_seconds))
+        return Models(Direct(self.recogniser), aligner)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        """One request: status, headers in lower case, body."""
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(self.url + path, body, names, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, {k.lower(): v for k, v in response.headers.items()}, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
+
+    def transcribe(self, audio: bytes, headers: dict[str, str] | None = None, **fields: str) -> tuple[int, dict[str, str], Any]:
+        """POST a file; a body that is JSON comes back parsed."""
+        kind, body = form({"model": "fake", **fields}, audio)
+        status, found, data = self.ask("POST", "/v1/audio/transcriptions", body, **{"Content-Type": kind, **(headers or {})})
+        return status, found, json.loads(data) if found.get("content-type", "").startswith("application/json") else data
+
+
+def form(fields: dict[str, str | list[str]], audio: bytes | None, name: str = "a.wav") -> tuple[str, bytes]:
+    """A multipart form: content type and body."""
+    border = uuid.uuid4().hex
+    body = io.BytesIO()
+    for field, values in fields.items():
+        for value in values if isinstance(values, list) else [values]:
+            body.write(f'--{border}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'.encode())
+    if audio is not None:
+        head = f'--{border}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: audio/wav\r\n\r\n'
+        body.write(head.encode() + audio + b"\r\n")
+    body.write(f"--{border}--\r\n".encode())
+    return f"multipart/form-data; boundary={border}", body.getvalue()
+
+
+def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
+    """Samples as a file."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def voice(seconds: float, seed: int = 0) -> np.ndarray:
+    """Something that is not silent: int16 at 16 kHz."""
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal(round(seconds * 16_000)) * 3000).astype(np.int16)
+
+
+def data_uri(audio: bytes) -> str:
+    return "data:audio/wav;base64," + base64.b64encode(audio).decode()
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Make]:
+    """Servers of a test module: `serve(asr=..., **settings of serve)`; equal settings share one."""
+    running: dict[str, Served] = {}
+
+    def make(cost: str = "fake", aligner: str = "fake", segment: float = 15, **settings: Any) -> Served:
+        key = repr((cost, aligner, segment, settings))
+        if key not in running:
+            running[key] = Served(
+                RunConfig.model_validate(
+                    {
+                        "asr": ASRConfig(backend="fake", model=cost),
+                        "aligner": AlignerConfig(backend=aligner, model="fake"),
+                        "segmenter": {"max_duration": segment},
+                        "serve": {"decoders": 1, "model_names": ["fake"], **settings},
+                    }
+                )
+            )
+        return running[key]
+
+    yield make
+    for served in running.values():
+        served.stop()

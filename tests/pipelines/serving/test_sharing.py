@@ -1,0 +1,112 @@
+"""Which items share a model call, and whose failure is whose."""
+
+import asyncio
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.serving.sharing import SharedBatches, choose
+
+DURATIONS = st.lists(st.floats(0.1, 100), min_size=1, max_size=30)
+
+
+@given(DURATIONS, st.data())
+def test_a_batch_has_the_first_one_and_fits_the_budget(durations: list[float], data: st.DataObject) -> None:
+    urgent = data.draw(st.lists(st.booleans(), min_size=len(durations), max_size=len(durations)))
+    chosen = choose(durations, urgent, 200, 8)
+    assert chosen == sorted(set(chosen)) and 1 <= len(chosen) <= 8
+    assert (urgent.index(True) if any(urgent) else 0) in chosen
+    assert len(chosen) == 1 or max(durations[i] for i in chosen) * len(chosen) <= 200
+
+
+def test_urgent_ones_go_first_and_neighbours_in_length_share() -> None:
+    assert choose([1, 60, 61, 2], [False] * 4, 130, 8) == [0, 3]
+    assert choose([60, 60, 5, 5], [False, False, True, False], 12, 8) == [2, 3]
+    assert choose([5, 5, 5], [False, True, True], 1000, 2) == [1, 2]
+    assert choose([], [], 10, 2) == []
+
+
+class Recorder:
+    """Notes the batches; the first call waits for `go`."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+        self.go = threading.Event()
+
+    def __call__(self, items: list[Any]) -> list[Any]:
+        self.batches.append(items)
+        assert self.go.wait(20)
+        if any(item == "boom" for item in items):
+            raise RuntimeError("all of it")
+        return [ValueError("mine") if item == "bad" else f"{item}!" for item in items]
+
+
+def shared(call: Recorder) -> SharedBatches[Any, Any]:
+    return SharedBatches(call, 1000, 64, 1e9)
+
+
+def test_what_arrives_while_the_model_works_shares_the_next_call() -> None:
+    async def main() -> None:
+        call = Recorder()
+        share = shared(call)
+        first = asyncio.create_task(share("a", 1))
+        while not call.batches:
+            await asyncio.sleep(0.01)
+        rest = [asyncio.create_task(share(name, 1)) for name in ("b", "bad", "c")]
+        gone = asyncio.create_task(share("gone", 1))
+        await asyncio.sleep(0.01)
+        assert share.seconds_waiting == 4
+        gone.cancel()
+        await asyncio.sleep(0.01)
+        assert share.seconds_waiting == 3
+        call.go.set()
+        results = await asyncio.gather(first, *rest, return_exceptions=True)
+        assert call.batches == [["a"], ["b", "bad", "c"]]
+        assert [results[0], results[1], results[3]] == ["a!", "b!", "c!"] and str(results[2]) == "mine"
+
+    asyncio.run(main())
+
+
+def test_a_call_that_fails_fails_its_batch_and_no_other() -> None:
+    async def main() -> None:
+        call = Recorder()
+        call.go.set()
+        share = shared(call)
+        results = await asyncio.gather(share("boom", 1), share("x", 1), return_exceptions=True)
+        assert [str(result) for result in results] == ["all of it", "all of it"]
+        assert await share("y", 1) == "y!"
+        await asyncio.gather(share("x", 1), share("alone", 1, alone=True), share("z", 1))
+        assert call.batches[-2:] == [["alone"], ["x", "z"]]
+
+    asyncio.run(main())
+
+
+def test_arrays_are_told_apart_without_being_compared() -> None:
+    async def main() -> None:
+        call = Recorder()
+        call.go.set()
+        share: SharedBatches[Any, Any] = SharedBatches(lambda items: [len(item) for item in items], 1000, 64, 1)
+        assert await asyncio.gather(*(share(np.zeros(size), size) for size in (3, 5, 2, 9))) == [3, 5, 2, 9]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("call_seconds", [0.001, 1e9])
+def test_a_slow_model_gets_smaller_batches(call_seconds: float) -> None:
+    sizes: list[int] = []
+
+    def call(items: list[Any]) -> list[Any]:
+        sizes.append(len(items))
+        return items
+
+    async def main() -> None:
+        share = SharedBatches(call, 1e9, 64, call_seconds)
+        share._learn(10, 10)  # one padded second a second
+        await asyncio.gather(*(share(number, 1.0) for number in range(16)))
+
+    asyncio.run(main())
+    assert sizes[0] == (1 if call_seconds < 1 else 16)
