@@ -119,7 +119,8 @@ def pseudo_word(samples: np.ndarray) -> str:
 
 
 def _rms(samples: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
+    loud = samples.astype(np.float32)
+    return float(np.sqrt(np.dot(loud, loud) / max(1, len(loud))))
 
 
 class Cost:
@@ -131,14 +132,15 @@ class Cost:
 
     def __init__(self, model: str) -> None:
         name, *numbers = model.split(":")
+        wanted = (
+            f"model {model!r}: what follows fake: must be up to three numbers of seconds, per padded second of audio, per step, per call"
+        )
         try:
             costs = [float(number) for number in numbers] if name == "fake" and any(numbers) else []
-        except ValueError:
-            costs = [0.0] * 4
+        except ValueError as error:
+            raise FatalError(wanted) from error
         if len(costs) > 3:
-            raise FatalError(
-                f"model {model!r}: what follows fake: must be up to three numbers of seconds, per padded second of audio, per step, per call"
-            )
+            raise FatalError(wanted)
         self.second, self.step, self.call = [*costs, 0.0, 0.0, 0.0][:3]
         self.steps = 0  # of the call under way
 

@@ -52,14 +52,21 @@ def test_words_are_spread_evenly() -> None:
     assert times == [[(0.0, 0.5), (0.5, 1.0), (1.0, 1.5), (1.5, 2.0)], []]
 
 
-def test_cost_is_read_from_the_model_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cost_is_read_from_the_model_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     slept: list[float] = []
     monkeypatch.setattr("time.sleep", slept.append)
-    FakeASR(ASRConfig(backend="fake", model="fake:0.5")).transcribe([SegmentRequest(noise(2)), SegmentRequest(noise(1))])
-    FakeASR(ASRConfig(backend="fake")).transcribe([SegmentRequest(noise(2))])
-    assert slept == [pytest.approx(1.5)]
-    with pytest.raises(FatalError, match="must be a number"):
-        FakeASR(ASRConfig(backend="fake", model="fake:slow"))
+    monkeypatch.setenv("SCRIPTORIUM_FAKE_CALLS", str(tmp_path))
+    requests = [SegmentRequest(noise(2)), SegmentRequest(noise(1))]
+    FakeASR(ASRConfig(backend="fake", model="fake:1000")).transcribe(requests)
+    FakeASR(ASRConfig(backend="fake", model="fake:0:1000:500")).transcribe(requests)
+    FakeASR(ASRConfig(backend="fake")).transcribe(requests)
+    # Four padded seconds; four steps, for half seconds of the longer one, and the call. What the fake computes counts as part of it.
+    assert slept == [pytest.approx(4000, rel=0.01), pytest.approx(4500, rel=0.01)]
+    [calls] = [file.read_text().splitlines() for file in tmp_path.iterdir()]
+    assert len(calls) == 3 and all(float(begin) <= float(end) for begin, end in map(str.split, calls))
+    for wrong in ("fake:slow", "fake:1:2:3:4"):
+        with pytest.raises(FatalError, match="up to three numbers"):
+            FakeASR(ASRConfig(backend="fake", model=wrong))
 
 
 def faulty(kind: str) -> SegmentRequest:
