@@ -16,6 +16,7 @@ from actors.errors import RowError
 from actors.lengths import Mp3Facts
 
 _DTYPES: dict[str, Any] = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
+_KINDS = {name + planar: (dtype, bool(planar)) for name, dtype in _DTYPES.items() for planar in ("", "p")}
 _HOPELESS = 5000  # packets more that could not be decoded than could: minutes of nothing but errors, each of which costs more than a frame
 
 
@@ -70,14 +71,16 @@ def frames_of(opened: Opened, rate: int, losses: Losses, to_end: bool) -> Iterat
         for frame in decoded:
             if not isinstance(frame, AudioFrame) or not frame.samples:
                 continue
+            same = frame.sample_rate == rate
             try:
-                found = read(frame) if frame.sample_rate == rate else convert(frame)
+                found = read(frame) if same else convert(frame)
             except (av.error.FFmpegError, ValueError, KeyError):
                 losses.errors += 1  # of a kind that nothing can be made of: no rate, no sample format, hundreds of channels
                 continue
             losses.frames += 1
-            if frame.sample_rate == rate:
-                found.stamp = None if frame.pts is None else frame.pts * per_tick
+            if same:
+                pts = frame.pts
+                found.stamp = None if pts is None else pts * per_tick
                 found.place, found.size = packet.pos, packet.size
             if found.count:
                 yield found
@@ -110,12 +113,12 @@ def read(frame: AudioFrame) -> Frame:
         KeyError: an unknown sample format.
     """
     # Not frame.to_ndarray(): PyAV 18.1 reads a ninth plane behind exactly eight planar channels and crashes the process.
-    count, name = frame.samples, frame.format.name
-    channels, dtype = frame.layout.nb_channels, _DTYPES[name.removesuffix("p")]
+    count = frame.samples
+    channels, (dtype, planar) = frame.layout.nb_channels, _KINDS[frame.format.name]
     if not 1 <= channels <= MAX_CHANNELS:
         raise ValueError(f"a frame of {channels} channels")
     planes: Any = frame.planes
-    if channels > 1 and name.endswith("p"):
+    if planar and channels > 1:
         return Frame([np.frombuffer(planes[number], dtype, count) for number in range(channels)], channels, count, None)
     return Frame([np.frombuffer(planes[0], dtype, count * channels)], channels, count, None)
 

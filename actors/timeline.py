@@ -134,8 +134,7 @@ class Recording:
         held = 0
         rate, gap = self.sampling_rate, _GAP * self.sampling_rate
         for frame in chain(head, rest):
-            if frame.stamp is not None and origin is not None:
-                ahead = frame.stamp + drift - position - held
+            if frame.stamp is not None and origin is not None and not -gap <= (ahead := frame.stamp + drift - position - held) <= gap:
                 if gap < ahead <= _LONGEST_GAP * rate:
                     missing = round(ahead)
                     losses.filled += missing / rate
@@ -146,7 +145,7 @@ class Recording:
                         count = min(rate, missing - place)
                         yield Block(position, np.zeros((count, frame.channels), np.float32))
                         position += count
-                elif abs(ahead) > gap:
+                else:
                     drift -= ahead  # the stamps started anew (chained streams) or are broken: count on from here
             if pieces and pieces[0].channels != frame.channels:
                 yield Block(position, joined(pieces))
