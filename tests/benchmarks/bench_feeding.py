@@ -1,0 +1,74 @@
+"""Feeding: the share of time that a fake GPU of 300, 1,000 and 3,000 times real time is busy, and how many cores one needs, by codec."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from actors.config import AudioConfig, SegmenterConfig
+from actors.decoder import decode_shard
+from tests.benchmarks import archive, cpu
+from tests.benchmarks.rows import Row
+
+LIMIT_SECONDS = 420
+SECONDS = 30  # of fake GPU work in a run
+# (times real time, format): with two cores the first ones should suffice.
+CASES = ((300, "mp3"), (300, "opus"), (1000, "wav 16 kHz"), (1000, "mp3"), (3000, "wav 16 kHz"))
+AIM = ">= 95"
+
+
+def measure(full: bool) -> Iterator[Row]:
+    """One run each: half a minute of GPU work from the first call to the last."""
+    formats = {format.name: format for format in archive.FORMATS}
+    with tempfile.TemporaryDirectory() as folder:
+        files = {file.format.name: file for file in archive.build(Path(folder), 600, 0)}
+        cores = os.cpu_count() or 1
+        decoding = {name: _decoding(files[name]) for name in formats}
+        for speed, name in CASES:
+            hours = SECONDS * (3 if full else 1) * speed / 3600
+            busy, span = _run(Path(folder), files[name], speed, hours)
+            needed = speed * decoding[name] / 3600
+            enough = needed < 0.7 * cores
+            note = (
+                f"decoding alone needs {needed:.1f} of {cores} cores; {span:.0f} s from the first call to the last, {hours:.1f} h of audio"
+            )
+            yield Row(f"GPU of {speed:,} x real time fed with {name}: busy", 100 * busy, "%", AIM if enough else "", note)
+        for name in formats:
+            note = f"{decoding[name]:.1f} core-s an audio hour for one decoding process that is not disturbed"
+            yield Row(f"cores for a GPU of 1,000 x real time, {name}", 1000 * decoding[name] / 3600, "cores", note=note)
+
+
+def _decoding(file: archive.File) -> float:
+    """Core-seconds that one audio hour takes to fetch, decode, resample and cut, in this process; the better of two runs."""
+    row = {"shard_id": "", "audio": str(file.path), "start": 0.0, "end": None, "duration": file.seconds}
+    spent = []
+    for _ in range(2):
+        began = time.process_time()
+        decode_shard(row, AudioConfig(), SegmenterConfig())
+        spent.append(time.process_time() - began)
+    return min(spent) * 3600 / file.seconds
+
+
+def _run(folder: Path, file: archive.File, speed: float, hours: float) -> tuple[float, float]:
+    """The job on so many hours of copies of one recording: busy share, seconds from the first model call to the end of the last."""
+    calls = folder / f"calls-{time.monotonic_ns()}"
+    calls.mkdir()
+    manifest, out = folder / "manifest.jsonl", folder / f"out-{time.monotonic_ns()}"
+    count = max(1, round(hours * 3600 / file.seconds))
+    manifest.write_text("".join(json.dumps({"audio": str(file.path), "id": str(number)}) + "\n" for number in range(count)))
+    settings = ["asr.backend=fake", f"asr.model=fake:{1 / speed}", "aligner.backend=fake", "aligner.model=fake"]
+    given = [part for one in settings for part in ("--set", one)]
+    environment = {"SCRIPTORIUM_FAKE_CALLS": str(calls)}
+    usage = cpu.measure([sys.executable, "-m", "pipelines", "transcribe", str(manifest), str(out), *given], environment)
+    if usage.code != 0:
+        raise RuntimeError(f"the job ended with exit code {usage.code}:\n{usage.output[-3000:]}")
+    # The aligner, which costs nothing, calls from another process; the recogniser's has the longest calls.
+    logs = [[tuple(map(float, line.split())) for line in log.read_text().splitlines()] for log in calls.iterdir()]
+    spans = max(logs, key=lambda log: sum(end - begin for begin, end in log))
+    first, last = min(begin for begin, _ in spans), max(end for _, end in spans)
+    return sum(end - begin for begin, end in spans) / (last - first), last - first
