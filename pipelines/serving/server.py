@@ -197,7 +197,7 @@ async def _listen(application: Application, config: RunConfig, listener: socket.
 def _say_listening(listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    print(json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": "listening", "url": url}), flush=True)
+    door.access.info(json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": "listening", "url": url}))
     print(f"scriptorium: listening on {url}, the API is described at {url}/docs; Ctrl-C ends it", file=sys.stderr, flush=True)
 
 
@@ -218,7 +218,7 @@ def _bound(config: RunConfig) -> Iterator[socket.socket]:
 
 @contextmanager
 def _logged() -> Iterator[None]:
-    """The access log to standard output, each line as it is; all else to standard error."""
+    """The access log to standard output, each line as it is; all else to standard error, also what Ray would print between those lines."""
     lines = logging.StreamHandler(sys.stdout)
     lines.setFormatter(logging.Formatter("%(message)s"))
     door.access.addHandler(lines)
@@ -231,7 +231,8 @@ def _logged() -> Iterator[None]:
     for logger in loggers:
         logger.addHandler(others)
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
         door.access.removeHandler(lines)
         for logger in loggers:

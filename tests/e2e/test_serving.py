@@ -1,0 +1,248 @@
+"""`scriptorium serve` as a person starts it, with the demo models, and OpenAI's own client in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openai
+import psutil
+import pytest
+import soundfile
+import srt
+import webvtt
+
+from tests.e2e.conftest import DEMO, DEMO_CONFIG, ROOT, SURE, read_transcripts
+
+Demo = dict[str, dict[str, Any]]
+START = 180.0  # seconds for Ray and two models on a busy machine
+
+
+class Server:
+    """A running `scriptorium serve`."""
+
+    def __init__(self, folder: Path, *settings: str) -> None:
+        options = [option for setting in settings for option in ("--set", setting)]
+        command = [sys.executable, "-m", "pipelines", "serve", "--config", DEMO_CONFIG, "--set", "serve.port=0", *options]
+        self.log, self.errors = folder / "access.jsonl", folder / "errors.txt"
+        with self.log.open("wb") as out, self.errors.open("wb") as err:
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=err)
+        deadline = time.monotonic() + START
+        while not self.log.read_bytes().count(b"\n"):
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                self.stop()
+                pytest.fail(f"the server does not start: {self.errors.read_text()[-2000:]}")
+            time.sleep(0.1)
+        self.url = json.loads(self.log.read_text().splitlines()[0])["url"]
+
+    def client(self, **options: Any) -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=120, **options)
+
+    def replicas(self, name: str) -> list[psutil.Process]:
+        """The processes of a model."""
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        return [process for process in found if name in "".join(_title(process))]
+
+    def stop(self) -> int | None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(90)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                return None
+        return self.process.returncode
+
+
+def _title(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("serve"))
+    yield running
+    assert running.stop() == 0, running.errors.read_text()
+
+
+def read(path: str) -> tuple[str, bytes]:
+    return Path(path).name, Path(path).read_bytes()
+
+
+def test_a_file_sent_here_and_the_same_file_in_a_run_have_the_same_text_and_words(
+    server: Server, local_ray: None, tmp_path: Path, demo: Demo
+) -> None:
+    from pipelines.cli import main
+
+    assert main(["transcribe", str(DEMO / "manifest.jsonl"), str(tmp_path / "out"), "--config", DEMO_CONFIG]) == 3
+    rows = read_transcripts(tmp_path / "out")
+    ask = server.client().audio.transcriptions
+
+    def send(key: str) -> Any:
+        language = demo[key].get("language")
+        return ask.create(
+            file=read(demo[key]["audio"]),
+            model="asr",
+            response_format="verbose_json",
+            timestamp_granularities=["word", "segment"],
+            **({"language": language} if language else {}),
+        )
+
+    with ThreadPoolExecutor(8) as pool:  # all at once: what shares a model call must not show
+        answers = dict(zip(rows, pool.map(send, rows), strict=True))
+    assert len(answers) == len(demo) - 1
+    for key, row in rows.items():
+        answer = answers[key]
+        assert (answer.text, answer.status, answer.flags) == (row["text"], row["status"], row["flags"]), key
+        words = [(word["text"], word["start"], word["end"]) for segment in row["segments"] for word in segment["words"]]
+        assert [(word.word, word.start, word.end) for word in answer.words] == words, key
+        assert [(segment.text, segment.language, segment.confidence, segment.start, segment.end) for segment in answer.segments] == [
+            (segment["text"], segment["language"], segment["confidence"], round(segment["start"], 3), round(segment["end"], 3))
+            for segment in row["segments"]
+        ], key
+        assert [entry["code"] for entry in answer.languages] == [entry["language"] for entry in row["languages"]], key
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask.create(file=read(demo["broken"]["audio"]), model="asr")
+    assert caught.value.code == "bad_header" and "/" not in caught.value.message.replace("broken.mp3", "")
+
+
+def test_formats_and_streams_of_a_long_file(server: Server, demo: Demo) -> None:
+    ask, file = server.client().audio.transcriptions, read(demo["long-meeting"]["audio"])
+    cues = list(srt.parse(ask.create(file=file, model="asr", response_format="srt", language="en"), ignore_errors=False))
+    events = list(ask.create(file=file, model="asr", stream=True, language="en"))
+    text = events[-1].text  # type: ignore[union-attr]
+    assert "".join(event.delta for event in events if event.type == "transcript.text.delta") == text and len(events) > 5
+    assert " ".join(cue.content for cue in cues) == text and len(cues) > 15
+    assert all(left.end <= right.start for left, right in pairwise(cues))
+    lines = webvtt.from_buffer(io.StringIO(ask.create(file=file, model="asr", response_format="vtt", language="en")))
+    assert " ".join(line.text for line in lines) == text
+
+
+def test_chat_answers_as_the_model_writes(server: Server, demo: Demo) -> None:
+    data = base64.b64encode(read(demo[SURE[0]]["audio"])[1]).decode()
+    part: Any = {"type": "audio_url", "audio_url": {"url": f"data:audio/wav;base64,{data}"}}
+    answer = server.client().chat.completions.create(model="asr", messages=[{"role": "user", "content": [part]}])
+    assert answer.choices[0].message.content == f"language Portuguese<asr_text>{demo[SURE[0]]['text']}"
+
+
+def test_realtime_with_openais_client(server: Server, demo: Demo) -> None:
+    samples, rate = soundfile.read(demo[SURE[0]]["audio"], dtype="int16")
+    assert rate == 8000
+    sound = np.concatenate([samples, np.zeros(rate, np.int16), samples, np.zeros(rate, np.int16)])
+
+    async def main() -> list[Any]:
+        async with (
+            openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
+            client.realtime.connect(model="asr") as connection,
+        ):
+            source: Any = {"format": {"type": "audio/pcm", "rate": rate}, "transcription": {"model": "asr"}}
+            await connection.session.update(session={"type": "transcription", "audio": {"input": source}})
+            events: list[Any] = []
+
+            async def hear() -> None:
+                async for event in connection:
+                    events.append(event)
+                    if sum(event.type.endswith("transcription.completed") for event in events) == 2:
+                        return
+
+            hearing = asyncio.create_task(hear())
+            for place in range(0, len(sound), rate // 5):
+                await connection.input_audio_buffer.append(audio=base64.b64encode(sound[place : place + rate // 5].tobytes()).decode())
+                await asyncio.sleep(0.1)  # twice as fast as it was spoken
+            await asyncio.wait_for(hearing, 60)
+            return events
+
+    events = asyncio.run(main())
+    kinds = [event.type for event in events]
+    assert kinds[:2] == ["session.created", "session.updated"] and kinds.count("input_audio_buffer.speech_started") == 2
+    completed = [event for event in events if event.type.endswith("transcription.completed")]
+    assert [event.transcript for event in completed] == [demo[SURE[0]]["text"]] * 2
+    for number, event in enumerate(completed):
+        deltas = "".join(other.delta for other in events if other.type.endswith("transcription.delta") and other.item_id == event.item_id)
+        assert deltas == event.transcript and "\ufffd" not in deltas
+        offset = number * (len(samples) / rate + 1)
+        shifts = [abs(word["start"] - offset - true["start"]) for word, true in zip(event.words, demo[SURE[0]]["words"], strict=True)]
+        assert sum(shifts) / len(shifts) < 0.1, shifts
+
+
+@pytest.mark.slow
+def test_a_killed_replica_costs_nobody_an_answer(server: Server, demo: Demo) -> None:
+    ask, file = server.client().audio.transcriptions, read(demo["long-meeting"]["audio"])
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(ask.create, file=file, model="asr", language="en") for _ in range(3)]
+        deadline = time.monotonic() + 60
+        while not any(process.cpu_percent(0.2) > 20 for process in server.replicas("ecogniser")):
+            assert time.monotonic() < deadline and not all(one.done() for one in waiting)
+        for process in server.replicas("ecogniser"):
+            os.kill(process.pid, signal.SIGKILL)
+        texts = {one.result(timeout=150).text for one in waiting}
+    assert len(texts) == 1 and len(texts.pop().split()) > 200
+
+
+def test_the_line_of_a_request_is_in_the_log(server: Server, demo: Demo) -> None:
+    text = server.client().audio.transcriptions.create(file=read(demo[SURE[1]]["audio"]), model="asr").text
+    assert text == demo[SURE[1]]["text"]
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert lines[-1]["status"] == 200 and lines[-1]["audio_seconds"] > 0
+    assert text not in server.log.read_text() + server.errors.read_text()
+
+
+@pytest.mark.slow
+def test_sigterm_lets_work_end(tmp_path: Path, demo: Demo) -> None:
+    running = Server(tmp_path)
+    ask = running.client().audio.transcriptions
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(ask.create, file=read(demo["long-meeting"]["audio"]), model="asr")
+        deadline = time.monotonic() + 60
+        while json.loads(_get(f"{running.url}/readyz"))["requests"] == 0:
+            assert time.monotonic() < deadline
+        running.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 60
+        while "draining" not in _get(f"{running.url}/readyz"):
+            assert time.monotonic() < deadline
+        with pytest.raises(openai.InternalServerError, match="about to end"):
+            ask.create(file=read(demo[SURE[0]]["audio"]), model="asr")
+        assert len(waiting.result(timeout=120).text.split()) > 200
+    assert running.process.wait(90) == 0
+
+
+def _get(url: str) -> str:
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(url, timeout=30) as response:
+            return str(response.read().decode())
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
+
+
+def test_wrong_settings_are_told_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    from pipelines.cli import main
+
+    for settings, message in (
+        (["serve.host=0.0.0.0"], "there are no keys"),
+        (["serve.port=99999"], "serve.port"),
+        (["asr.model=./nowhere"], "there is no folder"),
+        (["serve.host=192.0.2.1", "serve.allow_anonymous=true"], "cannot listen on"),
+    ):
+        options = [option for setting in settings for option in ("--set", setting)]
+        assert main(["serve", "--config", DEMO_CONFIG, *options]) == 2
+        assert message in capsys.readouterr().err
