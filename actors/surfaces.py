@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -103,6 +104,7 @@ def widen(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return [(min(start, own[0]), max(end, own[1])) for start, end, own in zip(starts, ends, spans, strict=True)]
 
 
+@lru_cache(maxsize=1 << 12)  # nearly all gaps are one space
 def _divide(gap: str) -> tuple[int, int]:
     """How much of the text between two words the first one takes, and from where on it is the second one's."""
     if not any(c.isspace() for c in gap):

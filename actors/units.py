@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import unicodedata
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from actors.surfaces import cores, mend_apostrophes, normalize, widen
@@ -54,6 +54,7 @@ def locate_units(text: str, language_name: str | None) -> list[Unit]:
     return [Unit(unit, start, end) for (unit, _, _), (start, end) in zip(placed, spans, strict=True)]
 
 
+@lru_cache(maxsize=1 << 16)  # asked for every character three times over
 def _is_kept(char: str) -> bool:
     return char == "'" or unicodedata.category(char)[0] in "LN"
 
@@ -68,6 +69,8 @@ def _is_ideograph(char: str) -> bool:
 
 
 def _around_ideographs(token: str) -> list[str]:
+    if token.isascii():
+        return [token] if token else []
     units: list[str] = []
     glue = False  # whether the next character may still join the last unit
     for char in token:
