@@ -26,6 +26,7 @@ _HOP = 5 * FRAME  # samples between decisions: 50 ms
 _SMOOTH = 10  # frames whose mean decides
 _MEMORY = 200  # hops that the levels of noise and voice are taken from: 10 s
 _LEARN = 10  # hops between looks at them
+_KNOWN = 60  # hops after which they can be told apart: who speaks from the first moment on is not noise
 _ONSET = 2  # loud hops that begin an utterance
 _TAIL = SAMPLING_RATE // 5  # samples kept behind the last loud hop
 _SILENT = -60.0  # dB relative to full scale: nothing below is speech
@@ -141,7 +142,7 @@ class Listener:
     def _learn(self, level: float) -> None:
         self._levels.append(level)
         self._hops += 1
-        if self._hops % _LEARN:
+        if self._hops % _LEARN or self._hops < _KNOWN:
             return
         noise, voice = np.percentile(self._levels, [10, 95])
         above = noise + (_ABOVE_NOISE if voice - noise >= _STATIONARY else _STATIONARY)
