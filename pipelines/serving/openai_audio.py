@@ -67,7 +67,7 @@ async def transcriptions(request: Request, service: Service) -> Response:
         kept = await stack.enter_async_context(service.shelf.keep(order.file, order.file.filename or ""))
         if order.stream:
             texts = texts_of(service, request, kept, order.language, order.context)
-            return EventStream(_events(texts), stack.pop_all())
+            return EventStream(_events(texts, order), stack.pop_all())
         try:
             row = await while_connected(request, service.transcript(request, kept, order.language, order.context))
         except ClientGone:
@@ -100,8 +100,8 @@ def checked(form: FormData, service: Service) -> Order:
     if form.getlist("include[]") or form.getlist("include"):
         raise wrong("include[] is not offered: verbose_json has a confidence for each segment", "include[]", "unsupported_value")
     stream = _flag(form.get("stream"))
-    if stream and form_name not in ("json", "text"):
-        raise wrong("stream=true wants response_format json or text", "stream")
+    if stream and form_name not in ("json", "text", "verbose_json"):
+        raise wrong("stream=true wants response_format json, text or verbose_json", "stream")
     return Order(
         file,
         checked_language(form.get("language")),
@@ -140,8 +140,8 @@ async def texts_of(
             await work
 
 
-async def _events(texts: AsyncGenerator[Heard | Row | None]) -> AsyncGenerator[bytes]:
-    """Deltas as segments are recognised, then all of it."""
+async def _events(texts: AsyncGenerator[Heard | Row | None], order: Order) -> AsyncGenerator[bytes]:
+    """Deltas as segments are recognised, then all of it; with `verbose_json`, which OpenAI does not stream, the last event has what that has."""
     told = ""
     async with aclosing(texts):
         async for found in texts:
@@ -151,7 +151,8 @@ async def _events(texts: AsyncGenerator[Heard | Row | None]) -> AsyncGenerator[b
                 yield event({"type": "transcript.text.delta", "delta": found.text[len(told) :]})
                 told = found.text
             else:
-                yield event({"type": "transcript.text.done", "text": found["text"], "usage": _tokens(found)})
+                more = answers.verbose(found, order.granularities) if order.form == "verbose_json" else {}
+                yield event({**more, "type": "transcript.text.done", "text": found["text"], "usage": _tokens(found)})
     yield DONE
 
 

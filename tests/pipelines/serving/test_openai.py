@@ -67,6 +67,10 @@ def test_a_stream_of_deltas_is_the_text(serve: Make) -> None:
     deltas = [event.delta for event in events if event.type == "transcript.text.delta"]
     assert "".join(deltas) == whole and len(deltas) > 1
     assert events[-1].type == "transcript.text.done" and events[-1].text == whole
+    more: Any = list(
+        client(served).audio.transcriptions.create(file=("a.wav", wav(samples)), model="fake", stream=True, response_format="verbose_json")
+    )[-1]
+    assert more.text == whole and len(more.segments) == len(deltas)
 
 
 def test_the_async_client_and_many_at_once(serve: Make) -> None:
