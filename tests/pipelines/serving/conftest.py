@@ -104,9 +104,10 @@ def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
 
 
 def voice(seconds: float, seed: int = 0) -> np.ndarray:
-    """Something that is not silent: int16 at 16 kHz."""
-    rng = np.random.default_rng(seed)
-    return (rng.standard_normal(round(seconds * 16_000)) * 3000).astype(np.int16)
+    """Noise in syllables, three a second, which is neither silence nor steady noise: int16 at 16 kHz."""
+    count = round(seconds * 16_000)
+    syllables = 0.55 + 0.45 * np.sin(2 * np.pi * 3 * np.arange(count) / 16_000)
+    return (np.random.default_rng(seed).standard_normal(count) * 3000 * syllables).astype(np.int16)
 
 
 def data_uri(audio: bytes) -> str:
