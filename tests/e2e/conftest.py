@@ -15,6 +15,8 @@ DEMO = ROOT / "configs/demo"
 DEMO_CONFIG = str(ROOT / "configs/demo.yaml")
 # Two demo recordings that the demo models hear without any error: what a test asserts of them is exact.
 SURE = ("hotline-8khz", "voice-note")
+# For tests that have nothing to do with words, which cost a process more.
+NO_WORDS = ("--set", "aligner.backend=none")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.schema import DEAD_LETTER, TRANSCRIPT
-from tests.e2e.conftest import DEMO, SURE, read_dead_letters, read_transcripts, write_manifest
+from tests.e2e.conftest import DEMO, NO_WORDS, SURE, read_dead_letters, read_transcripts, write_manifest
 
 Scriptorium = Callable[..., int]
 Demo = dict[str, dict[str, Any]]
@@ -119,16 +119,16 @@ def test_again_does_nothing_and_new_rows_are_taken_in(
     first, second = demo[SURE[0]], demo["silence"]
     manifest = write_manifest(tmp_path / "m.jsonl", [first])
     out = tmp_path / "out"
-    assert scriptorium("transcribe", manifest, out) == 0
+    assert scriptorium("transcribe", manifest, out, *NO_WORDS) == 0
     before = {path: path.read_bytes() for path in (out / "transcripts").glob("*.parquet")}
     capsys.readouterr()
-    assert scriptorium("transcribe", manifest, out) == 0
+    assert scriptorium("transcribe", manifest, out, *NO_WORDS) == 0
     assert "nothing to do: all 1 recordings are done" in capsys.readouterr().out
     write_manifest(manifest, [first, second])
-    assert scriptorium("transcribe", manifest, out) == 0
+    assert scriptorium("transcribe", manifest, out, *NO_WORDS) == 0
     assert {path: path.read_bytes() for path in before} == before
     assert set(read_transcripts(out)) == {SURE[0], "silence"}
-    assert scriptorium("transcribe", manifest, out, "--set", "asr.language=German") == 2
+    assert scriptorium("transcribe", manifest, out, *NO_WORDS, "--set", "asr.language=German") == 2
     assert "other settings (asr.language)" in capsys.readouterr().err
 
 
@@ -138,7 +138,7 @@ def test_retry_turns_a_mended_dead_letter_into_a_transcript(
     manifest = write_manifest(tmp_path / "m.jsonl", [{"audio": "a.wav", "id": "a"}, {"audio": "b.wav", "id": "b"}])
     (tmp_path / "b.wav").write_bytes(b"")
     out = tmp_path / "out"
-    assert scriptorium("transcribe", manifest, out) == 3
+    assert scriptorium("transcribe", manifest, out, *NO_WORDS) == 3
     assert {key: row["error_code"] for key, row in read_dead_letters(out).items()} == {"a": "audio_not_found", "b": "empty_file"}
     shutil.copy(demo[SURE[0]]["audio"], tmp_path / "a.wav")
     assert scriptorium("retry", out, "--code", "audio_not_found") == 3

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.e2e.conftest import SURE, read_dead_letters, read_transcripts, write_manifest
+from tests.e2e.conftest import NO_WORDS, SURE, read_dead_letters, read_transcripts, write_manifest
 
 Scriptorium = Callable[..., int]
 Demo = dict[str, dict[str, Any]]
@@ -97,10 +97,12 @@ def a_glob(folder: Path, rows: list[dict[str, Any]]) -> str:
 @pytest.mark.parametrize("kind", [jsonl, comma, tab, parquet, nemo, lhotse_recordings, lhotse_cuts, a_folder, a_glob])
 def test_a_local_manifest(kind: Callable[[Path, list[dict[str, Any]]], str], scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
     manifest = kind(tmp_path, [demo[key] for key in KEYS])
-    words = kind is jsonl  # a manifest has nothing to do with them, and they cost a process more
-    assert scriptorium("transcribe", manifest, tmp_path / "out", *(() if words else ("--set", "aligner.backend=none"))) == 0
+    words = kind is jsonl
+    assert scriptorium("transcribe", manifest, tmp_path / "out", *(() if words else NO_WORDS)) == 0
     rows = read_transcripts(tmp_path / "out")
     assert {row["text"] for row in rows.values()} == {demo[key]["text"] for key in KEYS}
+    segments = [segment for row in rows.values() for segment in row["segments"]]
+    assert {(segment["word_source"], bool(segment["words"])) for segment in segments} == {("aligner", True) if words else ("none", False)}
     if kind in (jsonl, comma, tab, parquet, nemo):
         assert all(json.loads(row["metadata"])["shelf"] == "A" for row in rows.values())
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.e2e.conftest import SURE, read_transcripts, write_manifest
+from tests.e2e.conftest import NO_WORDS, SURE, read_transcripts, write_manifest
 
 Scriptorium = Callable[..., int]
 Demo = dict[str, dict[str, Any]]
@@ -26,7 +26,7 @@ def test_a_forced_language_is_kept_and_a_context_does_not_leak(scriptorium: Scri
             {**heard, "id": "wrongly forced", "language": "German"},
         ],
     )
-    assert scriptorium("transcribe", manifest, tmp_path / "out") == 0
+    assert scriptorium("transcribe", manifest, tmp_path / "out", *NO_WORDS) == 0
     rows = read_transcripts(tmp_path / "out")
     for key in ("by name", "by code", "with context"):
         assert (rows[key]["language"], rows[key]["text"]) == ("pt", said["text"]), key
@@ -65,16 +65,8 @@ def test_each_channel_is_heard_alone(scriptorium: Scriptorium, demo: Demo, tmp_p
     both = np.stack([samples, np.zeros_like(right[0])], axis=1)
     soundfile.write(tmp_path / "both.wav", both, rate)
     rows = [{"audio": "both.wav", "id": channel, "channel": channel} for channel in ("each", "left", "right", "mix", "1")]
-    assert scriptorium("transcribe", write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "out") == 0
+    assert scriptorium("transcribe", write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "out", *NO_WORDS) == 0
     found = read_transcripts(tmp_path / "out")
     assert found["left"]["text"] == found["each"]["text"] == found["mix"]["text"] == demo[SURE[0]]["text"]
     assert {flag for segment in found["each"]["segments"] for flag in segment["flags"]} >= {"channel:0"}
     assert (found["right"]["status"], found["1"]["status"]) == ("no_speech", "no_speech")
-
-
-def test_without_words(scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
-    manifest = write_manifest(tmp_path / "m.jsonl", [{"audio": demo[SURE[0]]["audio"], "id": "x"}])
-    assert scriptorium("transcribe", manifest, tmp_path / "out", "--set", "aligner.backend=none") == 0
-    segments = read_transcripts(tmp_path / "out")["x"]["segments"]
-    assert [segment["word_source"] for segment in segments] == ["none"] * len(segments)
-    assert all(not segment["words"] for segment in segments)
