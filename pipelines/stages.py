@@ -24,6 +24,7 @@ from actors.errors import FatalError, as_row_error, before_exit, exit_process
 from actors.given_text import GivenTextActor
 from actors.watchdog import before_call
 from pipelines.ledger import Verdict
+from pipelines.rows import to_rows, to_table
 from pipelines.schema import DECODED, RECOGNISED, SHARD
 
 ID = "shard_id"
@@ -169,10 +170,10 @@ class Recognise:
         self.actor = self.careful.actor
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows = self.careful(table.to_pylist())
+        rows = self.careful(to_rows(table))
         for row in rows:
             row["asr_model"], row["asr_revision"] = self.actor.model, self.actor.revision
-        return pa.Table.from_pylist(rows, schema=RECOGNISED)
+        return to_table(rows, RECOGNISED, table)
 
 
 class Align:
@@ -186,7 +187,7 @@ class Align:
         self.ledger = ledger
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows = table.to_pylist()
+        rows = to_rows(table)
         rows = self.careful(rows) if self.careful else [_without_words(row) for row in rows]
         created_at = datetime.now(UTC)
         for row in rows:

@@ -26,9 +26,7 @@ def measure(full: bool) -> Iterator[Row]:
     helps = [_help() for _ in range(HELP_RUNS + 1)][1:]
     bare = [_spent([sys.executable, "-c", "pass"]) for _ in range(HELP_RUNS + 1)][1:]
     wall = median(seconds for seconds, _ in helps)
-    note = (
-        f"median of {HELP_RUNS}; {median(spent for _, spent in helps):.2f} CPU-s, of which Python itself {median(s for _, s in bare):.2f}"
-    )
+    note = f"median of {HELP_RUNS}; {median(spent for _, spent in helps):.2f} CPU-s, of which Python itself {median(bare):.2f}"
     yield Row("scriptorium --help", wall, "s", "< 0.3", note)
     with tempfile.TemporaryDirectory() as folder:
         clip = archive.build(Path(folder), 0, 1, archive.FORMATS[:1])[0]
