@@ -49,14 +49,15 @@ class Application:
     Args:
         config: all settings.
         models: makes the way to the models; called in the loop that serves.
+        fronted: see `Door`.
     """
 
-    def __init__(self, config: RunConfig, models: Callable[[], Models]) -> None:
+    def __init__(self, config: RunConfig, models: Callable[[], Models], fronted: bool = False) -> None:
         self.config = config
         self.service: Service | None = None
         self._make_models = models
         self._api = self._routes()
-        self.door = Door(self._with_cors(self._api), config.serve)
+        self.door = Door(self._with_cors(self._api), config.serve, fronted)
 
     @property
     def asgi(self) -> ASGIApp:

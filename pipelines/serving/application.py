@@ -1,8 +1,9 @@
 """The same server for `serve deploy` on a Ray cluster: the application behind Ray Serve's own proxy.
 
-    serve deploy configs/serve.yaml
+    serve deploy infra/ray/serve.yaml
 
-What holds for `scriptorium serve` holds here but for what Ray's proxy does before the application is asked: see `server.py`.
+What holds for `scriptorium serve` holds here but for what Ray's proxy does before the application is asked: see `server.py`. Where the proxy
+listens is its own setting, not `serve.host`; that nobody gets in without a key is for its owner to see to, with `serve.api_keys`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Front:
     """
 
     def __init__(self, config: RunConfig, *models: Any) -> None:
-        _here.append(Application(config, lambda: Models(models[0], models[1] if len(models) > 1 else None)))
+        _here.append(Application(config, lambda: Models(models[0], models[1] if len(models) > 1 else None), fronted=True))
 
 
 def build(args: dict[str, Any]) -> Any:

@@ -49,12 +49,13 @@ class Door:
     Args:
         app: what lies behind.
         config: of the server.
+        fronted: something else listens, and passes on what came to whatever name it has: `serve.host` says nothing about that.
     """
 
-    def __init__(self, app: ASGIApp, config: ServeConfig) -> None:
+    def __init__(self, app: ASGIApp, config: ServeConfig, fronted: bool = False) -> None:
         self._app, self._config = app, config
         self._keys, self._rates = Keys(config.api_keys), Rates(config.requests_per_minute)
-        self._local = _is_loopback(config.host)
+        self._local = _is_loopback(config.host) and not fronted
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

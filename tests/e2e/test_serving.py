@@ -8,6 +8,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ import pytest
 import soundfile
 import srt
 import webvtt
+from websockets.sync.client import connect
 
 from tests.e2e.conftest import DEMO, DEMO_CONFIG, ROOT, SURE, read_transcripts
 
@@ -221,6 +223,32 @@ def test_sigterm_lets_work_end(tmp_path: Path, demo: Demo) -> None:
             ask.create(file=read(demo[SURE[0]]["audio"]), model="asr")
         assert len(waiting.result(timeout=120).text.split()) > 200
     assert running.process.wait(90) == 0
+
+
+@pytest.mark.slow
+def test_behind_rays_own_proxy(local_ray: None, demo: Demo) -> None:
+    import yaml
+    from ray import serve
+
+    from pipelines.serving.application import build
+
+    described = yaml.safe_load((ROOT / "infra/ray/serve.yaml").read_text())
+    (application,) = described["applications"]
+    assert application["import_path"] == f"{build.__module__}:{build.__name__}"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    serve.start(http_options={**described["http_options"], "port": port})
+    try:
+        serve.run(build({"config": DEMO_CONFIG, "set": ["serve.decoders=1"]}), name="scriptorium", route_prefix="/")
+        client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=120)
+        assert client.audio.transcriptions.create(file=read(demo[SURE[0]]["audio"]), model="asr").text == demo[SURE[0]]["text"]
+        with pytest.raises(openai.NotFoundError, match="there is no model"):
+            client.audio.transcriptions.create(file=read(demo[SURE[0]]["audio"]), model="gpt")
+        with connect(f"ws://127.0.0.1:{port}/v1/realtime", proxy=None) as stream:
+            assert json.loads(stream.recv(30))["type"] == "session.created"
+    finally:
+        serve.shutdown()
 
 
 def _get(url: str) -> str:
