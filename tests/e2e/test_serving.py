@@ -125,6 +125,7 @@ def test_a_file_sent_here_and_the_same_file_in_a_run_have_the_same_text_and_word
     assert caught.value.code == "bad_header" and "/" not in caught.value.message.replace("broken.mp3", "")
 
 
+@pytest.mark.slow
 def test_formats_and_streams_of_a_long_file(server: Server, demo: Demo) -> None:
     ask, file = server.client().audio.transcriptions, read(demo["long-meeting"]["audio"])
     cues = list(srt.parse(ask.create(file=file, model="asr", response_format="srt", language="en"), ignore_errors=False))
