@@ -152,10 +152,10 @@ def test_an_output_in_s3_that_refuses_to_be_written_stops_the_run_and_the_same_c
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of half a megabyte."""
+    """A file system of a megabyte."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True).returncode:
         pytest.skip("mounting a tmpfs needs rights that this user does not have")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
@@ -177,7 +177,7 @@ def test_a_read_only_or_full_disk_stops_the_run_and_the_same_command_resumes(sma
     assert said.startswith("scriptorium: cannot write ") and "Read-only file system" in said and "the same command goes on" in said
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(512 * 1024 - 128 * 1024))  # room for the plan and for some shards
+    ballast.write_bytes(bytes((1024 - 160) * 1024))  # room for the plan and for some shards
     job = again("full.log", 1)
     assert "No space left on device" in _last_line(job) and "the same command goes on" in _last_line(job), job.said()
     ballast.unlink()
