@@ -22,6 +22,7 @@ class Problem(Exception):
     def __init__(
         self, status: int, message: str, code: str | None = None, param: str | None = None, headers: dict[str, str] | None = None
     ) -> None:
+        message = message.encode("utf-8", "replace").decode()  # half a character in what it repeats could not be sent
         super().__init__(message)
         self.status, self.message, self.code, self.param, self.headers = status, message, code, param, headers or {}
 

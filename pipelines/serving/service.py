@@ -151,6 +151,8 @@ def checked_prompt(value: Any) -> str | None:
         return None
     if not isinstance(value, str):
         raise wrong("prompt must be a string", "prompt")
+    if not value.isascii() and value.encode("utf-8", "replace").decode() != value:
+        raise wrong("prompt has half a character in it (a lone surrogate)", "prompt")
     if len(value) > MAX_PROMPT:
         raise wrong(f"prompt has {len(value):,} characters, at most {MAX_PROMPT:,} are taken", "prompt", "string_above_max_length")
     return value

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from pipelines.config import RunConfig, ServeConfig
-from pipelines.serving import door
+from pipelines.serving import door, server
 from pipelines.serving.keys import Keys, Rates
 from pipelines.serving.problems import Problem
 from tests.pipelines.serving.conftest import Make, Served, form, voice, wav
@@ -108,6 +108,16 @@ def test_a_slow_body_is_given_up(serve: Make) -> None:
     )
     assert answer.startswith(b"HTTP/1.1 408") and b"upload_timeout" in answer and time.monotonic() - started < 15
     assert served.application.busy == 0
+
+
+def test_a_head_that_does_not_come_is_not_waited_for(serve: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
+    started = time.monotonic()
+    for text in ("", "GET /healthz HTTP/1.1\nHost: local", "GET /healthz HTTP/1.1\nHost: localhost\n\nGET /he"):
+        assert head(serve(), text).startswith(b"HTTP/1.1 200") == text.endswith("GET /he")
+    assert time.monotonic() - started < 15
+    answer = head(serve(), "GET /healthz HTTP/1.1\nHost: localhost\n" + "".join(f"X-{n}: {'y' * 1000}\n" for n in range(100)))
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 431"))
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,30 @@ def test_what_cannot_be_is_said_with_the_field(serve: Make, fields: dict[str, st
     assert (status, body["error"]["param"], body["error"]["type"]) == (400, param, "invalid_request_error")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"model": "\\ud800", "messages": []}',
+        '{"model": "fake", "messages": [{"role": "system", "content": "\\udfff"}]}',
+        '{"model": "fake", "messages": [{"role": "user", "content": [{"type": "audio_url", "audio_url": {"url": "data:,\\ud800"}}]}]}',
+        '{"model": "fake", "messages": [{"role": "user", "content": [{"type": "audio_url", "audio_url": {"url": "http://\\ud800/"}}]}]}',
+        '{"model": "fake", "messages": [{"role": "user", "content": [{"type": "audio_url", "audio_url": "data:audio/wav;base64,\\u00e9"}]}]}',
+        '{"model": "fake", "messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": []}]}]}',
+        '{"model": "fake", "messages": [{"role": "user", "content": [7]}]}',
+        '{"model": "fake", "messages": [7], "temperature": NaN}',
+        '{"model": ["fake"], "messages": {}}',
+        '{"model": "fake", "messages": [{"role": {}, "content": {}}], "n": 2}',
+        "[" * 200_000,
+        "\x00",
+        "",
+    ],
+    ids=lambda body: body[:40],
+)
+def test_a_chat_that_makes_no_sense_is_told_so(serve: Make, body: str) -> None:
+    status, _, answer = serve().ask("POST", "/v1/chat/completions", body.encode(), Content_Type="application/json")
+    assert status in (400, 404) and json.loads(answer)["error"]["type"] == "invalid_request_error"
+
+
 def test_a_form_that_is_none(serve: Make) -> None:
     served = serve()
     for kind, body in (("text/plain", b"hello"), ("multipart/form-data; boundary=x", b"--y\r\n"), ("multipart/form-data", b"abc")):

@@ -116,6 +116,8 @@ def test_silence_has_no_text_and_a_failing_model_says_so(serve: Make) -> None:
         '"x"',
         "{}",
         '{"type": 7}',
+        '{"type": "\\ud800"}',
+        '{"type": "session.update", "session": {"audio": {"input": {"transcription": {"prompt": "\\ud800"}}}}}',
         '{"type": "response.create"}',
         '{"type": "input_audio_buffer.append"}',
         '{"type": "input_audio_buffer.append", "audio": "%%%"}',
