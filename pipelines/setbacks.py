@@ -7,6 +7,7 @@ cannot be written is not: its shards are not to blame, and the run must stop and
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,6 +23,7 @@ _PLACES = (
     "parquet_datasink.py",
     "parquet_datasource.py",
 )
+_ADVICE = re.compile(r"\s*Failed to .{1,300} after \d+/\d+ attempts? ?\(?.*|\s*To change retry attempts", re.DOTALL)
 
 
 @contextmanager
@@ -60,8 +62,8 @@ def storage_trouble(error: BaseException) -> str | None:
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         if isinstance(current, OSError) and not isinstance(current, ConnectionError | TimeoutError):
-            # Ray's errors are of two classes, and their text is the whole remote stack: its last line is the cause.
-            lines = [line.strip() for line in str(current).splitlines() if line.strip()]
+            # Ray's errors are of two classes, and their text is the whole remote stack. Its last line is the cause, but for Ray's own advice.
+            lines = [line.strip() for line in _ADVICE.split(str(current))[0].splitlines() if line.strip()]
             return lines[-1][:600] if lines else type(current).__name__
         current = getattr(current, "cause", None) or current.__cause__
     return None

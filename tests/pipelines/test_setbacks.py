@@ -23,6 +23,19 @@ def test_a_write_that_fails_stops_the_run_with_its_cause() -> None:
         raise OSError(STACK + "AWS Error ACCESS_DENIED")
 
 
+def test_advice_that_ray_adds_is_not_the_cause() -> None:
+    from ray.data._internal.util import call_with_retry
+
+    def denied() -> None:
+        raise OSError(STACK + "AWS Error ACCESS_DENIED during PutObject operation: Access Denied.")
+
+    with (
+        pytest.raises(StorageError, match=r"out: AWS Error ACCESS_DENIED during PutObject operation: Access Denied.$"),
+        setbacks.told("out", final=False),
+    ):
+        call_with_retry(denied, description="write 'x'", match=["nothing"])
+
+
 def test_other_errors_keep_their_names() -> None:
     for error in (OSError('File "ray/data/other.py"\nno model'), ValueError(STACK + "a defect"), ConnectionError(STACK + "a node is gone")):
         with pytest.raises(type(error)), setbacks.told("out", final=True):
