@@ -24,16 +24,13 @@ def test_a_write_that_fails_stops_the_run_with_its_cause() -> None:
 
 
 def test_advice_that_ray_adds_is_not_the_cause() -> None:
-    from ray.data._internal.util import call_with_retry
+    from ray.data._internal import util
 
-    def denied() -> None:
-        raise OSError(STACK + "AWS Error ACCESS_DENIED during PutObject operation: Access Denied.")
-
-    with (
-        pytest.raises(StorageError, match=r"out: AWS Error ACCESS_DENIED during PutObject operation: Access Denied.$"),
-        setbacks.told("out", final=False),
-    ):
-        call_with_retry(denied, description="write 'x'", match=["nothing"])
+    said = "AWS Error ACCESS_DENIED during PutObject operation: Access Denied."
+    error = util._annotate_exception_with_retry_context(
+        OSError(STACK + said), description="write 'x'", attempts=1, max_attempts=10, total_backoff_s=0.0, exception_str=said
+    )
+    assert "To change retry" in str(error) and setbacks.storage_trouble(error) == said
 
 
 def test_other_errors_keep_their_names() -> None:
