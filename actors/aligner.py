@@ -48,6 +48,7 @@ class AlignerActor:
         self.model = self.backend.model
         self.revision = self.backend.revision
         self._limit = partial(call_limit, config.timeout, runs_on_gpu(self.backend))
+        self._prefetch = getattr(self.backend, "prefetch", None)
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """RECOGNISED to SHARD rows."""
@@ -66,6 +67,7 @@ class AlignerActor:
             self.config.max_batch_seconds,
             self.config.max_batch_size,
             self._limit,
+            self._prefetch,
         )
         found: dict[int, Times | Exception] = {wanted[position]: result for position, result in zip(short, results, strict=True)}
         too_long = set(wanted) - set(found)

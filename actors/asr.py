@@ -43,6 +43,7 @@ class ASRActor:
         self.model = self.backend.model
         self.revision = self.backend.revision
         self._limit = partial(call_limit, config.timeout, runs_on_gpu(self.backend))
+        self._prefetch = getattr(self.backend, "prefetch", None)
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """DECODED to RECOGNISED rows."""

@@ -29,10 +29,11 @@ Result = TypeVar("Result")
 
 def dispatch(
     requests: Sequence[Request],
-    call: Callable[[list[Request]], Sequence[Result]],
+    call: Callable[[list[Request]], Sequence[Result | Exception]],
     max_batch_seconds: float,
     max_batch_size: int,
     limit: Callable[[float], float] | None = None,
+    prefetch: Callable[[list[Request]], None] | None = None,
 ) -> list[Result | Exception]:
     """Run a backend over all requests.
 
@@ -40,21 +41,29 @@ def dispatch(
 
     Args:
         requests: what to do.
-        call: does a batch of them.
+        call: does a batch of them; in place of a result, the error of a request that it knows to fail alone.
         max_batch_seconds: padded seconds of one call.
         max_batch_size: requests of one call.
         limit: seconds that a call may take, from the seconds of audio in it; None: for ever.
+        prefetch: told of each batch before its turn, while the one before it runs, the first one right before it.
 
     Returns:
         For each request, in order, its result, or the exception that it raised alone. A FatalError, and a call that takes longer than its
         limit, end the process instead.
     """
     batches = pack([request.duration for request in requests], max_batch_seconds, max_batch_size)
-    return unpack(batches, [_run([requests[index] for index in batch], call, limit) for batch in batches])
+    groups = [[requests[index] for index in batch] for batch in batches]
+    results = []
+    for number, group in enumerate(groups):
+        if prefetch is not None:
+            for later in groups[number if number == 0 else number + 1 : number + 2]:
+                prefetch(later)
+        results.append(_run(group, call, limit))
+    return unpack(batches, results)
 
 
 def _run(
-    batch: list[Request], call: Callable[[list[Request]], Sequence[Result]], limit: Callable[[float], float] | None
+    batch: list[Request], call: Callable[[list[Request]], Sequence[Result | Exception]], limit: Callable[[float], float] | None
 ) -> list[Result | Exception]:
     seconds = sum(request.duration for request in batch)
     try:

@@ -17,6 +17,11 @@ def create_asr(config: ASRConfig) -> ASRBackend:
         from actors.backends.fake import FakeASR
 
         return FakeASR(config)
+    if config.backend == "openai":
+        with _needs("openai"):
+            from actors.backends.openai import OpenAIASR
+
+            return OpenAIASR(config)
     with _needs("transformers"):
         from actors.backends.transformers_asr import TransformersASR
 

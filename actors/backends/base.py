@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from actors.results import AlignmentRequest, Hypothesis, SegmentRequest
 
 
 class ASRBackend(Protocol):
-    """Speech to text."""
+    """Speech to text.
+
+    A backend may also have `prefetch(requests)`: it is told of a batch while the one before is computed, and may begin with what its
+    threads can do.
+    """
 
     model: str
     revision: str
 
-    def transcribe(self, requests: list[SegmentRequest]) -> list[Hypothesis]:
+    def transcribe(self, requests: list[SegmentRequest]) -> Sequence[Hypothesis | Exception]:
         """Recognise one batch; one hypothesis for each request, in order.
+
+        A backend that does its requests one by one puts the error of one that cannot be done in its place; the others are kept then.
 
         Raises:
             RowError: one of the requests cannot be done, even alone.
@@ -24,7 +31,7 @@ class ASRBackend(Protocol):
 
 
 class AlignerBackend(Protocol):
-    """Text and speech to word times."""
+    """Text and speech to word times. May have `prefetch`, as an `ASRBackend`."""
 
     model: str
     revision: str

@@ -44,10 +44,15 @@ class TransformersAligner:
         self.class_ms = checkpoint.timestamp_ms
         # A model with few classes cannot point further than its last one.
         self.max_duration = min(MAX_SECONDS, self.network.config.num_labels * self.class_ms / 1000)
+        self._features = mel.Ahead[AlignmentRequest](self._extract, mel.GPU_THREADS if self.device.type == "cuda" else 0)
         self.memory = MemoryGuard()
         self._audio_token: int = self.network.config.audio_token_id
         self._slot: int = self.network.config.timestamp_token_id
         self._n_window: int = self.network.config.audio_config.n_window
+
+    def prefetch(self, requests: Sequence[AlignmentRequest]) -> None:
+        """Begin with what threads can do for a later batch. See `ASRBackend`."""
+        self._features.start(requests)
 
     def align(self, requests: list[AlignmentRequest]) -> list[list[tuple[float, float]]]:
         """Find word times, in halves where a batch does not fit the device. See `AlignerBackend`."""
@@ -75,11 +80,14 @@ class TransformersAligner:
             classes = self.network.score(hidden[slots]).argmax(-1).cpu()
         return [self._times(request, stamps.tolist()) for request, stamps in zip(requests, classes.split(expected), strict=True)]
 
+    def _extract(self, request: AlignmentRequest) -> mel.Mel:
+        return mel.extract(self.extractor, request.waveform, self._n_window)
+
     def prepare(self, requests: Sequence[AlignmentRequest]) -> dict[str, torch.Tensor]:
         """The model's inputs for a batch: right-padded tokens, features with their mask, all on the device."""
         import torch
 
-        mels = [mel.extract(self.extractor, request.waveform, self._n_window) for request in requests]
+        mels = [self._features.take(request) for request in requests]
         prompts = [self._tokens(request, features.tokens) for request, features in zip(requests, mels, strict=True)]
         input_ids = torch.full((len(prompts), max(map(len, prompts))), self.tokenizer.pad_token_id, dtype=torch.long)
         for row, prompt in enumerate(prompts):

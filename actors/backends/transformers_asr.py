@@ -48,6 +48,7 @@ class TransformersASR:
         self.device, self.dtype, self.features_dtype = checkpoint.device, checkpoint.dtype, checkpoint.features_dtype
         self._prefiller = checkpoint.prefiller
         _share_keys(self.network.model.language_model)
+        self._features = mel.Ahead[SegmentRequest](self._extract, mel.GPU_THREADS if self.device.type == "cuda" else 0)
         self.memory = MemoryGuard()
         self._audio_token: int = self.network.config.audio_token_id
         self._n_window: int = self.network.config.audio_config.n_window
@@ -56,6 +57,10 @@ class TransformersASR:
         # The tag is no special token in the official tokenizers; where it is, decoding must not lose it.
         self._hidden = frozenset(self.tokenizer.all_special_ids) - {self._tag}
         self._prompt = functools.lru_cache(maxsize=1024)(self._tokenize_prompt)
+
+    def prefetch(self, requests: Sequence[SegmentRequest]) -> None:
+        """Begin with what threads can do for a later batch. See `ASRBackend`."""
+        self._features.start(requests)
 
     def transcribe(self, requests: list[SegmentRequest]) -> list[Hypothesis]:
         """Recognise one batch, in halves where it does not fit the device. See `ASRBackend`."""
@@ -70,11 +75,14 @@ class TransformersASR:
             for request, tokens, scores, budget in zip(requests, rows, logprobs, budgets, strict=True)
         ]
 
+    def _extract(self, request: SegmentRequest) -> mel.Mel:
+        return mel.extract(self.extractor, request.waveform, self._n_window)
+
     def prepare(self, requests: Sequence[SegmentRequest]) -> dict[str, torch.Tensor]:
         """The model's inputs for a batch: left-padded tokens with their mask, features with theirs, all on the device."""
         import torch
 
-        mels = [mel.extract(self.extractor, request.waveform, self._n_window) for request in requests]
+        mels = [self._features.take(request) for request in requests]
         prompts = [
             self._expand(self._prompt(request.context, request.language), features.tokens) + self._prefix(request)
             for request, features in zip(requests, mels, strict=True)

@@ -64,3 +64,16 @@ def test_the_process_ends_without_clean_up() -> None:
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert finished.returncode == 1
     assert finished.stdout == "" and "the engine is broken" in finished.stderr
+
+
+def test_a_batch_is_told_while_the_one_before_it_runs() -> None:
+    events: list[tuple[str, float]] = []
+
+    def call(clips: list[Clip]) -> list[float]:
+        events.append(("call", clips[0].duration))
+        return double(clips)
+
+    clips = [Clip(1.0), Clip(30.0), Clip(20.0)]
+    results = dispatch(clips, call, 30, 1, prefetch=lambda later: events.append(("begin", later[0].duration)))
+    assert results == [2.0, 60.0, 40.0]
+    assert events == [("begin", 30), ("begin", 20), ("call", 30), ("begin", 1), ("call", 20), ("call", 1)]

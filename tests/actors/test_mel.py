@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from actors.backends.mel import audio_tokens, collate, extract  # noqa: E402
+from actors.backends.mel import Ahead, Mel, audio_tokens, collate, extract  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +60,47 @@ def test_audio_tokens_are_the_processors(tiny_models, waveforms) -> None:
     processor = transformers.AutoProcessor.from_pretrained(tiny_models.asr)
     frames = torch.arange(1, 1000)
     assert processor._get_audio_token_length(frames).tolist() == [audio_tokens(int(number)) for number in frames]
+
+
+def test_what_threads_made_ahead_is_the_same(extractor, waveforms) -> None:
+    """Each clip's own features, bit for bit, whatever order they are asked for in, begun or not."""
+    made: list[str] = []
+
+    def make(waveform: np.ndarray) -> Mel:
+        made.append(threading.current_thread().name)
+        return extract(extractor, waveform)
+
+    ahead = Ahead(make, threads=3)
+    first, second = waveforms[:3], waveforms[3:5]
+    ahead.start(first)
+    ahead.start(second)
+    for waveform in [*first[::-1], *second, waveforms[5], first[0]]:
+        assert torch.equal(ahead.take(waveform).features, extract(extractor, waveform).features)
+    assert [name.startswith("mel") for name in made].count(True) == 5 and len(made) == 7
+
+
+def test_features_go_by_the_request_not_by_its_content() -> None:
+    twins = [[1], [1]]
+    ahead = Ahead(lambda twin: Mel(torch.zeros(1, 1), next(index for index, other in enumerate(twins) if other is twin)), threads=1)
+    ahead.start(twins)
+    assert [ahead.take(twin).frames for twin in twins[::-1]] == [1, 0]
+
+
+def test_what_was_never_taken_is_forgotten() -> None:
+    ahead = Ahead(lambda request: Mel(torch.zeros(1, 1), len(request)), threads=1)
+    for requests in ([[1], [2, 2]], [[3]], [[4]]):
+        ahead.start(requests)
+    assert len(ahead._older) == len(ahead._newer) == 1
+
+
+def test_an_error_waits_for_its_own_request() -> None:
+    def make(number: list[int]) -> Mel:
+        return Mel(torch.zeros(1, 1), 10 // number[0])
+
+    good, bad = [5], [0]
+    ahead = Ahead(make, threads=2)
+    ahead.start([bad, good])
+    assert ahead.take(good).frames == 2
+    for _ in range(2):  # as made ahead, and as made again
+        with pytest.raises(ZeroDivisionError):
+            ahead.take(bad)
