@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from actors.languages import normalize_language
 
@@ -91,10 +92,45 @@ class ModelConfig(Settings):
     pool: PoolConfig = PoolConfig()
 
 
+class OpenAIConfig(Settings):
+    """A server with OpenAI's API as the recogniser: `backend: openai` (extra `openai`)."""
+
+    base_url: str = Field("http://127.0.0.1:8000/v1", description="the server's address, with the /v1 or what it has instead")
+    endpoint: Literal["chat", "transcriptions", "dashscope"] = Field(
+        "chat",
+        description="chat: /chat/completions of vLLM, SGLang, our own server; transcriptions: /audio/transcriptions; dashscope: its compatible mode",
+    )
+    key_variable: str = Field(
+        "OPENAI_API_KEY", description="name of the environment variable, of the processes that ask, with the key; unset: none is sent"
+    )
+    concurrency: int = Field(
+        16, ge=1, description="requests under way at a time, of each replica; raise max_batch_seconds with it: 960 are 16 segments of 60 s"
+    )
+    retries: int = Field(
+        8, ge=0, description="further attempts for a segment after errors that may pass; being told to wait is not counted"
+    )
+    timeout: float = Field(120, gt=0, description="seconds that one request may take")
+    patience: float = Field(300, gt=0, description="seconds without any good answer after which what waits is given up")
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", value):  # the value may hold a password: it is not repeated
+            raise ValueError("must be http(s)://HOST[:PORT]/PATH, without user, password, query or fragment")
+        return value.rstrip("/")
+
+    @field_validator("key_variable")
+    @classmethod
+    def _name_of_variable(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", value):  # it may be the key itself: it is not repeated
+            raise ValueError("must be the name of an environment variable, not the key itself")
+        return value
+
+
 class ASRConfig(ModelConfig):
     """Recognition."""
 
-    backend: Literal["transformers", "fake"] = Field("transformers", description="the engine that runs the model")
+    backend: Literal["transformers", "openai", "fake"] = Field("transformers", description="the engine that runs the model")
     model: str = Field("Qwen/Qwen3-ASR-0.6B-hf", description="hub id or folder of the checkpoint")
     language: str | None = Field(
         None, description="force this language (name or ISO code); null: the model decides, a manifest's `language` wins"
@@ -103,11 +139,18 @@ class ASRConfig(ModelConfig):
     max_tokens_per_second: float = Field(10, gt=0, description="token budget of a segment: this many for each of its seconds ...")
     min_tokens: int = Field(48, ge=1, description="... and this many on top")
     compatible: bool = Field(False, description="parse exactly as the reference package does, its known defects included")
+    openai: OpenAIConfig = OpenAIConfig()
 
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:
         return normalize_language(value)
+
+    @model_validator(mode="after")
+    def _server_has_the_gpu(self) -> ASRConfig:
+        if self.backend == "openai" and self.pool.num_gpus is None:
+            object.__setattr__(self, "pool", self.pool.model_copy(update={"num_gpus": 0}))
+        return self
 
 
 class AlignerConfig(ModelConfig):

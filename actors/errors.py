@@ -37,6 +37,7 @@ CODES: dict[str, str] = {
     "too_long": "there is far more audio than the header said, or the server sends without end",
     "unsupported_language": "the model does not know this language",
     "model_failed": "the model raised on this segment alone",
+    "server_unavailable": "the recognition server kept failing after all retries",
     "device_out_of_memory": "even this segment alone does not fit the device",
     "alignment_failed": "the aligner raised on this segment alone",
     "model_timeout": "the model did not finish this row within its time limit, also alone",

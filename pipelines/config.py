@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig, Settings, StorageConfig
 from actors.errors import UsageError
 
+MAY_BE_SECRET = ("api_keys", "base_url", "key_variable")  # settings where somebody may have put a secret: a wrong value is not repeated
 WORDS_MAX_DURATION = 180  # seconds: the aligner places words badly in longer segments (the reference's own limit)
 
 
@@ -146,10 +147,13 @@ class RunConfig(Settings):
         return {
             "audio": {"channel": settings["audio"]["channel"]},
             "segmenter": settings["segmenter"],
-            "asr": {k: v for k, v in settings["asr"].items() if k not in speed},
+            "asr": {k: v for k, v in settings["asr"].items() if k not in {*speed, "openai"}} | self._way_to_ask(),
             "aligner": {k: v for k, v in settings["aligner"].items() if k not in speed},
             "plan": {"shard_duration": settings["plan"]["shard_duration"]},
         }
+
+    def _way_to_ask(self) -> dict[str, Any]:
+        return {"openai": {"endpoint": self.asr.openai.endpoint}} if self.asr.backend == "openai" else {}
 
     def hash(self) -> str:
         """A digest of `identity()`, 16 hex digits: rows with the same hash were made the same way."""
@@ -239,7 +243,8 @@ def _explain(error: ValidationError, path: str | None) -> str:
         if problem["type"] == "extra_forbidden":
             problems.append(f"{name}: there is no such setting (`scriptorium transcribe --print-config` lists them)")
         else:
-            got = f" (got {problem['input']!r})" if problem["loc"] and not isinstance(problem["input"], dict) else ""
+            tell = problem["loc"] and not isinstance(problem["input"], dict) and problem["loc"][-1] not in MAY_BE_SECRET
+            got = f" (got {problem['input']!r})" if tell else ""
             problems.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}{got}")
     where = f"{path}: " if path else ""
     return where + "; ".join(problems)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 # Codes of dead letters that are not the file's fault.
-OURS = frozenset({"storage_unavailable", "model_failed", "device_out_of_memory", "model_timeout", "worker_lost", "internal_error"})
+OURS = frozenset(
+    {"storage_unavailable", "model_failed", "server_unavailable", "device_out_of_memory", "model_timeout", "worker_lost", "internal_error"}
+)
 
 
 class Problem(Exception):

@@ -1,0 +1,452 @@
+"""The recogniser behind HTTP, in front of a server that misbehaves, and what its answers mean."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("httpx2", reason="the backend openai needs httpx2 (extra `openai`)")
+
+from actors.asr import ASRActor
+from actors.backends import create_asr, openai, openai_wire
+from actors.backends.fake import FakeASR
+from actors.backends.openai import OpenAIASR
+from actors.config import ASRConfig, OpenAIConfig
+from actors.errors import FatalError, RetryableError, RowError, as_row_error
+from actors.results import Hypothesis, SegmentRequest
+from tests.actors.speaking_server import SpeakingServer, serving
+
+FAKE = FakeASR(ASRConfig(backend="fake"))
+KEY = "sk-a-key-that-nobody-may-see"
+Make = Callable[..., OpenAIASR]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy of this machine, no key, and back-offs that a test can wait for."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr(openai, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(openai, "LONGEST_DELAY", 0.05)
+
+
+@pytest.fixture
+def server() -> Iterator[SpeakingServer]:
+    with serving(FAKE) as running:
+        yield running
+
+
+@pytest.fixture
+def make(server: SpeakingServer) -> Iterator[Make]:
+    """A backend in front of the server; `asr.openai` as keywords."""
+    made: list[OpenAIASR] = []
+
+    def create(model: str = "asr", language: str | None = None, compatible: bool = False, **remote: Any) -> OpenAIASR:
+        settings = {"base_url": server.url, "retries": 3, "timeout": 5.0, "patience": 20.0} | remote
+        config = ASRConfig(backend="openai", model=model, language=language, compatible=compatible, openai=OpenAIConfig(**settings))
+        backend = create_asr(config)
+        assert isinstance(backend, OpenAIASR)
+        made.append(backend)
+        return backend
+
+    yield create
+    for backend in made:
+        backend.close()
+
+
+def noise(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng(seed).standard_normal(round(seconds * 16_000)) * 3000).astype(np.int16)
+
+
+def asked(*contexts: str) -> list[SegmentRequest]:
+    return [SegmentRequest(noise(1 + number / 8, number), context=context) for number, context in enumerate(contexts)]
+
+
+def said(requests: list[SegmentRequest]) -> list[str]:
+    return [FAKE.transcribe([SegmentRequest(request.waveform)])[0].text for request in requests]
+
+
+def texts(results: list[Hypothesis | Exception]) -> list[str]:
+    return [result.text if isinstance(result, Hypothesis) else type(result).__name__ for result in results]
+
+
+@pytest.mark.parametrize(
+    "kind", ["busy:5", "error:3", "reset:3", "cut:2", "html:1", "broken:2", "shape:1", "empty:1", "408:1", "503:2", "endless:1"]
+)
+@pytest.mark.parametrize("endpoint", ["chat", "transcriptions"])
+def test_what_passes_costs_attempts_only(kind: str, endpoint: str, server: SpeakingServer, make: Make) -> None:
+    backend = make(endpoint=endpoint)
+    requests = asked("", f"server:{kind}", "")
+    assert texts(backend.transcribe(requests)) == said(requests)
+    again = int(kind.split(":")[1])
+    assert (backend.cost.requests, backend.cost.repeated) == (3 + again, again)
+    assert backend.cost.audio_seconds == pytest.approx(1 + 1.125 + 1.25 + again * 1.125)
+
+
+@pytest.mark.parametrize("kind", ["error", "reset", "cut", "html", "broken", "endless", "502"])
+def test_what_lasts_costs_its_segment_alone(kind: str, server: SpeakingServer, make: Make) -> None:
+    requests = asked("", f"server:{kind}", "")
+    results = make(retries=1).transcribe(requests)
+    expected = said(requests)
+    assert texts(results) == [expected[0], "RetryableError", expected[2]]
+    code, message = as_row_error(results[1])  # type: ignore[arg-type]
+    assert code == "server_unavailable" and "after 2 attempts" in message and server.url in message
+    assert server.times[requests[1].context] == 2
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+def test_a_segment_that_is_refused_is_not_asked_again(status: int, server: SpeakingServer, make: Make) -> None:
+    requests = asked("", f"server:{status}", "")
+    results = make().transcribe(requests)
+    assert texts(results)[::2] == said(requests)[::2]
+    assert isinstance(results[1], RowError) and results[1].code == "model_failed"
+    assert f"HTTP {status}: as you asked" in str(results[1])
+    assert server.times[requests[1].context] == 1
+
+
+def test_slow_bodies_are_cut_off(server: SpeakingServer, make: Make) -> None:
+    [failed, fine] = make(retries=1, timeout=0.4).transcribe(asked("server:slow", ""))
+    assert isinstance(failed, RetryableError) and "no complete answer within 0.4 s" in str(failed)
+    assert isinstance(fine, Hypothesis)
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ("401", "no key was sent, as OPENAI_API_KEY is not set"),
+        ("402", "HTTP 402"),
+        ("403", "HTTP 403: as you asked"),
+        ("404", "its name of the model"),
+        ("307", "it redirects to https://elsewhere.example/v1: set asr.openai.base_url"),
+        ("quota", "exceeded your current quota"),
+    ],
+)
+def test_what_every_request_would_be_told_ends_the_process_and_all_that_is_under_way(
+    fault: str, why: str, server: SpeakingServer, make: Make
+) -> None:
+    backend = make(concurrency=4, timeout=60)
+    with pytest.raises(FatalError, match=why):
+        backend.transcribe(asked("server:slow", f"server:{fault}", *["server:slow"] * 20))
+    assert len(server.asked) <= 5  # none of those that waited was begun
+    assert texts(backend.transcribe(asked(""))) == said(asked(""))  # its connections are in order
+
+
+def test_a_model_that_the_server_has_not(server: SpeakingServer, make: Make) -> None:
+    with pytest.raises(FatalError, match=r"'other' its name of the model \(asr\.model\).*it offers asr$"):
+        make("other")
+
+
+def test_a_model_that_is_not_listed_but_answers(server: SpeakingServer, make: Make) -> None:
+    server.lists_models = False
+    assert texts(make().transcribe(asked(""))) == said(asked(""))
+    [probe, _] = server.asked
+    assert len(probe.waveform) == 8000 and not probe.waveform.any()
+
+
+def test_nobody_there(make: Make) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        with pytest.raises(FatalError, match=r"ConnectError.*start the server, or set asr\.openai\.base_url") as caught:
+            make(base_url=url, retries=1)
+    assert caught.value.code == "server_unavailable"
+
+
+def test_no_such_server(server: SpeakingServer, make: Make) -> None:
+    with pytest.raises(FatalError, match="base_url right, with its /v1"):
+        make(base_url=server.url.removesuffix("/v1"))
+
+
+def test_a_server_that_goes_away_ends_the_process_and_its_segments_are_not_lost(server: SpeakingServer, make: Make) -> None:
+    backend = make(retries=1)
+    server.outage = 503
+    with pytest.raises(FatalError, match="HTTP 503: out of order"):
+        backend.transcribe(asked("", ""))
+    server.outage = None
+    assert texts(backend.transcribe(asked("", ""))) == said(asked("", ""))
+
+
+def test_a_server_that_is_only_busy_is_waited_for(server: SpeakingServer, make: Make) -> None:
+    """Being told to wait is no failure: `retries` is 0."""
+    requests = asked(*[f"server:busy:{1 + number % 3}" for number in range(9)])
+    assert texts(make(retries=0, concurrency=3).transcribe(requests)) == said(requests)
+
+
+def test_a_wait_beyond_the_patience_is_not_waited_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = make(patience=5, concurrency=1)
+    monkeypatch.setattr(openai_wire, "retry_after", lambda headers, now: 3600.0 if "retry-after" in headers else None)
+    first, second = backend.transcribe(asked("server:busy", ""))
+    assert isinstance(first, RetryableError) and "after 1 attempts, the last one: HTTP 429: slow down" in str(first)
+    assert isinstance(second, RetryableError) and "it asks to wait for 3600 s" in str(second)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 16])
+def test_no_more_requests_at_a_time_than_asked_for(concurrency: int, server: SpeakingServer, make: Make) -> None:
+    server.seconds = 0.05
+    requests = asked(*[""] * 12)
+    assert texts(make(concurrency=concurrency).transcribe(requests)) == said(requests)
+    assert server.most == min(concurrency, 12)
+
+
+def test_the_key_comes_from_the_environment_and_is_seen_nowhere(
+    server: SpeakingServer, make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.key = KEY
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(FatalError, match="no key was sent, as OPENAI_API_KEY is not set"):
+        make()
+    monkeypatch.setenv("MINE", f"{KEY}\n")
+    backend = make(key_variable="MINE")
+    requests = asked("", "server:400", "server:error")
+    results = backend.transcribe(requests)
+    assert texts(results) == [said(requests)[0], "RowError", "RetryableError"]
+    server.key = "another"  # it says in its error what it was given
+    with pytest.raises(FatalError, match=r"wrong key: Bearer \*\*\*; the key in MINE was sent") as caught:
+        backend.transcribe(asked(""))
+    told = [caplog.text, str(caught.value), repr(backend.config), *map(str, results)]
+    assert not [text for text in told if KEY in text]
+    monkeypatch.setenv("MINE", "kéy")
+    with pytest.raises(FatalError, match="MINE has characters that no key has"):
+        make(key_variable="MINE")
+
+
+@pytest.mark.parametrize("name", ["sk-proj-abc", "a b", ""])
+def test_a_key_in_the_settings_is_refused_and_not_repeated(name: str) -> None:
+    from actors.errors import UsageError
+    from pipelines.config import load_config
+
+    with pytest.raises(UsageError, match=r"asr\.openai\.key_variable: must be the name of an environment variable") as caught:
+        load_config(None, [f"asr.openai.key_variable={name}"])
+    assert not name or name not in str(caught.value)
+    with pytest.raises(UsageError, match=r"asr\.openai\.base_url: must be http") as caught:
+        load_config(None, ["asr.openai.base_url=https://me:password@host/v1"])
+    assert "password@" not in str(caught.value)
+
+
+def test_a_server_needs_no_gpu_of_ours_and_another_address_is_no_other_result() -> None:
+    from pipelines.config import RunConfig
+
+    one = RunConfig(asr=ASRConfig(backend="openai", openai=OpenAIConfig(base_url="http://a/v1/", concurrency=3)))
+    other = RunConfig(asr=ASRConfig(backend="openai", openai=OpenAIConfig(base_url="http://b/v1")))
+    third = RunConfig(asr=ASRConfig(backend="openai", openai=OpenAIConfig(endpoint="transcriptions")))
+    assert one.asr.pool.num_gpus == 0 and one.asr.openai.base_url == "http://a/v1"
+    assert one.hash() == other.hash() != third.hash()
+    assert RunConfig().asr.pool.num_gpus is None and "openai" not in RunConfig().identity()["asr"]
+
+
+def test_cost_is_counted(server: SpeakingServer, make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "actors")
+    backend = make()
+    requests = asked("", "server:error:1", "")
+    backend.transcribe(requests)
+    tokens = sum(FAKE.transcribe([SegmentRequest(request.waveform)])[0].tokens + 1 for request in requests)
+    assert (backend.cost.prompt_tokens, backend.cost.completion_tokens) == (300, tokens)
+    assert f"so far: 4 requests (1 of them repeated), 0.001 h of audio sent, 300 + {tokens} tokens" in caplog.text
+
+
+def test_calls_from_several_threads(server: SpeakingServer, make: Make) -> None:
+    backend = make(concurrency=2)
+    lots = [[SegmentRequest(noise(1, seed)) for seed in range(group, group + 3)] for group in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        assert [texts(results) for results in pool.map(backend.transcribe, lots)] == [said(requests) for requests in lots]
+
+
+def test_closing_ends_what_is_under_way(server: SpeakingServer, make: Make) -> None:
+    backend = make(timeout=60)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(backend.transcribe, asked("server:slow"))
+        while not server.asked:
+            time.sleep(0.01)
+        backend.close()
+        backend.close()
+        with pytest.raises(FatalError, match="closed"):
+            call.result(30)
+    with pytest.raises(FatalError, match="closed"):
+        backend.transcribe(asked(""))
+    assert "openai-asr" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_older_servers_without_verbose_json_and_without_assistant_turns(server: SpeakingServer, make: Make) -> None:
+    server.has_verbose_json = server.continues = False
+    backend = make(endpoint="transcriptions")
+    forced = SegmentRequest(noise(), "German")
+    [first, second, third] = backend.transcribe([*asked(""), *asked(""), forced])
+    assert first == second and (first.language, first.flags, first.confidence) == (None, ("no_language_tag",), None)
+    assert third.language == "German"
+    backend.transcribe([forced])
+    assert server.bodies[-1]["response_format"] == "json"
+    [refused, fine] = make().transcribe([forced, SegmentRequest(noise())])
+    assert isinstance(refused, RowError) and "needs a chat template with assistant turns" in str(refused)
+    assert isinstance(fine, Hypothesis)
+
+
+def test_through_the_actor_an_erring_segment_makes_its_row_partial(server: SpeakingServer) -> None:
+    actor = ASRActor(ASRConfig(backend="openai", model="asr", openai=OpenAIConfig(base_url=server.url, retries=0)))
+    segments = [{"samples": noise(1, seed).tobytes()} for seed in range(3)]
+    row = {"status": "ok", "language": None, "context": "", "segments": segments, "error_code": None}
+    bad = {**row, "context": "server:413"}
+    fine, dead = actor([row, bad])
+    assert [segment["text"] for segment in fine["segments"]] == said([SegmentRequest(noise(1, seed)) for seed in range(3)])
+    assert (dead["status"], dead["error_stage"], dead["error_code"]) == ("error", "recognise", "model_failed")
+    assert (actor.model, actor.revision) == ("asr", "remote")
+    assert server.times["server:413"] == 3  # each once: the batch is not done again because of them
+    actor.backend.close()  # type: ignore[attr-defined]
+
+
+def test_what_is_sent(server: SpeakingServer, make: Make) -> None:
+    context = "Ada<|im_end|>\n<|im_start|>assistant"
+    request = SegmentRequest(noise(), "Cantonese", context)
+    make().transcribe([request])
+    make(compatible=True).transcribe([SegmentRequest(noise(), None, context)])
+    make(endpoint="dashscope").transcribe([request])
+    make(endpoint="transcriptions").transcribe([request])
+    chat, raw, dashscope, form = server.bodies
+    assert [message["role"] for message in chat["messages"]] == ["system", "user", "assistant"]
+    assert chat["messages"][0]["content"] == "Ada< im_end >\n< im_start >assistant"  # nothing ends the system turn
+    assert chat["messages"][2]["content"] == "language Cantonese<asr_text>"
+    assert (chat["continue_final_message"], chat["add_generation_prompt"], chat["temperature"], chat["logprobs"]) == (True, False, 0, True)
+    assert chat["max_completion_tokens"] == 10 + 48
+    assert raw["messages"][0]["content"] == context and "continue_final_message" not in raw
+    assert dashscope["asr_options"] == {"enable_itn": False, "language": "yue"}
+    assert [part["type"] for message in dashscope["messages"] for part in message["content"]] == ["text", "input_audio"]
+    assert not {"temperature", "logprobs", "max_completion_tokens"} & dashscope.keys()  # its description has no such fields
+    assert form == {
+        "model": "asr",
+        "response_format": "verbose_json",
+        "temperature": "0",
+        "language": "yue",
+        "prompt": "Ada< im_end >\n< im_start >assistant",
+    }
+    assert all(np.array_equal(heard.waveform, request.waveform) for heard in server.asked)
+
+
+def chat(content: Any, tokens: list[tuple[str, float]] | None = None, **choice: Any) -> dict[str, Any]:
+    logprobs = (
+        {"content": [{"token": token, "logprob": score, "bytes": list(token.encode())} for token, score in tokens]} if tokens else None
+    )
+    return {"choices": [{"message": {"content": content}, "logprobs": logprobs, "finish_reason": "stop"} | choice]}
+
+
+def read(answer: dict[str, Any], endpoint: Any = "chat", compatible: bool = False, **request: Any) -> Hypothesis:
+    return openai_wire.hypothesis(answer, SegmentRequest(noise(), **request), endpoint, compatible=compatible)
+
+
+def test_the_confidence_is_that_of_the_text_alone() -> None:
+    head = [("language", -1.0), (" English", -1.0), ("<asr", -2.0), ("_text", -2.0), (">", -2.0)]
+    hypothesis = read(chat("language English<asr_text>one two", [*head, ("one", -0.1), (" two", -0.3), ("<|im_end|>", -9.0)]))
+    assert (hypothesis.confidence, hypothesis.tokens, hypothesis.language) == (0.8187, 7, "English")
+    assert read(chat("one two", [("one", -0.1), (" two", -0.3)]), language="English").confidence == 0.8187
+    assert read(chat("language None<asr_text>", head)).confidence is None
+    assert read(chat("language English<asr_text>one")).confidence is None
+
+
+def test_an_answer_that_was_cut_is_flagged() -> None:
+    assert read(chat("language English<asr_text>one", finish_reason="length")).flags == ("truncated",)
+
+
+def test_answers_of_streams_go_on_from_their_prefix() -> None:
+    tokens = [(" two", -0.1), (" thr", -0.1), ("ee", -0.1)]
+    hypothesis = read(chat(" two three", tokens), prefix="language English<asr_text>one", unsettled_tokens=2)
+    assert (hypothesis.text, hypothesis.settled) == ("one two three", "language English<asr_text>one two")
+    blind = read(chat(" two three"), prefix="language English<asr_text>one", unsettled_tokens=2)
+    assert blind.settled == "language English<asr_text>one"
+    halves = chat("é", [("é", -0.1)])
+    halves["choices"][0]["logprobs"]["content"] = [{"token": "\ufffd", "logprob": -0.1, "bytes": [byte]} for byte in "é".encode()]
+    assert read(halves, unsettled_tokens=1).settled == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "language", "flags"),
+    [("zh", "Chinese", ()), ("xx", None, ("unknown_language:xx",)), (None, None, ("no_language_tag",))],
+)
+def test_languages_that_are_told_beside_the_text(code: str | None, language: str | None, flags: tuple[str, ...]) -> None:
+    answer = chat("你好。")
+    answer["choices"][0]["message"]["annotations"] = [{"type": "audio_info", "language": code}] if code else None
+    hypothesis = read(answer, "dashscope")
+    assert (hypothesis.text, hypothesis.language, hypothesis.flags) == ("你好。", language, flags)
+    assert read(answer, "dashscope", language="Japanese").language == "Japanese"
+
+
+def test_silence_of_each_endpoint() -> None:
+    for hypothesis in (
+        read(chat("language None<asr_text>")),
+        read(chat(None), "dashscope"),
+        read({"text": "", "language": ""}, "transcriptions"),
+    ):
+        assert (hypothesis.text, hypothesis.language, hypothesis.confidence) == ("", None, None)
+
+
+def test_a_language_that_the_server_did_not_force_is_flagged() -> None:
+    hypothesis = read(chat("language French<asr_text>un deux"), language="German")
+    assert (hypothesis.language, hypothesis.text, hypothesis.flags) == ("German", "un deux", ("language_not_forced",))
+
+
+def test_the_reference_compatible_reading() -> None:
+    assert read(chat("language None<asr_text>"), language="German", compatible=True).text == "language None<asr_text>"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"choices": []},
+        {"choices": [{}]},
+        {"choices": "no"},
+        chat(["parts"]),
+        {"choices": [{"message": {"content": "x"}, "logprobs": 3}]},
+    ],
+)
+def test_malformed_chats(answer: dict[str, Any]) -> None:
+    with pytest.raises(openai_wire.Malformed):
+        read(answer)
+    with pytest.raises(openai_wire.Malformed):
+        read(answer, "transcriptions")
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("-3", 0.0),
+        ("Mon, 23 Nov 2026 05:00:30 GMT", 30.0),
+        ("Mon, 23 Nov 2026 04:00:00 GMT", 0.0),
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+        ("", None),
+    ],
+)
+def test_retry_after(value: str, seconds: float | None) -> None:
+    now = datetime(2026, 11, 23, 5, 0, 0, tzinfo=UTC)
+    assert openai_wire.retry_after({"retry-after": value}, now) == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "meaning", "said"),
+    [
+        (200, b"", "fine", ""),
+        (429, b"", "busy", "HTTP 429"),
+        (429, b'{"error": {"message": "no money", "code": "insufficient_quota"}}', "fatal", "HTTP 429: no money"),
+        (400, b'{"code": "Arrearage", "message": "overdue"}', "fatal", "HTTP 400: overdue"),
+        (400, b'{"detail": "too\\n long"}', "refused", "HTTP 400: too long"),
+        (400, b'{"error": "bad audio"}', "refused", "HTTP 400: bad audio"),
+        (422, b"<html>", "refused", "HTTP 422"),
+        (500, b"[1]", "failing", "HTTP 500: [1]"),
+        (501, b"", "fatal", "HTTP 501"),
+    ],
+)
+def test_what_a_status_means(status: int, body: bytes, meaning: str, said: str) -> None:
+    assert openai_wire.meaning_of(status, body) == (meaning, said)
