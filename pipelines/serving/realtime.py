@@ -19,13 +19,13 @@ import numpy as np
 import soxr
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from actors.languages import code_of, name_of
-from actors.results import SAMPLING_RATE, Hypothesis, SegmentRequest
-from actors.segmentation import segment
+from actors.languages import name_of
+from actors.results import SAMPLING_RATE
 from actors.streaming import Ended, Listener, Partial, Started
 from pipelines.serving.problems import Problem, wrong
 from pipelines.serving.service import Service
 from pipelines.serving.session import Event, Session, described, error_event, first, samples_of, seconds, updated
+from pipelines.serving.utterances import finished
 
 log = logging.getLogger(__name__)
 
@@ -242,8 +242,7 @@ class _Stream:
         ended = utterance.ended
         assert ended is not None
         async with asyncio.timeout(self.service.config.serve.timeout):
-            hypothesis = await self._heard(ended, utterance)
-            found = await self._words(ended, hypothesis)
+            found = await finished(ended, utterance.language, utterance.prompt, self.service)
         text = found["text"]
         shown = utterance.partial.text
         if text.startswith(shown) and len(text) > len(shown):
@@ -265,32 +264,6 @@ class _Stream:
                 "lag_ms": round((time.monotonic() - utterance.ended_at) * 1000),
             }
         )
-
-    async def _heard(self, ended: Ended, utterance: _Utterance) -> Hypothesis:
-        """The whole utterance, recognised as a file would be; silence never reaches the model, which would invent text for it."""
-        if not segment(ended.waveform, self.service.config.segmenter):
-            return Hypothesis("", None)
-        return await self.service.models.recognise(
-            SegmentRequest(ended.waveform, name_of(utterance.language), utterance.prompt), urgent=True
-        )
-
-    async def _words(self, ended: Ended, hypothesis: Hypothesis) -> dict[str, Any]:
-        text = hypothesis.text.strip()
-        found = {
-            "start": ended.start / SAMPLING_RATE,
-            "end": ended.end / SAMPLING_RATE,
-            "text": text,
-            "language": code_of(hypothesis.language) if text else None,
-            "confidence": hypothesis.confidence if text else None,
-            "flags": [],
-            "words": [],
-        }
-        if not text:
-            return found
-        aligned, error = await self.service.models.align({**found, "samples": ended.waveform.tobytes()}, urgent=True)
-        if error is not None:
-            log.warning("no words for an utterance: %s", error)
-        return aligned
 
     async def _failed(self, utterance: _Utterance, problem: Problem) -> None:
         await self.tell({"type": f"{_PREFIX}.failed", "item_id": utterance.item, "content_index": 0, "error": problem.body["error"]})
