@@ -57,7 +57,8 @@ class ASRActor:
 
     def recognise(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis | Exception]:
         """What the model says to each request, in order, or the exception that it raised on this one alone."""
-        return dispatch(requests, self.backend.transcribe, self.config.max_batch_seconds, self.config.max_batch_size, self._limit)
+        batches = (self.config.max_batch_seconds, self.config.max_batch_size)
+        return dispatch(requests, self.backend.transcribe, *batches, self._limit, self._prefetch)
 
 
 def requests_of(row: Row, config: ASRConfig) -> list[SegmentRequest] | UsageError:
