@@ -151,3 +151,11 @@ def test_on_a_random_model_rows_do_not_depend_on_their_neighbours(tiny_models, w
     for done, clip in zip([done for after in together for done in after["segments"]], waveforms, strict=True):
         times = [time for word in done["words"] for time in (word["start"], word["end"])]
         assert times == sorted(times) and times[0] >= done["start"] and times[-1] <= round(done["start"] + len(clip) / 16_000, 3)
+
+
+def test_a_backend_that_can_is_told_of_each_batch(backend: Seconds, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[AlignmentRequest]] = []
+    monkeypatch.setattr(Seconds, "prefetch", lambda self, requests: told.append(requests), raising=False)
+    AlignerActor(AlignerConfig(max_batch_size=1))([row(segment("one", seconds=3), segment("two", seconds=5))])
+    assert [[id(request) for request in batch] for batch in told] == [[id(request) for request in batch] for batch in backend.batches]
+    assert len(told) == 2

@@ -147,3 +147,11 @@ def test_on_the_fake_backend_and_on_a_random_model_rows_do_not_depend_on_their_n
         assert together == [actor([alone])[0] for alone in rows]
         assert all(segment["raw"] for after in together for segment in after["segments"])
         assert actor.model and actor.revision
+
+
+def test_a_backend_that_can_is_told_of_each_batch(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[SegmentRequest]] = []
+    monkeypatch.setattr(Echo, "prefetch", lambda self, requests: told.append(requests), raising=False)
+    ASRActor(ASRConfig(max_batch_size=2))([row(segment(0, 3, 1), segment(3, 1, 2), segment(4, 2, 3))])
+    assert [[id(request) for request in batch] for batch in told] == [[id(request) for request in batch] for batch in echo.batches]
+    assert len(told) > 1
