@@ -121,6 +121,8 @@ class Shelf:
     async def keep(self, source: UploadFile | bytes, name: str) -> AsyncIterator[Kept]:
         """A file with these contents, for the life of a `with` block."""
         path = await asyncio.to_thread(self._write, source.file if isinstance(source, UploadFile) else source)
+        if isinstance(source, UploadFile):
+            await source.close()  # one copy on the disk is enough
         try:
             yield Kept(path, name[:200] or "audio", os.path.getsize(path))
         finally:
