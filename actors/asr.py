@@ -55,6 +55,11 @@ class ASRActor:
             for row, of_row in zip(rows, requests, strict=True)
         ]
 
+    def spent(self) -> dict[str, float]:
+        """What was asked of a server so far, by name; nothing where the model is here."""
+        cost: dict[str, float] = getattr(self.backend, "spent", dict)()
+        return cost
+
     def recognise(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis | Exception]:
         """What the model says to each request, in order, or the exception that it raised on this one alone."""
         batches = (self.config.max_batch_seconds, self.config.max_batch_size)

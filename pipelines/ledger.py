@@ -8,7 +8,7 @@ and no other table is touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -62,6 +62,7 @@ class Ledger(Counter):
     able: set[str] = field(default_factory=set)  # stages whose model could be loaded
     loads: dict[str, int] = field(default_factory=dict)  # begun by a stage since its last success
     again: int = 0  # shards taken in hand once more after a death
+    spending: dict[str, dict[str, float]] = field(default_factory=dict)  # what each process has asked of a server
     signs: int = 0  # of life
     stop: str | None = None
     replicas: int = 1  # of all stages
@@ -144,6 +145,14 @@ class Ledger(Counter):
         """Why the run is to end."""
         return self.stop
 
+    def spend(self, process: str, spent: dict[str, float]) -> None:
+        """What a process has asked of a server since it began, by name."""
+        self.spending[process] = spent
+
+    def spent(self) -> dict[str, float]:
+        """What all processes have asked of servers, by name."""
+        return _sum(self.spending.values())
+
     def losses(self) -> tuple[int, int]:
         """Processes that died with shards in hand, and shards that were taken in hand again for it."""
         return len(self.dead), self.again
@@ -179,17 +188,19 @@ class Ledger(Counter):
 
 @dataclass(frozen=True)
 class Losses:
-    """What died in a pass, or in two one after the other."""
+    """What a pass, or two one after the other, cost beside time: what died, and what was asked of servers."""
 
     processes: int = 0  # of the models, with shards in hand
     again: int = 0  # shards that a model was given once more for it
     reasons: dict[str, tuple[str, str, str]] = field(
         default_factory=dict
     )  # stage, code and message of shards that were not finished, by id
+    spent: dict[str, float] = field(default_factory=dict)  # asked of recognition servers, by name
 
     def and_then(self, later: Losses) -> Losses:
         """Both passes together; what the later one knows of a shard counts."""
-        return Losses(self.processes + later.processes, self.again + later.again, {**self.reasons, **later.reasons})
+        spent = _sum((self.spent, later.spent))
+        return Losses(self.processes + later.processes, self.again + later.again, {**self.reasons, **later.reasons}, spent)
 
 
 @contextmanager
@@ -222,9 +233,17 @@ def losses_of(ledger: Any) -> Losses:
 
     try:
         processes, again = ray.get(ledger.losses.remote(), timeout=_PATIENCE)
-        return Losses(processes, again, ray.get(ledger.suspicions.remote(), timeout=_PATIENCE))
+        reasons = ray.get(ledger.suspicions.remote(), timeout=_PATIENCE)
+        return Losses(processes, again, reasons, ray.get(ledger.spent.remote(), timeout=_PATIENCE))
     except ray.exceptions.RayError:
         return Losses()
+
+
+def _sum(parts: Iterable[dict[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for part in parts:
+        total |= {name: round(total.get(name, 0) + value, 3) for name, value in part.items()}
+    return total
 
 
 def _reason(ledger: Any) -> str | None:

@@ -99,7 +99,7 @@ def page(report: dict[str, Any]) -> str:
         ),
         _table(
             "Runs",
-            ("run", "started", "finished", "host", "model processes that died", "shards done again for it"),
+            ("run", "started", "finished", "host", "model processes that died", "shards done again for it", "asked of recognition servers"),
             [
                 (
                     r["run_id"],
@@ -108,6 +108,7 @@ def page(report: dict[str, Any]) -> str:
                     r["host"],
                     r.get("processes_died", ""),
                     r.get("shards_again", ""),
+                    ", ".join(f"{name.replace('_', ' ')}: {value:,.10g}" for name, value in r.get("asked_of_servers", {}).items()),
                 )
                 for r in report["runs"]
             ],

@@ -173,6 +173,8 @@ class Recognise:
         rows = self.careful(to_rows(table))
         for row in rows:
             row["asr_model"], row["asr_revision"] = self.actor.model, self.actor.revision
+        if isinstance(self.actor, ASRActor) and (spent := self.actor.spent()):
+            self.careful.ledger.spend.remote(self.careful.process, spent)
         return to_table(rows, RECOGNISED, table)
 
 

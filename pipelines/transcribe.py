@@ -117,7 +117,7 @@ def finish(out: str, config: RunConfig, run_id: str, record: dict[str, Any], new
         new_recordings=new_recordings,
     )
     facts = {"recordings": outcome.recordings, "transcripts": outcome.transcripts, "dead_letters": outcome.dead_letters}
-    runs.close_run(out, record, run_id, **facts, processes_died=losses.processes, shards_again=losses.again)
+    runs.close_run(out, record, run_id, **facts, processes_died=losses.processes, shards_again=losses.again, asked_of_servers=losses.spent)
     report.write(out)
     return outcome
 

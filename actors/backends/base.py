@@ -11,6 +11,7 @@ from actors.results import AlignmentRequest, Hypothesis, SegmentRequest
 class ASRBackend(Protocol):
     """Speech to text.
 
+    A backend that asks somebody who may send a bill has `spent()`: what it has asked for so far, by name.
     A backend may also have `prefetch(requests)`: it is told of a batch while the one before is computed, and may begin with what its
     threads can do.
     """

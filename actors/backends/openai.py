@@ -8,6 +8,7 @@ server that is gone: the pool starts another, which waits for it before any segm
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import math
 import os
@@ -110,6 +111,10 @@ class OpenAIASR:
         results = self._run(self._all(requests))
         log.info("%s at %s, so far: %s", self.model, self.remote.base_url, self.cost)
         return results
+
+    def spent(self) -> dict[str, float]:
+        """The cost so far, by name."""
+        return dataclasses.asdict(self.cost)
 
     def close(self) -> None:
         """End what is under way and close all connections; it may be called more than once, and nothing can be asked any more."""

@@ -151,6 +151,7 @@ def hypothesis(answer: dict[str, Any], request: SegmentRequest, endpoint: Endpoi
         raise Malformed(f"the answer has no choices[0].message.content as chat completions have it: {error!r}") from None
     if not isinstance(content, str):
         raise Malformed(f"choices[0].message.content is a {type(content).__name__}, not a string")
+    told = bool(entries)
     while entries and (not entries[-1][0] or _CONTROL.fullmatch(entries[-1][0])):
         entries.pop()  # the decision to end
     if endpoint == "dashscope":
@@ -164,7 +165,7 @@ def hypothesis(answer: dict[str, Any], request: SegmentRequest, endpoint: Endpoi
         request,
         compatible,
         confidence=round(math.exp(math.fsum(scores) / len(scores)), CONFIDENCE_DIGITS) if scores else None,
-        tokens=len(entries) or usage(answer).completion,
+        tokens=len(entries) if told else usage(answer).completion,
         truncated=choice.get("finish_reason") == "length",
         settled=settled if request.unsettled_tokens else "",
     )

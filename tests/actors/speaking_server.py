@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import itertools
 import json
 import math
 import socket
@@ -253,9 +254,12 @@ def _form(content_type: str, body: bytes) -> dict[str, bytes]:
 
 
 def _logprobs(raw: str, said: Hypothesis) -> list[dict[str, Any]]:
-    """One token for each character behind the tag, all as probable as the engine is confident; the tag and the end are others."""
+    """As many tokens as the engine counts: the text's all as probable as it is confident, those of the tag before it and the end others."""
     head, tag, text = raw.rpartition(TAG)
+    of_tag = min(3, said.tokens - bool(text)) if tag else 0
+    tokens = [[], [(head + TAG, -0.01)], [(head, -0.01), (TAG, -0.02)], [(head, -0.01), ("<asr", -0.02), ("_text>", -0.03)]][max(0, of_tag)]
     score = math.log(said.confidence) if said.confidence else 0.0
-    tokens = [(head, -0.01), ("<asr", -0.02), ("_text>", -0.03)] if tag else []
-    tokens += [(character, score) for character in text] + [("<|im_end|>", -7.0)]
+    count = said.tokens - len(tokens)
+    borders = [round(len(text) * number / count) for number in range(count + 1)] if count else []
+    tokens = [*tokens, *[(text[start:end], score) for start, end in itertools.pairwise(borders)], ("<|im_end|>", -7.0)]
     return [{"token": token, "logprob": value, "bytes": list(token.encode())} for token, value in tokens]

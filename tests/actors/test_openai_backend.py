@@ -253,6 +253,13 @@ def test_cost_is_counted(server: SpeakingServer, make: Make, caplog: pytest.LogC
     backend.transcribe(requests)
     tokens = sum(FAKE.transcribe([SegmentRequest(request.waveform)])[0].tokens + 1 for request in requests)
     assert (backend.cost.prompt_tokens, backend.cost.completion_tokens) == (300, tokens)
+    assert backend.spent() | {"audio_seconds": 0} == {
+        "requests": 4,
+        "repeated": 1,
+        "audio_seconds": 0,
+        "prompt_tokens": 300,
+        "completion_tokens": tokens,
+    }
     assert f"so far: 4 requests (1 of them repeated), 0.001 h of audio sent, 300 + {tokens} tokens" in caplog.text
 
 

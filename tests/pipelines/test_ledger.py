@@ -252,3 +252,14 @@ def test_a_defect_of_ours_costs_the_row_that_shows_it() -> None:
     assert [row.get("done") for row in done] == [True, None, True]
     assert (done[1]["status"], done[1]["error_stage"], done[1]["error_code"]) == ("error", "align", "internal_error")
     assert "not foreseen" in done[1]["error_message"] and not ledger.suspicions()
+
+
+def test_what_was_asked_of_servers_is_summed_over_processes_and_passes() -> None:
+    ledger = Ledger()
+    ledger.spend("p1", {"requests": 3, "audio_seconds": 1.5})
+    ledger.spend("p1", {"requests": 5, "audio_seconds": 2.5})  # since it began: not added to the above
+    ledger.spend("p2", {"requests": 1, "audio_seconds": 0.1})
+    assert ledger.spent() == {"requests": 6, "audio_seconds": 2.6}
+    together = Losses(spent=ledger.spent()).and_then(Losses(spent={"requests": 1, "prompt_tokens": 7}))
+    assert together.spent == {"requests": 7, "audio_seconds": 2.6, "prompt_tokens": 7}
+    assert Losses().and_then(Losses()).spent == {}
