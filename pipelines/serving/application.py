@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from actors.errors import UsageError
 from pipelines.config import RunConfig, load_config
@@ -21,9 +21,9 @@ from pipelines.serving.server import applications
 _here: list[Application] = []  # of this process: a replica of the front has one
 
 
-async def front(scope: Scope, receive: Receive, send: Send) -> None:
-    """The ASGI application of this process."""
-    await _here[-1].asgi(scope, receive, send)
+def front() -> ASGIApp:
+    """The ASGI application of this process: Ray Serve asks for it when it has made a `Front`."""
+    return _here[-1].asgi
 
 
 class Front:
