@@ -232,8 +232,11 @@ def _address(store: fsspec.AbstractFileSystem, path: str) -> str:
 def _listed(uri: str, recursive: bool) -> Iterator[str]:
     native, path = arrow_filesystem(uri)
     if isinstance(native, S3):  # s3fs lists 3,000 keys a second, Arrow as many as the store gives
-        for info in native.get_file_info(FileSelector(path, allow_not_found=True, recursive=recursive)):
-            if info.type == FileType.File:
+        found = native.get_file_info(FileSelector(path, allow_not_found=True, recursive=recursive))
+        folders = {info.path for info in found if info.type == FileType.Directory}
+        for info in found:
+            # Some tools mark a folder by an object without bytes whose key ends in a slash; Arrow cuts the slash off.
+            if info.type == FileType.File and not (info.size == 0 and info.path in folders):
                 yield f"s3://{info.path}"
         return
     store, path = filesystem(uri)

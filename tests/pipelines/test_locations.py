@@ -155,3 +155,17 @@ def test_addresses() -> None:
 def test_unknown_scheme_is_told() -> None:
     with pytest.raises(UsageError, match="unknown kind of address"):
         locations.exists("gopher9://x/y")
+
+
+def test_objects_that_mark_folders_are_no_files(s3_bucket: str) -> None:
+    """Consoles and Spark write them: no bytes, and a key that ends in a slash."""
+    client = pytest.importorskip("boto3").client("s3")
+    bucket = s3_bucket.removeprefix("s3://")
+    names = ["a b.mp3", "%41.mp3", "ü.mp3", "+&.mp3", "table.parquet/part.parquet", ".hidden.mp3"]
+    for name in names:
+        client.put_object(Bucket=bucket, Key=f"marked/{name}", Body=b"1")
+    for name in ("", "table.parquet/", "empty/"):
+        client.put_object(Bucket=bucket, Key=f"marked/{name}", Body=b"")
+    client.put_object(Bucket=bucket, Key="marked-too/no.mp3", Body=b"1")
+    assert locations.list(f"{s3_bucket}/marked") == sorted(f"{s3_bucket}/marked/{name}" for name in names[:-1])
+    assert locations.list(f"{s3_bucket}/marked/", recursive=False) == sorted(f"{s3_bucket}/marked/{name}" for name in names[:4])
