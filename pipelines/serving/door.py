@@ -77,6 +77,9 @@ class Door:
             await self._app(scope, receive, visit.send)
         except Problem as problem:
             await visit.refuse(problem)
+        except asyncio.CancelledError:  # the server ends and did not wait any longer
+            await visit.refuse(busy("the server has ended before this was done", 5, "draining"))
+            raise
         except Exception as error:
             log.error("request %s failed", visit.id, exc_info=error)
             await visit.refuse(Problem(500, f"an error of ours; our log has it under {visit.id}", "internal_error"))
