@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 MAX_ANSWER = 8 << 20  # bytes: a thousand times what a segment's answer has
 _PROBE = SAMPLING_RATE // 2  # samples of silence
 _SHOWN = 20  # model names in a message
+_LONGEST = 300  # characters of what a server said
 _START = "start the server, or set asr.openai.base_url"
 
 T = TypeVar("T")
@@ -330,5 +331,5 @@ class OpenAIASR:
         return f"the recognition server at {self.remote.base_url} refuses every request: {self._safe(said)}; {todo}"
 
     def _safe(self, text: str) -> str:
-        """What a server said, which may repeat the key."""
-        return text.replace(self._key, "***") if self._key else text
+        """What a server said, which may be long and repeat the key."""
+        return (text.replace(self._key, "***") if self._key else text)[:_LONGEST]

@@ -297,13 +297,13 @@ def _joined(entries: Sequence[tuple[str, float, Any]]) -> str:
 
 
 def _complaint(data: bytes) -> tuple[str, str]:
-    """Message and code in an error's body, in any of the shapes in use; the message as one line of at most 300 characters."""
+    """Message and code in an error's body, in any of the shapes in use; the message as one line."""
     try:
         body = json.loads(data)
     except ValueError:
         return "", ""
     inner = body.get("error", body) if isinstance(body, dict) else body
     if not isinstance(inner, dict):
-        return " ".join(str(inner).split())[:300], ""
+        return " ".join(str(inner).split()), ""
     message = inner.get("message") or inner.get("detail") or ""
-    return " ".join(str(message).split())[:300], str(inner.get("code") or "")
+    return " ".join(str(message).split()), str(inner.get("code") or "")

@@ -212,6 +212,9 @@ def test_the_key_comes_from_the_environment_and_is_seen_nowhere(
     requests = asked("", "server:400", "server:error")
     results = backend.transcribe(requests)
     assert texts(results) == [said(requests)[0], "RowError", "RetryableError"]
+    answer = openai._Answer(403, openai.httpx2.Headers(), b'{"error": "' + b"x" * 290 + KEY.encode() + b'"}')
+    told = backend._fatal(answer, openai_wire.meaning_of(answer.status, answer.data)[1])
+    assert "xxx" in told and KEY[:4] not in told and len(told) < 700  # also where it is cut
     server.key = "another"  # it says in its error what it was given
     with pytest.raises(FatalError, match=r"wrong key: Bearer \*\*\*; the key in MINE was sent") as caught:
         backend.transcribe(asked(""))
