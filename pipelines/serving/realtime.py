@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 IDLE = 600.0  # seconds without a word from the client after which it is sent away
 UNFINISHED = 4  # utterances of a stream that may wait to be finished before its client is not read any longer
+_REST = 3.0  # times as long as the latest answer took, no other one is asked for
 _PREFIX = "conversation.item.input_audio_transcription"
 _GOING_AWAY, _TRY_LATER, _IDLE_CODE = 1001, 1013, 1000
 _REALTIME = "realtime"  # the subprotocol that browsers name beside their key
@@ -202,18 +203,24 @@ class _Stream:
         self.finishing.put_nowait(utterance)
 
     async def _follow(self) -> None:
-        """Ask the model about the utterance that goes on, whenever there are two more seconds of it; one question at a time."""
+        """Ask the model about the utterance that goes on, whenever there are two more seconds of it; one question at a time.
+
+        Where answers take long, fewer are asked for: what is over must not wait for what is only on its way.
+        """
+        rest_until = 0.0
         while True:
             await self.grown.wait()
             self.grown.clear()
             utterance = self.current
-            if utterance is None or not utterance.partial.is_due(self.listener.length):
+            asked = time.monotonic()
+            if utterance is None or asked < rest_until or not utterance.partial.is_due(self.listener.length):
                 continue
             try:
                 hypothesis = await self.service.models.recognise(utterance.partial.request(self.listener.window()), urgent=True)
             except Exception as error:  # the answer to the whole utterance may still come
                 log.warning("a partial answer failed: %s", error)
                 continue
+            rest_until = time.monotonic() + _REST * (time.monotonic() - asked)
             if utterance is self.current:
                 added = utterance.partial.take(hypothesis)
                 await self._delta(utterance, added, utterance.partial.tail)
