@@ -94,7 +94,10 @@ def a_glob(folder: Path, rows: list[dict[str, Any]]) -> str:
     return a_folder(folder, rows) + "/**/*.*"
 
 
-@pytest.mark.parametrize("kind", [jsonl, comma, tab, parquet, nemo, lhotse_recordings, lhotse_cuts, a_folder, a_glob])
+LIKE_OTHERS = [pytest.param(kind, marks=pytest.mark.slow) for kind in (tab, lhotse_recordings, a_glob)]  # as comma, lhotse_cuts, a_folder
+
+
+@pytest.mark.parametrize("kind", [jsonl, comma, parquet, nemo, lhotse_cuts, a_folder, *LIKE_OTHERS])
 def test_a_local_manifest(kind: Callable[[Path, list[dict[str, Any]]], str], scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
     manifest = kind(tmp_path, [demo[key] for key in KEYS])
     words = kind is jsonl

@@ -53,7 +53,8 @@ ALL = (*DEADLY, *SURVIVED, "oom", "align:segfault", "align:hang", "align:raise")
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("kinds", [FEW, pytest.param(ALL, marks=pytest.mark.slow)], ids=["few", "all"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kinds", [FEW, ALL], ids=["few", "all"])
 def test_each_poison_row_costs_itself(kinds: tuple[str, ...], undisturbed: Path, tmp_path: Path) -> None:
     faults = dict(zip(range(3, 40, 4), kinds, strict=False))
     manifest, ids = poisoned(undisturbed / "archive/manifest.jsonl", faults)

@@ -69,7 +69,8 @@ def test_a_header_that_hangs_costs_itself(tmp_path: Path) -> None:
 
 
 STOPPED = """
-import sys, numpy, pyarrow
+import signal, sys, numpy, pyarrow
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore it
 from actors.config import AudioConfig
 from pipelines import stopping
 from pipelines.config import PlanConfig

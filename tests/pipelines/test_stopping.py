@@ -12,6 +12,7 @@ import pytest
 PROGRAM = """
 import signal, threading, time
 from pipelines import stopping
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore it
 for number in {ignored}:
     signal.signal(number, signal.SIG_IGN)
 try:
