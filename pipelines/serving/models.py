@@ -17,7 +17,7 @@ from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig, ModelConfig
 from actors.errors import FatalError, RowError, as_row_error, exit_process
 from actors.results import Hypothesis, SegmentRequest
-from pipelines.serving.sharing import SharedBatches
+from pipelines.serving.sharing import Rank, SharedBatches
 
 ATTEMPTS = 2  # of a segment whose process died; the second one alone
 MOST_ONGOING = 10_000  # calls that a replica takes in: what waits, waits where batches are made
@@ -35,55 +35,72 @@ class Facts:
     revision: str | None
 
 
-class Recogniser:
-    """One replica of the recogniser. Runs in a process of its own.
+class Replica:
+    """One process with a model, whose items share its calls.
+
+    Args:
+        actor: has the model.
+        batch: does a batch.
+        seconds: of audio in an item.
+        config: of the model.
+        call_seconds: see `SharedBatches`.
+    """
+
+    def __init__(
+        self,
+        actor: ASRActor | AlignerActor,
+        batch: Callable[[list[Any]], list[Any]],
+        seconds: Callable[[Any], float],
+        config: ModelConfig,
+        call_seconds: float,
+    ) -> None:
+        self._facts, self._seconds = Facts(actor.model, actor.revision), seconds
+        self._shared = SharedBatches[Any, Any](batch, config.max_batch_seconds, config.max_batch_size, call_seconds)
+
+    async def work(self, item: Any, rank: Rank = Rank.FILE, alone: bool = False) -> Any:
+        """What the model has to say to one item; see `SharedBatches`.
+
+        Raises:
+            RowError: it cannot say anything to this one.
+        """
+        return await self._shared(item, self._seconds(item), rank, alone)
+
+    async def facts(self) -> Facts:
+        """Which model this is."""
+        return self._facts
+
+
+class Recogniser(Replica):
+    """A SegmentRequest to a Hypothesis.
 
     Raises:
         FatalError: the model cannot be loaded.
     """
 
     def __init__(self, config: ASRConfig, call_seconds: float) -> None:
-        self._actor = ASRActor(config)
-        self._shared = SharedBatches(self._batch, config.max_batch_seconds, config.max_batch_size, call_seconds)
+        actor = ASRActor(config)
 
-    def _batch(self, requests: list[SegmentRequest]) -> list[Hypothesis | Exception]:
-        return [_portable(result, "model_failed") for result in _or_exit(self._actor.recognise, requests)]
+        def batch(requests: list[SegmentRequest]) -> list[Hypothesis | Exception]:
+            return [_portable(result, "model_failed") for result in _or_exit(actor.recognise, requests)]
 
-    async def work(self, request: SegmentRequest, urgent: bool = False, alone: bool = False) -> Hypothesis:
-        """What the model says to one segment.
-
-        Raises:
-            RowError: it cannot say anything to this one.
-        """
-        return await self._shared(request, request.duration, urgent, alone)
-
-    async def facts(self) -> Facts:
-        """Which model this is."""
-        return Facts(self._actor.model, self._actor.revision)
+        super().__init__(actor, batch, lambda request: request.duration, config, call_seconds)
 
 
-class Aligner:
-    """One replica of the aligner. Runs in a process of its own.
+class Aligner(Replica):
+    """A recognised segment to the same with its words and without its samples, and what went wrong with it.
 
     Raises:
         FatalError: the model cannot be loaded.
     """
 
     def __init__(self, config: AlignerConfig, call_seconds: float) -> None:
-        self._actor = AlignerActor(config)
-        self._shared = SharedBatches(self._batch, config.max_batch_seconds, config.max_batch_size, call_seconds)
+        actor = AlignerActor(config)
 
-    def _batch(self, segments: list[Segment]) -> list[Finished | Exception]:
-        finished: list[Finished] = _or_exit(self._actor.align, segments)
-        return [(segment, None if error is None else _portable(error, "alignment_failed")) for segment, error in finished]
+        def batch(segments: list[Segment]) -> list[Finished]:
+            finished: list[Finished] = _or_exit(actor.align, segments)
+            return [(segment, None if error is None else _portable(error, "alignment_failed")) for segment, error in finished]
 
-    async def work(self, segment: Segment, urgent: bool = False, alone: bool = False) -> Finished:
-        """A recognised segment with its words and without its samples, and what went wrong with it."""
-        return await self._shared(segment, segment["end"] - segment["start"], urgent, alone)
-
-    async def facts(self) -> Facts:
-        """Which model this is."""
-        return Facts(self._actor.model, self._actor.revision)
+        super().__init__(actor, batch, lambda segment: segment["end"] - segment["start"], config, call_seconds)
 
 
 class Handle(Protocol):
@@ -109,22 +126,20 @@ class Models:
         """Whether there is an aligner."""
         return self._aligner is not None
 
-    async def recognise(self, request: SegmentRequest, urgent: bool = False) -> Hypothesis:
-        """See `Recogniser.work`; raises RowError."""
-        answer: Hypothesis = await _asked(self._recogniser, request, urgent)
+    async def recognise(self, request: SegmentRequest, rank: Rank = Rank.FILE) -> Hypothesis:
+        """See `Recogniser`; raises RowError."""
+        answer: Hypothesis = await _asked(self._recogniser, request, rank)
         return answer
 
-    async def align(self, segment: Segment, urgent: bool = False) -> Finished:
-        """See `Aligner.work`; without an aligner, no words."""
+    async def align(self, segment: Segment, rank: Rank = Rank.FILE) -> Finished:
+        """See `Aligner`; without one, no words."""
         if self._aligner is None:
-            return {**{key: value for key, value in segment.items() if key != "samples"}, "words": [], "word_source": "none"}, None
+            return without_words(segment), None
         try:
-            answer: Finished = await _asked(self._aligner, segment, urgent)
+            answer: Finished = await _asked(self._aligner, segment, rank)
             return answer
         except RowError as error:
-            without = {key: value for key, value in segment.items() if key != "samples"}
-            flags = [*(segment.get("flags") or []), "alignment_failed"]
-            return {**without, "flags": flags, "words": [], "word_source": "none"}, error
+            return {**without_words(segment), "flags": [*(segment.get("flags") or []), "alignment_failed"]}, error
 
     async def facts(self) -> dict[str, str | None]:
         """The models' columns of a shard row. Raises where a model does not answer."""
@@ -138,13 +153,18 @@ class Models:
         }
 
 
-async def _asked(handle: Handle, item: Any, urgent: bool) -> Any:
+def without_words(segment: Segment) -> Segment:
+    """A recognised segment as the aligner would give it back, had it nothing to say."""
+    return {**{key: value for key, value in segment.items() if key != "samples"}, "words": [], "word_source": "none"}
+
+
+async def _asked(handle: Handle, item: Any, rank: Rank) -> Any:
     from ray.exceptions import RayActorError, RayTaskError
 
     last: Exception | None = None
     for attempt in range(ATTEMPTS):
         try:
-            return await _awaited(handle.work.remote(item, urgent, attempt > 0))
+            return await _awaited(handle.work.remote(item, rank, attempt > 0))
         except RayTaskError as error:
             raise _portable(error.cause, "model_failed") from None
         except RayActorError as error:

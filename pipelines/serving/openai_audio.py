@@ -24,7 +24,7 @@ from pipelines.serving.service import (
     checked_temperature,
     while_connected,
 )
-from pipelines.serving.transcription import Heard
+from pipelines.serving.transcription import Heard, Wish
 from pipelines.serving.uploads import Kept, form_of
 
 Row = dict[str, Any]
@@ -65,11 +65,12 @@ async def transcriptions(request: Request, service: Service) -> Response:
         await stack.enter_async_context(service.requests.take())
         order = checked(await stack.enter_async_context(form_of(request)), service)
         kept = await stack.enter_async_context(service.shelf.keep(order.file, order.file.filename or ""))
+        # The formats without words do not show what became of them either.
+        wish = Wish(kept.path, order.language, order.context, words=order.form not in ("json", "text"))
         if order.stream:
-            texts = texts_of(service, request, kept, order.language, order.context)
-            return EventStream(_events(texts, order), stack.pop_all())
+            return EventStream(_events(texts_of(service, request, kept, wish), order), stack.pop_all())
         try:
-            row = await while_connected(request, service.transcript(request, kept, order.language, order.context))
+            row = await while_connected(request, service.transcript(request, kept, wish))
         except ClientGone:
             return Response(status_code=GONE)
     if order.form in ("json", "verbose_json"):
@@ -112,16 +113,14 @@ def checked(form: FormData, service: Service) -> Order:
     )
 
 
-async def texts_of(
-    service: Service, request: Request, kept: Kept, language: str | None, context: str | None
-) -> AsyncGenerator[Heard | Row | None]:
+async def texts_of(service: Service, request: Request, kept: Kept, wish: Wish) -> AsyncGenerator[Heard | Row | None]:
     """What is known of the text, each time it has grown; None where nothing happened for a while; at last the TRANSCRIPT row.
 
     Raises:
         Problem: there is none.
     """
     texts: asyncio.Queue[Heard] = asyncio.Queue()
-    work = asyncio.create_task(service.transcript(request, kept, language, context, texts.put_nowait))
+    work = asyncio.create_task(service.transcript(request, kept, wish, texts.put_nowait))
     try:
         while True:
             coming = asyncio.create_task(texts.get())

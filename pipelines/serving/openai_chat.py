@@ -1,11 +1,17 @@
-"""`POST /v1/chat/completions` with audio in it, answered as vLLM's own server answers for this model family: `language X<asr_text>...`."""
+"""`POST /v1/chat/completions` with audio in it, answered as vLLM's own server answers for this model family: `language X<asr_text>...`.
+
+A last message of the assistant is the beginning of the answer (vLLM's `continue_final_message`), and what follows is answered. Its
+`language X<asr_text>` forces the language; what stands behind that is text from which the model goes on, where the audio is one segment.
+"""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from starlette.requests import Request
@@ -16,8 +22,8 @@ from pipelines.serving import fetching
 from pipelines.serving.events import DONE, KEEP_ALIVE, EventStream, event
 from pipelines.serving.openai_audio import GONE, texts_of
 from pipelines.serving.problems import wrong
-from pipelines.serving.service import ClientGone, Service, checked_prompt, checked_temperature, while_connected
-from pipelines.serving.transcription import Heard
+from pipelines.serving.service import ClientGone, Service, checked_language, checked_prompt, checked_temperature, while_connected
+from pipelines.serving.transcription import Heard, Wish
 from pipelines.serving.uploads import bytes_of_base64, bytes_of_data_uri, json_of
 
 Row = dict[str, Any]
@@ -30,12 +36,31 @@ BODY_SCHEMA: dict[str, Any] = {
         "messages": {
             "type": "array",
             "items": {"type": "object", "properties": {"role": {"type": "string"}, "content": {}}},
-            "description": "one `audio_url` (data: URI, or an allowed http(s) address) or `input_audio` part; system text is the context",
+            "description": "one `audio_url` (data: URI, or an allowed http(s) address) or `input_audio` part; system text is the context; a "
+            "last message of the assistant, `language NAME<asr_text>`, is how the answer begins",
         },
+        "continue_final_message": {"type": "boolean", "description": "false: a last message of the assistant means nothing"},
         "stream": {"type": "boolean"},
         "temperature": {"type": "number", "enum": [0]},
     },
 }
+
+
+# As much of an answer's beginning as names the language, and the text behind it.
+_BEGINNING = re.compile(r"\s*language\s+([^\s<>]{1,40})\s*<asr_text>(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What the client says that the answer begins with."""
+
+    language: str  # ISO code
+    text: str
+
+    def rest(self, text: str) -> str:
+        """What a transcript has behind it."""
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self.text, text, strict=False)))
+        return text[same:]
 
 
 @dataclass(frozen=True)
@@ -45,7 +70,14 @@ class Question:
     model: str
     audio: bytes | str  # a str is an address
     context: str | None
+    beginning: Beginning | None
     stream: bool
+
+    def answered(self, language: str | None, text: str) -> str:
+        """A transcript (language as ISO code) as the model writes it, from where the client left off."""
+        if self.beginning is not None:
+            return self.beginning.rest(text)
+        return f"language {name_of(language) or 'None'}<asr_text>{text}"
 
 
 async def chat(request: Request, service: Service) -> Response:
@@ -59,13 +91,15 @@ async def chat(request: Request, service: Service) -> Response:
             data = await fetching.fetched(data, serve.allowed_uris, round(serve.max_upload * 2**20), serve.upload_timeout)
         kept = await stack.enter_async_context(service.shelf.keep(data, "audio"))
         head = {"id": f"chatcmpl-{request.scope['request_id']}", "created": int(time.time()), "model": question.model}
+        begun = question.beginning
+        wish = Wish(kept.path, begun.language if begun else None, question.context, begun.text if begun else "", words=False)
         if question.stream:
-            return EventStream(_events(texts_of(service, request, kept, None, question.context), head), stack.pop_all())
+            return EventStream(_events(texts_of(service, request, kept, wish), question, head), stack.pop_all())
         try:
-            row = await while_connected(request, service.transcript(request, kept, None, question.context))
+            row = await while_connected(request, service.transcript(request, kept, wish))
         except ClientGone:
             return Response(status_code=GONE)
-    message = {"role": "assistant", "content": _tagged(row["language"], row["text"]), "refusal": None}
+    message = {"role": "assistant", "content": question.answered(row["language"], row["text"]), "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
     return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": _usage(row)})
 
@@ -98,7 +132,28 @@ def checked(body: Row, service: Service) -> Question:
                 audio.append(_audio(part))
     if len(audio) != 1:
         raise wrong(f"one `audio_url` or `input_audio` part is wanted, there are {len(audio)}", "messages")
-    return Question(model, audio[0], checked_prompt("\n".join(filter(None, context))), stream)
+    return Question(model, audio[0], checked_prompt("\n".join(filter(None, context))), _beginning(body, messages), stream)
+
+
+def _beginning(body: Row, messages: list[Row]) -> Beginning | None:
+    """How the client wants the answer to begin; None where he leaves it to the model."""
+    proceed = body.get("continue_final_message")
+    if proceed is not None and not isinstance(proceed, bool):
+        raise wrong("continue_final_message must be true or false", "continue_final_message")
+    if messages[-1].get("role") != "assistant":
+        if proceed:
+            raise wrong("continue_final_message wants a last message of the assistant", "continue_final_message")
+        return None
+    said = "".join(str(part.get("text") or "") for part in _parts(messages[-1].get("content")) if part.get("type") == "text")
+    if proceed is False or not said.strip():
+        return None
+    match = _BEGINNING.fullmatch(checked_prompt(said) or "")
+    if match is None:
+        raise wrong("an answer begins with `language NAME<asr_text>`, and the beginning of the text behind it if you like", "messages")
+    language = checked_language(match[1])
+    if language is None:
+        raise wrong("an answer cannot be begun without naming a language", "messages")
+    return Beginning(language, match[2].strip())
 
 
 def _parts(content: Any) -> list[Row]:
@@ -126,7 +181,7 @@ def _audio(part: Row) -> bytes | str:
     return bytes_of_data_uri(value) if value[:5].lower() == "data:" else value
 
 
-async def _events(texts: AsyncGenerator[Heard | Row | None], head: Row) -> AsyncGenerator[bytes]:
+async def _events(texts: AsyncGenerator[Heard | Row | None], question: Question, head: Row) -> AsyncGenerator[bytes]:
     """Chunks as segments are recognised; the tag says the language of the first one in which something is said."""
 
     def chunk(delta: Row, finish: str | None = None) -> bytes:
@@ -139,18 +194,14 @@ async def _events(texts: AsyncGenerator[Heard | Row | None], head: Row) -> Async
             if found is None:
                 yield KEEP_ALIVE
             elif isinstance(found, Heard):
-                yield chunk({"content": found.text[len(told) :] if told else _tagged(found.language, found.text)})
-                told = found.text
+                answer = question.answered(found.language, found.text)
+                yield chunk({"content": answer[len(told) :]})
+                told = answer
             else:
                 if not told:
-                    yield chunk({"content": _tagged(found["language"], found["text"])})
+                    yield chunk({"content": question.answered(found["language"], found["text"])})
                 yield chunk({}, "stop")
     yield DONE
-
-
-def _tagged(language: str | None, text: str) -> str:
-    """A transcript as the model writes it."""
-    return f"language {name_of(language) or 'None'}<asr_text>{text}"
 
 
 def _usage(row: Row) -> Row:

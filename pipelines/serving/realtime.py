@@ -1,7 +1,8 @@
 """The WebSocket at `/v1/realtime`: speech in, text as it is said out, in the shape of OpenAI's realtime transcription.
 
 Three tasks a stream: one hears the client, one asks the model about the utterance that goes on, one finishes the utterances that are over. The
-last two share the models with all other streams and files. Where the models are slower than the client, the client is not read: memory stays bounded.
+last two (`utterances.py`) share the models with all other streams and files. Where the models are slower than the client, the client is not read:
+memory stays bounded.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
-import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,34 +18,18 @@ import numpy as np
 import soxr
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from actors.languages import name_of
 from actors.results import SAMPLING_RATE
-from actors.streaming import Ended, Listener, Partial, Started
+from actors.streaming import Ended, Listener, Started
+from pipelines.serving import realtime_events as events
 from pipelines.serving.problems import Problem, wrong
+from pipelines.serving.realtime_events import Event
 from pipelines.serving.service import Service
-from pipelines.serving.session import Event, Session, described, error_event, first, samples_of, seconds, updated
-from pipelines.serving.utterances import finished
-
-log = logging.getLogger(__name__)
+from pipelines.serving.session import Session, described, first, samples_of, updated
+from pipelines.serving.utterances import Utterance, Utterances
 
 IDLE = 600.0  # seconds without a word from the client after which it is sent away
-UNFINISHED = 4  # utterances of a stream that may wait to be finished before its client is not read any longer
-_REST = 3.0  # times as long as the latest answer took, no other one is asked for
-_PREFIX = "conversation.item.input_audio_transcription"
-_GOING_AWAY, _TRY_LATER, _IDLE_CODE = 1001, 1013, 1000
+_GOING_AWAY, _IDLE_CODE = 1001, 1000
 _REALTIME = "realtime"  # the subprotocol that browsers name beside their key
-
-
-@dataclass
-class _Utterance:
-    item: str
-    partial: Partial
-    start: int
-    language: str | None
-    prompt: str
-    ended: Ended | None = None
-    previous: str | None = None
-    ended_at: float = 0.0  # monotonic seconds
 
 
 @dataclass
@@ -58,16 +41,14 @@ class _Stream:
     session: Session
     beta: bool
     listener: Listener = field(init=False)
+    utterances: Utterances = field(init=False)
     resampler: Any = None
-    current: _Utterance | None = None
     last_item: str | None = None
     seconds_heard: float = 0.0
 
     def __post_init__(self) -> None:
         self.listener = Listener(self.session.turns)
-        self.finishing: asyncio.Queue[_Utterance | None] = asyncio.Queue()
-        self.room = asyncio.Semaphore(UNFINISHED)
-        self.grown = asyncio.Event()
+        self.utterances = Utterances(self.service, self.tell)
         self._sending = asyncio.Lock()
 
     async def tell(self, event: Event) -> None:
@@ -78,10 +59,10 @@ class _Stream:
 
     async def serve(self) -> None:
         """Until the client leaves, or the server ends."""
-        name = "transcription_session.created" if self.beta else "session.created"
-        await self.tell({"type": name, "session": described(self.session, self.beta)})
+        await self._tell_session("created")
         async with asyncio.TaskGroup() as group:
-            finish, follow = group.create_task(self._finish()), group.create_task(self._follow())
+            finish = group.create_task(self.utterances.finish())
+            follow = group.create_task(self.utterances.follow(lambda: self.listener))
             try:
                 await self._hear()
             except WebSocketDisconnect:  # nobody is left to tell
@@ -91,7 +72,7 @@ class _Stream:
             follow.cancel()
             for ended in self.listener.commit():
                 await self._over(ended)
-            await self.finishing.put(None)
+            self.utterances.close()
 
     async def _hear(self) -> None:
         """Read the client. Returns when the server is to end, or the client is silent for too long."""
@@ -124,7 +105,7 @@ class _Stream:
                 raise wrong("an event must be a JSON object with a `type`", code="invalid_event")
             await self._obey(event)
         except Problem as problem:
-            await self.tell(error_event(problem, event.get("event_id") if isinstance(event, dict) else None))
+            await self.tell(events.error(problem, event.get("event_id") if isinstance(event, dict) else None))
 
     async def _obey(self, event: Event) -> None:
         kind = event["type"]
@@ -134,10 +115,10 @@ class _Stream:
             ended = self.listener.commit()
             if not ended:
                 raise wrong("there is nothing to commit: no audio since the last utterance", code="input_audio_buffer_commit_empty")
-            await self._events(ended)
+            await self._part(ended)
         elif kind == "input_audio_buffer.clear":
             self.listener.clear()
-            self.current = None
+            self.utterances.drop()
             await self.tell({"type": "input_audio_buffer.cleared"})
         elif kind in ("session.update", "transcription_session.update"):
             await self._update(event)
@@ -154,7 +135,10 @@ class _Stream:
                 self.session = before
                 raise wrong("turn_detection cannot change once audio has come", "turn_detection")
             self.listener = Listener(self.session.turns)
-        name = "transcription_session.updated" if self.beta else "session.updated"
+        await self._tell_session("updated")
+
+    async def _tell_session(self, what: str) -> None:
+        name = f"transcription_session.{what}" if self.beta else f"session.{what}"
         await self.tell({"type": name, "session": described(self.session, self.beta)})
 
     async def _append(self, samples: np.ndarray) -> None:
@@ -166,114 +150,34 @@ class _Stream:
             samples = self.resampler.resample_chunk(samples)
         # A second at a time: what a client sends at once may hold many utterances.
         for place in range(0, len(samples), SAMPLING_RATE):
-            await self._events(self.listener.feed(samples[place : place + SAMPLING_RATE]))
-            self.grown.set()
+            await self._part(self.listener.feed(samples[place : place + SAMPLING_RATE]))
+            self.utterances.grow()
             await asyncio.sleep(0)
 
-    async def _events(self, events: list[Any]) -> None:
-        for event in events:
-            if isinstance(event, Started):
-                await self._begun(event)
+    async def _part(self, parts: list[Any]) -> None:
+        for part in parts:
+            if isinstance(part, Started):
+                await self._begun(part)
             else:
-                await self._over(event)
+                await self._over(part)
 
-    async def _begun(self, event: Started) -> None:
-        item = f"item_{uuid.uuid4().hex[:20]}"
-        language, prompt = self.session.language, self.session.prompt or self.service.config.asr.context
-        self.current = _Utterance(item, Partial(name_of(language), prompt), event.start, language, prompt)
+    async def _begun(self, started: Started) -> None:
+        context = self.session.prompt or self.service.config.asr.context
+        utterance = Utterance(f"item_{uuid.uuid4().hex[:20]}", started.start, self.session.language, context)
+        self.utterances.current = utterance
         if self.session.turns.detect:
-            milliseconds = round(seconds(event.start) * 1000)
-            await self.tell({"type": "input_audio_buffer.speech_started", "audio_start_ms": milliseconds, "item_id": item})
+            await self.tell(events.started(utterance.item, started.start))
 
-    async def _over(self, event: Ended) -> None:
-        utterance, self.current = self.current, None
+    async def _over(self, ended: Ended) -> None:
+        utterance = self.utterances.current
         if utterance is None:
             return
-        utterance.ended, utterance.ended_at, utterance.previous = event, time.monotonic(), self.last_item
-        self.last_item = utterance.item
         if self.session.turns.detect:
-            milliseconds = round(seconds(event.end) * 1000)
-            await self.tell({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": milliseconds, "item_id": utterance.item})
-        await self.tell({"type": "input_audio_buffer.committed", "item_id": utterance.item, "previous_item_id": utterance.previous})
-        content = [{"type": "input_audio", "transcript": None}]
-        item = {"id": utterance.item, "type": "message", "role": "user", "status": "completed", "content": content}
-        name = "conversation.item.created" if self.beta else "conversation.item.added"
-        await self.tell({"type": name, "previous_item_id": utterance.previous, "item": item})
-        await self.room.acquire()
-        self.finishing.put_nowait(utterance)
-
-    async def _follow(self) -> None:
-        """Ask the model about the utterance that goes on, whenever there are two more seconds of it; one question at a time.
-
-        Where answers take long, fewer are asked for: what is over must not wait for what is only on its way.
-        """
-        rest_until = 0.0
-        while True:
-            await self.grown.wait()
-            self.grown.clear()
-            utterance = self.current
-            asked = time.monotonic()
-            if utterance is None or asked < rest_until or not utterance.partial.is_due(self.listener.length):
-                continue
-            try:
-                hypothesis = await self.service.models.recognise(utterance.partial.request(self.listener.window()), urgent=True)
-            except Exception as error:  # the answer to the whole utterance may still come
-                log.warning("a partial answer failed: %s", error)
-                continue
-            rest_until = time.monotonic() + _REST * (time.monotonic() - asked)
-            if utterance is self.current:
-                added = utterance.partial.take(hypothesis)
-                await self._delta(utterance, added, utterance.partial.tail)
-                self.grown.set()
-
-    async def _delta(self, utterance: _Utterance, added: str, tail: str) -> None:
-        """What is settled by now; `unsettled`, which OpenAI's events have not, is what may follow."""
-        if added or tail:
-            await self.tell({"type": f"{_PREFIX}.delta", "item_id": utterance.item, "content_index": 0, "delta": added, "unsettled": tail})
-
-    async def _finish(self) -> None:
-        """Utterances that are over, one after the other: the whole text, and the words."""
-        while (utterance := await self.finishing.get()) is not None:
-            try:
-                await self._complete(utterance)
-            except Problem as problem:
-                await self._failed(utterance, problem)
-            except Exception as error:
-                log.warning("an utterance failed", exc_info=error)
-                code = getattr(error, "code", "internal_error")
-                await self._failed(utterance, Problem(500, f"the utterance could not be transcribed: {code}", code))
-            finally:
-                self.room.release()
-
-    async def _complete(self, utterance: _Utterance) -> None:
-        ended = utterance.ended
-        assert ended is not None
-        async with asyncio.timeout(self.service.config.serve.timeout):
-            found = await finished(ended, utterance.language, utterance.prompt, self.service)
-        text = found["text"]
-        shown = utterance.partial.text
-        if text.startswith(shown) and len(text) > len(shown):
-            await self._delta(utterance, text[len(shown) :], "")
-        await self.tell(
-            {
-                "type": f"{_PREFIX}.completed",
-                "item_id": utterance.item,
-                "content_index": 0,
-                "transcript": text,
-                "languages": [{"code": found["language"]}] if found["language"] else [],
-                "usage": {"type": "duration", "seconds": seconds(ended.end - ended.start)},
-                # From here on what OpenAI's event has not; times in seconds of the stream.
-                "start": seconds(ended.start),
-                "end": seconds(ended.end),
-                "language": found["language"],
-                "confidence": found["confidence"],
-                "words": [{"word": word["text"], "start": word["start"], "end": word["end"]} for word in found["words"]],
-                "lag_ms": round((time.monotonic() - utterance.ended_at) * 1000),
-            }
-        )
-
-    async def _failed(self, utterance: _Utterance, problem: Problem) -> None:
-        await self.tell({"type": f"{_PREFIX}.failed", "item_id": utterance.item, "content_index": 0, "error": problem.body["error"]})
+            await self.tell(events.stopped(utterance.item, ended.end))
+        await self.tell(events.committed(utterance.item, self.last_item))
+        await self.tell(events.added(utterance.item, self.last_item, self.beta))
+        self.last_item = utterance.item
+        await self.utterances.end(ended)
 
 
 async def realtime(socket: WebSocket, service: Service) -> None:

@@ -16,7 +16,7 @@ from pipelines.config import RunConfig
 from pipelines.serving.answers import model_names
 from pipelines.serving.models import Models
 from pipelines.serving.problems import Problem, busy, of_dead_letter, wrong
-from pipelines.serving.transcription import OnText, TooLong, Transcriber, Wish
+from pipelines.serving.transcription import NotOnePiece, OnText, TooLong, Transcriber, Wish
 from pipelines.serving.uploads import Kept, Shelf
 
 Row = dict[str, Any]
@@ -75,16 +75,12 @@ class Service:
         self.streams = Places(config.serve.max_streams, "streams")
         self.ending = asyncio.Event()
 
-    async def transcript(
-        self, request: Request, kept: Kept, language: str | None, context: str | None, on_text: OnText | None = None
-    ) -> Row:
+    async def transcript(self, request: Request, kept: Kept, wish: Wish, on_text: OnText | None = None) -> Row:
         """The TRANSCRIPT row of a client's file.
 
         Raises:
             Problem: it has none, or not in time.
-            ClientGone: the client has left.
         """
-        wish = Wish(kept.path, language, context)
         try:
             async with asyncio.timeout(self.config.serve.timeout):
                 row = await self.transcriber.transcribe(wish, on_text)
@@ -92,6 +88,8 @@ class Service:
             raise Problem(504, f"not finished within {self.config.serve.timeout:g} s", "timeout") from None
         except TooLong as error:
             raise Problem(413, error.message, "audio_too_long", "file") from None
+        except NotOnePiece as error:
+            raise wrong(error.message, "messages", "audio_in_pieces") from None
         if "error_code" in row:
             raise of_dead_letter(row, kept.path, kept.name)
         request.scope["facts"] |= {"audio_seconds": round(row["duration"], 3), "outcome": row["status"], "text": row["text"]}

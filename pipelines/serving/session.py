@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from actors.results import SAMPLING_RATE
 from actors.streaming import Turns
-from pipelines.serving.problems import Problem, wrong
+from pipelines.serving.problems import wrong
+from pipelines.serving.realtime_events import Event
 from pipelines.serving.service import Service, checked_language, checked_prompt
 from pipelines.serving.uploads import bytes_of_base64
-
-Event = dict[str, Any]
 
 RATES = (8000, 16_000, 24_000, 32_000, 44_100, 48_000)  # Hz
 _DEFAULT_RATE = 24_000  # OpenAI's
@@ -109,11 +107,6 @@ def samples_of(event: Event) -> np.ndarray:
     return np.frombuffer(data, "<i2")
 
 
-def seconds(samples: int) -> float:
-    """Samples of a stream as seconds, to the millisecond."""
-    return round(samples / SAMPLING_RATE, 3)
-
-
 def _with_transcription(session: Session, given: Event, service: Service) -> Session:
     if given.get("model") is not None:
         session = replace(session, model=service.checked_model(given["model"]))
@@ -161,8 +154,3 @@ def _object(value: Any, name: str) -> Event:
     if not isinstance(value, dict):
         raise wrong(f"{name} must be an object", name)
     return value
-
-
-def error_event(problem: Problem, event_id: Any = None) -> Event:
-    """A problem as a realtime client is told of it."""
-    return {"type": "error", "error": {**problem.body["error"], "event_id": event_id if isinstance(event_id, str) else None}}

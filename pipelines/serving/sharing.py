@@ -11,24 +11,38 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_PATIENCE = 10.0  # seconds after which what is not urgent becomes so: streams must not starve files
+
+class Rank(IntEnum):
+    """Whose turn it is; lower ones go first."""
+
+    FINAL = 0  # of a stream: an utterance that is over
+    PARTIAL = 1  # of a stream: one that goes on, of which more will be asked anyway
+    FILE = 2
+
+
+_PATIENCE = 10.0  # seconds after which a file does not let all others pass any longer ...
+_TURNS = 3  # ... but only so many calls: streams must not starve files
+_STREAMS_GONE = 30.0  # seconds after the last item of a stream in which calls are still kept short
+_UNWATCHED = 4.0  # times as long a call may last when there are no streams: larger batches cost less
+_PARTIAL = 0.5  # part of the time of a call that one of partial answers may take: what is over comes in between
 _SPEED = 0.2  # weight of the latest call in the running mean of the model's speed
 
 
-def choose(durations: Sequence[float], urgent: Sequence[bool], max_seconds: float, max_size: int) -> list[int]:
+def choose(durations: Sequence[float], ranks: Sequence[int], max_seconds: float, max_size: int) -> list[int]:
     """Which of the waiting items make the next batch.
 
-    The first urgent one is in it, or the first of all; then others, urgent ones first, the nearest in length first, as long as the padded
+    The first one of the lowest rank is in it; then others, those of low rank first, the nearest in length first, as long as the padded
     seconds (longest * items) stay within the budget.
 
     Args:
         durations: of the waiting items in seconds, oldest first.
-        urgent: of each, whether it goes before the others.
+        ranks: of each; lower ones go first.
         max_seconds: padded seconds of a batch; one item alone may be longer.
         max_size: items of a batch.
 
@@ -37,9 +51,9 @@ def choose(durations: Sequence[float], urgent: Sequence[bool], max_seconds: floa
     """
     if not durations:
         return []
-    first = next((index for index, hurry in enumerate(urgent) if hurry), 0)
+    first = min(range(len(ranks)), key=lambda index: (ranks[index], index))
     others = [index for index in range(len(durations)) if index != first]
-    others.sort(key=lambda index: (not urgent[index], abs(durations[index] - durations[first])))
+    others.sort(key=lambda index: (ranks[index], abs(durations[index] - durations[first])))
     chosen, longest = [first], durations[first]
     for index in others:
         padded = max(longest, durations[index]) * (len(chosen) + 1)
@@ -53,7 +67,7 @@ def choose(durations: Sequence[float], urgent: Sequence[bool], max_seconds: floa
 class _Waiting(Generic[Item, Result]):
     item: Item
     seconds: float
-    urgent: bool
+    rank: Rank
     alone: bool
     result: asyncio.Future[Result]
     since: float = field(default_factory=time.monotonic)
@@ -66,7 +80,7 @@ class SharedBatches(Generic[Item, Result]):
         call: does a batch; an exception among its results is that item's alone. It runs in a thread, one at a time.
         max_seconds: padded seconds of a batch.
         max_size: items of a batch.
-        call_seconds: how long a call may last while others wait: batches are cut to it by the speed measured so far.
+        call_seconds: how long a call may last while streams are served: batches are cut to it by the speed measured so far.
     """
 
     def __init__(
@@ -76,21 +90,25 @@ class SharedBatches(Generic[Item, Result]):
         self._waiting: list[_Waiting[Item, Result]] = []
         self._thread = ThreadPoolExecutor(1, "model")
         self._worker: asyncio.Task[None] | None = None
-        self._speed: float | None = None  # padded seconds of audio a second
+        self._speeds: dict[Rank, float] = {}  # padded seconds of audio a second, of batches that began with this rank
+        self._stream_seen = -_STREAMS_GONE
+        self._passed = 0  # calls since the last one that began with a file
 
-    async def __call__(self, item: Item, seconds: float, urgent: bool = False, alone: bool = False) -> Result:
+    async def __call__(self, item: Item, seconds: float, rank: Rank = Rank.FILE, alone: bool = False) -> Result:
         """The item's result. A caller who is cancelled frees the place, unless the model has begun.
 
         Args:
             item: what to do.
             seconds: of audio in it.
-            urgent: goes before what is not.
+            rank: whose turn it is.
             alone: shares its batch with nobody, because it may kill the process.
 
         Raises:
             Exception: what the call raised for this item, or for all of its batch.
         """
-        waiting = _Waiting(item, seconds, urgent, alone, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(item, seconds, rank, alone, asyncio.get_running_loop().create_future())
+        if rank is not Rank.FILE:
+            self._stream_seen = waiting.since
         self._waiting.append(waiting)
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
@@ -109,13 +127,13 @@ class SharedBatches(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         await asyncio.sleep(0)  # what arrives in the same turn of the loop shares the first batch
         while self._waiting:
-            batch = self._next()
+            batch, rank = self._next(time.monotonic())
             started = time.monotonic()
             try:
                 results = await loop.run_in_executor(self._thread, self._call, [one.item for one in batch])
             except Exception as error:
                 results = [error] * len(batch)
-            self._learn(max(one.seconds for one in batch) * len(batch), time.monotonic() - started)
+            self._learn(rank, max(one.seconds for one in batch) * len(batch), time.monotonic() - started)
             for one, result in zip(batch, results, strict=True):
                 if one.result.done():  # its caller has gone
                     continue
@@ -124,19 +142,36 @@ class SharedBatches(Generic[Item, Result]):
                 else:
                     one.result.set_result(result)
 
-    def _next(self) -> list[_Waiting[Item, Result]]:
-        now = time.monotonic()
-        lone = next((one for one in self._waiting if one.alone), None)
-        if lone is not None:
-            self._waiting.remove(lone)
-            return [lone]
-        urgent = [one.urgent or now - one.since > _PATIENCE for one in self._waiting]
-        budget = self._max_seconds if self._speed is None else min(self._max_seconds, self._speed * self._call_seconds)
-        chosen = {id(self._waiting[index]) for index in choose([one.seconds for one in self._waiting], urgent, budget, self._max_size)}
-        batch = [one for one in self._waiting if id(one) in chosen]
-        self._waiting = [one for one in self._waiting if id(one) not in chosen]
-        return batch
+    def _next(self, now: float) -> tuple[list[_Waiting[Item, Result]], Rank]:
+        """Take the next batch out of what waits; and the rank of the one that it was made for."""
+        first = next((one for one in self._waiting if one.alone), None)
+        if first is not None:
+            self._waiting.remove(first)
+            return [first], first.rank
+        first = min(self._waiting, key=lambda one: one.rank)
+        if first.rank is not Rank.FILE and self._passed >= _TURNS:
+            first = next((one for one in self._waiting if one.rank is Rank.FILE and now - one.since > _PATIENCE), first)
+        self._passed = 0 if first.rank is Rank.FILE else self._passed + 1
+        ranks = [-1 if one is first else one.rank for one in self._waiting]
+        chosen = choose([one.seconds for one in self._waiting], ranks, self._budget(first.rank, now), self._max_size)
+        batch = [self._waiting[index] for index in chosen]
+        taken = set(chosen)
+        self._waiting = [one for index, one in enumerate(self._waiting) if index not in taken]
+        return batch, first.rank
 
-    def _learn(self, padded: float, took: float) -> None:
+    def _budget(self, rank: Rank, now: float) -> float:
+        """Padded seconds of a batch that begins with this rank."""
+        speed = self._speeds.get(rank)
+        if speed is None:
+            return self._max_seconds
+        seconds = self._call_seconds
+        if rank is Rank.PARTIAL:
+            seconds *= _PARTIAL
+        elif now - self._stream_seen >= _STREAMS_GONE:
+            seconds *= _UNWATCHED
+        return min(self._max_seconds, speed * seconds)
+
+    def _learn(self, rank: Rank, padded: float, took: float) -> None:
         speed = padded / max(took, 1e-3)
-        self._speed = speed if self._speed is None else (1 - _SPEED) * self._speed + _SPEED * speed
+        known = self._speeds.get(rank)
+        self._speeds[rank] = speed if known is None else (1 - _SPEED) * known + _SPEED * speed

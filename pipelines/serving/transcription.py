@@ -9,7 +9,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from actors.results import Hypothesis, SegmentRequest
 from pipelines import __version__, planning
 from pipelines.config import RunConfig
 from pipelines.serving.decoding import Budget, Decoders
-from pipelines.serving.models import Models, gathered
+from pipelines.serving.models import Models, gathered, without_words
 from pipelines.stitching import join_texts, stitch
 from pipelines.storage.manifest_columns import Recording
 
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 SHARDS_AT_ONCE = 2  # of one request: one in the models, the next one being decoded
 SEGMENTS_AT_ONCE = 16  # of one request in the models: what comes later from others is not to wait for all of a long file
+_NOT_ONE_PIECE = "the beginning of the text can only be given for audio that is one segment: it has several, or is longer than one may be"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class TooLong(UsageError):
     """A file with more audio than a request may have."""
 
 
+class NotOnePiece(UsageError):
+    """A file that is cut, of which the text's beginning was given: whose piece it is nobody knows."""
+
+
 @dataclass(frozen=True)
 class Wish:
     """What a client asks for about one file."""
@@ -55,6 +60,8 @@ class Wish:
     path: str  # local, ours
     language: str | None = None  # ISO code; None: the model decides
     context: str | None = None
+    beginning: str = ""  # of the text, from which the model is to go on
+    words: bool = True  # whether their times are wanted
 
 
 class Transcriber:
@@ -85,18 +92,23 @@ class Transcriber:
 
         Raises:
             TooLong: it has more audio than `serve.max_audio`.
+            NotOnePiece: the text's beginning was given, and the file has several segments.
         """
         if self._facts is None:
             self._facts = await self._models.facts()
         shards = await self._decoders.plan(lambda probe: _planned(wish, self._config, probe))
         self._check_length(shards[0]["duration"])
+        if wish.beginning and len(shards) > 1:
+            raise NotOnePiece(_NOT_ONE_PIECE)
+        # Shards may overlap, and what is said twice then is found by its words.
+        words = wish.words or len(shards) > 1
         progress = _Text(len(shards), on_text)
         at_once = asyncio.Semaphore(SHARDS_AT_ONCE)
         places = asyncio.Semaphore(SEGMENTS_AT_ONCE)
 
         async def one(shard: Row) -> Row:
             async with at_once, self._decoded.take(_seconds(shard)):
-                return await self._shard(shard, places, progress)
+                return await self._shard(shard, wish.beginning, words, places, progress)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -106,12 +118,16 @@ class Transcriber:
         rows = [task.result() for task in tasks]
         return await asyncio.to_thread(stitch, rows, config_hash=self._config.hash(), version=__version__)
 
-    async def _shard(self, shard: Row, places: asyncio.Semaphore, progress: _Text) -> Row:
+    async def _shard(self, shard: Row, beginning: str, words: bool, places: asyncio.Semaphore, progress: _Text) -> Row:
         """A PLAN row to a SHARD row."""
         decoded = await self._decoders.decode(shard)
         if decoded["status"] != "error":
             self._check_length(decoded["decoded_end"])
         requests = requests_of(decoded, self._config.asr)
+        if beginning and isinstance(requests, list):
+            if len(requests) > 1:
+                raise NotOnePiece(_NOT_ONE_PIECE)
+            requests = [replace(request, prefix=beginning) for request in requests]
         progress.begin(decoded, decoded["index"])
 
         async def recognise(number: int, request: SegmentRequest) -> Hypothesis:
@@ -121,6 +137,8 @@ class Transcriber:
             return hypothesis
 
         async def align(segment: Row) -> Any:
+            if not words:
+                return without_words(segment), None
             async with places:
                 return await self._models.align(segment)
 

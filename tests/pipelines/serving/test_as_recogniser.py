@@ -51,14 +51,21 @@ def test_a_segment_is_heard_as_it_is(endpoint: str, recogniser: Callable[..., An
         assert [each.confidence for each in found] == [each.confidence for each in expected]
 
 
-def test_a_language_is_forced_over_transcriptions(recogniser: Callable[..., Any]) -> None:
-    [found] = recogniser("transcriptions").transcribe([SegmentRequest(voice(2.0), "German", "Ada, Bob")])
-    assert (found.language, found.flags) == ("German", ()) and found.text
+@pytest.mark.parametrize("endpoint", ["chat", "transcriptions"])
+def test_a_language_is_forced(endpoint: str, recogniser: Callable[..., Any]) -> None:
+    [found] = recogniser(endpoint).transcribe([SegmentRequest(voice(2.0), "German", "Ada, Bob")])
+    assert (found.language, found.flags) == ("German", ()) and len(found.text.split()) == 4
+    [silent] = recogniser(endpoint).transcribe([SegmentRequest(np.zeros(16_000, np.int16), "German")])
+    assert (silent.text, silent.language) == ("", None)
 
 
-def test_a_language_that_a_chat_did_not_force_is_flagged(recogniser: Callable[..., Any]) -> None:
-    [found] = recogniser("chat").transcribe([SegmentRequest(voice(2.0), "German")])
-    assert (found.language, found.flags) == ("German", ("language_not_forced",))
+@pytest.mark.parametrize("language", ["German", None])
+def test_a_chat_goes_on_from_what_is_settled(language: str | None, recogniser: Callable[..., Any]) -> None:
+    whole = FakeASR(ASRConfig(backend="fake")).transcribe([SegmentRequest(voice(4.0), language)])[0]
+    beginning = " ".join(whole.text.split()[:3])
+    prefix = beginning if language else f"language English<asr_text>{beginning}"
+    [found] = recogniser("chat").transcribe([SegmentRequest(voice(4.0), language, prefix=prefix)])
+    assert (found.text, found.language) == (whole.text, whole.language) and found.raw == prefix + whole.text[len(beginning) :]
 
 
 def test_what_it_refuses(recogniser: Callable[..., Any]) -> None:

@@ -145,6 +145,48 @@ def test_a_chat_that_makes_no_sense_is_told_so(serve: Make, body: str) -> None:
     assert status in (400, 404) and json.loads(answer)["error"]["type"] == "invalid_request_error"
 
 
+def chat(served: Served, samples: np.ndarray, beginning: str | None, **fields: Any) -> tuple[int, Any]:
+    """A chat about some audio; `beginning` is the last message, of the assistant."""
+    messages: list[Any] = [{"role": "user", "content": [{"type": "audio_url", "audio_url": {"url": data_uri(wav(samples))}}]}]
+    messages += [{"role": "assistant", "content": beginning}] if beginning is not None else []
+    body = json.dumps({"model": "fake", "messages": messages, **fields}).encode()
+    status, _, answer = served.ask("POST", "/v1/chat/completions", body, Content_Type="application/json")
+    return status, json.loads(answer)
+
+
+def test_a_chat_goes_on_with_the_beginning_of_its_answer(serve: Make) -> None:
+    served, samples = serve(), voice(4)
+    text = said(samples)
+    begun = " ".join(text.split()[:3])
+    for beginning, fields, expected in (
+        ("language German<asr_text>", {"continue_final_message": True, "add_generation_prompt": False}, text),
+        ("language de<asr_text>", {}, text),
+        (f"language German<asr_text>{begun}", {}, text[len(begun) :]),
+        ("language German<asr_text>", {"continue_final_message": False}, f"language English<asr_text>{text}"),
+        ("", {}, f"language English<asr_text>{text}"),
+    ):
+        status, answer = chat(served, samples, beginning, **fields)
+        assert (status, answer["choices"][0]["message"]["content"]) == (200, expected), beginning
+    several = np.concatenate([voice(9), np.zeros(48_000, np.int16), voice(9, 1)])
+    assert chat(served, several, "language German<asr_text>")[0] == 200
+    for sound, beginning, fields, code in (
+        (several, f"language German<asr_text>{begun}", {}, "audio_in_pieces"),
+        (samples, "Hello", {}, "invalid_value"),
+        (samples, "language Klingon<asr_text>", {}, "unsupported_language"),
+        (samples, "language None<asr_text>", {}, "invalid_value"),
+        (samples, None, {"continue_final_message": True}, "invalid_value"),
+        (samples, None, {"continue_final_message": "yes"}, "invalid_value"),
+    ):
+        status, answer = chat(served, sound, beginning, **fields)
+        assert (status, answer["error"]["code"]) == (400, code), (beginning, answer)
+    streamed: Any = [
+        {"role": "user", "content": [{"type": "audio_url", "audio_url": {"url": data_uri(wav(samples))}}]},
+        {"role": "assistant", "content": f"language German<asr_text>{begun}"},
+    ]
+    chunks = list(client(served).chat.completions.create(model="fake", messages=streamed, stream=True))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == text[len(begun) :]
+
+
 def test_a_form_that_is_none(serve: Make) -> None:
     served = serve()
     for kind, body in (("text/plain", b"hello"), ("multipart/form-data; boundary=x", b"--y\r\n"), ("multipart/form-data", b"abc")):

@@ -9,24 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.serving.sharing import SharedBatches, choose
+from pipelines.serving import sharing
+from pipelines.serving.sharing import Rank, SharedBatches, choose
 
+FINAL, PARTIAL, FILE = Rank.FINAL, Rank.PARTIAL, Rank.FILE
 DURATIONS = st.lists(st.floats(0.1, 100), min_size=1, max_size=30)
 
 
 @given(DURATIONS, st.data())
 def test_a_batch_has_the_first_one_and_fits_the_budget(durations: list[float], data: st.DataObject) -> None:
-    urgent = data.draw(st.lists(st.booleans(), min_size=len(durations), max_size=len(durations)))
-    chosen = choose(durations, urgent, 200, 8)
+    ranks = data.draw(st.lists(st.sampled_from(Rank), min_size=len(durations), max_size=len(durations)))
+    chosen = choose(durations, ranks, 200, 8)
     assert chosen == sorted(set(chosen)) and 1 <= len(chosen) <= 8
-    assert (urgent.index(True) if any(urgent) else 0) in chosen
+    assert ranks.index(min(ranks)) in chosen
     assert len(chosen) == 1 or max(durations[i] for i in chosen) * len(chosen) <= 200
 
 
-def test_urgent_ones_go_first_and_neighbours_in_length_share() -> None:
-    assert choose([1, 60, 61, 2], [False] * 4, 130, 8) == [0, 3]
-    assert choose([60, 60, 5, 5], [False, False, True, False], 12, 8) == [2, 3]
-    assert choose([5, 5, 5], [False, True, True], 1000, 2) == [1, 2]
+def test_low_ranks_go_first_and_neighbours_in_length_share() -> None:
+    assert choose([1, 60, 61, 2], [FILE] * 4, 130, 8) == [0, 3]
+    assert choose([60, 60, 5, 5], [FILE, FILE, FINAL, FILE], 12, 8) == [2, 3]
+    assert choose([5, 5, 5], [FILE, PARTIAL, FINAL], 1000, 2) == [1, 2]
     assert choose([], [], 10, 2) == []
 
 
@@ -95,8 +97,8 @@ def test_arrays_are_told_apart_without_being_compared() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("call_seconds", [0.001, 1e9])
-def test_a_slow_model_gets_smaller_batches(call_seconds: float) -> None:
+def sizes_of(ranks: list[Rank], speed: float, call_seconds: float) -> list[int]:
+    """Sizes of the calls that an item of a second for each rank ends up in, with a model of so many padded seconds a second."""
     sizes: list[int] = []
 
     def call(items: list[Any]) -> list[Any]:
@@ -105,8 +107,38 @@ def test_a_slow_model_gets_smaller_batches(call_seconds: float) -> None:
 
     async def main() -> None:
         share = SharedBatches(call, 1e9, 64, call_seconds)
-        share._learn(10, 10)  # one padded second a second
-        await asyncio.gather(*(share(number, 1.0) for number in range(16)))
+        for rank in Rank:
+            share._learn(rank, speed, 1)
+        await asyncio.gather(*(share(number, 1.0, rank) for number, rank in enumerate(ranks)))
 
     asyncio.run(main())
-    assert sizes[0] == (1 if call_seconds < 1 else 16)
+    return sizes
+
+
+def test_a_slow_model_gets_smaller_batches_and_larger_ones_while_there_are_no_streams() -> None:
+    assert sizes_of([FILE] * 16, 1, 0.001)[0] == 1
+    assert sizes_of([FILE] * 16, 1, 1e9)[0] == 16
+    assert sizes_of([FILE] * 16, 1, 2.0)[0] == 8
+    assert sizes_of([FINAL] + [FILE] * 16, 1, 2.0)[0] == 2  # a stream has asked
+    assert sizes_of([PARTIAL] * 16, 1, 8.0)[0] == 4  # what is over must be able to come in between
+
+
+def test_what_is_over_goes_first_and_old_files_are_not_passed_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "_PATIENCE", 0.0)
+
+    async def main() -> None:
+        call = Recorder()
+        share = SharedBatches(call, 1000, 1, 1e9)  # one at a time
+        first = asyncio.create_task(share("first", 1))
+        while not call.batches:
+            await asyncio.sleep(0.01)
+        names = {"file": FILE, "partial": PARTIAL, **{f"final {number}": FINAL for number in range(6)}, "young file": FILE}
+        rest = [asyncio.create_task(share(name, 1, rank)) for name, rank in names.items()]
+        await asyncio.sleep(0.01)
+        call.go.set()
+        await asyncio.gather(first, *rest)
+        finals = [f"final {number}" for number in range(6)]
+        order = [name for (name,) in call.batches]
+        assert order == ["first", *finals[:3], "file", *finals[3:], "young file", "partial"]
+
+    asyncio.run(main())
