@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from actors.languages import normalize_language
 
@@ -16,6 +16,26 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+_LABEL = r"[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?"  # as in Kubernetes
+
+
+def checked_labels(labels: dict[str, str]) -> dict[str, str]:
+    """Label selectors of Ray's, by label.
+
+    Raises:
+        ValueError: Ray would not understand one, and say so only when the run is under way.
+    """
+    for name, wanted in labels.items():
+        if not re.fullmatch(rf"([A-Za-z0-9.-]{{1,253}}/)?{_LABEL}", name):
+            raise ValueError(f"{name!r} cannot be the name of a label")
+        if not re.fullmatch(rf"!?(in\({_LABEL}(, ?{_LABEL})*\)|{_LABEL})", wanted):
+            raise ValueError(f"{name} must be VALUE, !VALUE, in(VALUE, ...) or !in(VALUE, ...), not {wanted!r}")
+    return labels
+
+
+Labels = Annotated[dict[str, str], AfterValidator(checked_labels)]
+
+
 class PoolConfig(Settings):
     """How many replicas of an actor run, and what each takes from the cluster."""
 
@@ -24,7 +44,27 @@ class PoolConfig(Settings):
         None, ge=0, description="GPUs a replica; fractions share a card; null: 1 where the cluster has GPUs, else 0"
     )
     num_cpus: float = Field(0, ge=0, description="logical CPUs that a replica reserves; 0 keeps them all for decoding")
+    accelerator: str | None = Field(
+        None, description="only on nodes with GPUs of this type, as Ray names it (such as H100), or these: L4, A10G"
+    )
+    labels: Labels = Field(
+        {}, description="only on nodes with these labels; values as in Ray's selectors: spot, !spot, in(a, b), !in(a, b)"
+    )
     max_task_retries: int = Field(2, ge=0, description="how often a shard is tried again, alone, when the process died that had it")
+
+    @field_validator("num_gpus")
+    @classmethod
+    def _whole_cards(cls, value: float | None) -> float | None:
+        if value is not None and value > 1 and not value.is_integer():
+            raise ValueError("more than one GPU a replica must be whole ones: Ray divides one card, not several")
+        return value
+
+    @field_validator("accelerator")
+    @classmethod
+    def _types(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(rf"{_LABEL}(, ?{_LABEL})*", value):
+            raise ValueError(f"must be a type such as H100, or several such as L4, A10G, not {value!r}")
+        return value
 
 
 class StorageConfig(Settings):

@@ -90,6 +90,16 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--accept-changes", action="store_true", help="go on in OUT although the settings are not those it was made with"
         )
+        command.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="print which node would hold which models and how much decoding, refuse what does not fit; stop",
+        )
+        command.add_argument(
+            "--nodes",
+            metavar="NODES",
+            help="with --dry-run: on nodes like these, not those of cluster.address: 2x(CPU=16,GPU=2,type=L4,memory=64),4x(CPU=32); memory in GiB",
+        )
         command.add_argument("--show", action="store_true", help="print the transcripts as a table at the end (the first 100)")
         _settings(command)
         command.set_defaults(run=_transcribe, command=name)
@@ -156,9 +166,19 @@ def _transcribe(given: argparse.Namespace) -> int:
     config = _config(given)
     if _printed(given, config):
         return 0
+    from pipelines.storage.locations import absolute
+
+    if given.dry_run:
+        from pipelines import dry_run
+
+        there = absolute(given.out) if given.out else None
+        arguments = {"command": given.command, "described": given.nodes, "accept_changes": given.accept_changes}
+        _show(dry_run.dry_run(given.manifest, there, config, **arguments), False)
+        return 0
+    if given.nodes:
+        raise UsageError("--nodes is for --dry-run: a run takes the nodes of cluster.address")
     manifest, out = _wanted(given.manifest, "MANIFEST"), _wanted(given.out, "OUT")
     from pipelines import transcribe
-    from pipelines.storage.locations import absolute
 
     outcome = transcribe.transcribe(manifest, absolute(out), config, command=given.command, accept_changes=given.accept_changes)
     if given.show:

@@ -12,10 +12,11 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from actors import retries
-from actors.config import ModelConfig, PoolConfig
-from actors.errors import FatalError, UsageError
+from actors.config import ModelConfig
+from actors.errors import UsageError
 from pipelines import reaper, stopping
-from pipelines.config import ClusterConfig, RunConfig
+from pipelines.config import ClusterConfig
+from pipelines.nodes import GIB, NODE_ID, Node
 from pipelines.storage import locations
 
 # Ray reads these when it is imported: every listener on loopback, nothing sent anywhere, no chatter on the terminal.
@@ -29,10 +30,7 @@ LOCAL_ENVIRONMENT = {
     "RAY_task_oom_retries": "5",  # Ray would decode for ever what runs out of memory every time
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # set it to info to have Ray's own logs in its session folder
 }
-GIB = 1 << 30
 START_ATTEMPTS = 3
-FILTER_MEMORY = 1 << 30  # bytes that Ray's resume filter reserves
-EPSILON = 1e-6  # GPUs: 0.7 and 0.3 are a whole card
 
 # Processes that may die over one table, or while it waits. The ledger gives up the shards that kill long before: this is the net under it,
 # for deaths that no shard is blamed for.
@@ -130,137 +128,23 @@ def _arguments(config: ClusterConfig) -> dict[str, Any]:
     }
 
 
-def pool_resources(pool: PoolConfig, share: float, resources: dict[str, float]) -> dict[str, Any]:
-    """What `map_batches` must ask for so that one pool gets its replicas.
-
-    Args:
-        pool: the pool's settings; what they leave open is decided here.
-        share: the part of one GPU that a replica takes where the settings leave that open.
-        resources: the cluster's resources.
-
-    Raises:
-        UsageError: if the cluster has not enough GPUs, which Ray would wait for in silence.
-    """
-    gpus = resources.get("GPU", 0.0)
-    num_gpus = pool.num_gpus if pool.num_gpus is not None else (share if gpus else 0.0)
-    size = pool.size or max(1, int(gpus) if num_gpus else 1)
-    if num_gpus * size > gpus:
-        raise UsageError(
-            f"a pool of {size} replicas with {num_gpus:g} GPUs each needs {num_gpus * size:g} GPUs, the cluster has {gpus:g}: "
-            "lower pool.size or pool.num_gpus, or set pool.num_gpus=0 to run on CPUs"
-        )
-    return {"size": size, "num_gpus": num_gpus, "num_cpus": pool.num_cpus}
-
-
-def nodes() -> list[dict[str, float]]:
-    """The resources of each living node."""
+def nodes() -> list[Node]:
+    """The living nodes of the cluster that was joined."""
     import ray
 
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(node["Resources"], node["Labels"], node["NodeManagerHostname"]) for node in ray.nodes() if node["Alive"]]
 
 
-def placed(config: RunConfig, nodes: list[dict[str, float]], *, fewer: bool = False) -> tuple[dict[str, Any], dict[str, Any], bool]:
-    """What the two pools of models ask for, and whether there are GPUs.
+def this_machine(config: ClusterConfig) -> Node:
+    """What a Ray that is started here would have, without starting it."""
+    os.environ.update({name: value for name, value in LOCAL_ENVIRONMENT.items() if name not in os.environ})
+    from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 
-    Args:
-        config: the settings.
-        nodes: resources of each.
-        fewer: be content with one replica of each where the settings do not fit any more, because nodes have gone.
-
-    Raises:
-        UsageError: see `pool_resources` and `check_placement`.
-        FatalError: with `fewer`, where even that does not fit.
-    """
-    resources = {name: sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
-    words = config.aligner.backend != "none"
-
-    def pools(asr: PoolConfig, aligner: PoolConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-        first = pool_resources(asr, 0.7 if words else 1.0, resources)
-        second = pool_resources(aligner, 0.3, resources) if words else {"size": 1, "num_gpus": 0.0, "num_cpus": 0.0}
-        check_placement(config, [first, second], nodes)
-        return first, second
-
-    try:
-        both = pools(config.asr.pool, config.aligner.pool)
-    except UsageError:
-        if not fewer:
-            raise
-        try:
-            both = pools(*(stage.pool.model_copy(update={"size": 1}) for stage in (config.asr, config.aligner)))
-        except UsageError as error:
-            raise FatalError(f"what the cluster still has is not enough to finish the run: {error.message}") from None
-    return *both, resources["GPU"] > 0
-
-
-def check_placement(config: RunConfig, pools: list[dict[str, Any]], nodes: list[dict[str, float]]) -> None:
-    """Refuse a placement that would never start, and for which Ray would wait in silence.
-
-    Replicas are laid out as Ray does it: one after the other, each on the fullest card that still has room. A fraction of a GPU is a
-    fraction of one card, and what a replica or a task takes it takes from one node, however much the others have.
-
-    Args:
-        config: the settings.
-        pools: what `pool_resources` decided, in the order of the stages.
-        nodes: resources of each.
-
-    Raises:
-        UsageError: with what does not fit, and what to lower.
-    """
-    cards = [[1.0] * int(node.get("GPU", 0)) for node in nodes]
-    cpus = [node.get("CPU", 0.0) for node in nodes]
-    taken = sum(pool["size"] * pool["num_cpus"] for pool in pools)
-    for pool in pools:
-        for number in range(pool["size"]):
-            if not _place(pool, cards, cpus):
-                raise UsageError(
-                    f"replica {number + 1} of {pool['size']} with {pool['num_gpus']:g} GPUs and {pool['num_cpus']:g} CPUs fits no node beside the "
-                    f"others: the nodes have {', '.join(_short(node) for node in nodes)}; lower pool.size, pool.num_gpus or pool.num_cpus "
-                    "(a fraction of a GPU must fit on one card), or set pool.num_gpus=0 to run on CPUs"
-                )
-    needed = taken + max(1.0, config.audio.num_cpus) + 1
-    total = sum(node.get("CPU", 0.0) for node in nodes)
-    if needed > total:
-        raise UsageError(
-            f"the actor pools reserve {taken:g} CPUs; with one for decoding and one for the resume filter the run needs {needed:g}, "
-            f"but the cluster has {total:g}: lower asr.pool.num_cpus or aligner.pool.num_cpus, or raise cluster.num_cpus"
-        )
-    if max(cpus) < config.audio.num_cpus:
-        raise UsageError(
-            f"decoding wants {config.audio.num_cpus:g} CPUs of one node, but none has more than {max(cpus):g} beside the actor pools: "
-            "lower audio.num_cpus, asr.pool.num_cpus or aligner.pool.num_cpus"
-        )
-    if max(node.get("memory", float(FILTER_MEMORY)) for node in nodes) < FILTER_MEMORY:
-        raise UsageError("no node has the 1 GiB of memory that Ray's resume filter reserves: give Ray more, or a larger machine")
-
-
-def _place(replica: dict[str, Any], cards: list[list[float]], cpus: list[float]) -> bool:
-    """Take what one replica needs from what is left; False if no node has it."""
-    gpus, needed = replica["num_gpus"], replica["num_cpus"]
-    hosts = [node for node in range(len(cpus)) if cpus[node] >= needed]
-    if gpus > 1:
-        whole = [node for node in hosts if sum(free >= 1 for free in cards[node]) >= gpus]
-        if not whole:
-            return False
-        cpus[whole[0]] -= needed
-        for _ in range(int(gpus)):
-            cards[whole[0]].remove(1.0)
-        return True
-    if gpus > 0:
-        room = [(free, node) for node in hosts for free in cards[node] if free + EPSILON >= gpus]
-        if not room:
-            return False
-        free, node = min(room)
-        cards[node][cards[node].index(free)] -= gpus
-    elif hosts:
-        node = max(hosts, key=lambda host: cpus[host])
-    else:
-        return False
-    cpus[node] -= needed
-    return True
-
-
-def _short(node: dict[str, float]) -> str:
-    return f"{node.get('GPU', 0):g} GPUs and {node.get('CPU', 0):g} CPUs"
+    arguments = _arguments(config)
+    found = ResourceAndLabelSpec(
+        num_cpus=arguments["num_cpus"], num_gpus=arguments["num_gpus"], object_store_memory=arguments["object_store_memory"]
+    ).resolve(is_head=True, node_ip_address="127.0.0.1")
+    return Node(found.to_resource_dict(), {**(found.labels or {}), NODE_ID: "this-machine"}, "this machine")
 
 
 def beside_driver() -> dict[str, Any]:
@@ -283,7 +167,7 @@ def pool_arguments(resources: dict[str, Any], alone: bool) -> dict[str, Any]:
     """The arguments of `map_batches` for a pool with these resources.
 
     Args:
-        resources: from `pool_resources`.
+        resources: from `pipelines.placement`.
         alone: let a process have one table only: one that waited behind another goes down with it.
     """
     from ray.data import ActorPoolStrategy
@@ -292,9 +176,15 @@ def pool_arguments(resources: dict[str, Any], alone: bool) -> dict[str, Any]:
         "compute": ActorPoolStrategy(size=resources["size"], max_tasks_in_flight_per_actor=1 if alone else 2),
         "num_gpus": resources["num_gpus"],
         "num_cpus": resources["num_cpus"],
+        **selecting(resources.get("label_selector", {})),
         "max_restarts": -1,  # capped restarts leave a dead actor in its slot, and the run hangs (ray issue 62746)
         "max_task_retries": MOST_DEATHS,
     }
+
+
+def selecting(labels: dict[str, str]) -> dict[str, Any]:
+    """The argument of `map_batches` that keeps it on nodes with these labels; none where any node will do."""
+    return {"label_selector": labels} if labels else {}
 
 
 @contextmanager

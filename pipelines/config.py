@@ -11,13 +11,13 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import fsspec
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig, Settings, StorageConfig
+from actors.config import AlignerConfig, ASRConfig, AudioConfig, Labels, SegmenterConfig, Settings, StorageConfig
 from actors.errors import UsageError
 
 MAY_BE_SECRET = ("api_keys", "base_url", "key_variable")  # settings where somebody may have put a secret: a wrong value is not repeated
@@ -57,6 +57,10 @@ class ClusterConfig(Settings):
     num_cpus: int | None = Field(None, ge=1, description="local only: logical CPUs; null: the machine's cores and two")
     num_gpus: int | None = Field(None, ge=0, description="local only: GPUs; null: those that are found")
     object_store_memory: float = Field(1.0, gt=0.07, description="local only: GiB for rows on their way between stages")
+    decode_nodes: Literal["any", "cpu", "gpu"] = Field(
+        "any", description="where decoding runs: cpu: nodes without GPUs; gpu: those with; any"
+    )
+    decode_labels: Labels = Field({}, description="decode only on nodes with these labels, as for pools")
     no_progress_timeout: int = Field(1200, ge=1, description="seconds without any progress after which the run stops with an error")
     runtime_env: dict[str, Any] = Field({}, description="passed to ray.init as it is (env_vars, working_dir, pip ...)")
 

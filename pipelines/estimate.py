@@ -92,8 +92,7 @@ def estimate(
     failures = _counts(errors)
     gpus = max(1, settings.gpus if settings.gpus is not None else gpus_here() if gpus is None else gpus)
     cores = settings.cores or cores or os.cpu_count() or 1
-    gpu_hours = hours / settings.asr_rtfx + (hours / settings.aligner_rtfx if words else 0.0)
-    core_hours = hours / settings.decode_rtfx
+    gpu_hours, core_hours = machine_hours(hours, settings, words=words)
     wall_hours = max(gpu_hours / gpus, core_hours / cores)
     return Estimate(
         recordings=first.num_rows,
@@ -124,6 +123,11 @@ def estimate(
     )
 
 
+def machine_hours(hours: float, settings: EstimateConfig, *, words: bool) -> tuple[float, float]:
+    """GPU hours and core hours that so many hours of audio take."""
+    return hours / settings.asr_rtfx + (hours / settings.aligner_rtfx if words else 0.0), hours / settings.decode_rtfx
+
+
 def render(figures: Estimate) -> RenderableType:
     """The estimate for a terminal."""
     facts = Table.grid(padding=(0, 2))
@@ -132,12 +136,12 @@ def render(figures: Estimate) -> RenderableType:
     for name, value in (
         ("recordings", f"{figures.recordings:,}"),
         ("shards", f"{figures.shards:,}"),
-        ("audio", _hours(figures.hours)),
+        ("audio", in_words(figures.hours)),
         ("audio size", _size(figures.audio_bytes)),
         ("output size", f"about {_size(figures.output_bytes)}"),
         ("GPU hours", f"{figures.gpu_hours:,.2f} on {figures.gpus} GPU{'s' * (figures.gpus > 1)}"),
         ("core hours", f"{figures.core_hours:,.2f} on {figures.cores} core{'s' * (figures.cores > 1)}"),
-        ("time", f"{_hours(figures.wall_hours)}, bound by {figures.bound_by}"),
+        ("time", f"{in_words(figures.wall_hours)}, bound by {figures.bound_by}"),
         ("cost", f"{figures.cost:,.2f}"),
     ):
         facts.add_row(name, value)
@@ -191,7 +195,8 @@ def _table(title: str, shares: Mapping[str, Share], figures: Estimate) -> Table:
     return table
 
 
-def _hours(hours: float) -> str:
+def in_words(hours: float) -> str:
+    """Hours as seconds, minutes or hours."""
     seconds = hours * 3600
     if seconds < 90:
         return f"{seconds:.0f} s"

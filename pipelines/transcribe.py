@@ -23,6 +23,7 @@ from actors.given_text import GivenTextActor
 from pipelines import __version__, cluster, planning, report, setbacks, silence, stopping
 from pipelines.config import RunConfig
 from pipelines.ledger import Losses, kept, losses_of
+from pipelines.placement import placed
 from pipelines.progress import Progress, Snapshot, Totals
 from pipelines.stages import Align, Recognise, decode
 from pipelines.storage import leases, locations, runs, shards, transcripts
@@ -66,11 +67,10 @@ def transcribe(manifest: str, out: str, config: RunConfig, *, command: str = "tr
         UsageError: manifest, settings or directory are wrong. Nothing has been started then.
     """
 
-    _check_models(config)
+    check_models(config)
     retries.apply(config.storage)
-    recordings = read_manifest(manifest)
     # All of the manifest before anything is written: a wrong line 900,000 is told now.
-    table = planning.collect(_with_text(recordings) if command == "align" else recordings, config)
+    table = planning.collect(recordings_of(manifest, command), config)
     with leases.held(out, command, stopping.abort):
         run_id, record = runs.open_run(out, config, command, manifest, accept_changes=accept_changes)
         shards.settle(out)
@@ -96,7 +96,7 @@ def retry(out: str, config: RunConfig, codes: Sequence[str] = ()) -> Outcome:
 def finish(out: str, config: RunConfig, run_id: str, record: dict[str, Any], new_recordings: int = 0) -> Outcome:
     """Do what is planned and not done, stitch what is done and not stitched, and write the report."""
     plan = planning.read_plan(out)
-    todo = _todo(plan, out)
+    todo = left_to_do(plan, out)
     losses = Losses()
     if todo.num_rows:
         with cluster.started(config.cluster):
@@ -126,11 +126,11 @@ def run_passes(out: str, config: RunConfig, run_id: str, plan: pa.Table, todo: p
     """`run_shards` over all that is to do, then over what was lost with a process that died, each shard alone; what is lost again is given up."""
     losses = run_shards(out, config, run_id, plan, todo, command=command)
     shards.settle(out)  # a commit may have failed half-way
-    left = _todo(plan, out)
+    left = left_to_do(plan, out)
     if left.num_rows:
         losses = losses.and_then(run_shards(out, config, run_id, plan, left, command=command, alone=True))
         shards.settle(out)
-        shards.bury(out, _todo(plan, out).to_pylist(), run_id, losses.reasons)
+        shards.bury(out, left_to_do(plan, out).to_pylist(), run_id, losses.reasons)
     return losses
 
 
@@ -166,9 +166,9 @@ def run_shards(
     from pipelines import draining
 
     words = config.aligner.backend != "none"
-    asr_pool, aligner_pool, on_gpu = cluster.placed(config, cluster.nodes(), fewer=alone)
-    asr = cluster.with_threads(config.asr, 1 + words, on_gpu)
-    aligner = cluster.with_threads(config.aligner, 1 + words, on_gpu)
+    place = placed(config, cluster.nodes(), fewer=alone)
+    asr = cluster.with_threads(config.asr, 1 + words, place.on_gpu)
+    aligner = cluster.with_threads(config.aligner, 1 + words, place.on_gpu)
     recogniser = functools.partial(GivenTextActor, max_duration=config.segmenter.max_duration) if command == "align" else ASRActor
     files = planning.files_of(todo)
     store, _ = locations.arrow_filesystem(out)
@@ -176,8 +176,8 @@ def run_shards(
     # A few processes may die and their rows are done again, alone; if many do, something is wrong for all: Ray stops with the cause.
     bearable = -1 if alone else max(10, len(files) // 20)
     with (
-        kept(asr_pool["size"] + aligner_pool["size"], **cluster.beside_driver()) as ledger,
-        silence.ended(lambda: tuple(ray.get(ledger.alive.remote(), timeout=60)), silence.patience(config, on_gpu)),
+        kept(place.asr["size"] + place.aligner["size"], **cluster.beside_driver()) as ledger,
+        silence.ended(lambda: tuple(ray.get(ledger.alive.remote(), timeout=60)), silence.patience(config, place.on_gpu)),
         cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, bearable),
         draining.enabled(),
         setbacks.told(out, final=alone),
@@ -191,18 +191,19 @@ def run_shards(
             fn_kwargs={"audio": config.audio, "segmenter": config.segmenter, "ledger": ledger},
             num_cpus=config.audio.num_cpus,
             max_retries=2,
+            **cluster.selecting(place.decode_labels),
             **_TABLES,
         )
         recognised = decoded.map_batches(
             Recognise,
             fn_constructor_args=(recogniser, asr, ledger),
-            **cluster.pool_arguments(asr_pool, alone),
+            **cluster.pool_arguments(place.asr, alone),
             **_TABLES,
         )
         aligned = recognised.map_batches(
             Align,
             fn_constructor_args=(aligner, run_id, ledger),
-            **cluster.pool_arguments(aligner_pool, alone),
+            **cluster.pool_arguments(place.aligner, alone),
             **_TABLES,
         )
         aligned.write_parquet(_path(shards.folder(out)), filesystem=store, compression=config.output.compression)
@@ -232,7 +233,8 @@ def stitch(out: str, config: RunConfig, run_id: str, *, on_ray: bool) -> tuple[i
 _TABLES: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None}
 
 
-def _check_models(config: RunConfig) -> None:
+def check_models(config: RunConfig) -> None:
+    """Raise a UsageError where a model's folder is not there; hubs are not asked."""
     try:
         if config.asr.backend == "transformers":
             check_folder(config.asr.model, "asr")
@@ -242,7 +244,8 @@ def _check_models(config: RunConfig) -> None:
         raise UsageError(error.message) from None
 
 
-def _todo(plan: pa.Table, out: str) -> pa.Table:
+def left_to_do(plan: pa.Table, out: str) -> pa.Table:
+    """The rows of a plan without a committed row in `out`."""
     done = shards.committed_ids(out)
     return plan.filter(pc.invert(pc.is_in(plan[shards.ID], done.combine_chunks())))
 
@@ -272,8 +275,13 @@ def _storing(out: str) -> Any:
     return store
 
 
-def _with_text(recordings: Iterable[Recording]) -> Iterator[Recording]:
-    for recording in recordings:
-        if not recording.text or not recording.text.strip():
+def recordings_of(manifest: str, command: str) -> Iterator[Recording]:
+    """The rows of a manifest.
+
+    Raises:
+        UsageError: one of them is wrong, or for `align` has no text.
+    """
+    for recording in read_manifest(manifest):
+        if command == "align" and not (recording.text and recording.text.strip()):
             raise UsageError(f"{recording.origin}: {recording.id!r} has no `text`: `align` gives times to words that the manifest has")
         yield recording

@@ -208,7 +208,7 @@ def deployment(actor: type, config: ModelConfig, call_seconds: float, replicas: 
         config: of its model.
         call_seconds: see `SharedBatches`.
         replicas: fewest and most.
-        resources: `num_gpus` and `num_cpus` of a replica, as `pipelines.cluster.pool_resources` decides them.
+        resources: `num_gpus`, `num_cpus` and `label_selector` of a replica, as `pipelines.placement.pool_resources` decides them.
     """
     from ray import serve
 
@@ -224,7 +224,7 @@ def deployment(actor: type, config: ModelConfig, call_seconds: float, replicas: 
         max_ongoing_requests=MOST_ONGOING,
         graceful_shutdown_timeout_s=_GRACE,
         graceful_shutdown_wait_loop_s=_DRAIN_STEP,
-        ray_actor_options={"num_gpus": resources["num_gpus"], "num_cpus": resources["num_cpus"]},
+        ray_actor_options={name: resources[name] for name in ("num_gpus", "num_cpus", "label_selector") if resources[name] != {}},
         **options,
     )
     return made.bind(config, call_seconds)

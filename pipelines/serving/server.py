@@ -29,6 +29,7 @@ from actors.backends.loading import check_folder
 from actors.errors import FatalError, UsageError
 from pipelines import cluster
 from pipelines.config import RunConfig
+from pipelines.placement import pool_resources
 from pipelines.serving import door
 from pipelines.serving.app import Application
 from pipelines.serving.models import Aligner, Models, Recogniser, deployment
@@ -102,7 +103,7 @@ def applications(config: RunConfig, resources: dict[str, float]) -> list[Any]:
     parts += [(Aligner, config.aligner, 0.3)] if words else []
     bound = []
     for actor, section, share in parts:
-        pool = cluster.pool_resources(section.pool, share, resources)
+        pool = pool_resources(section.pool, share, resources)
         replicas = (min(config.serve.min_replicas, pool["size"]), pool["size"])
         section = cluster.with_threads(section, len(parts), on_gpu)
         bound.append(deployment(actor, section, config.serve.call_seconds, replicas, pool))

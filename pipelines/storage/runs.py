@@ -28,20 +28,9 @@ def open_run(out: str, config: RunConfig, command: str, manifest: str, *, accept
     """Register one more run on `out`; returns its id and the record, which is already written.
 
     Raises:
-        UsageError: the directory holds a run made with other settings, or something that is no run at all.
+        UsageError: see `checked`.
     """
-    record = read(out)
-    if record is None:
-        _refuse_strangers(out)
-        record = {"created_at": now(), "runs": []}
-    elif record["command"] != command:
-        raise UsageError(f"{out} was made by `scriptorium {record['command']}`: give `scriptorium {command}` a directory of its own")
-    elif record["config_hash"] != config.hash() and not accept_changes:
-        changed = ", ".join(sorted(_differences(record["identity"], config.identity())))
-        raise UsageError(
-            f"{out} was made with other settings ({changed}): its rows and new ones would not be alike. Give the same settings, or another "
-            "directory, or --accept-changes to go on with the new settings for what is not done yet"
-        )
+    record = checked(out, config, command, accept_changes=accept_changes) or {"created_at": now(), "runs": []}
     run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S") + "-" + uuid.uuid4().hex[:6]
     record |= {
         "command": command,
@@ -67,6 +56,26 @@ def open_run(out: str, config: RunConfig, command: str, manifest: str, *, accept
     )
     write(out, record)
     return run_id, record
+
+
+def checked(out: str, config: RunConfig, command: str, *, accept_changes: bool = False) -> dict[str, Any] | None:
+    """The record of a directory in which a run may begin or go on; None where there is none yet.
+
+    Raises:
+        UsageError: another command or other settings made what is there, or something that is no run at all.
+    """
+    record = read(out)
+    if record is None:
+        _refuse_strangers(out)
+    elif record["command"] != command:
+        raise UsageError(f"{out} was made by `scriptorium {record['command']}`: give `scriptorium {command}` a directory of its own")
+    elif record["config_hash"] != config.hash() and not accept_changes:
+        changed = ", ".join(sorted(_differences(record["identity"], config.identity())))
+        raise UsageError(
+            f"{out} was made with other settings ({changed}): its rows and new ones would not be alike. Give the same settings, or another "
+            "directory, or --accept-changes to go on with the new settings for what is not done yet"
+        )
+    return record
 
 
 def close_run(out: str, record: dict[str, Any], run_id: str, **facts: Any) -> None:

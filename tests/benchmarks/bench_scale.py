@@ -123,7 +123,7 @@ def _child(what: str, manifest: str, out: str) -> dict[str, Any]:
         clock.lap("plan")
         plan = planning.read_plan(out)
         clock.lap("read plan")
-        todo = transcribe._todo(plan, out)
+        todo = transcribe.left_to_do(plan, out)
         clock.lap("ids done")
         plans.files_of(todo)
         pc.count_distinct(plan["recording_id"])

@@ -13,8 +13,11 @@ import pytest
 import referencing
 import yaml
 
+from actors.errors import UsageError
 from pipelines import cluster
 from pipelines.config import load_config
+from pipelines.nodes import Node
+from pipelines.placement import placed
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
@@ -155,10 +158,10 @@ def test_placement(name):
         }
         assert group["replicas"] == group["minReplicas"] == group["maxReplicas"]
         nodes += [node] * group["replicas"]
-    asr, aligner, on_gpu = cluster.placed(config, nodes)
-    assert on_gpu and asr["size"] == aligner["size"] == sum(node.get("GPU", 0) for node in nodes)
-    with pytest.raises(cluster.UsageError, match="GPUs"):
-        cluster.placed(config, [{"CPU": 8.0, "memory": 2e10}])
+    place = placed(config, [Node(node) for node in nodes])
+    assert place.on_gpu and place.asr["size"] == place.aligner["size"] == sum(node.get("GPU", 0) for node in nodes)
+    with pytest.raises(UsageError, match="GPUs"):
+        placed(config, [Node({"CPU": 8.0, "memory": 2e10})])
 
 
 def test_job_contract():
