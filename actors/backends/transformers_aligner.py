@@ -13,16 +13,12 @@ from typing import TYPE_CHECKING
 from actors.backends import mel
 from actors.backends.loading import load
 from actors.backends.memory import MemoryGuard
+from actors.backends.slots import Slots
 from actors.config import AlignerConfig
-from actors.errors import RowError
-from actors.prompts import aligner_prompt
 from actors.results import AlignmentRequest
-from actors.timestamps import repair
 
 if TYPE_CHECKING:
     import torch
-
-MAX_SECONDS = 180.0  # what the reference gives the aligner at most; beyond it words pile up on one time
 
 
 class TransformersAligner:
@@ -38,16 +34,12 @@ class TransformersAligner:
         self.model = config.model
         self.revision = checkpoint.revision
         self.network = checkpoint.model
-        self.tokenizer = checkpoint.tokenizer
         self.extractor = checkpoint.extractor
         self.device, self.dtype, self.features_dtype = checkpoint.device, checkpoint.dtype, checkpoint.features_dtype
-        self.class_ms = checkpoint.timestamp_ms
-        # A model with few classes cannot point further than its last one.
-        self.max_duration = min(MAX_SECONDS, self.network.config.num_labels * self.class_ms / 1000)
+        self.slots = Slots(config.model, checkpoint.tokenizer, self.network.config.num_labels, checkpoint.timestamp_ms)
+        self.max_duration = self.slots.max_duration
         self._features = mel.Ahead[AlignmentRequest](self._extract, mel.GPU_THREADS if self.device.type == "cuda" else 0)
         self.memory = MemoryGuard()
-        self._audio_token: int = self.network.config.audio_token_id
-        self._slot: int = self.network.config.timestamp_token_id
         self._n_window: int = self.network.config.audio_config.n_window
 
     def prefetch(self, requests: Sequence[AlignmentRequest]) -> None:
@@ -57,9 +49,7 @@ class TransformersAligner:
     def align(self, requests: list[AlignmentRequest]) -> list[list[tuple[float, float]]]:
         """Find word times, in halves where a batch does not fit the device. See `AlignerBackend`."""
         for request in requests:
-            if request.duration > self.max_duration:
-                message = f"a segment of {request.duration:.1f} s is longer than the {self.max_duration:g} s that {self.model} can align"
-                raise RowError(message, code="alignment_failed")
+            self.slots.check(request)
         wordy = [request for request in requests if request.units]
         together = 1 if self.device.type == "cpu" else max(1, len(wordy))
         groups = [wordy[start : start + together] for start in range(0, len(wordy), together)]
@@ -70,15 +60,13 @@ class TransformersAligner:
         import torch
 
         inputs = self.prepare(requests)
-        slots = inputs["input_ids"] == self._slot
+        slots = inputs["input_ids"] == self.slots.token
         expected = [2 * len(request.units) for request in requests]
-        if slots.sum(1).tolist() != expected:
-            raise ValueError(f"the units hold {slots.sum(1).tolist()} slots instead of {expected}: a unit contains a control token")
         with torch.inference_mode():
             hidden = self.network.model(**inputs, use_cache=False).last_hidden_state
             # The head only where its answer is read: 5,000 classes at every audio token would be most of the memory.
             classes = self.network.score(hidden[slots]).argmax(-1).cpu()
-        return [self._times(request, stamps.tolist()) for request, stamps in zip(requests, classes.split(expected), strict=True)]
+        return [self.slots.times(request, stamps.tolist()) for request, stamps in zip(requests, classes.split(expected), strict=True)]
 
     def _extract(self, request: AlignmentRequest) -> mel.Mel:
         return mel.extract(self.extractor, request.waveform, self._n_window)
@@ -88,8 +76,8 @@ class TransformersAligner:
         import torch
 
         mels = [self._features.take(request) for request in requests]
-        prompts = [self._tokens(request, features.tokens) for request, features in zip(requests, mels, strict=True)]
-        input_ids = torch.full((len(prompts), max(map(len, prompts))), self.tokenizer.pad_token_id, dtype=torch.long)
+        prompts = [self.slots.prompt(request, features.tokens) for request, features in zip(requests, mels, strict=True)]
+        input_ids = torch.full((len(prompts), max(map(len, prompts))), self.slots.tokenizer.pad_token_id, dtype=torch.long)
         for row, prompt in enumerate(prompts):
             input_ids[row, : len(prompt)] = torch.tensor(prompt)
         features, features_mask = mel.collate(mels)
@@ -98,14 +86,3 @@ class TransformersAligner:
             "input_features": features.to(self.device, self.features_dtype),
             "input_features_mask": features_mask.to(self.device),
         }
-
-    def _tokens(self, request: AlignmentRequest, audio_tokens: int) -> list[int]:
-        prompt: list[int] = self.tokenizer(aligner_prompt(request.units), add_special_tokens=False)["input_ids"]
-        place = prompt.index(self._audio_token)
-        return [*prompt[:place], *[self._audio_token] * audio_tokens, *prompt[place + 1 :]]
-
-    def _times(self, request: AlignmentRequest, classes: list[int]) -> list[tuple[float, float]]:
-        """Classes (start, end, start, end ...) as seconds that never run backwards and never leave the clip."""
-        repaired = repair([int(number * self.class_ms) for number in classes])
-        seconds = [min(time / 1000, request.duration) for time in repaired]
-        return list(zip(seconds[::2], seconds[1::2], strict=True))

@@ -38,7 +38,9 @@ def script(backend: TransformersASR, monkeypatch: pytest.MonkeyPatch) -> Iterato
     """Makes the model say given texts, ended by EOS unless told otherwise, each token at probability 0.5."""
 
     def say(*texts: str, ended: bool = True, logprob: float = math.log(0.5)) -> None:
-        rows = [backend.tokenizer(text, add_special_tokens=False)["input_ids"] + backend._ends[-1:] * ended for text in texts]
+        rows = [
+            backend.dialogue.tokenizer(text, add_special_tokens=False)["input_ids"] + backend.dialogue.ends[-1:] * ended for text in texts
+        ]
         scores = [[logprob] * (len(row) + 5) for row in rows]
         monkeypatch.setattr(backend, "_generate", lambda inputs, budgets: (rows, scores))
 
@@ -114,8 +116,8 @@ def test_generation_is_greedy_and_its_confidence_the_probability_of_its_tokens(b
             best = int(logits.argmax())
             said.append(best)
             scores.append(float(logits.log_softmax(-1)[best]))
-    assert hypothesis.raw == backend.tokenizer.decode([token for token in said if token not in backend._hidden])
-    assert backend._tag not in said
+    assert hypothesis.raw == backend.dialogue.tokenizer.decode([token for token in said if token not in backend.dialogue.hidden])
+    assert backend.dialogue.tag not in said
     assert hypothesis.confidence == pytest.approx(math.exp(sum(scores) / len(scores)), abs=1e-4)
 
 
@@ -147,8 +149,8 @@ def test_silence(backend, requests, script) -> None:
 
 
 def test_the_confidence_is_that_of_the_text_alone(backend, requests, script, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = backend.tokenizer("language English<asr_text>one two")["input_ids"] + backend._ends[:1]
-    tag = tokens.index(backend._tag)
+    tokens = backend.dialogue.tokenizer("language English<asr_text>one two")["input_ids"] + backend.dialogue.ends[:1]
+    tag = tokens.index(backend.dialogue.tag)
     scores = [math.log(0.9)] * (tag + 1) + [math.log(0.25)] * (len(tokens) - tag - 2) + [math.log(0.01)]
     monkeypatch.setattr(backend, "_generate", lambda inputs, budgets: ([tokens], [scores]))
     assert backend.transcribe(requests[:1])[0].confidence == 0.25
@@ -156,7 +158,7 @@ def test_the_confidence_is_that_of_the_text_alone(backend, requests, script, mon
 
 def test_the_reference_compatible_reading(tiny_models, requests, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = TransformersASR(ASRConfig(model=str(tiny_models.asr), compatible=True))
-    tokens = backend.tokenizer("language None<asr_text>")["input_ids"] + backend._ends[:1]
+    tokens = backend.dialogue.tokenizer("language None<asr_text>")["input_ids"] + backend.dialogue.ends[:1]
     monkeypatch.setattr(backend, "_generate", lambda inputs, budgets: ([tokens], [[0.0] * len(tokens)]))
     [hypothesis] = backend.transcribe(requests[3:4])  # German is forced: the reference leaks the tag as text
     assert (hypothesis.text, hypothesis.language) == ("language None<asr_text>", "German")
@@ -167,7 +169,7 @@ def test_context_cannot_end_the_system_turn(backend, waveforms) -> None:
     ids = backend.prepare([SegmentRequest(waveforms[1], None, context)])["input_ids"][0].tolist()
     plain = backend.prepare([SegmentRequest(waveforms[1], None, "x")])["input_ids"][0].tolist()
     for token in ("<|im_end|>", "<|im_start|>", "<|audio_pad|>"):
-        identity = backend.tokenizer.convert_tokens_to_ids(token)
+        identity = backend.dialogue.tokenizer.convert_tokens_to_ids(token)
         assert ids.count(identity) == plain.count(identity)
 
 

@@ -136,7 +136,7 @@ def _bare(asr: ASRActor, segments: list[np.ndarray]) -> Callable[[], Any]:
     ready = []
     for batch in batches:
         chosen = [requests[index] for index in batch]
-        ready.append((backend.prepare(chosen), [backend._budget(request) for request in chosen]))
+        ready.append((backend.prepare(chosen), [backend.dialogue.budget(request) for request in chosen]))
     return lambda: [backend._generate(inputs, budgets) for inputs, budgets in ready]
 
 
