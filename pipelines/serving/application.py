@@ -15,8 +15,10 @@ from starlette.types import ASGIApp
 from actors.errors import UsageError
 from pipelines.config import RunConfig, load_config
 from pipelines.serving.app import Application
-from pipelines.serving.models import MOST_ONGOING, Models
+from pipelines.serving.models import Models
 from pipelines.serving.server import applications
+
+_MOST_ONGOING = 10_000  # requests that a front takes in: it has limits of its own, and words for what goes beyond
 
 _here: list[Application] = []  # of this process: a replica of the front has one
 
@@ -35,7 +37,7 @@ class Front:
     """
 
     def __init__(self, config: RunConfig, *models: Any) -> None:
-        _here.append(Application(config, lambda: Models(models[0], models[1] if len(models) > 1 else None), fronted=True))
+        _here.append(Application(config, lambda: Models(config, models[0], models[1] if len(models) > 1 else None), fronted=True))
 
 
 def build(args: dict[str, Any]) -> Any:
@@ -54,6 +56,6 @@ def build(args: dict[str, Any]) -> Any:
         raise UsageError(f"args of a Serve config may be `config` and `set`, not {', '.join(sorted(unknown))}")
     config = load_config(args.get("config"), args.get("set") or ())
     made: Any = serve.deployment(
-        serve.ingress(front)(Front), name="front", max_ongoing_requests=MOST_ONGOING, ray_actor_options={"num_cpus": 0}
+        serve.ingress(front)(Front), name="front", max_ongoing_requests=_MOST_ONGOING, ray_actor_options={"num_cpus": 0}
     )
     return made.bind(config, *applications(config, ray.cluster_resources()))

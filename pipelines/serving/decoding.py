@@ -65,18 +65,22 @@ class Decoders:
 
 
 class Budget:
-    """A number of seconds that many share; who wants some waits for his turn. One who wants more than there is gets it when all else is back."""
+    """An amount that many share; who wants some waits for his turn. One who wants more than there is gets it when all else is back.
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._taken = seconds, 0.0
+    Args:
+        amount: all there is, in any unit.
+    """
+
+    def __init__(self, amount: float) -> None:
+        self._amount, self._taken = amount, 0.0
         self._line: deque[tuple[float, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
-    async def take(self, seconds: float) -> AsyncIterator[None]:
-        """Hold some seconds for the life of a `with` block."""
-        seconds = min(seconds, self._seconds)
+    async def take(self, amount: float) -> AsyncIterator[None]:
+        """Hold some of it for the life of a `with` block."""
+        amount = min(amount, self._amount)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (seconds, turn)
+        entry = (amount, turn)
         self._line.append(entry)
         self._serve()
         try:
@@ -85,19 +89,19 @@ class Budget:
             if entry in self._line:
                 self._line.remove(entry)
             elif turn.done() and not turn.cancelled():
-                self._taken -= seconds
+                self._taken -= amount
             self._serve()
             raise
         try:
             yield
         finally:
-            self._taken -= seconds
+            self._taken -= amount
             self._serve()
 
     def _serve(self) -> None:
-        while self._line and self._taken + self._line[0][0] <= self._seconds + 1e-6:
-            seconds, turn = self._line.popleft()
+        while self._line and self._taken + self._line[0][0] <= self._amount + 1e-6:
+            amount, turn = self._line.popleft()
             if turn.cancelled():
                 continue
-            self._taken += seconds
+            self._taken += amount
             turn.set_result(None)

@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from pipelines.allowed import is_inside
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 _CONNECT = 10.0  # seconds
 
 
-async def fetched(uri: str, allowed: Sequence[str], most: int, seconds: float) -> bytes:
-    """What stands at an address.
+async def fetched(uri: str, allowed: Sequence[str], most: int, seconds: float, file: BinaryIO) -> None:
+    """What stands at an address, into a file.
 
     Args:
         uri: from a client.
         allowed: prefixes (`serve.allowed_uris`).
         most: bytes.
         seconds: that it may take.
+        file: where to write it.
 
     Raises:
         Problem: 400: not allowed, not public, or it did not answer as it should.
@@ -39,7 +40,7 @@ async def fetched(uri: str, allowed: Sequence[str], most: int, seconds: float) -
     check_uri(uri, allowed)
     timeout = aiohttp.ClientTimeout(total=seconds, connect=_CONNECT)
     connector = aiohttp.TCPConnector(resolver=_public_resolver(), use_dns_cache=False)
-    data = bytearray()
+    size = 0
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False, auto_decompress=False) as session,
@@ -48,12 +49,12 @@ async def fetched(uri: str, allowed: Sequence[str], most: int, seconds: float) -
             if response.status != 200:
                 raise _bad(f"the server there answered {response.status}, and 200 is wanted (redirections are not followed)")
             async for chunk in response.content.iter_chunked(1 << 16):
-                data += chunk
-                if len(data) > most:
+                size += len(chunk)
+                if size > most:
                     raise Problem(413, f"what stands there has more than {most / 2**20:g} MiB", "too_large", "audio_url")
+                await asyncio.to_thread(file.write, chunk)
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
         raise _bad(f"it could not be fetched: {type(error).__name__}") from None
-    return bytes(data)
 
 
 def check_uri(uri: str, allowed: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ A last message of the assistant is the beginning of the answer (vLLM's `continue
 from __future__ import annotations
 
 import re
+import tempfile
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
@@ -24,7 +25,7 @@ from pipelines.serving.openai_audio import GONE, texts_of
 from pipelines.serving.problems import wrong
 from pipelines.serving.service import ClientGone, Service, checked_language, checked_prompt, checked_temperature, while_connected
 from pipelines.serving.transcription import Heard, Wish
-from pipelines.serving.uploads import bytes_of_base64, bytes_of_data_uri, json_of
+from pipelines.serving.uploads import COPIES, Kept, body_of, bytes_of_base64, bytes_of_data_uri, json_of
 
 Row = dict[str, Any]
 
@@ -65,10 +66,9 @@ class Beginning:
 
 @dataclass(frozen=True)
 class Question:
-    """What a chat asks: one piece of audio, and what is known about it."""
+    """What a chat asks about its audio."""
 
     model: str
-    audio: bytes | str  # a str is an address
     context: str | None
     beginning: Beginning | None
     stream: bool
@@ -84,12 +84,7 @@ async def chat(request: Request, service: Service) -> Response:
     """Answer one request."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(service.requests.take())
-        question = checked(await json_of(request), service)
-        data = question.audio
-        if isinstance(data, str):
-            serve = service.config.serve
-            data = await fetching.fetched(data, serve.allowed_uris, round(serve.max_upload * 2**20), serve.upload_timeout)
-        kept = await stack.enter_async_context(service.shelf.keep(data, "audio"))
+        question, kept = await _kept(request, service, stack)
         head = {"id": f"chatcmpl-{request.scope['request_id']}", "created": int(time.time()), "model": question.model}
         begun = question.beginning
         wish = Wish(kept.path, begun.language if begun else None, question.context, begun.text if begun else "", words=False)
@@ -104,8 +99,24 @@ async def chat(request: Request, service: Service) -> Response:
     return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": _usage(row)})
 
 
-def checked(body: Row, service: Service) -> Question:
-    """The question in a body.
+async def _kept(request: Request, service: Service, stack: AsyncExitStack) -> tuple[Question, Kept]:
+    """What is asked, and the audio as a file of ours. Large bodies take turns in memory, and are gone from it when this returns.
+
+    Raises:
+        Problem: see `checked`, and `fetching.fetched`.
+    """
+    async with body_of(request) as (body, size), service.parsed.take(COPIES * size):
+        question, audio = checked(await json_of(body), service)
+        if isinstance(audio, bytes):
+            return question, await stack.enter_async_context(service.shelf.keep(audio, "audio"))
+    serve = service.config.serve
+    with tempfile.TemporaryFile() as file:
+        await fetching.fetched(audio, serve.allowed_uris, round(serve.max_upload * 2**20), serve.upload_timeout, file)
+        return question, await stack.enter_async_context(service.shelf.keep(file, "audio"))
+
+
+def checked(body: Row, service: Service) -> tuple[Question, bytes | str]:
+    """The question in a body, and its one piece of audio, or the address of that.
 
     Raises:
         Problem: 400 or 404, with the field that is wrong.
@@ -132,7 +143,7 @@ def checked(body: Row, service: Service) -> Question:
                 audio.append(_audio(part))
     if len(audio) != 1:
         raise wrong(f"one `audio_url` or `input_audio` part is wanted, there are {len(audio)}", "messages")
-    return Question(model, audio[0], checked_prompt("\n".join(filter(None, context))), _beginning(body, messages), stream)
+    return Question(model, checked_prompt("\n".join(filter(None, context))), _beginning(body, messages), stream), audio[0]
 
 
 def _beginning(body: Row, messages: list[Row]) -> Beginning | None:

@@ -32,8 +32,9 @@ from pipelines.config import RunConfig
 from pipelines.placement import pool_resources
 from pipelines.serving import door
 from pipelines.serving.app import Application
-from pipelines.serving.models import Aligner, Models, Recogniser, deployment
+from pipelines.serving.models import Models
 from pipelines.serving.problems import Problem
+from pipelines.serving.replicas import Aligner, Recogniser, deployment
 from pipelines.serving.session import MAX_APPEND
 
 HEADER_SECONDS = 30.0  # that the head of a request may take, also of the first one
@@ -82,7 +83,7 @@ def deployed(config: RunConfig) -> Iterator[Callable[[], Models]]:
         for name, application in zip(_NAMES, bound, strict=False):
             started.append(name)
             handles.append(serve.run(application, name=name, route_prefix=None))
-        yield lambda: Models(handles[0], handles[1] if len(handles) > 1 else None)
+        yield lambda: Models(config, handles[0], handles[1] if len(handles) > 1 else None)
     finally:
         for name in started:
             with contextlib.suppress(Exception):
@@ -106,7 +107,7 @@ def applications(config: RunConfig, resources: dict[str, float]) -> list[Any]:
         pool = pool_resources(section.pool, share, resources)
         replicas = (min(config.serve.min_replicas, pool["size"]), pool["size"])
         section = cluster.with_threads(section, len(parts), on_gpu)
-        bound.append(deployment(actor, section, config.serve.call_seconds, replicas, pool))
+        bound.append(deployment(actor, section, replicas, pool))
     return bound
 
 

@@ -14,10 +14,11 @@ from actors.errors import UsageError
 from actors.languages import code_of, normalize_language
 from pipelines.config import RunConfig
 from pipelines.serving.answers import model_names
+from pipelines.serving.decoding import Budget
 from pipelines.serving.models import Models
 from pipelines.serving.problems import Problem, busy, of_dead_letter, wrong
 from pipelines.serving.transcription import NotOnePiece, OnText, TooLong, Transcriber, Wish
-from pipelines.serving.uploads import Kept, Shelf
+from pipelines.serving.uploads import PARSED, Kept, Shelf
 
 Row = dict[str, Any]
 Result = TypeVar("Result")
@@ -73,6 +74,7 @@ class Service:
         self.shelf = Shelf()
         self.requests = Places(config.serve.max_requests, "requests")
         self.streams = Places(config.serve.max_streams, "streams")
+        self.parsed = Budget(PARSED)
         self.ending = asyncio.Event()
 
     async def transcript(self, request: Request, kept: Kept, wish: Wish, on_text: OnText | None = None) -> Row:

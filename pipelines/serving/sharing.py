@@ -1,15 +1,14 @@
 """Items of many callers through one model, in batches that they share.
 
-While the model works, what arrives waits; the next batch is then cut out of all that waits. So nobody waits for a batch to fill when the
-model is idle, and batches grow by themselves when it is not.
+While all processes of the model work, what arrives waits; the next batch is then cut out of all that waits. So nobody waits for a batch to fill
+when the model is idle, and batches grow by themselves when it is not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Generic, TypeVar
@@ -30,6 +29,7 @@ _PATIENCE = 10.0  # seconds after which a file does not let all others pass any 
 _TURNS = 3  # ... but only so many calls: streams must not starve files
 _STREAMS_GONE = 30.0  # seconds after the last item of a stream in which calls are still kept short
 _UNWATCHED = 4.0  # times as long a call may last when there are no streams: larger batches cost less
+_LEAST = 0.5  # part of the time of a call that one of files lasts at least, if there is as much to do
 _PARTIAL = 0.5  # part of the time of a call that one of partial answers may take: what is over comes in between
 _SPEED = 0.2  # weight of the latest call in the running mean of the model's speed
 
@@ -77,19 +77,20 @@ class SharedBatches(Generic[Item, Result]):
     """`await shared(item, seconds)` puts an item into the next batch that has room for it. All calls from one event loop.
 
     Args:
-        call: does a batch; an exception among its results is that item's alone. It runs in a thread, one at a time.
+        call: does a batch; an exception among its results is that item's alone. `lanes` of them at a time.
         max_seconds: padded seconds of a batch.
         max_size: items of a batch.
         call_seconds: how long a call may last while streams are served: batches are cut to it by the speed measured so far.
     """
 
     def __init__(
-        self, call: Callable[[list[Item]], Sequence[Result | Exception]], max_seconds: float, max_size: int, call_seconds: float
+        self, call: Callable[[list[Item]], Awaitable[Sequence[Result | Exception]]], max_seconds: float, max_size: int, call_seconds: float
     ) -> None:
         self._call, self._max_seconds, self._max_size, self._call_seconds = call, max_seconds, max_size, call_seconds
+        self.lanes = 1
         self._waiting: list[_Waiting[Item, Result]] = []
-        self._thread = ThreadPoolExecutor(1, "model")
-        self._worker: asyncio.Task[None] | None = None
+        self._workers: set[asyncio.Task[None]] = set()  # asyncio itself does not hold on to tasks
+        self._running = 0  # lanes with a call
         self._speeds: dict[Rank, float] = {}  # padded seconds of audio a second, of batches that began with this rank
         self._stream_seen = -_STREAMS_GONE
         self._passed = 0  # calls since the last one that began with a file
@@ -110,8 +111,11 @@ class SharedBatches(Generic[Item, Result]):
         if rank is not Rank.FILE:
             self._stream_seen = waiting.since
         self._waiting.append(waiting)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
+        if self._running < self.lanes:
+            self._running += 1
+            worker = asyncio.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
         try:
             return await waiting.result
         finally:
@@ -124,23 +128,32 @@ class SharedBatches(Generic[Item, Result]):
         return sum(one.seconds for one in self._waiting)
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(0)  # what arrives in the same turn of the loop shares the first batch
-        while self._waiting:
-            batch, rank = self._next(time.monotonic())
-            started = time.monotonic()
-            try:
-                results = await loop.run_in_executor(self._thread, self._call, [one.item for one in batch])
-            except Exception as error:
-                results = [error] * len(batch)
-            self._learn(rank, max(one.seconds for one in batch) * len(batch), time.monotonic() - started)
-            for one, result in zip(batch, results, strict=True):
-                if one.result.done():  # its caller has gone
-                    continue
-                if isinstance(result, Exception):
-                    one.result.set_exception(result)
-                else:
-                    one.result.set_result(result)
+        """One lane: calls, as long as something waits."""
+        try:
+            await asyncio.sleep(0)  # what arrives in the same turn of the loop shares the first batch
+            while self._waiting and self._running <= self.lanes:
+                batch, rank = self._next(time.monotonic())
+                for one, result in zip(batch, await self._results(batch, rank), strict=True):
+                    if one.result.done():  # its caller has gone
+                        continue
+                    if isinstance(result, Exception):
+                        one.result.set_exception(result)
+                    else:
+                        one.result.set_result(result)
+                await asyncio.sleep(0)  # who waited for these may have more to ask
+        finally:
+            self._running -= 1
+
+    async def _results(self, batch: list[_Waiting[Item, Result]], rank: Rank) -> Sequence[Result | Exception]:
+        started = time.monotonic()
+        try:
+            results = await self._call([one.item for one in batch])
+            if len(results) != len(batch):
+                raise AssertionError(f"the model gave {len(results)} results for {len(batch)} items")
+        except Exception as error:
+            return [error] * len(batch)
+        self._learn(rank, max(one.seconds for one in batch) * len(batch), time.monotonic() - started)
+        return results
 
     def _next(self, now: float) -> tuple[list[_Waiting[Item, Result]], Rank]:
         """Take the next batch out of what waits; and the rank of the one that it was made for."""
@@ -168,7 +181,9 @@ class SharedBatches(Generic[Item, Result]):
         if rank is Rank.PARTIAL:
             seconds *= _PARTIAL
         elif now - self._stream_seen >= _STREAMS_GONE:
-            seconds *= _UNWATCHED
+            # Not all that waits at once: the model behind this one is to have work meanwhile, and so are other processes of this one.
+            half = self.seconds_waiting / (2 * self.lanes)
+            return min(self._max_seconds, speed * seconds * _UNWATCHED, max(half, speed * seconds * _LEAST))
         return min(self._max_seconds, speed * seconds)
 
     def _learn(self, rank: Rank, padded: float, took: float) -> None:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -26,7 +26,10 @@ from pipelines.serving.problems import Problem, wrong
 
 MAX_FIELDS = 40
 MAX_FIELD = 1 << 20  # bytes of a field that is no file
-MAX_JSON = 64 << 20  # bytes of a JSON body, which has to be in memory
+MAX_JSON = 64 << 20  # bytes of a JSON body, which has to be in memory to be read
+PARSED = 4 * MAX_JSON  # bytes that may be in memory because of bodies that are read ...
+COPIES = 3  # ... each so many times: the body, its text, the audio in it
+_SMALL = 1 << 18  # bytes of a body that may stay in memory while it arrives
 _STALL = 30.0  # seconds without a byte after which a body is given up
 _COPY = 1 << 20
 
@@ -86,15 +89,26 @@ async def form_of(request: Request) -> AsyncIterator[FormData]:
         await form.close()
 
 
-async def json_of(request: Request) -> dict[str, Any]:
-    """The JSON object in a request's body; parsed in a thread, because it may be large.
+@asynccontextmanager
+async def body_of(request: Request) -> AsyncIterator[tuple[BinaryIO, int]]:
+    """A request's body as a file, which is on the disk unless it is small, and its bytes: what is still under way takes no memory."""
+    size = 0
+    with tempfile.SpooledTemporaryFile(_SMALL) as file:
+        async for chunk in request.stream():
+            size += len(chunk)
+            file.write(chunk)
+        file.seek(0)
+        yield cast(BinaryIO, file), size
+
+
+async def json_of(body: BinaryIO) -> dict[str, Any]:
+    """The JSON object in a body; parsed in a thread, because it may be large.
 
     Raises:
         Problem: 400 where it is none.
     """
-    body = await request.body()
     try:
-        value = await asyncio.to_thread(json.loads, body)
+        value = await asyncio.to_thread(json.load, body)
     except (ValueError, RecursionError) as error:
         raise wrong(f"the body is not JSON: {str(error)[:200]}", code="invalid_json") from None
     if not isinstance(value, dict):
@@ -118,11 +132,12 @@ class Shelf:
         self._folder = tempfile.mkdtemp(prefix="scriptorium-serve-")
 
     @asynccontextmanager
-    async def keep(self, source: UploadFile | bytes, name: str) -> AsyncIterator[Kept]:
+    async def keep(self, source: UploadFile | BinaryIO | bytes, name: str) -> AsyncIterator[Kept]:
         """A file with these contents, for the life of a `with` block."""
         path = await asyncio.to_thread(self._write, source.file if isinstance(source, UploadFile) else source)
         if isinstance(source, UploadFile):
             await source.close()  # one copy on the disk is enough
+        del source  # and none in memory
         try:
             yield Kept(path, name[:200] or "audio", os.path.getsize(path))
         finally:

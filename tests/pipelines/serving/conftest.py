@@ -22,7 +22,8 @@ import soundfile
 from actors.config import AlignerConfig, ASRConfig
 from pipelines.config import RunConfig
 from pipelines.serving.app import Application
-from pipelines.serving.models import Aligner, Models, Recogniser
+from pipelines.serving.models import Models
+from pipelines.serving.replicas import Aligner, Recogniser
 from pipelines.serving.server import web_server
 
 Make = Callable[..., "Served"]
@@ -55,10 +56,10 @@ class Served:
             time.sleep(0.01)
 
     def _models(self) -> Models:
-        self.recogniser = Recogniser(self.config.asr, self.config.serve.call_seconds)
+        self.recogniser = Recogniser(self.config.asr)
         self.loop = asyncio.get_running_loop()
-        aligner = None if self.config.aligner.backend == "none" else Direct(Aligner(self.config.aligner, self.config.serve.call_seconds))
-        return Models(Direct(self.recogniser), aligner)
+        aligner = None if self.config.aligner.backend == "none" else Direct(Aligner(self.config.aligner))
+        return Models(self.config, Direct(self.recogniser), aligner)
 
     def stop(self) -> None:
         self.server.should_exit = True

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.server
+import io
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,13 @@ INSIDE = [
     "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
     "[::1]", "[::]", "[fe80::1]", "[fd00:ec2::254]", "[::ffff:127.0.0.1]", "[64:ff9b::a9fe:a9fe]", "[2002:7f00:1::]", "224.0.0.1", "255.255.255.255",
 ]  # fmt: skip
+
+
+def fetch(uri: str, allowed: str, most: int) -> bytes:
+    """What is fetched from an address."""
+    file = io.BytesIO()
+    asyncio.run(fetching.fetched(uri, [allowed], most, 5, file))
+    return file.getvalue()
 
 
 @pytest.mark.parametrize("host", INSIDE)
@@ -41,7 +49,7 @@ def test_what_is_not_below_a_listed_prefix_is_refused(uri: str) -> None:
 
 def test_names_that_lead_inside_are_refused_when_they_are_resolved() -> None:
     with pytest.raises(Problem, match="could not be fetched"):
-        asyncio.run(fetching.fetched("http://localhost:1/a.wav", ["http://localhost:1/"], 1000, 5))
+        fetch("http://localhost:1/a.wav", "http://localhost:1/", 1000)
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +76,12 @@ def store() -> Iterator[str]:
 
 def test_an_allowed_address_is_read_and_its_limits_hold(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "is_public", lambda address: True)  # the only public server at hand is this machine
-    data = asyncio.run(fetching.fetched(f"{store}a.wav", [store], 10**6, 5))
-    assert data == wav(voice(2))
+    assert fetch(f"{store}a.wav", store, 10**6) == wav(voice(2))
     with pytest.raises(Problem) as caught:
-        asyncio.run(fetching.fetched(f"{store}a.wav", [store], 1000, 5))
+        fetch(f"{store}a.wav", store, 1000)
     assert caught.value.status == 413
     with pytest.raises(Problem, match="redirections are not followed"):
-        asyncio.run(fetching.fetched(f"{store}moved.wav", [store], 10**6, 5))
+        fetch(f"{store}moved.wav", store, 10**6)
 
 
 def test_the_route_refuses_them_too(serve: Make) -> None:

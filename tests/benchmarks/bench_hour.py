@@ -1,0 +1,123 @@
+"""With --full: an hour on one stream, no faster than the server takes it, against its own beginning and against the same hour sent as a file."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import Iterator
+
+import aiohttp
+import numpy as np
+
+from actors.results import SAMPLING_RATE
+from tests.benchmarks.rows import Row, Skipped
+from tests.benchmarks.serving import OURS, Server, append, meeting, running, setting
+
+LIMIT_SECONDS = 900
+HOUR, SPEED = 3600.0, 8.0  # seconds; times real time: a step every two seconds is to be a step every two seconds
+PART = 600.0  # seconds of its beginning and of its end that are compared
+_COMPLETED = "conversation.item.input_audio_transcription.completed"
+
+
+def measure(full: bool) -> Iterator[Row]:
+    """Cost and memory of the last ten minutes against the first ten, and the word error rate of its text."""
+    if not full:
+        raise Skipped("it takes ten minutes: --full")
+    with running() as server:
+        yield from asyncio.run(_hour(server))
+
+
+async def _hour(server: Server) -> list[Row]:
+    """An hour on one stream, no faster than the server takes it: cost and memory of its beginning and its end, and its text."""
+    speech, text = meeting()
+    copies = round(HOUR / (len(speech) / SAMPLING_RATE))
+    sound, truth = np.tile(speech, copies), " ".join([text] * copies)
+    length = len(sound) / SAMPLING_RATE
+    marks: list[tuple[float, dict[str, float], dict[str, float]]] = []  # seconds of audio finished, CPU and memory by role
+    texts: list[str] = []
+    begun = time.monotonic()
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+        async with session.ws_connect(f"{server.url}/v1/realtime", max_msg_size=0) as socket:
+            await socket.send_json(setting())
+            sent = asyncio.Event()
+
+            async def hear() -> None:
+                async for message in socket:
+                    event = json.loads(message.data)
+                    if event["type"] == _COMPLETED:
+                        texts.append(event["transcript"])
+                        marks.append((event["end"], server.spent(), server.resident()))
+                        if event["end"] > length - 10 and sent.is_set():
+                            return
+
+            hearing = asyncio.create_task(hear())
+            for second in range(0, round(length) + 1):
+                await socket.send_json(append(sound[second * SAMPLING_RATE : (second + 1) * SAMPLING_RATE]))
+                await asyncio.sleep(max(0.0, begun + second / SPEED - time.monotonic()))
+            sent.set()
+            await socket.send_json(append(np.zeros(2 * SAMPLING_RATE, np.int16)))
+            await asyncio.wait_for(hearing, 300)
+        took = time.monotonic() - begun
+        form = aiohttp.FormData({"model": "asr", "language": "en"})
+        form.add_field("file", _wav(sound), filename="hour.wav")
+        async with session.post(f"{server.url}/v1/audio/transcriptions", data=form) as response:
+            offline = (await response.json())["text"]
+    return [
+        *_flat(marks, length, f"{len(texts)} utterances, {length / took:.1f} times real time"),
+        *_errors(" ".join(texts), offline, truth),
+    ]
+
+
+def _flat(marks: list[tuple[float, dict[str, float], dict[str, float]]], length: float, note: str) -> Iterator[Row]:
+    """Beginning and end of a stream against each other."""
+
+    def cost(start: float, end: float) -> float:
+        part = [mark for mark in marks if start <= mark[0] <= end]
+        spent = sum(part[-1][1].get(role, 0.0) - part[0][1].get(role, 0.0) for role in OURS)
+        return spent / (part[-1][0] - part[0][0])
+
+    def memory(role: str, start: float, end: float) -> float:
+        return float(np.mean([mark[2].get(role, 0.0) for mark in marks if start <= mark[0] <= end]))
+
+    first, last = cost(0, PART), cost(length - PART, length)
+    note = f"{1000 * first:.1f} and {1000 * last:.1f} CPU ms a second in the first and last ten minutes; {note}"
+    yield Row("an hour on a stream, cost last / first", last / first, "ratio", "<= 1.2", note)
+    for role in OURS:
+        if role != "decoding":
+            begin, end = memory(role, 0, PART), memory(role, length - PART, length)
+            yield Row(f"an hour on a stream, memory last / first: {role}", end / begin, "ratio", "<= 1.2", f"{begin:.0f} and {end:.0f} MiB")
+
+
+def _errors(streamed: str, offline: str, truth: str) -> Iterator[Row]:
+    """Word error rates."""
+    note = f"{len(offline.split())} words; no segment is cut where an utterance is"
+    yield Row("an hour's text, streamed against offline", error_rate(streamed, offline), "WER", "", note)
+    yield Row("an hour's text, streamed against what is said", error_rate(streamed, truth), "WER", "", f"{len(truth.split())} words")
+    yield Row("an hour's text, offline against what is said", error_rate(offline, truth), "WER", "", "")
+
+
+def error_rate(said: str, wanted: str) -> float:
+    """Words to insert, delete or replace in `said`, per word of `wanted`; case and punctuation do not count."""
+    left, right = (
+        [word for word in ("".join(filter(str.isalnum, word)) for word in text.lower().split()) if word] for text in (said, wanted)
+    )
+    numbers = {word: number for number, word in enumerate(dict.fromkeys([*left, *right]))}
+    codes = np.array([numbers[word] for word in right])
+    places = np.arange(len(right) + 1)
+    row = places.copy()
+    for count, word in enumerate(left, 1):
+        best = np.empty_like(row)
+        best[0] = count
+        best[1:] = np.minimum(row[1:] + 1, row[:-1] + (codes != numbers[word]))
+        row = np.minimum.accumulate(best - places) + places  # insertions, from left to right
+    return float(row[-1]) / max(1, len(right))
+
+
+def _wav(samples: np.ndarray) -> bytes:
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, samples, SAMPLING_RATE, format="WAV", subtype="PCM_16")
+    return file.getvalue()
