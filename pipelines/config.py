@@ -99,7 +99,7 @@ class ServeConfig(Settings):
     min_replicas: int = Field(
         1, ge=1, description="replicas of each model when nothing happens; asr.pool.size and aligner.pool.size: at most"
     )
-    call_seconds: float = Field(1.0, gt=0, description="how long a model call may last when others wait: batches are cut to it")
+    call_seconds: float = Field(1.0, gt=0, description="how long a model call may last while there are streams, four times that without")
     stream_window: float = Field(
         16, ge=4, le=60, description="longest utterance of a realtime stream in seconds; longer ones are cut at a pause"
     )
