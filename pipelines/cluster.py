@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -19,9 +20,10 @@ from pipelines.config import ClusterConfig
 from pipelines.nodes import GIB, NODE_ID, Node
 from pipelines.storage import locations
 
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 # Ray reads these when it is imported: every listener on loopback, nothing sent anywhere, no chatter on the terminal.
 LOCAL_ENVIRONMENT = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    LOOPBACK: "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -31,6 +33,9 @@ LOCAL_ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # set it to info to have Ray's own logs in its session folder
 }
 START_ATTEMPTS = 3
+BLOCK_BYTES = 64 << 20  # of a block of rows with their samples, unless a job is so large that it has more than BLOCKS of these
+BLOCKS = 20_000
+BYTES_PER_SECOND = 32_000  # of samples, on their way
 
 # Processes that may die over one table, or while it waits. The ledger gives up the shards that kill long before: this is the net under it,
 # for deaths that no shard is blamed for.
@@ -45,7 +50,8 @@ def started(config: ClusterConfig) -> Iterator[None]:
         UsageError: if the cluster cannot be reached.
     """
     for name, value in LOCAL_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+        if name != LOOPBACK or config.address == "local":  # a driver that other machines must reach keeps its own address
+            os.environ.setdefault(name, value)
     import ray
 
     already = ray.is_initialized()
@@ -173,7 +179,13 @@ def pool_arguments(resources: dict[str, Any], alone: bool) -> dict[str, Any]:
     from ray.data import ActorPoolStrategy
 
     return {
-        "compute": ActorPoolStrategy(size=resources["size"], max_tasks_in_flight_per_actor=1 if alone else 2),
+        # One table is read, or written, beside the one in the model, and a third waits.
+        "compute": ActorPoolStrategy(
+            size=resources["size"],
+            max_tasks_in_flight_per_actor=1 if alone else 3,
+            max_concurrent_calls_per_actor=1 if alone else 2,
+            enable_true_multi_threading=True,  # `pipelines.stages` sees to it that one thread has the model
+        ),
         "num_gpus": resources["num_gpus"],
         "num_cpus": resources["num_cpus"],
         **selecting(resources.get("label_selector", {})),
@@ -187,14 +199,30 @@ def selecting(labels: dict[str, str]) -> dict[str, Any]:
     return {"label_selector": labels} if labels else {}
 
 
+def block_bytes(nodes: Sequence[Node], seconds: float, tasks: int) -> int:
+    """How large a block may become on its way from stage to stage: in a huge job a whole task, because the driver works for each block.
+
+    Args:
+        nodes: a sixteenth of the smallest object store among them is the most: several blocks wait before each model.
+        seconds: of audio to do.
+        tasks: in so many tasks.
+    """
+    stores = [node.resources.get("object_store_memory", 0.0) for node in nodes if node.cpus or node.gpus]
+    task, most = seconds * BYTES_PER_SECOND / max(1, tasks), min(stores, default=0.0) / 16
+    if seconds * BYTES_PER_SECOND <= BLOCKS * BLOCK_BYTES or most <= BLOCK_BYTES:
+        return BLOCK_BYTES
+    return max(BLOCK_BYTES, int(1.01 * task / math.ceil(task / most)))  # equal parts, although tasks differ a little
+
+
 @contextmanager
-def checkpointed(folder: str, id_column: str, bearable_losses: int) -> Iterator[None]:
+def checkpointed(folder: str, id_column: str, bearable_losses: int, block: int = BLOCK_BYTES) -> Iterator[None]:
     """Ray Data's settings for one pass over the plan: resume by shard id, and nets under what actors cannot catch.
 
     Args:
         folder: where the ids of committed shards are, on any fsspec URI.
         id_column: the column with the ids.
         bearable_losses: tasks that may be lost with a process that died before the pass stops with the cause; -1: all.
+        block: from `block_bytes`.
     """
     from ray.data import DataContext
     from ray.data.checkpoint import CheckpointConfig
@@ -207,7 +235,7 @@ def checkpointed(folder: str, id_column: str, bearable_losses: int) -> Iterator[
     checkpoint.checkpoint_actor_pool_max_size = 1
     context.checkpoint_config = checkpoint
     context.use_datasource_v2 = False  # the second version ignores override_num_blocks: one task would decode everything
-    context.target_max_block_size = 64 << 20
+    context.target_max_block_size = block
     context.execution_no_progress_timeout_s = -1  # see `pipelines.silence`
     context.max_errored_blocks = bearable_losses
     # Our file system tries each request again. Ray would do that once more, at two levels, ten times each; but it alone can begin a file anew.

@@ -22,8 +22,6 @@ from pipelines.config import RunConfig
 from pipelines.placement import Placement, placed
 from pipelines.storage import runs
 
-SAMPLES_PER_SECOND = 32_000  # bytes of a second of decoded audio on its way to the models
-
 
 def dry_run(
     manifest: str | None, out: str | None, config: RunConfig, *, command: str, described: str | None = None, accept_changes: bool = False
@@ -138,7 +136,7 @@ def _facts(place: Placement, config: RunConfig) -> list[str]:
                 f"{_gib(memory)}; if they ever do, Ray ends some, and they are done again"
             )
     store = sum(node.resources.get("object_store_memory", 0.0) for node in place.nodes)
-    shard = config.plan.shard_duration * SAMPLES_PER_SECOND
+    shard = config.plan.shard_duration * cluster.BYTES_PER_SECOND
     if store:
         lines.append(f"object store: {_gib(store)} for decoded audio, {store / shard:,.0f} shards of {config.plan.shard_duration:g} s")
     return lines

@@ -175,10 +175,11 @@ def run_shards(
 
     # A few processes may die and their rows are done again, alone; if many do, something is wrong for all: Ray stops with the cause.
     bearable = -1 if alone else max(10, len(files) // 20)
+    block = cluster.block_bytes(place.nodes, planning.seconds_of(todo), len(files))
     with (
         kept(place.asr["size"] + place.aligner["size"], **cluster.beside_driver()) as ledger,
         silence.ended(lambda: tuple(ray.get(ledger.alive.remote(), timeout=60)), silence.patience(config, place.on_gpu)),
-        cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, bearable),
+        cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, bearable, block),
         draining.enabled(),
         setbacks.told(out, final=alone),
         Progress(_totals(plan, todo), lambda: tuple(ray.get(ledger.read.remote(), timeout=5)), _storing(out)),

@@ -52,6 +52,17 @@ def test_the_etag_changes_with_the_file(tmp_path):
     assert len({before[0], etag_of(str(path))[0]}) == 2 and etag_of(str(path))[1] == 6
 
 
+def test_what_ray_unpacks_on_each_node_has_one_etag_there(tmp_path):
+    folder = tmp_path / "_ray_pkg_0123456789abcdef"
+    folder.mkdir()
+    (folder / "a.wav").write_bytes(b"one")
+    before = etag_of(str(folder / "a.wav"))
+    os.utime(folder / "a.wav", ns=(1, 1))
+    assert etag_of(str(folder / "a.wav")) == before
+    (folder / "b.wav").write_bytes(b"two")
+    assert etag_of(str(folder / "b.wav")) != before
+
+
 def test_a_seek_in_s3_costs_few_requests(stored, monkeypatch):
     from s3fs import S3FileSystem
 

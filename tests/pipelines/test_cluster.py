@@ -1,7 +1,10 @@
 """Ray on this machine, and what a pool asks of it."""
 
+import pytest
+
 from actors.config import ASRConfig
-from pipelines.cluster import pool_arguments, with_threads
+from pipelines.cluster import BLOCK_BYTES, block_bytes, pool_arguments, with_threads
+from pipelines.nodes import Node
 
 
 def test_threads_are_divided_on_cpus_only() -> None:
@@ -15,3 +18,12 @@ def test_a_pool_asks_for_labels_only_where_it_wants_some() -> None:
     pool = {"size": 1, "num_gpus": 1.0, "num_cpus": 0.0}
     assert "label_selector" not in pool_arguments({**pool, "label_selector": {}}, alone=False)
     assert pool_arguments({**pool, "label_selector": {"zone": "a"}}, alone=False)["label_selector"] == {"zone": "a"}
+
+
+def test_blocks_grow_with_the_job_as_far_as_the_smallest_store_allows() -> None:
+    stores = [Node({"CPU": 0, "object_store_memory": 1e9}), *[Node({"GPU": 1, "object_store_memory": size}) for size in (6e9, 9e9)]]
+    assert block_bytes(stores, 3600, 2) == block_bytes([Node({"CPU": 4})], 1e9, 2) == BLOCK_BYTES
+    assert block_bytes(stores, 2e8, 20_000) == pytest.approx(2e8 * 32_000 / 20_000, rel=0.02)  # a task is a block
+    assert block_bytes(stores, 3e8, 20_000) == pytest.approx(3e8 * 32_000 / 20_000 / 2, rel=0.02)  # half a task: 6 GB / 16 is less than one
+    assert block_bytes(stores, 3e8, 1_000_000) == BLOCK_BYTES
+    assert block_bytes([Node({"CPU": 4, "object_store_memory": 1e9})], 1e9, 20_000) == BLOCK_BYTES

@@ -1,0 +1,157 @@
+"""Real Ray nodes, each started by `ray start` as on a machine of its own, and `ray job` against them.
+
+The cluster has a network of its own, in which there is nothing but its loopback: nobody outside reaches its ports. Each worker has a file system
+of its own in which the other nodes' files and whatever else is `hidden` are empty: what it needs of them must have been sent to it, as to another
+machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.faults import checker
+
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Cluster:
+    """A head and workers.
+
+    Args:
+        folder: Ray's own files, at a short path, because sockets are among them.
+        environment: of nodes and of whoever talks to them: the token, and a mark by which its processes are found.
+        address: for `cluster.address` and `ray start`.
+        dashboard: for `ray job --address`.
+    """
+
+    folder: Path
+    environment: dict[str, str]
+    address: str
+    dashboard: str
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def inside(self, command: Sequence[Any]) -> list[str]:
+        """A command in the cluster's network."""
+        return ["nsenter", f"--net=/proc/{self.processes[0].pid}/ns/net", *map(str, command)]
+
+    def ray(self, *arguments: Any, timeout: float = 300, **options: Any) -> subprocess.CompletedProcess[str]:
+        """The `ray` command."""
+        command = self.inside([BIN / "ray", *arguments])
+        return subprocess.run(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, **options
+        )
+
+    def job(self, verb: str, *arguments: Any, **options: Any) -> str:
+        """`ray job VERB`; what it said."""
+        done = self.ray("job", verb, "--address", self.dashboard, *arguments, **options)
+        assert done.returncode == 0, done.stdout[-3000:]
+        return done.stdout
+
+    def wait_for(self, job: str, states: Sequence[str], timeout: float = 300) -> str:
+        """The state of a job once it is one of these."""
+        deadline = time.monotonic() + timeout
+        while True:
+            said = self.job("status", job)
+            for state in ("SUCCEEDED", "FAILED", "STOPPED", "RUNNING", "PENDING"):
+                if state in said.split("Status for job")[-1]:
+                    break
+            if state in states:
+                return state
+            assert state in ("RUNNING", "PENDING"), f"{state}: {self.job('logs', job)[-3000:]}"
+            assert time.monotonic() < deadline, f"still {state} after {timeout:g} s: {self.job('logs', job)[-3000:]}"
+            time.sleep(0.5)
+
+
+def may_isolate() -> bool:
+    """Whether we may give processes a network and a file system of their own; root may."""
+    if not all(map(shutil.which, ("unshare", "nsenter", "ip", "mount"))):
+        return False
+    return subprocess.run(["unshare", "--net", "--mount", "sh", "-c", "ip link set lo up && mount -t tmpfs tmpfs /mnt"]).returncode == 0
+
+
+@contextmanager
+def cluster(workers: Sequence[Sequence[str]], hidden: Sequence[Path] = ()) -> Iterator[Cluster]:
+    """A head without CPUs, and one worker for each list of options of `ray start`."""
+    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
+    mark = secrets.token_hex(8)
+    variables = {
+        **{name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")},
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_JOB_STOP_WAIT_TIME_S": "20",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "SCRIPTORIUM_FAULT_MARK": mark,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+    }
+    made = Cluster(folder, variables, "127.0.0.1:6379", "http://127.0.0.1:8265")
+    try:
+        alone = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+        _start(made, [*alone, *_ray_start("--head", "--port=6379", "--num-cpus=0", "--num-gpus=0")])
+        _await(made, 1)
+        for number, options in enumerate(workers, 1):
+            mounts = "".join(f"mount -t tmpfs tmpfs {path} && " for path in (folder, *hidden))
+            own_files = ["unshare", "--mount", "--propagation", "private", "sh", "-c", f'{mounts}exec "$@"', "sh"]
+            _start(
+                made,
+                made.inside(
+                    [*own_files, *_ray_start(f"--address={made.address}", f"--dashboard-agent-listen-port={52365 + number}", *options)]
+                ),
+            )
+            _await(made, number + 1)
+        yield made
+    finally:
+        for process in reversed(made.processes):
+            process.send_signal(signal.SIGTERM)
+        for process in made.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+        for pid in checker.marked(f"SCRIPTORIUM_FAULT_MARK={mark}"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+        _log(made).unlink(missing_ok=True)
+
+
+def _ray_start(*options: str) -> list[str]:
+    return [str(BIN / "ray"), "start", *options, "--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--block"]
+
+
+def _start(made: Cluster, command: Sequence[str]) -> None:
+    command = [*command, f"--temp-dir={made.folder}"]
+    with open(_log(made), "ab") as log:
+        made.processes.append(
+            subprocess.Popen(
+                command, env=made.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        )
+
+
+def _log(made: Cluster) -> Path:
+    return made.folder.with_suffix(".log")
+
+
+def _await(made: Cluster, nodes: int) -> None:
+    """Until so many nodes live and jobs are taken."""
+    deadline = time.monotonic() + 120
+    while True:
+        said = made.ray("list", "nodes", "--address", made.dashboard, "--format", "json", timeout=60).stdout
+        if said.count('"ALIVE"') == nodes:
+            return
+        for process in made.processes:
+            assert process.poll() is None, _log(made).read_text()[-3000:]
+        assert time.monotonic() < deadline, said[-2000:] + _log(made).read_text()[-3000:]
+        time.sleep(0.5)

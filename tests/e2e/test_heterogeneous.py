@@ -1,0 +1,138 @@
+"""Nodes with different cards and nodes without: replicas and decoding really are where the settings want them, and where the dry run says."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.nodes import ACCELERATOR, Node
+from tests.e2e import noted
+from tests.faults import checker, jobs
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+CARDS = {"one": (1, "L4"), "two": (2, "A10G"), "eight": (8, "H100")}  # nodes with GPUs, which Ray takes our word for
+STORE = 100 << 20
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A head, a node that only decodes, and nodes with one, two and eight cards of different types."""
+    from pipelines.cluster import LOCAL_ENVIRONMENT
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**LOCAL_ENVIRONMENT, noted.FOLDER: str(tmp_path_factory.mktemp("notes"))}.items():
+            patch.setenv(name, value)
+        import ray
+        from ray.cluster_utils import Cluster
+
+        made = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "object_store_memory": STORE, "include_dashboard": False}
+        )
+        try:
+            made.add_node(num_cpus=2, num_gpus=0, object_store_memory=STORE, labels={"name": "decoder"})
+            for name, (gpus, kind) in CARDS.items():
+                made.add_node(num_cpus=2, num_gpus=gpus, object_store_memory=STORE, labels={"name": name, ACCELERATOR: kind})
+            ray.init(address=made.address, log_to_driver=False)
+            yield made
+        finally:
+            ray.shutdown()
+            made.shutdown()
+
+
+@pytest.fixture
+def notes(cluster: Any) -> Path:
+    folder = Path(os.environ[noted.FOLDER])
+    for path in folder.iterdir():
+        path.unlink()
+    return folder
+
+
+def run(manifest: Path, out: Path, notes: Path, *settings: str) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+    """Transcribe on the cluster with these settings; for each stage, node and cards of each process, as they really were."""
+    from pipelines import transcribe
+    from pipelines.config import load_config
+
+    config = load_config(None, [*jobs.FAKE, "cluster.address=auto", "plan.task_seconds=1", *settings])
+    with pytest.MonkeyPatch.context() as patch:
+        for stage in (noted.decode, noted.Recognise, noted.Align):
+            patch.setattr(transcribe, stage.__name__, stage)
+        assert transcribe.transcribe(str(manifest), str(out), config).exit_code == 0
+    found: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    for path in notes.iterdir():
+        told = json.loads(path.read_text())
+        found.setdefault(told["stage"], []).append((told["node"], tuple(told["cards"])))
+    return {stage: sorted(set(places) if stage == "decode" else places) for stage, places in found.items()}
+
+
+@pytest.mark.parametrize("node", CARDS)
+def test_each_card_holds_a_recogniser_and_an_aligner(cluster: Any, notes: Path, tmp_path: Path, node: str) -> None:
+    """0.7 and 0.3 of each of one, two, eight cards, on the type that was asked for, in the places that the dry run names."""
+    from pipelines.cluster import nodes
+    from pipelines.config import load_config
+    from pipelines.placement import placed
+
+    gpus, kind = CARDS[node]
+    manifest, ids = jobs.archive(tmp_path / "archive", 8, seconds=0.5)
+    settings = (f"asr.pool.accelerator={kind}", f"aligner.pool.accelerator={kind}", "cluster.decode_nodes=cpu")
+    places = run(manifest, tmp_path / "out", notes, *settings)
+    assert places["recogniser"] == places["aligner"] == [(node, (str(card),)) for card in range(gpus)]
+    assert {name for name, _ in places["decode"]} <= {"decoder", "head"}
+    checker.check(tmp_path / "out", ids)
+
+    place = placed(load_config(None, [*jobs.FAKE, *settings]), nodes())
+    for stage in ("recogniser", "aligner"):
+        said = [(place.nodes[seat.node].labels["name"], tuple(map(str, seat.cards))) for seat in place.seats if seat.stage == stage]
+        assert said == places[stage]
+    assert {place.nodes[number].labels.get("name", "head") for number, tasks in enumerate(place.decoding) if tasks} == {"decoder", "head"}
+
+
+def test_stages_on_different_types_of_cards(cluster: Any, notes: Path, tmp_path: Path) -> None:
+    manifest, ids = jobs.archive(tmp_path / "archive", 8, seconds=0.5)
+    settings = ("asr.pool.accelerator=A10G, L4", "aligner.pool.labels={name: eight}", "aligner.pool.size=2", "cluster.decode_nodes=gpu")
+    places = run(manifest, tmp_path / "out", notes, *settings)
+    assert places["recogniser"] == [("one", ("0",)), ("two", ("0",)), ("two", ("1",))]
+    assert [name for name, _ in places["aligner"]] == ["eight"] * 2 and len({card for _, card in places["aligner"]}) == 2
+    assert {name for name, _ in places["decode"]} <= set(CARDS)
+    checker.check(tmp_path / "out", ids)
+
+
+@pytest.mark.parametrize("wanted", ["spot", "!spot", "in(spot, reserved)", "!in(spot)"])
+def test_selectors_mean_what_ray_takes_them_for(cluster: Any, wanted: str) -> None:
+    """`nodes.matches` against Ray's own scheduler, nodes without the label included."""
+    import ray
+
+    from pipelines.cluster import nodes
+    from pipelines.nodes import matches
+
+    names = {"spot": "eight", "reserved": "two"}
+    selector = {"name": wanted.replace("spot", names["spot"]).replace("reserved", names["reserved"])}
+
+    @ray.remote(num_cpus=0, label_selector=selector)
+    def where() -> str:
+        import time
+
+        time.sleep(0.2)
+        return ray.get_runtime_context().get_node_labels().get("name", "head")
+
+    allowed = {node.labels.get("name", "head") for node in nodes() if matches(node.labels, selector)}
+    assert set(ray.get([where.remote() for _ in range(6)])) <= allowed
+    for node in nodes():  # and every node that we think is one is one to Ray
+        name = node.labels.get("name", "head")
+        pinned = {**selector, "ray.io/node-id": node.labels["ray.io/node-id"]}
+        ready, _ = ray.wait([where.options(label_selector=pinned).remote()], timeout=20 if name in allowed else 1)
+        assert bool(ready) == (name in allowed), name
+
+
+def test_a_described_node_is_as_a_real_one(cluster: Any) -> None:
+    """Ray's own names of resources and labels are those that the dry run works with."""
+    from pipelines.cluster import nodes
+
+    eight = next(node for node in nodes() if node.labels.get("name") == "eight")
+    assert isinstance(eight, Node) and (eight.cpus, eight.gpus, eight.labels[ACCELERATOR]) == (2, 8, "H100")
+    assert eight.resources["object_store_memory"] == STORE and eight.resources["memory"] > 0
