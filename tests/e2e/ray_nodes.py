@@ -65,15 +65,13 @@ class Cluster:
         """The state of a job once it is one of these."""
         deadline = time.monotonic() + timeout
         while True:
-            said = self.job("status", job)
-            for state in ("SUCCEEDED", "FAILED", "STOPPED", "RUNNING", "PENDING"):
-                if state in said.split("Status for job")[-1]:
-                    break
+            said = self.job("status", job).upper()
+            state = next(state for state in ("SUCCEEDED", "FAILED", "STOPPED", "RUNNING", "PENDING") if state in said)
             if state in states:
                 return state
             assert state in ("RUNNING", "PENDING"), f"{state}: {self.job('logs', job)[-3000:]}"
             assert time.monotonic() < deadline, f"still {state} after {timeout:g} s: {self.job('logs', job)[-3000:]}"
-            time.sleep(0.5)
+            time.sleep(2)
 
 
 def may_isolate() -> bool:
