@@ -22,7 +22,7 @@ from tests.faults.jobs import FAKE, Job, archive, committed
 
 pytestmark = pytest.mark.faults
 
-TASKS_IN_FLIGHT = 2  # of one replica of a model: cluster.pool_arguments
+TASKS_IN_FLIGHT = 3  # of one replica of a model: cluster.pool_arguments
 
 
 @dataclass
