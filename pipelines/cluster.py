@@ -20,10 +20,8 @@ from pipelines.config import ClusterConfig
 from pipelines.nodes import GIB, NODE_ID, Node
 from pipelines.storage import locations
 
-LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-# Ray reads these when it is imported: every listener on loopback, nothing sent anywhere, no chatter on the terminal.
-LOCAL_ENVIRONMENT = {
-    LOOPBACK: "0",
+# Ray reads these when it is imported: nothing sent anywhere, no chatter on the terminal.
+EVERYWHERE = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -31,6 +29,14 @@ LOCAL_ENVIRONMENT = {
     "RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S": "40",
     "RAY_task_oom_retries": "5",  # Ray would decode for ever what runs out of memory every time
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # set it to info to have Ray's own logs in its session folder
+}
+# Where Ray is ours: every listener on loopback, and no statistics of its own, which nobody could see without its dashboard.
+LOCAL_ENVIRONMENT = EVERYWHERE | {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_event_stats": "0",
+    "RAY_event_stats_print_interval_ms": "0",
 }
 START_ATTEMPTS = 3
 BLOCK_BYTES = 64 << 20  # of a block of rows with their samples, unless a job is so large that it has more than BLOCKS of these
@@ -49,9 +55,8 @@ def started(config: ClusterConfig) -> Iterator[None]:
     Raises:
         UsageError: if the cluster cannot be reached.
     """
-    for name, value in LOCAL_ENVIRONMENT.items():
-        if name != LOOPBACK or config.address == "local":  # a driver that other machines must reach keeps its own address
-            os.environ.setdefault(name, value)
+    for name, value in (LOCAL_ENVIRONMENT if config.address == "local" else EVERYWHERE).items():
+        os.environ.setdefault(name, value)
     import ray
 
     already = ray.is_initialized()
