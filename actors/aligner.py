@@ -49,6 +49,7 @@ class AlignerActor:
         self.revision = self.backend.revision
         self._limit = partial(call_limit, config.timeout, runs_on_gpu(self.backend))
         self._prefetch = getattr(self.backend, "prefetch", None)
+        self._batches_itself = getattr(self.backend, "batches_itself", False)
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """RECOGNISED to SHARD rows."""
@@ -61,20 +62,19 @@ class AlignerActor:
         wanted = [index for index, of_segment in enumerate(units) if isinstance(of_segment, list) and of_segment]
         requests = [_request(segments[index], units[index]) for index in wanted]
         short = [position for position, request in enumerate(requests) if request.duration <= self.backend.max_duration]
-        results = dispatch(
-            [requests[position] for position in short],
-            self.backend.align,
-            self.config.max_batch_seconds,
-            self.config.max_batch_size,
-            self._limit,
-            self._prefetch,
-        )
+        results = self._through_backend([requests[position] for position in short])
         found: dict[int, Times | Exception] = {wanted[position]: result for position, result in zip(short, results, strict=True)}
         too_long = set(wanted) - set(found)
         return [
             _finish(segment, of_segment, found.get(index), index in too_long)
             for index, (segment, of_segment) in enumerate(zip(segments, units, strict=True))
         ]
+
+    def _through_backend(self, requests: list[AlignmentRequest]) -> list[Times | Exception]:
+        if self._batches_itself:
+            return dispatch(requests, self.backend.align, None, None)
+        batches = (self.config.max_batch_seconds, self.config.max_batch_size)
+        return dispatch(requests, self.backend.align, *batches, self._limit, self._prefetch)
 
     def _units(self, segment: Segment) -> list[Unit] | Exception:
         """The aligner's units of a segment's text; none where its language is not one of the aligner's."""

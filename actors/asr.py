@@ -44,6 +44,7 @@ class ASRActor:
         self.revision = self.backend.revision
         self._limit = partial(call_limit, config.timeout, runs_on_gpu(self.backend))
         self._prefetch = getattr(self.backend, "prefetch", None)
+        self._batches_itself = getattr(self.backend, "batches_itself", False)
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """DECODED to RECOGNISED rows."""
@@ -62,6 +63,8 @@ class ASRActor:
 
     def recognise(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis | Exception]:
         """What the model says to each request, in order, or the exception that it raised on this one alone."""
+        if self._batches_itself:
+            return dispatch(requests, self.backend.transcribe, None, None)
         batches = (self.config.max_batch_seconds, self.config.max_batch_size)
         return dispatch(requests, self.backend.transcribe, *batches, self._limit, self._prefetch)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -107,6 +107,23 @@ class SegmenterConfig(Settings):
     vad_threshold: float = Field(0.5, gt=0, lt=1, description="silero: speech probability from which a frame is speech")
 
 
+class VLLMConfig(Settings):
+    """vLLM as the engine: `backend: vllm` (extra `vllm`). It makes its own batches: max_batch_size and max_batch_seconds mean nothing to it."""
+
+    max_num_seqs: int | None = Field(
+        None, ge=1, description="segments that it works on at once; null: 256 (aligner: 32), on a CPU 16 (aligner: 2)"
+    )
+    gpu_memory_utilization: float | None = Field(
+        None, gt=0, le=1, description="part of a card's memory that a replica takes; null: nine tenths of its share (pool.num_gpus)"
+    )
+    max_duration: float | None = Field(
+        None, gt=0, description="longest segment in seconds, from which its limits in tokens follow; null: that of the segmenter"
+    )
+    engine: dict[str, Any] = Field(
+        {}, description="further arguments of vLLM's engine as they are (kv_cache_dtype, quantization, max_model_len ...)"
+    )
+
+
 class ModelConfig(Settings):
     """What ASR and aligner have in common."""
 
@@ -130,6 +147,15 @@ class ModelConfig(Settings):
         "second of audio in it",
     )
     pool: PoolConfig = PoolConfig()
+    vllm: VLLMConfig = VLLMConfig()
+
+    def _fit_vllm(self, model: str) -> None:
+        """Refuse what vLLM has not; where no model was named, take one that it reads."""
+        for name, known in (("dtype", ("auto", "float32", "bfloat16", "float16")), ("attention", ("auto",))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)} is for backend transformers; with vllm it must be {' or '.join(known)}")
+        if "model" not in self.model_fields_set:
+            object.__setattr__(self, "model", model)
 
 
 class OpenAIConfig(Settings):
@@ -170,8 +196,8 @@ class OpenAIConfig(Settings):
 class ASRConfig(ModelConfig):
     """Recognition."""
 
-    backend: Literal["transformers", "openai", "fake"] = Field("transformers", description="the engine that runs the model")
-    model: str = Field("Qwen/Qwen3-ASR-0.6B-hf", description="hub id or folder of the checkpoint")
+    backend: Literal["transformers", "vllm", "openai", "fake"] = Field("transformers", description="the engine that runs the model")
+    model: str = Field("Qwen/Qwen3-ASR-0.6B-hf", description="hub id or folder of the checkpoint; with vllm Qwen/Qwen3-ASR-0.6B by default")
     language: str | None = Field(
         None, description="force this language (name or ISO code); null: the model decides, a manifest's `language` wins"
     )
@@ -187,7 +213,9 @@ class ASRConfig(ModelConfig):
         return normalize_language(value)
 
     @model_validator(mode="after")
-    def _server_has_the_gpu(self) -> ASRConfig:
+    def _backend_fits(self) -> ASRConfig:
+        if self.backend == "vllm":
+            self._fit_vllm("Qwen/Qwen3-ASR-0.6B")
         if self.backend == "openai" and self.pool.num_gpus is None:
             object.__setattr__(self, "pool", self.pool.model_copy(update={"num_gpus": 0}))
         return self
@@ -196,7 +224,16 @@ class ASRConfig(ModelConfig):
 class AlignerConfig(ModelConfig):
     """Word times."""
 
-    backend: Literal["transformers", "fake", "none"] = Field("transformers", description="none: no word times")
-    model: str = Field("Qwen/Qwen3-ForcedAligner-0.6B-hf", description="hub id or folder of the checkpoint")
+    backend: Literal["transformers", "vllm", "fake", "none"] = Field("transformers", description="none: no word times")
+    model: str = Field(
+        "Qwen/Qwen3-ForcedAligner-0.6B-hf",
+        description="hub id or folder of the checkpoint; with vllm Qwen/Qwen3-ForcedAligner-0.6B by default, as it reads no -hf aligner",
+    )
     max_batch_seconds: float = Field(480, gt=0, description="padded seconds in one model call")
     max_batch_size: int = Field(16, ge=1, description="segments in one model call")
+
+    @model_validator(mode="after")
+    def _backend_fits(self) -> AlignerConfig:
+        if self.backend == "vllm":
+            self._fit_vllm("Qwen/Qwen3-ForcedAligner-0.6B")
+        return self

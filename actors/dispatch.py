@@ -30,8 +30,8 @@ Result = TypeVar("Result")
 def dispatch(
     requests: Sequence[Request],
     call: Callable[[list[Request]], Sequence[Result | Exception]],
-    max_batch_seconds: float,
-    max_batch_size: int,
+    max_batch_seconds: float | None,
+    max_batch_size: int | None,
     limit: Callable[[float], float] | None = None,
     prefetch: Callable[[list[Request]], None] | None = None,
 ) -> list[Result | Exception]:
@@ -42,8 +42,8 @@ def dispatch(
     Args:
         requests: what to do.
         call: does a batch of them; in place of a result, the error of a request that it knows to fail alone.
-        max_batch_seconds: padded seconds of one call.
-        max_batch_size: requests of one call.
+        max_batch_seconds: padded seconds of one call; None: all in one call, the backend makes batches of its own.
+        max_batch_size: requests of one call; None: likewise.
         limit: seconds that a call may take, from the seconds of audio in it; None: for ever.
         prefetch: told of each batch before its turn, while the one before it runs, the first one right before it.
 
@@ -51,6 +51,8 @@ def dispatch(
         For each request, in order, its result, or the exception that it raised alone. A FatalError, and a call that takes longer than its
         limit, end the process instead.
     """
+    if max_batch_seconds is None or max_batch_size is None:
+        return _run(list(requests), call, limit) if requests else []
     batches = pack([request.duration for request in requests], max_batch_seconds, max_batch_size)
     groups = [[requests[index] for index in batch] for batch in batches]
     results = []

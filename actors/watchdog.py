@@ -23,6 +23,12 @@ def before_call(tell: Callable[[], None]) -> None:
     _told[:] = [tell]
 
 
+def alive() -> None:
+    """Give the same sign of life from inside a long call, in which something was finished."""
+    for tell in _told:
+        tell()
+
+
 def call_limit(timeout: float | None, on_gpu: bool, duration: float) -> float:
     """Seconds that one model call may take.
 
@@ -37,8 +43,7 @@ def call_limit(timeout: float | None, on_gpu: bool, duration: float) -> float:
 @contextmanager
 def limited(seconds: float, what: str) -> Iterator[None]:
     """End this process, with a FatalError of code model_timeout as its last words, if the block takes longer than `seconds`."""
-    for tell in _told:
-        tell()
+    alive()
     late = FatalError(f"{what} was not finished within its limit of {seconds:g} s", code="model_timeout")
     timer = threading.Timer(seconds, exit_process, [late])
     timer.daemon = True

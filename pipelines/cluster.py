@@ -167,11 +167,19 @@ def beside_driver() -> dict[str, Any]:
     return {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here}
 
 
-def with_threads(config: ModelConfig, pools: int, on_gpu: bool) -> ModelConfig:
-    """Divide the cores among the model pools on a CPU machine, so that their threads do not fight."""
-    if config.threads is not None or on_gpu:
-        return config
-    return config.model_copy(update={"threads": max(1, (os.cpu_count() or 1) // pools)})
+def with_share(config: ModelConfig, pools: int, on_gpu: bool, num_gpus: float) -> ModelConfig:
+    """Settings of a pool with its share of the machine where they leave it open.
+
+    Args:
+        config: the settings.
+        pools: of models; on a CPU machine they divide its cores, so that their threads do not fight.
+        on_gpu: whether there are GPUs.
+        num_gpus: what placement gives each of its replicas.
+    """
+    update: dict[str, Any] = {"pool": config.pool.model_copy(update={"num_gpus": num_gpus})}
+    if config.threads is None and not on_gpu:
+        update["threads"] = max(1, (os.cpu_count() or 1) // pools)
+    return config.model_copy(update=update)
 
 
 def pool_arguments(resources: dict[str, Any], alone: bool) -> dict[str, Any]:

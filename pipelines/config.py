@@ -144,15 +144,25 @@ class RunConfig(Settings):
             raise ValueError("segmenter.max_duration must not be above plan.shard_duration")
         return self
 
+    @model_validator(mode="after")
+    def _vllm_knows_the_longest_segment(self) -> RunConfig:
+        longest = max(self.segmenter.max_duration, self.serve.stream_window)
+        for name in ("asr", "aligner"):
+            section = getattr(self, name)
+            if section.backend == "vllm" and section.vllm.max_duration is None:
+                vllm = section.vllm.model_copy(update={"max_duration": longest})
+                object.__setattr__(self, name, section.model_copy(update={"vllm": vllm}))
+        return self
+
     def identity(self) -> dict[str, Any]:
         """The settings that change what is written, without those that only change where and how fast it runs."""
         settings = self.model_dump(mode="json")
-        speed = {"device", "max_batch_size", "max_batch_seconds", "threads", "timeout", "pool"}
+        speed = {"device", "max_batch_size", "max_batch_seconds", "threads", "timeout", "pool", "vllm"}
         return {
             "audio": {"channel": settings["audio"]["channel"]},
             "segmenter": settings["segmenter"],
-            "asr": {k: v for k, v in settings["asr"].items() if k not in {*speed, "openai"}} | self._way_to_ask(),
-            "aligner": {k: v for k, v in settings["aligner"].items() if k not in speed},
+            "asr": {k: v for k, v in settings["asr"].items() if k not in {*speed, "openai"}} | self._way_to_ask() | _engine(self.asr),
+            "aligner": {k: v for k, v in settings["aligner"].items() if k not in speed} | _engine(self.aligner),
             "plan": {"shard_duration": settings["plan"]["shard_duration"]},
         }
 
@@ -162,6 +172,11 @@ class RunConfig(Settings):
     def hash(self) -> str:
         """A digest of `identity()`, 16 hex digits: rows with the same hash were made the same way."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _engine(config: ASRConfig | AlignerConfig) -> dict[str, Any]:
+    """What is passed on to vLLM's engine may change what it says: quantization, for one."""
+    return {"vllm": {"engine": config.vllm.engine}} if config.backend == "vllm" and config.vllm.engine else {}
 
 
 def load_config(path: str | None, overrides: Sequence[str] = ()) -> RunConfig:

@@ -15,9 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors import retries
+from actors import backends, retries
 from actors.asr import ASRActor
-from actors.backends.loading import check_folder
 from actors.errors import FatalError, UsageError
 from actors.given_text import GivenTextActor
 from pipelines import __version__, cluster, planning, report, setbacks, silence, stopping
@@ -167,8 +166,8 @@ def run_shards(
 
     words = config.aligner.backend != "none"
     place = placed(config, cluster.nodes(), fewer=alone)
-    asr = cluster.with_threads(config.asr, 1 + words, place.on_gpu)
-    aligner = cluster.with_threads(config.aligner, 1 + words, place.on_gpu)
+    asr = cluster.with_share(config.asr, 1 + words, place.on_gpu, place.asr["num_gpus"])
+    aligner = cluster.with_share(config.aligner, 1 + words, place.on_gpu, place.aligner["num_gpus"])
     recogniser = functools.partial(GivenTextActor, max_duration=config.segmenter.max_duration) if command == "align" else ASRActor
     files = planning.files_of(todo)
     store, _ = locations.arrow_filesystem(out)
@@ -235,12 +234,9 @@ _TABLES: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None}
 
 
 def check_models(config: RunConfig) -> None:
-    """Raise a UsageError where a model's folder is not there; hubs are not asked."""
+    """Raise a UsageError where a model's folder, or its engine, is not there; hubs are not asked."""
     try:
-        if config.asr.backend == "transformers":
-            check_folder(config.asr.model, "asr")
-        if config.aligner.backend == "transformers":
-            check_folder(config.aligner.model, "aligner")
+        backends.check(config.asr, config.aligner, here=config.cluster.address == "local")
     except FatalError as error:
         raise UsageError(error.message) from None
 

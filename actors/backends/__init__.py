@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+
+from actors.backends import original
 from actors.backends.base import AlignerBackend, ASRBackend
+from actors.backends.loading import check_folder
 from actors.config import AlignerConfig, ASRConfig
 from actors.errors import FatalError
 
@@ -22,6 +26,11 @@ def create_asr(config: ASRConfig) -> ASRBackend:
             from actors.backends.openai import OpenAIASR
 
             return OpenAIASR(config)
+    if config.backend == "vllm":
+        with _needs("vllm"):
+            from actors.backends.vllm_asr import VLLMASR
+
+            return VLLMASR(config)
     with _needs("transformers"):
         from actors.backends.transformers_asr import TransformersASR
 
@@ -40,10 +49,37 @@ def create_aligner(config: AlignerConfig) -> AlignerBackend:
         from actors.backends.fake import FakeAligner
 
         return FakeAligner(config)
+    if config.backend == "vllm":
+        with _needs("vllm"):
+            from actors.backends.vllm_aligner import VLLMAligner
+
+            return VLLMAligner(config)
     with _needs("transformers"):
         from actors.backends.transformers_aligner import TransformersAligner
 
         return TransformersAligner(config)
+
+
+def check(asr: ASRConfig, aligner: AlignerConfig, *, here: bool) -> None:
+    """Refuse models that cannot be loaded, as far as that can be known in no time: nothing is imported, and hubs are not asked.
+
+    Args:
+        asr: settings of the recogniser.
+        aligner: those of the aligner.
+        here: the models run on this machine, so what is not installed here is missing.
+
+    Raises:
+        FatalError: the message says what to do.
+    """
+    for kind, backend, model in (("asr", asr.backend, asr.model), ("aligner", aligner.backend, aligner.model)):
+        if backend not in ("transformers", "vllm"):
+            continue
+        content = check_folder(model, "asr" if kind == "asr" else "aligner")
+        if backend == "vllm":
+            if here and importlib.util.find_spec("vllm") is None:
+                raise FatalError(_missing("vllm", "vllm"))
+            if kind == "aligner":
+                original.check_layout(model, content)
 
 
 def runs_on_gpu(backend: ASRBackend | AlignerBackend) -> bool:
@@ -61,4 +97,8 @@ class _needs:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ModuleNotFoundError):
-            raise FatalError(f"{error.name} is not installed: pip install 'scriptorium[{self.extra}]'") from error
+            raise FatalError(_missing(error.name, self.extra)) from error
+
+
+def _missing(module: str | None, extra: str) -> str:
+    return f"{module} is not installed: pip install 'scriptorium[{extra}]'"

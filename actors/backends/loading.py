@@ -70,16 +70,40 @@ def load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
         return _load(name, kind, config)
 
 
-def check_folder(name: str, kind: Kind) -> None:
+def fetch(name: str, kind: Kind, config: ModelConfig) -> Files:
+    """Have a checkpoint on this machine without loading it. Arguments and errors as for `load`."""
+    with _quiet():
+        folder = _local_folder(name, kind)
+        settings = _read_config(name, kind, folder, config.revision)
+        _check_kind(name, kind, settings.content)
+        folder = folder or download(name, kind, settings.revision)
+        try:
+            tokenizer, extractor, timestamp_ms = _inputs(settings.content, str(folder), None)
+        except Exception as error:
+            raise FatalError(f"{kind}.model {name!r} cannot be loaded: {_first_line(error)}") from error
+    content = settings.content.get("thinker_config", settings.content)
+    _check_tokens(name, kind, {**settings.content, **content}, tokenizer)
+    return Files(
+        folder, settings.content, settings.revision, tokenizer, extractor, timestamp_ms, content["audio_config"].get("n_window", 50)
+    )
+
+
+def check_folder(name: str, kind: Kind) -> dict[str, Any] | None:
     """Refuse a local checkpoint that is not there or of the other kind, from its config.json alone: cheap, without torch.
 
     A hub id passes; whether it can be had is for the workers to find out, which may have a network or a cache that this machine lacks.
 
+    Returns:
+        The content of its config.json; None for a hub id.
+
     Raises:
         FatalError: the message says what to do.
     """
-    if (folder := _local_folder(name, kind)) is not None:
-        _check_kind(name, kind, _parse(_config_path(name, kind, folder), name, kind))
+    if (folder := _local_folder(name, kind)) is None:
+        return None
+    content = _parse(_config_path(name, kind, folder), name, kind)
+    _check_kind(name, kind, content)
+    return content
 
 
 def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
@@ -98,19 +122,17 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
     try:
         if original.is_original(settings.content):
             folder = folder or download(name, kind, commit)
+            source, commit = str(folder), None
             model, report = original.load_model(model_class, settings.content, folder, arguments)
-            tokenizer, extractor = original.load_inputs(settings.content, folder)
-            timestamp_ms = settings.content.get("timestamp_segment_time", 80.0)
         else:
             model, report = model_class.from_pretrained(source, revision=commit, **arguments)
-            processor = transformers.AutoProcessor.from_pretrained(source, revision=commit)
-            tokenizer, extractor, timestamp_ms = processor.tokenizer, processor.feature_extractor, processor.timestamp_segment_time
+        tokenizer, extractor, timestamp_ms = _inputs(settings.content, source, commit)
     except FatalError:
         raise
     except Exception as error:  # OSError, ValueError, SafetensorError, KeyError, MemoryError ...: the libraries' own choice
         raise FatalError(f"{kind}.model {name!r} cannot be loaded: {_first_line(error)}") from error
     _check_complete(name, kind, report)
-    _check_tokens(name, kind, model, tokenizer)
+    _check_tokens(name, kind, model.config.to_dict(), tokenizer)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     dtype = pick_dtype(config.dtype, device, parameters, decodes=kind == "asr")
     try:
@@ -135,7 +157,31 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
             model.model.audio_tower.bfloat16()
             model.model.multi_modal_projector.bfloat16()
     bound_encoder(model, device)
-    return Checkpoint(model, tokenizer, extractor, settings.revision, device, dtype, float(timestamp_ms), prefiller)
+    return Checkpoint(model, tokenizer, extractor, settings.revision, device, dtype, timestamp_ms, prefiller)
+
+
+@dataclass(frozen=True)
+class Files:
+    """A checkpoint on this machine, for an engine that loads it itself, with what prepares its input."""
+
+    folder: Path
+    content: dict[str, Any]  # of config.json
+    revision: str  # as in `Checkpoint`
+    tokenizer: Any
+    extractor: Any
+    timestamp_ms: float  # milliseconds per class of an aligner
+    n_window: int  # half an encoder chunk, in frames
+
+
+def _inputs(content: dict[str, Any], source: str, revision: str | None) -> tuple[Any, Any, float]:
+    """Tokenizer, feature extractor, and milliseconds per class, of a folder or (native layout only) a hub id."""
+    if original.is_original(content):
+        tokenizer, extractor = original.load_inputs(content, Path(source))
+        return tokenizer, extractor, float(content.get("timestamp_segment_time", 80.0))
+    from transformers import AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(source, revision=revision)
+    return processor.tokenizer, processor.feature_extractor, float(processor.timestamp_segment_time)
 
 
 @dataclass(frozen=True)
@@ -221,10 +267,10 @@ def _check_complete(name: str, kind: Kind, report: dict[str, Any]) -> None:
             raise FatalError(f"{message}; it would run on random numbers. Fetch it again, or name another checkpoint")
 
 
-def _check_tokens(name: str, kind: Kind, model: Any, tokenizer: Any) -> None:
-    wanted = {"<|audio_pad|>": model.config.audio_token_id}
+def _check_tokens(name: str, kind: Kind, content: dict[str, Any], tokenizer: Any) -> None:
+    wanted = {"<|audio_pad|>": content["audio_token_id"]}
     if kind == "aligner":
-        wanted["<timestamp>"] = model.config.timestamp_token_id
+        wanted["<timestamp>"] = content["timestamp_token_id"]
     for token, identity in wanted.items():
         if tokenizer.convert_tokens_to_ids(token) != identity:
             raise FatalError(

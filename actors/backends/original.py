@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from actors.errors import FatalError
+
 _AUDIO_FIELDS = (
     "num_mel_bins",
     "encoder_layers",
@@ -55,6 +57,23 @@ def is_original(config: dict[str, Any]) -> bool:
 def is_aligner(config: dict[str, Any]) -> bool:
     """Whether an original checkpoint is a forced aligner: its head has classes instead of a vocabulary."""
     return "classify_num" in config["thinker_config"]
+
+
+def check_layout(name: str, config: dict[str, Any] | None) -> None:
+    """Refuse an aligner that vLLM cannot read.
+
+    Args:
+        name: hub id or folder.
+        config: content of its config.json; None where only the name is known.
+
+    Raises:
+        FatalError: it is in the layout of transformers (`-hf`).
+    """
+    if name.endswith("-hf") if config is None else not is_original(config):
+        raise FatalError(
+            f"aligner.model {name!r} is in the layout of transformers (-hf), of which vLLM cannot run an aligner: set aligner.model to the "
+            "original checkpoint (Qwen/Qwen3-ForcedAligner-0.6B), or aligner.backend=transformers"
+        )
 
 
 def native_config(config: dict[str, Any]) -> Any:

@@ -25,7 +25,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from actors.backends.loading import check_folder
+from actors import backends
 from actors.errors import FatalError, UsageError
 from pipelines import cluster
 from pipelines.config import RunConfig
@@ -53,10 +53,7 @@ def serve(config: RunConfig) -> int:
     """
     try:
         door.check_address(config.serve)
-        if config.asr.backend == "transformers":
-            check_folder(config.asr.model, "asr")
-        if config.aligner.backend == "transformers":
-            check_folder(config.aligner.model, "aligner")
+        backends.check(config.asr, config.aligner, here=config.cluster.address == "local")
     except (Problem, FatalError) as error:
         raise UsageError(error.message) from None
     with _bound(config) as listener, _logged(), cluster.started(config.cluster), deployed(config) as models:
@@ -106,7 +103,7 @@ def applications(config: RunConfig, resources: dict[str, float]) -> list[Any]:
     for actor, section, share in parts:
         pool = pool_resources(section.pool, share, resources)
         replicas = (min(config.serve.min_replicas, pool["size"]), pool["size"])
-        section = cluster.with_threads(section, len(parts), on_gpu)
+        section = cluster.with_share(section, len(parts), on_gpu, pool["num_gpus"])
         bound.append(deployment(actor, section, replicas, pool))
     return bound
 

@@ -29,6 +29,18 @@ def test_results_come_in_the_order_of_the_requests() -> None:
     assert dispatch([], double, 120, 8) == []
 
 
+def test_a_backend_that_makes_its_own_batches_gets_all_at_once() -> None:
+    calls: list[int] = []
+
+    def count(clips: list[Clip]) -> list[float]:
+        calls.append(len(clips))
+        return double(clips)
+
+    clips = [Clip(duration) for duration in (3.0, 60.0, 1.0)]
+    assert dispatch(clips, count, None, None) == [6.0, 120.0, 2.0]
+    assert dispatch([], count, None, None) == [] and calls == [3]
+
+
 def test_a_failure_stays_with_its_cause() -> None:
     clips = [Clip(1.0), Clip(2.0, bad=True), Clip(3.0), Clip(4.0), Clip(5.0, bad=True)]
     results = dispatch(clips, double, 120, 8)

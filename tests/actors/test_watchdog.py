@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from actors.watchdog import call_limit, limited
+from actors import watchdog
+from actors.watchdog import alive, call_limit, limited
 
 HANGING = {"asleep": "time.sleep(600)", "holding Python's lock": "ctypes.PyDLL(None).sleep(600)"}
 PROGRAM = (
@@ -44,3 +45,13 @@ def test_the_limit_grows_with_the_audio() -> None:
     assert call_limit(30, False, 960) == 30
     assert call_limit(None, True, 960) == 600 + 960
     assert call_limit(None, False, 960) == 600 + 9600
+
+
+def test_long_calls_give_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    signs: list[str] = []
+    monkeypatch.setattr(watchdog, "_told", [])
+    watchdog.before_call(lambda: signs.append("sign"))
+    with limited(60, "a call"):
+        assert signs == ["sign"]
+        alive()
+    assert signs == ["sign", "sign"]

@@ -3,15 +3,19 @@
 import pytest
 
 from actors.config import ASRConfig
-from pipelines.cluster import BLOCK_BYTES, block_bytes, pool_arguments, with_threads
+from pipelines.cluster import BLOCK_BYTES, block_bytes, pool_arguments, with_share
 from pipelines.nodes import Node
 
 
 def test_threads_are_divided_on_cpus_only() -> None:
-    assert with_threads(ASRConfig(threads=3), 2, on_gpu=False).threads == 3
-    assert with_threads(ASRConfig(), 2, on_gpu=True).threads is None
-    divided = with_threads(ASRConfig(), 1_000_000, on_gpu=False).threads
+    assert with_share(ASRConfig(threads=3), 2, on_gpu=False, num_gpus=0).threads == 3
+    assert with_share(ASRConfig(), 2, on_gpu=True, num_gpus=0.7).threads is None
+    divided = with_share(ASRConfig(), 1_000_000, on_gpu=False, num_gpus=0).threads
     assert divided == 1
+
+
+def test_a_replica_knows_its_share_of_a_card() -> None:
+    assert with_share(ASRConfig(), 2, on_gpu=True, num_gpus=0.7).pool.num_gpus == 0.7
 
 
 def test_a_pool_asks_for_labels_only_where_it_wants_some() -> None:

@@ -83,3 +83,18 @@ def test_the_hash_covers_results_and_not_speed() -> None:
     assert load_config(None, ["asr.max_batch_size=7", "cluster.num_cpus=3", "asr.pool.size=2"]).hash() == base
     for change in ("asr.language=German", "aligner.backend=none", "segmenter.min_silence=1", "audio.channel=left", "asr.model=x"):
         assert load_config(None, [change]).hash() != base
+
+
+def test_vllm_is_told_the_longest_segment() -> None:
+    config = load_config(None, ["asr.backend=vllm", "segmenter.max_duration=45", "aligner.vllm.max_duration=20", "aligner.backend=vllm"])
+    assert (config.asr.vllm.max_duration, config.aligner.vllm.max_duration) == (45, 20)
+    assert load_config(None, ["segmenter.max_duration=45"]).asr.vllm.max_duration is None
+
+
+def test_of_vllm_only_what_is_passed_on_changes_what_is_written() -> None:
+    one, other, third = (
+        load_config(None, ["asr.backend=vllm", *settings])
+        for settings in ([], ["asr.vllm.max_num_seqs=7"], ["asr.vllm.engine={quantization: fp8}"])
+    )
+    assert one.hash() == other.hash() != third.hash()
+    assert one.hash() != RunConfig().hash()
