@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -186,17 +187,68 @@ def test_realtime_with_openais_client(server: Server, demo: Demo) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_replica_costs_nobody_an_answer(server: Server, demo: Demo) -> None:
+@pytest.mark.parametrize("model", ["ecogniser", "ligner"])
+def test_a_killed_replica_costs_nobody_an_answer(server: Server, demo: Demo, model: str) -> None:
     ask, file = server.client().audio.transcriptions, read(demo["long-meeting"]["audio"])
+
+    def send() -> Any:
+        return ask.create(
+            file=file, model="asr", language="en", response_format="verbose_json", timestamp_granularities=["word", "segment"]
+        )
+
     with ThreadPoolExecutor(3) as pool:
-        waiting = [pool.submit(ask.create, file=file, model="asr", language="en") for _ in range(3)]
+        waiting = [pool.submit(send) for _ in range(3)]
         deadline = time.monotonic() + 60
-        while not any(process.cpu_percent(0.2) > 20 for process in server.replicas("ecogniser")):
+        while not any(process.cpu_percent(0.2) > 20 for process in server.replicas(model)):
             assert time.monotonic() < deadline and not all(one.done() for one in waiting)
-        for process in server.replicas("ecogniser"):
+        for process in server.replicas(model):
             os.kill(process.pid, signal.SIGKILL)
-        texts = {one.result(timeout=150).text for one in waiting}
-    assert len(texts) == 1 and len(texts.pop().split()) > 200
+        answers = [one.result(timeout=150) for one in waiting]
+    assert len({answer.text for answer in answers}) == 1 and len(answers[0].text.split()) > 200
+    for answer in answers:
+        assert (answer.status, answer.flags) == ("ok", []) and len(answer.words) == len(answer.text.split())
+
+
+@pytest.mark.slow
+def test_a_file_that_kills_is_told_so_and_nobody_else_pays(tmp_path: Path) -> None:
+    """The fake models end their process with kill -9, each time that they meet such a file; meanwhile others ask without a pause."""
+    running = Server(tmp_path, "asr.backend=fake", "aligner.backend=fake", "asr.model=fake:0.02", "aligner.model=fake:0.02")
+    over = threading.Event()
+    name = running.client().models.list().data[0].id
+    good, bad = speech(6, 1), speech(4, 2)
+
+    def innocent(number: int) -> list[str]:
+        ask = running.client().audio.transcriptions
+        texts = [ask.create(file=good, model=name).text]
+        while not over.is_set():
+            texts.append(ask.create(file=good, model=name).text)
+        return texts
+
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            others = [pool.submit(innocent, number) for number in range(4)]
+            ask = running.client().audio.transcriptions
+            with pytest.raises(openai.InternalServerError) as caught:
+                ask.create(file=bad, model=name, prompt="fault:kill")
+            assert caught.value.code == "worker_lost" and "died 2 times" in caught.value.message
+            lame = ask.create(
+                file=bad, model=name, prompt="fault:align:kill", response_format="verbose_json", timestamp_granularities=["word"]
+            )
+            assert (lame.status, lame.words) == ("partial", []) and lame.text  # type: ignore[attr-defined]
+            assert ask.create(file=bad, model=name).text
+            over.set()
+            texts = [text for one in others for text in one.result(timeout=120)]
+        assert len(set(texts)) == 1 and len(texts) >= 8
+    finally:
+        over.set()
+        assert running.stop() == 0
+
+
+def speech(seconds: float, seed: int) -> tuple[str, bytes]:
+    """Noise that the fake models take for words, as a file."""
+    file = io.BytesIO()
+    soundfile.write(file, np.random.default_rng(seed).integers(-9000, 9000, round(seconds * 16_000)).astype(np.int16), 16_000, format="WAV")
+    return "noise.wav", file.getvalue()
 
 
 def test_the_line_of_a_request_is_in_the_log(server: Server, demo: Demo) -> None:
