@@ -38,6 +38,7 @@ from pipelines.serving.replicas import Aligner, Recogniser, deployment
 from pipelines.serving.session import MAX_APPEND
 
 HEADER_SECONDS = 30.0  # that the head of a request may take, also of the first one
+PING_SECONDS = 20.0  # between questions whether the client of a stream is still there
 _NAMES = ("scriptorium-recogniser", "scriptorium-aligner")
 _LAST_CALL = 3.0  # seconds for connections to close when all work is done
 _LOOK = 0.1  # seconds between looks at what is in work
@@ -157,6 +158,8 @@ def web_server(application: Application) -> uvicorn.Server:
         http=_Patient,
         ws="websockets-sansio",
         ws_max_size=MAX_APPEND + (64 << 10),
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=None,  # where a client is not read, because the models are behind, his pong waits behind his audio
         log_config=None,
         access_log=False,
         server_header=False,
@@ -177,9 +180,8 @@ async def _listen(application: Application, config: RunConfig, listener: socket.
         signals += 1
         asked.set()
 
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(_LOOK)

@@ -13,6 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from pipelines.serving import server
 from tests.pipelines.serving.conftest import Make, Served, voice
 
 RATE = 16_000
@@ -191,6 +192,15 @@ def test_a_client_who_vanishes_leaves_nothing(serve: Make) -> None:
     while served.application.busy and time.monotonic() < deadline:
         time.sleep(0.01)
     assert served.application.busy == 0
+
+
+def test_a_client_who_is_held_back_is_not_taken_for_dead(serve: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "PING_SECONDS", 0.2)
+    served = serve(cost="fake:0.1", max_streams=11)
+    with opened(served) as socket:
+        tell(socket, "session.update", session=setting())
+        append(socket, np.concatenate([*(np.concatenate([voice(4, seed), QUIET]) for seed in range(10)), QUIET]))  # seconds of work
+        assert [len(hear(socket, PREFIX + "completed")[-1]["transcript"].split()) >= 8 for _ in range(10)] == [True] * 10
 
 
 def test_a_server_that_ends_finishes_what_was_said(serve: Make) -> None:
