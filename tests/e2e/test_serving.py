@@ -283,6 +283,7 @@ def test_behind_rays_own_proxy(local_ray: None, demo: Demo) -> None:
     import yaml
     from ray import serve
 
+    from pipelines.serving import models
     from pipelines.serving.application import build
 
     described = yaml.safe_load((ROOT / "infra/ray/serve.yaml").read_text())
@@ -300,6 +301,8 @@ def test_behind_rays_own_proxy(local_ray: None, demo: Demo) -> None:
             client.audio.transcriptions.create(file=read(demo[SURE[0]]["audio"]), model="gpt")
         with connect(f"ws://127.0.0.1:{port}/v1/realtime", proxy=None) as stream:
             assert json.loads(stream.recv(30))["type"] == "session.created"
+        handle = serve.get_deployment_handle("recogniser", "scriptorium")
+        assert models._running(handle) == 1 and models._running(object()) == 0
     finally:
         serve.shutdown()
 
