@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,7 +62,7 @@ class Decoder:
             return decode_shard(row, self.audio, self.segmenter)
         for final in (False, True):
             try:
-                return self._child.call("actors.decoder:decode_shard", row, self.audio, self.segmenter, timeout=self.audio.timeout)
+                return self._child.call("actors.decoder:decode_apart", row, self.audio, self.segmenter, timeout=self.audio.timeout)
             except Exception as error:
                 # A crash is tried once more: the child may have been ended by somebody else.
                 if final or getattr(error, "code", None) != "decoder_crashed":
@@ -75,6 +77,19 @@ def decode_shard(row: Row, audio: AudioConfig, segmenter: SegmenterConfig) -> Ro
         The DECODED row: all of `row`, an outcome (`status`, `error_*`, `flags`, `decoded_start`, `decoded_end` in seconds of the recording) and
         `segments` of {start, end, channel, samples}. Never raises for a bad file: that is a row with status "error".
     """
+    return _with_samples(_decode(row, audio, segmenter), bytes)
+
+
+def decode_apart(row: Row, audio: AudioConfig, segmenter: SegmenterConfig) -> Row:
+    """`decode_shard` for a caller in another process, who gets the samples as memoryviews: 19 MB in ten minutes are not copied for the journey."""
+    return _with_samples(_decode(row, audio, segmenter), pickle.PickleBuffer)
+
+
+def _with_samples(row: Row, form: Callable[[memoryview], Any]) -> Row:
+    return {**row, "segments": [{**segment, "samples": form(segment["samples"])} for segment in row["segments"]]}
+
+
+def _decode(row: Row, audio: AudioConfig, segmenter: SegmenterConfig) -> Row:
     try:
         with open_audio(row["audio"], audio.retries) as file:
             _same_object(row, file)
@@ -148,7 +163,7 @@ def _segments(decoded: Decoded, config: SegmenterConfig) -> list[Row]:
                     "start": (decoded.start + span.start) / SAMPLING_RATE,
                     "end": (decoded.start + span.end) / SAMPLING_RATE,
                     "channel": channel,
-                    "samples": np.ascontiguousarray(samples[span.start : span.end], "<i2").tobytes(),
+                    "samples": np.ascontiguousarray(samples[span.start : span.end], "<i2").view(np.uint8).data,
                 }
             )
     return segments

@@ -2,7 +2,8 @@
 
 `Child.call("module:function", ...)` runs the function in a persistent child and returns its result. The child is a fresh interpreter (a fork of a
 threaded process may deadlock), is limited in memory and in the size of files, dies with its parent, and is replaced when it had to be killed.
-Messages are pickles with a length in front, over pipes.
+Messages are pickles over pipes; large buffers of an answer (`pickle.PickleBuffer`, arrays) travel behind it as they are, not copied on either
+side.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from actors.errors import RowError, ScriptoriumError
 
@@ -68,7 +71,7 @@ class Child:
             assert self._process is not None
             try:
                 self._send((function, arguments))
-                kind, answer = pickle.loads(self._receive(time.monotonic() + timeout))
+                kind, answer = self._receive(time.monotonic() + timeout)
             except TimeoutError:
                 self.kill()
                 raise RowError(f"not finished after {timeout:g} s", "decode_timeout") from None
@@ -151,11 +154,14 @@ class Child:
         while view:
             view = view[os.write(self._process.stdin.fileno(), view) :]
 
-    def _receive(self, deadline: float) -> bytearray:
+    def _receive(self, deadline: float) -> tuple[str, Any]:
         assert self._process is not None and self._process.stdout is not None
         stream = self._process.stdout
-        length = _LENGTH.unpack(_read_exactly(stream, _LENGTH.size, deadline))[0]
-        return _read_exactly(stream, length, deadline)
+        pieces = _LENGTH.unpack(_read_exactly(stream, _LENGTH.size, deadline))[0]
+        lengths = struct.unpack(f"<{pieces}Q", _read_exactly(stream, pieces * _LENGTH.size, deadline))
+        message, *buffers = [_read_exactly(stream, length, deadline) for length in lengths]
+        answer: tuple[str, Any] = pickle.loads(message, buffers=buffers)
+        return answer
 
     def _post_mortem(self) -> str:
         """How the child died, and the last it said. Clears it away."""
@@ -178,9 +184,9 @@ class Child:
         return f"the decoding process died: {how}" + (f"; it said: {said[0][:160]}" if said else "")
 
 
-def _read_exactly(stream: Any, count: int, deadline: float) -> bytearray:
-    data = bytearray(count)
-    view = memoryview(data)
+def _read_exactly(stream: Any, count: int, deadline: float) -> memoryview:
+    data = np.empty(count, np.uint8).data  # not zeroed first
+    view = data
     poll = select.poll()
     poll.register(stream.fileno(), select.POLLIN | select.POLLHUP)
     while view:
@@ -240,12 +246,15 @@ def _outcome(function: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
 
 
 def _answer(stream: BinaryIO, message: tuple[str, Any]) -> None:
+    buffers: list[pickle.PickleBuffer] = []
     try:
-        data = pickle.dumps(message, protocol=5)
+        data = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
     except MemoryError as error:
-        data = pickle.dumps(("memory", str(error)))
-    stream.write(_LENGTH.pack(len(data)))
-    stream.write(data)
+        data, buffers = pickle.dumps(("memory", str(error))), []
+    pieces: list[bytes | memoryview] = [data, *(buffer.raw() for buffer in buffers)]
+    stream.write(struct.pack(f"<{1 + len(pieces)}Q", len(pieces), *(len(piece) for piece in pieces)))
+    for piece in pieces:
+        stream.write(piece)
     stream.flush()
 
 

@@ -51,7 +51,10 @@ class Decoders:
 
     async def decode(self, row: Row) -> Row:
         """A PLAN row to a DECODED row; never raises for a bad file."""
-        return await self.run(lambda decoder: decoder([row])[0])
+        decoded = await self.run(lambda decoder: decoder([row])[0])
+        # Bytes of their own can travel on to another process, and do not keep the rest of the shard in memory.
+        decoded["segments"] = [{**segment, "samples": bytes(segment["samples"])} for segment in decoded["segments"]]
+        return decoded
 
     async def plan(self, make: Callable[[Callable[..., Any]], Result]) -> Result:
         """Call `make` with a function that probes a file, as `pipelines.planning.plan_table` takes one."""
