@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 import wave
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +18,14 @@ from tests.benchmarks.rows import Row
 
 LIMIT_SECONDS = 600
 CLIPS = 1200
+FILES, ROWS = 1500, 30
 LONG_SECONDS, LONG = 600, 60  # a shard of the default length: 19.2 MB of samples
 
 
 def measure(full: bool) -> Iterator[Row]:
     """The same recordings in few and in many tasks: what is more in the driver is what tasks cost. Models cost nothing."""
+    with tempfile.TemporaryDirectory() as name:
+        yield from _files(name)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip, long = noise(folder / "clip.wav", 1), noise(folder / "long.wav", LONG_SECONDS)
@@ -41,6 +46,33 @@ def measure(full: bool) -> Iterator[Row]:
                 "files",
                 note=f"driver {usage.roles['driver']:.1f} CPU-s, all {usage.total:.1f}, {usage.wall:.0f} s",
             )
+
+
+def _files(out: str) -> Iterator[Row]:
+    """What committed files cost whoever reads them again: to find what is done, and what can be stitched."""
+    import pyarrow as pa
+
+    from pipelines.schema import SHARD
+    from pipelines.storage import locations, shards, transcripts
+
+    for number in range(FILES):
+        facts: dict[str, list[Any]] = {
+            "shard_id": [f"s{number}-{row}" for row in range(ROWS)],
+            "recording_id": [f"r{number}-{row}" for row in range(ROWS)],
+            **{name: [value] * ROWS for name, value in (("index", 0), ("shard_count", 1), ("attempt", 1), ("status", "no_speech"))},
+        }
+        rows = pa.table([pa.array(facts.get(field.name, [None] * ROWS), field.type) for field in SHARD], schema=SHARD)
+        locations.write_atomic(f"{shards.folder(out)}/task-{number:06d}-0.parquet", shards.parquet_bytes(rows), sync=False)
+        ids = shards.parquet_bytes(rows.select([shards.ID]))
+        locations.write_atomic(f"{shards.checkpoint_folder(out)}/task-{number:06d}.parquet", ids, sync=False)
+    for what, step in (
+        ("what is done", lambda: (shards.settle(out), shards.committed_ids(out))),
+        ("what can be stitched", lambda: transcripts.unstitched(out, 2000)),
+    ):
+        began = time.process_time()
+        step()
+        spent = 1000 * (time.process_time() - began) / FILES
+        yield Row(f"a committed file, to find {what}", spent, "ms of the driver", note=f"{FILES:,} files of {ROWS} rows on a local disk")
 
 
 def noise(path: Path, seconds: int, seed: int = 0) -> Path:

@@ -31,7 +31,12 @@ def measure(full: bool) -> Iterator[Row]:
         manifest, out = _archive(folder, size), folder / "out"
         options = [part for setting in SETTINGS for part in ("--set", setting)]
         command = [sys.executable, "-m", "pipelines", "transcribe", str(manifest), str(out), *options]
-        usage = cpu.measure(command, timeout=LIMIT_SECONDS - 300)
+        usage, times = cpu.measure(command, timeout=LIMIT_SECONDS - 300), 1
+        while usage.code == 1 and times < 3:  # a machine that stood still has lost its lease; the same command goes on
+            more, times = cpu.measure(command, timeout=LIMIT_SECONDS - 300), times + 1
+            more.wall += usage.wall
+            more.roles = {role: usage.roles.get(role, 0.0) + more.roles.get(role, 0.0) for role in {**usage.roles, **more.roles}}
+            usage = more
         if usage.code != 0:
             raise RuntimeError(f"the job ended with exit code {usage.code}:\n{usage.output[-3000:]}")
         largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
@@ -42,7 +47,7 @@ def measure(full: bool) -> Iterator[Row]:
             f"{what}: the whole job",
             usage.wall,
             "s",
-            note=f"{usage.total:.0f} core-s: "
+            note=f"{times} times the command, {usage.total:.0f} core-s: "
             + ", ".join(f"{role} {spent:.0f}" for role, spent in sorted(usage.roles.items(), key=lambda x: -x[1])),
         )
         yield Row(f"{what}: done by the clock", size / usage.wall, "a s", note=f"files: {files}")

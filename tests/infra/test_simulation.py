@@ -1,13 +1,16 @@
 """The simulation of large runs: no work is lost in it, and where only one thing limits, it takes as long as that takes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from infra.simulation.__main__ import archive, run, shards_of
-from infra.simulation.costs import COSTS
+from infra.simulation.__main__ import archive, run, shards_of, table
+from infra.simulation.costs import COSTS, DRIVER, RAY, RESULTS, STUDY
 from infra.simulation.model import Machine, Prices, simulate, tasks_of
 from pipelines.storage.plans import MAX_ROWS, task_starts
 
+ROOT = Path(__file__).parents[2]
 TASKS = [[100.0, 100.0, 50.0] for _ in range(200)]
 AUDIO = 250.0 * 200
 
@@ -80,4 +83,21 @@ def test_more_cards_are_faster_until_the_driver_limits() -> None:
 
 
 def test_each_figure_says_where_it_is_from() -> None:
-    assert all(cost.value > 0 and (cost.source == "assumed" or ", " in cost.source or "section" in cost.source) for cost in COSTS.values())
+    sources = ("assumed", RAY, RESULTS, DRIVER, STUDY)
+    assert all(cost.value > 0 and cost.source.startswith(sources) for cost in COSTS.values())
+
+
+def page(heading: str) -> str:
+    return (ROOT / "infra/sizing.md").read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def test_the_page_has_the_costs_that_are_simulated():
+    section = page("A million recordings on 1 to 512 GPUs")
+    for name, cost in COSTS.items():
+        assert f"| `{name}` | {cost.value:g} | {cost.unit} | {cost.source} |" in section
+
+
+@pytest.mark.slow
+def test_the_page_has_what_the_simulation_says():
+    lines = table(archive(1_000_000))
+    assert "\n".join(lines) in page("A million recordings on 1 to 512 GPUs")
