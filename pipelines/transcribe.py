@@ -194,13 +194,14 @@ def run_shards(
             **cluster.selecting(place.decode_labels),
             **_TABLES,
         )
-        recognised = decoded.map_batches(
+        # Ray's check in front of this one wants a batch size where there are GPUs; an actor of ours packs its own batches of a whole block.
+        recognised = decoded.map_batches_internal(
             Recognise,
             fn_constructor_args=(recogniser, asr, ledger),
             **cluster.pool_arguments(place.asr, alone),
             **_TABLES,
         )
-        aligned = recognised.map_batches(
+        aligned = recognised.map_batches_internal(
             Align,
             fn_constructor_args=(aligner, run_id, ledger),
             **cluster.pool_arguments(place.aligner, alone),

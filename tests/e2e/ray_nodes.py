@@ -25,6 +25,7 @@ from typing import Any
 from tests.faults import checker
 
 BIN = Path(sys.executable).parent
+START_ATTEMPTS = 3
 
 
 @dataclass
@@ -98,18 +99,12 @@ def cluster(workers: Sequence[Sequence[str]], hidden: Sequence[Path] = ()) -> It
     made = Cluster(folder, variables, "127.0.0.1:6379", "http://127.0.0.1:8265")
     try:
         alone = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
-        _start(made, [*alone, *_ray_start("--head", "--port=6379", "--num-cpus=0", "--num-gpus=0")])
-        _await(made, 1)
+        _join(made, [*alone, *_ray_start("--head", "--port=6379", "--num-cpus=0", "--num-gpus=0")])
         for number, options in enumerate(workers, 1):
             mounts = "".join(f"mount -t tmpfs tmpfs {path} && " for path in (folder, *hidden))
             own_files = ["unshare", "--mount", "--propagation", "private", "sh", "-c", f'{mounts}exec "$@"', "sh"]
-            _start(
-                made,
-                made.inside(
-                    [*own_files, *_ray_start(f"--address={made.address}", f"--dashboard-agent-listen-port={52365 + number}", *options)]
-                ),
-            )
-            _await(made, number + 1)
+            worker = _ray_start(f"--address={made.address}", f"--dashboard-agent-listen-port={52365 + number}", *options)
+            _join(made, made.inside([*own_files, *worker]))
         yield made
     finally:
         for process in reversed(made.processes):
@@ -142,14 +137,23 @@ def _log(made: Cluster) -> Path:
     return made.folder.with_suffix(".log")
 
 
-def _await(made: Cluster, nodes: int) -> None:
-    """Until so many nodes live and jobs are taken."""
-    deadline = time.monotonic() + 120
-    while True:
+def _join(made: Cluster, command: Sequence[str]) -> None:
+    """Start a node and wait until it is one of the cluster; once more where a busy machine needs longer than Ray's fixed thirty seconds."""
+    for attempt in range(START_ATTEMPTS):
+        _start(made, command)
+        if _lives(made, len(made.processes)):
+            return
+        assert attempt < START_ATTEMPTS - 1, _log(made).read_text()[-3000:]
+        made.processes.pop()
+
+
+def _lives(made: Cluster, nodes: int) -> bool:
+    """Whether so many nodes live and jobs are taken; False once the last one that was started has ended."""
+    deadline = time.monotonic() + 180
+    while made.processes[-1].poll() is None:
         said = made.ray("list", "nodes", "--address", made.dashboard, "--format", "json", timeout=60).stdout
         if said.count('"ALIVE"') == nodes:
-            return
-        for process in made.processes:
-            assert process.poll() is None, _log(made).read_text()[-3000:]
+            return True
         assert time.monotonic() < deadline, said[-2000:] + _log(made).read_text()[-3000:]
-        time.sleep(0.5)
+        time.sleep(1)
+    return False
