@@ -30,7 +30,7 @@ def checked_labels(labels: dict[str, str]) -> dict[str, str]:
             raise ValueError(f"{name!r} cannot be the name of a label")
         if not re.fullmatch(rf"!?(in\({_LABEL}(, ?{_LABEL})*\)|{_LABEL})", wanted):
             raise ValueError(f"{name} must be VALUE, !VALUE, in(VALUE, ...) or !in(VALUE, ...), not {wanted!r}")
-    return labels
+    return {name: wanted.replace(" ", "") for name, wanted in labels.items()}  # Ray takes a space for a part of the value
 
 
 Labels = Annotated[dict[str, str], AfterValidator(checked_labels)]

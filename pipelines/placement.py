@@ -76,7 +76,7 @@ def pool_resources(pool: PoolConfig, share: float, resources: Mapping[str, float
 def pool_labels(pool: PoolConfig) -> dict[str, str]:
     """The label selector of a pool."""
     types = [name.strip() for name in (pool.accelerator or "").split(",") if name.strip()]
-    return {**({ACCELERATOR: f"in({', '.join(types)})"} if types else {}), **pool.labels}
+    return {**({ACCELERATOR: f"in({','.join(types)})"} if types else {}), **pool.labels}
 
 
 def placed(config: RunConfig, nodes: Sequence[Node], *, fewer: bool = False) -> Placement:
@@ -195,7 +195,7 @@ def _decode_labels(config: RunConfig, nodes: Sequence[Node]) -> dict[str, str]:
     typed = all(ACCELERATOR in node.labels for node in with_gpus) and not any(ACCELERATOR in node.labels for node in without)
     name = ACCELERATOR if typed else NODE_ID
     values = sorted({node.labels.get(name, node.name) for node in with_gpus})
-    selector = {name: f"{'!' * (config.cluster.decode_nodes == 'cpu')}in({', '.join(values)})"} if values else {}
+    selector = {name: f"{'!' * (config.cluster.decode_nodes == 'cpu')}in({','.join(values)})"} if values else {}
     return {**selector, **config.cluster.decode_labels}
 
 

@@ -78,8 +78,8 @@ def test_each_card_holds_a_recogniser_and_an_aligner(cluster: Any, notes: Path, 
     from pipelines.placement import placed
 
     gpus, kind = CARDS[node]
-    manifest, ids = jobs.archive(tmp_path / "archive", 8, seconds=0.5)
-    settings = (f"asr.pool.accelerator={kind}", f"aligner.pool.accelerator={kind}", "cluster.decode_nodes=cpu")
+    manifest, ids = jobs.archive(tmp_path / "archive", 24, seconds=0.5)
+    settings = ("asr.model=fake:5", f"asr.pool.accelerator={kind}", f"aligner.pool.accelerator={kind}", "cluster.decode_nodes=cpu")
     places = run(manifest, tmp_path / "out", notes, *settings)
     assert places["recogniser"] == places["aligner"] == [(node, (str(card),)) for card in range(gpus)]
     assert {name for name, _ in places["decode"]} <= {"decoder", "head"}
@@ -94,7 +94,13 @@ def test_each_card_holds_a_recogniser_and_an_aligner(cluster: Any, notes: Path, 
 
 def test_stages_on_different_types_of_cards(cluster: Any, notes: Path, tmp_path: Path) -> None:
     manifest, ids = jobs.archive(tmp_path / "archive", 8, seconds=0.5)
-    settings = ("asr.pool.accelerator=A10G, L4", "aligner.pool.labels={name: eight}", "aligner.pool.size=2", "cluster.decode_nodes=gpu")
+    settings = (
+        "asr.model=fake:5",
+        "asr.pool.accelerator=A10G, L4",
+        "aligner.pool.labels={name: eight}",
+        "aligner.pool.size=2",
+        "cluster.decode_nodes=gpu",
+    )
     places = run(manifest, tmp_path / "out", notes, *settings)
     assert places["recogniser"] == [("one", ("0",)), ("two", ("0",)), ("two", ("1",))]
     assert [name for name, _ in places["aligner"]] == ["eight"] * 2 and len({card for _, card in places["aligner"]}) == 2
@@ -102,7 +108,7 @@ def test_stages_on_different_types_of_cards(cluster: Any, notes: Path, tmp_path:
     checker.check(tmp_path / "out", ids)
 
 
-@pytest.mark.parametrize("wanted", ["spot", "!spot", "in(spot, reserved)", "!in(spot)"])
+@pytest.mark.parametrize("wanted", ["spot", "!spot", "in(spot,reserved)", "!in(spot,reserved)"])
 def test_selectors_mean_what_ray_takes_them_for(cluster: Any, wanted: str) -> None:
     """`nodes.matches` against Ray's own scheduler, nodes without the label included."""
     import ray

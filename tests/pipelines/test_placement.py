@@ -120,6 +120,7 @@ def test_pools_on_different_types_of_cards_have_whole_ones() -> None:
     assert (place.asr["size"], place.asr["num_gpus"], place.aligner["size"], place.aligner["num_gpus"]) == (8, 1.0, 4, 1.0)
     assert {node for node, _ in seats(place, "recogniser")} == {0} and {node for node, _ in seats(place, "aligner")} == {1, 2}
     assert place.asr["label_selector"] == {ACCELERATOR: "in(H100)"}
+    assert placed(settings({"accelerator": "H100, L4"}), nodes).asr["label_selector"] == {ACCELERATOR: "in(H100,L4)"}
     both = placed(settings({"accelerator": "H100, L4"}, {"accelerator": "H100, L4"}), nodes)
     assert (both.asr["size"], both.asr["num_gpus"]) == (12, 0.7)
 
@@ -128,6 +129,11 @@ def test_labels_keep_a_pool_on_its_nodes() -> None:
     nodes = [*kind(1, 1, 4, zone="a"), *kind(2, 1, 4, zone="b")]
     place = placed(settings({"labels": {"zone": "b"}}, {"labels": {"zone": "!a"}}), nodes)
     assert [node for node, _ in seats(place, "recogniser")] == [node for node, _ in seats(place, "aligner")] == [1, 2]
+
+
+def test_spaces_in_selectors_do_not_reach_ray() -> None:
+    """It would take them for a part of the value, and let the second and all further values through."""
+    assert settings({"labels": {"zone": "!in(a, b)"}}).asr.pool.labels == {"zone": "!in(a,b)"}
 
 
 def test_labels_that_no_node_has_are_refused_with_those_there_are() -> None:
@@ -145,7 +151,7 @@ def test_more_gpus_than_nodes_of_the_type_have_are_refused() -> None:
 @pytest.mark.parametrize("accelerator", [None, "L4"])
 def test_decoding_is_kept_off_or_on_gpu_nodes(accelerator: str | None) -> None:
     nodes = [*kind(2, 1, 8, accelerator), *kind(3, 0, 4)]
-    name, values = (ACCELERATOR, "L4") if accelerator else (NODE_ID, "1-0, 1-1")
+    name, values = (ACCELERATOR, "L4") if accelerator else (NODE_ID, "1-0,1-1")
     off, on = (placed(settings(decode_nodes=where), nodes) for where in ("cpu", "gpu"))
     assert (off.decoding, off.decode_labels) == ((0, 0, 4, 4, 4), {name: f"!in({values})"})
     assert (on.decoding, on.decode_labels) == ((8, 8, 0, 0, 0), {name: f"in({values})"})
