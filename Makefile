@@ -7,7 +7,6 @@ RUNNABLE := $(VENV)/.runnable
 # vLLM's CPU build has an environment of its own: 4.5 GB, four minutes.
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: demo test lint bench faults test-slow test-gpu test-soak test-vllm clean
 
@@ -23,7 +22,7 @@ $(RUNNABLE): pyproject.toml constraints.txt
 
 $(VLLM_STAMP): pyproject.toml infra/vllm/requirements-cpu.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_VENV)/bin/pip install --quiet --no-deps --only-binary :all: --retries 1 --index-url $(TORCH_INDEX) torch==2.13.0 torchvision==0.28.0
+	$(VLLM_VENV)/bin/pip install --quiet --no-deps --only-binary :all: torch==2.13.0 torchvision==0.28.0
 	$(VLLM_VENV)/bin/pip install --quiet --no-deps --requirement infra/vllm/requirements-cpu.txt
 	$(VLLM_VENV)/bin/pip install --quiet --no-deps --editable .
 	$(VLLM_VENV)/bin/python infra/vllm/cure.py
