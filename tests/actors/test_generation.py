@@ -49,13 +49,13 @@ def ours(backend: TransformersASR, inputs: dict[str, Any], budgets: list[int], e
 
 
 def test_the_tokens_are_those_of_transformers(backend, inputs) -> None:
-    assert ours(backend, inputs, BUDGETS, backend._ends) == theirs(backend, inputs, BUDGETS, backend._ends)
+    assert ours(backend, inputs, BUDGETS, backend.dialogue.ends) == theirs(backend, inputs, BUDGETS, backend.dialogue.ends)
 
 
 def test_rows_end_at_any_of_the_ends(backend, inputs) -> None:
     """Tokens that these rows do say, as ends: rows stop at different steps, and the others go on undisturbed."""
-    said = theirs(backend, inputs, [40] * 6, backend._ends)
-    ends = [said[0][2], said[2][11], *backend._ends]
+    said = theirs(backend, inputs, [40] * 6, backend.dialogue.ends)
+    ends = [said[0][2], said[2][11], *backend.dialogue.ends]
     expected = theirs(backend, inputs, [40] * 6, ends)
     assert len({len(row) for row in expected}) > 2
     assert ours(backend, inputs, [40] * 6, ends) == expected
@@ -65,7 +65,7 @@ def test_rows_that_have_ended_cost_nothing(backend, inputs, monkeypatch: pytest.
     sizes = []
     forward = backend.network.lm_head.forward
     monkeypatch.setattr(backend.network.lm_head, "forward", lambda hidden: sizes.append(len(hidden)) or forward(hidden))
-    ours(backend, inputs, BUDGETS, backend._ends)
+    ours(backend, inputs, BUDGETS, backend.dialogue.ends)
     assert sizes[0] == 6 and sizes[-1] == 1
     assert sum(sizes) < 0.6 * 6 * 40
 
@@ -74,7 +74,7 @@ def test_rows_that_have_ended_cost_nothing(backend, inputs, monkeypatch: pytest.
 def test_every_attention_says_the_same(tiny_models, backend, inputs, attention: str) -> None:
     other = TransformersASR(ASRConfig(model=str(tiny_models.asr), dtype=backend.config.dtype, attention=attention))
     assert (other.network.model.language_model.config._attn_implementation == GROUPED) == (attention == "sdpa")
-    assert ours(other, inputs, BUDGETS, backend._ends) == ours(backend, inputs, BUDGETS, backend._ends)
+    assert ours(other, inputs, BUDGETS, backend.dialogue.ends) == ours(backend, inputs, BUDGETS, backend.dialogue.ends)
 
 
 def test_a_prompt_leaves_the_same_in_the_cache_in_every_batch(backend, waveforms) -> None:

@@ -63,7 +63,7 @@ def _demo(runs: int) -> Iterator[Row]:
             models = [to_original(DEMO / kind, Path(folder) / kind) for kind in ("asr", "aligner")]
             with Official(segments, 1, *models) as official:
                 command = {"do": "transcribe", "clips": list(range(len(segments))), "batch": 32, "tokens": 512}
-                command["ends"] = list(asr.backend._ends)  # type: ignore[attr-defined]
+                command["ends"] = list(asr.backend.dialogue.ends)  # type: ignore[attr-defined]
                 sides["their asr"] = lambda: official.run(**command, words=False)
                 sides["their both"] = lambda: official.run(**command, words=True)
                 seconds, answers = _take_turns(sides, runs)
