@@ -1,0 +1,48 @@
+"""The job with its recogniser behind HTTP: `scriptorium serve` with the demo models on the other side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import SURE, read_dead_letters, read_transcripts, write_manifest
+from tests.e2e.test_serving import Server
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
+
+def test_a_run_through_our_own_server_has_the_same_texts(
+    scriptorium: Callable[..., int], demo: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    names = ["broken", "silence", *SURE]
+    rows = [{key: demo[name][key] for key in ("id", "audio", "language") if key in demo[name]} for name in names]
+    rows[2] |= {"id": "forced", "language": "Portuguese"}
+    rows.append({**rows[2], "id": SURE[0], "language": None})
+    manifest = write_manifest(tmp_path / "manifest.jsonl", rows)
+    assert scriptorium("transcribe", manifest, tmp_path / "here") == 3
+    here = read_transcripts(tmp_path / "here")
+    server = Server(tmp_path)
+    try:
+        for endpoint in ("chat", "transcriptions"):
+            out = tmp_path / endpoint
+            remote = [f"asr.openai.base_url={server.url}/v1", f"asr.openai.endpoint={endpoint}"]
+            settings = [part for setting in ("asr.backend=openai", "asr.model=asr", *remote) for part in ("--set", setting)]
+            assert scriptorium("transcribe", manifest, out, *settings) == 3
+            there = read_transcripts(out)
+            assert there.keys() == here.keys() and read_dead_letters(out).keys() == {"broken"}
+            for name, row in there.items():
+                assert (row["text"], row["language"], row["status"]) == (here[name]["text"], here[name]["language"], here[name]["status"])
+                words = [[word for segment in each["segments"] for word in segment["words"]] for each in (row, here[name])]
+                assert words[0] == words[1], name  # our own aligner times them in either case
+            [run] = json.loads((out / "run.json").read_text())["runs"]
+            asked = run["asked_of_servers"]
+            seconds = sum(segment["end"] - segment["start"] for row in there.values() for segment in row["segments"])
+            assert asked["requests"] == sum(len(row["segments"]) for row in there.values()) and asked["repeated"] == 0
+            assert asked["audio_seconds"] == pytest.approx(seconds, abs=0.1)
+    finally:
+        assert server.stop() == 0
