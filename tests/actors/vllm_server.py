@@ -1,4 +1,4 @@
-"""vLLM's own server, `vllm serve`, on loopback for the length of a `with` block."""
+"""vLLM's own server, what `vllm serve` starts, on loopback for the length of a `with` block."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ def vllm_serving(model: Path, name: str) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    arguments = ["serve", str(model), "--served-model-name", name, "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
+    # Not by its command: that one asks for the version of a package `vllm`, and the CPU build has another name.
+    arguments = ["--model", str(model), "--served-model-name", name, "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
     arguments += ["--max-model-len", "2048", "--max-num-seqs", "8", "--enforce-eager", "--no-enable-prefix-caching"]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("vllm")), *arguments],
+            [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *arguments],
             env={**os.environ, **ENVIRONMENT, **_ENVIRONMENT},
             stdout=log,
             stderr=log,
