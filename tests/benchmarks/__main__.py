@@ -1,6 +1,7 @@
 """`make bench`: every benchmark of this folder, then one table of all figures with their aims, and the same as JSON beside it.
 
-    python -m tests.benchmarks                       all of them, under half an hour on two cores
+    python -m tests.benchmarks                       those of the job and the models, under half an hour on two cores
+    python -m tests.benchmarks serving streams       these, which do not run without being named (or with --full)
     python -m tests.benchmarks archive feeding       only these (`bench_archive.py`, `bench_feeding.py`)
     python -m tests.benchmarks --list                their names and what each measures
     python -m tests.benchmarks scale --full          also what takes long (a million rows)
@@ -13,8 +14,9 @@ A benchmark is a module `bench_NAME.py` here with
 which yields `tests.benchmarks.rows.Row`s as it gets them (name, value, unit, aim, note), raises `Skipped` with the reason where it cannot run
 on this machine, and keeps to a few minutes unless `full`. The first line of the module's docstring is its title in the table. Each runs in a
 fresh process of its own, one after the other: one that crashes, or takes longer than LIMIT_SECONDS (a constant of the module; 300 without),
-is a line in the table and does not take the others with it; what it had yielded by then counts. Anything it prints goes through to the
-terminal, before the table. Aims are told, never asserted: the exit code is 0 however a figure came out, and 1 only where a benchmark failed.
+is a line in the table and does not take the others with it; what it had yielded by then counts. One with BY_NAME = True runs only if it is
+named. Anything it prints goes through to the terminal, before the table. Aims are told, never asserted: the exit code is 0 however a figure
+came out, and 1 only where a benchmark failed.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; all without")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; without: all but those with BY_NAME")
     parser.add_argument("--full", action="store_true", help="also what takes long")
     parser.add_argument("--list", action="store_true", help="only name the benchmarks")
     parser.add_argument("--json", type=Path, default=Path(OUTPUT), help=f"where the figures go (default: {OUTPUT})")
@@ -61,13 +63,17 @@ def main() -> int:
         return _measure(arguments.names[0], arguments.full, arguments.rows)
     if arguments.list:
         for name, path in known.items():
-            print(f"{name:<12} {_facts(path)[0]}")
+            title, _, by_name = _facts(path)
+            print(f"{name:<12} {title}{' (by name)' if by_name else ''}")
         return 0
-    results = [_run(name, known[name], arguments.full) for name in arguments.names or known]
+    usual = [name for name, path in known.items() if arguments.full or not _facts(path)[2]]
+    results = [_run(name, known[name], arguments.full) for name in arguments.names or usual]
     figures = {"machine": _machine(), "full": arguments.full, "benchmarks": results}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
     print(_table(figures))
+    if not arguments.names and len(usual) < len(known):
+        print(f"(not run, because they were not named: {', '.join(name for name in known if name not in usual)})")
     print(f"(as JSON: {arguments.json})")
     return int(any(result["outcome"] not in ("measured", "skipped") for result in results))
 
@@ -86,7 +92,7 @@ def _measure(name: str, full: bool, to: Path) -> int:
 
 def _run(name: str, path: Path, full: bool) -> dict[str, Any]:
     """Run one benchmark in a process of its own and read its rows."""
-    title, limit = _facts(path)
+    title, limit, _ = _facts(path)
     print(f"== {name}: {title}", flush=True)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -125,15 +131,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def _facts(path: Path) -> tuple[str, int]:
-    """Title and time limit of a benchmark, without importing it: it may import half the world."""
+def _facts(path: Path) -> tuple[str, int, bool]:
+    """Title and time limit of a benchmark, and whether it wants to be named, without importing it: it may import half the world."""
     tree = ast.parse(path.read_text())
-    limits = [
-        node.value.value
+    constants = {
+        getattr(node.targets[0], "id", ""): node.value.value
         for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and getattr(node.targets[0], "id", "") == "LIMIT_SECONDS"
-    ]
-    return (ast.get_docstring(tree) or "").split("\n")[0].rstrip("."), int(limits[0]) if limits else LIMIT_SECONDS
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    }
+    title = (ast.get_docstring(tree) or "").split("\n")[0].rstrip(".")
+    return title, int(str(constants.get("LIMIT_SECONDS", LIMIT_SECONDS))), bool(constants.get("BY_NAME"))
 
 
 def _machine() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tests.benchmarks import cpu
 from tests.benchmarks.rows import Row
 
 LIMIT_SECONDS = 600
+BY_NAME = True
 CLIPS = 1200
 FILES, ROWS = 1500, 30
 LONG_SECONDS, LONG = 600, 60  # a shard of the default length: 19.2 MB of samples

@@ -17,6 +17,7 @@ from tests.benchmarks.rows import Row, Skipped
 from tests.benchmarks.serving import OURS, Server, append, meeting, running, setting
 
 LIMIT_SECONDS = 900
+BY_NAME = True
 HOUR, SPEED = 3600.0, 8.0  # seconds; times real time: a step every two seconds is to be a step every two seconds
 PART = 600.0  # seconds of its beginning and of its end that are compared
 STEP = 20.0  # seconds between looks at what the server's processes have spent

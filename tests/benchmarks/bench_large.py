@@ -18,6 +18,7 @@ from tests.benchmarks.bench_driver import noise
 from tests.benchmarks.rows import Row
 
 LIMIT_SECONDS = 3600
+BY_NAME = True
 SIZE, FULL_SIZE = 2_000, 100_000
 CLIPS = 500  # different ones, each under many names
 SETTINGS = ["asr.backend=fake", "asr.model=fake", "aligner.backend=fake", "aligner.model=fake", "plan.trust_durations=true"]

@@ -45,7 +45,8 @@ def measure(full: bool) -> Iterator[Row]:
             note = f"{resumed['cpu']:.1f} CPU-s; {resumed['left']:,} shards left; {resumed['parts']}"
             yield Row(f"{name}: resume with {DONE:.0%} done, up to Ray", resumed["wall"], "s", aims[1], note)
             yield Row(f"{name}: memory of the driver that resumes", resumed["gib"], "GiB", aims[2])
-            yield _first_commit(manifest, out, name, aims[1])
+            if full:
+                yield _first_commit(manifest, out, name, aims[1])
     for size in (10_000, FULL_SIZE if full else 100_000):
         yield _listing(size)
 

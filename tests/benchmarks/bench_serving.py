@@ -22,6 +22,7 @@ from tests.benchmarks.rows import Row
 from tests.benchmarks.serving import CONFIG, OURS, Server, recordings, running
 
 LIMIT_SECONDS = 600
+BY_NAME = True
 CLIENTS, SECONDS = 64, 60.0
 COPIES = (1, 4, 16)  # of the demo's recordings in the batch runs; the first one is the warm-up
 

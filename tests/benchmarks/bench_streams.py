@@ -21,6 +21,7 @@ from tests.benchmarks.rows import Row
 from tests.benchmarks.serving import DEMO, OURS, Server, append, meeting, running, setting
 
 LIMIT_SECONDS = 600
+BY_NAME = True
 STREAMS, SECONDS = 32, 40.0
 MORE = (48, 64)  # streams, with --full
 PIECE = 0.1  # seconds of audio in one message of a stream
