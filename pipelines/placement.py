@@ -105,16 +105,31 @@ def placed(config: RunConfig, nodes: Sequence[Node], *, fewer: bool = False) -> 
 
 
 def _placed(config: RunConfig, asr: PoolConfig, aligner: PoolConfig, nodes: Sequence[Node]) -> Placement:
+    return lay_out(config, pools(config, asr, aligner, nodes), nodes)
+
+
+def pools(config: RunConfig, asr: PoolConfig, aligner: PoolConfig, nodes: Sequence[Node]) -> dict[str, dict[str, Any]]:
+    """What to ask Ray for so that the models get their replicas: by stage, recogniser first.
+
+    Args:
+        config: the settings.
+        asr: the pool of the recogniser, as the settings have it or smaller.
+        aligner: of the aligner.
+        nodes: those that live.
+
+    Raises:
+        UsageError: no node may be used, or those that may have not enough GPUs.
+    """
     words = config.aligner.backend != "none"
     first, second = (_allowed(name, pool, nodes) for name, pool in (("asr", asr), ("aligner", aligner)))
     shared = words and any(nodes[place].gpus for place in {*first} & {*second})
     shares = SHARES if shared else (1.0, 1.0)
     recognisers = pool_resources(asr, shares[0], _sum(nodes, first))
     aligners = pool_resources(aligner, shares[1], _sum(nodes, second)) if words else {"size": 1, "num_gpus": 0.0, "num_cpus": 0.0}
-    return lay_out(config, {"recogniser": recognisers, "aligner": aligners}, nodes)
+    return {"recogniser": recognisers, "aligner": aligners}
 
 
-def lay_out(config: RunConfig, pools: Mapping[str, dict[str, Any]], nodes: Sequence[Node]) -> Placement:
+def lay_out(config: RunConfig, wanted: Mapping[str, dict[str, Any]], nodes: Sequence[Node]) -> Placement:
     """Lay out replicas as Ray does it: one after the other, each on the fullest card that still has room; and see whether the rest can run.
 
     A fraction of a GPU is a fraction of one card, and what a replica or a task takes it takes from one node, however much the others have.
@@ -122,7 +137,7 @@ def lay_out(config: RunConfig, pools: Mapping[str, dict[str, Any]], nodes: Seque
 
     Args:
         config: the settings.
-        pools: what `pool_resources` decided, by stage, in the order of the stages.
+        wanted: what `pools` decided, by stage, in the order of the stages.
         nodes: those that live.
 
     Raises:
@@ -131,7 +146,7 @@ def lay_out(config: RunConfig, pools: Mapping[str, dict[str, Any]], nodes: Seque
     cards = [[1.0] * node.gpus for node in nodes]
     cpus = [node.cpus for node in nodes]
     seats = []
-    for stage, pool in pools.items():
+    for stage, pool in wanted.items():
         labels = pool.get("label_selector", {})
         allowed = [place for place, node in enumerate(nodes) if matches(node.labels, labels)]
         for number in range(pool["size"]):
@@ -145,9 +160,9 @@ def lay_out(config: RunConfig, pools: Mapping[str, dict[str, Any]], nodes: Seque
             seats.append(Seat(stage, *found))
     decode_labels = _decode_labels(config, nodes)
     hosts = [place for place, node in enumerate(nodes) if matches(node.labels, decode_labels)]
-    _check_rest(config, cpus, hosts, decode_labels, sum(pool["size"] * pool["num_cpus"] for pool in pools.values()), nodes)
+    _check_rest(config, cpus, hosts, decode_labels, sum(pool["size"] * pool["num_cpus"] for pool in wanted.values()), nodes)
     decoding = [int((free + EPSILON) / config.audio.num_cpus) if place in hosts else 0 for place, free in enumerate(cpus)]
-    asr, aligner = pools["recogniser"], pools["aligner"]
+    asr, aligner = wanted["recogniser"], wanted["aligner"]
     return Placement((*nodes,), asr, aligner, (*seats,), (*cpus,), decode_labels, (*decoding,))
 
 

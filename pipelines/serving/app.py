@@ -8,39 +8,24 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request, WebSocket
+from fastapi import FastAPI, Path, Request, Security, WebSocket
 from fastapi.responses import JSONResponse, Response
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from pipelines import __version__
 from pipelines.config import RunConfig
-from pipelines.serving import openai_audio, openai_chat, page, realtime
+from pipelines.serving import description, openai_audio, openai_chat, page, realtime
+from pipelines.serving.answers import model_names
+from pipelines.serving.description import ERRORS
 from pipelines.serving.door import Door
 from pipelines.serving.models import Models
 from pipelines.serving.problems import Problem
 from pipelines.serving.service import Service
 
 log = logging.getLogger(__name__)
-
-ERRORS: dict[int | str, dict[str, Any]] = {
-    code: {
-        "description": what,
-        "content": {"application/json": {"schema": {"type": "object", "properties": {"error": {"type": "object"}}, "required": ["error"]}}},
-    }
-    for code, what in {
-        400: "what was asked for cannot be",
-        401: "no key, or an unknown one",
-        404: "no such model",
-        408: "the body did not arrive in time",
-        413: "too many bytes, or too much audio",
-        429: "too often",
-        500: "an error of ours",
-        503: "all places are taken: again after `retry-after` seconds",
-        504: "not finished in time",
-    }.items()
-}
 
 
 class Application:
@@ -104,12 +89,19 @@ class Application:
             exception_handlers={Problem: _problem, HTTPException: _http_problem, Exception: _defect},
         )
 
+        names = model_names(self.config)
+        # For the description only: the door has looked at the key by then.
+        keyed = [Security(HTTPBearer(auto_error=False))] if self.config.serve.api_keys else []
+
         @api.get("/healthz", tags=["server"], summary="Whether the server runs")
         async def healthz() -> dict[str, str]:
             return {"status": "ok", "version": __version__}
 
         @api.get(
-            "/readyz", tags=["server"], summary="Whether the models answer and the server takes requests", responses={503: ERRORS[503]}
+            "/readyz",
+            tags=["server"],
+            summary="Whether the models answer and the server takes requests",
+            responses={503: description.NOT_READY},
         )
         async def readyz() -> JSONResponse:
             if self.door.draining:
@@ -119,21 +111,22 @@ class Application:
                 return JSONResponse({"status": "models do not answer"}, 503, {"retry-after": "5"})
             return JSONResponse({"status": "ready", "requests": service.requests.taken, "streams": service.streams.taken})
 
-        @api.get("/v1/models", tags=["OpenAI"], summary="The models", responses=ERRORS)
+        @api.get("/v1/models", tags=["OpenAI"], summary="The models", responses=ERRORS, dependencies=keyed)
         async def models() -> dict[str, Any]:
             return {"object": "list", "data": [_model(name) for name in self._open().model_names]}
 
-        @api.get("/v1/models/{name:path}", tags=["OpenAI"], summary="One model", responses=ERRORS)
-        async def model(name: str) -> dict[str, Any]:
+        @api.get("/v1/models/{name:path}", tags=["OpenAI"], summary="One model", responses=ERRORS, dependencies=keyed)
+        async def model(name: str = Path(json_schema_extra={"enum": [*names]})) -> dict[str, Any]:
             return _model(self._open().checked_model(name))
 
         @api.post(
             "/v1/audio/transcriptions",
             tags=["OpenAI"],
             summary="A file to text",
-            responses=ERRORS,
+            responses={200: description.TRANSCRIPTION, **ERRORS},
             response_class=Response,
-            openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": openai_audio.FORM_SCHEMA}}}},
+            dependencies=keyed,
+            openapi_extra={"requestBody": description.form(names)},
         )
         async def transcriptions(request: Request) -> Response:
             return await openai_audio.transcriptions(request, self._open())
@@ -142,9 +135,10 @@ class Application:
             "/v1/chat/completions",
             tags=["OpenAI"],
             summary="A file to text, as chat: `language X<asr_text>...`",
-            responses=ERRORS,
+            responses={200: description.COMPLETION, **ERRORS},
             response_class=Response,
-            openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": openai_chat.BODY_SCHEMA}}}},
+            dependencies=keyed,
+            openapi_extra={"requestBody": description.question(names)},
         )
         async def completions(request: Request) -> Response:
             return await openai_chat.chat(request, self._open())

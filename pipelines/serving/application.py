@@ -13,6 +13,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from actors.errors import UsageError
+from pipelines import cluster
 from pipelines.config import RunConfig, load_config
 from pipelines.serving.app import Application
 from pipelines.serving.models import Models
@@ -49,7 +50,6 @@ def build(args: dict[str, Any]) -> Any:
     Raises:
         UsageError: settings are wrong, or the cluster has not enough of what the models need.
     """
-    import ray
     from ray import serve
 
     if unknown := set(args) - {"config", "set"}:
@@ -58,4 +58,4 @@ def build(args: dict[str, Any]) -> Any:
     made: Any = serve.deployment(
         serve.ingress(front)(Front), name="front", max_ongoing_requests=_MOST_ONGOING, ray_actor_options={"num_cpus": 0}
     )
-    return made.bind(config, *applications(config, ray.cluster_resources()))
+    return made.bind(config, *applications(config, cluster.nodes()))

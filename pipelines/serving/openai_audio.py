@@ -31,21 +31,6 @@ Row = dict[str, Any]
 
 GONE = 499  # nobody reads it; the log tells it from an answer
 
-FORM_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["file", "model"],
-    "properties": {
-        "file": {"type": "string", "format": "binary", "description": "any container that FFmpeg's libraries know, video included"},
-        "model": {"type": "string", "description": "one of `GET /v1/models`"},
-        "language": {"type": "string", "description": "ISO code or English name; without it the model decides, segment by segment"},
-        "prompt": {"type": "string", "description": "words and names that the recording is about"},
-        "response_format": {"type": "string", "enum": list(answers.FORMATS), "default": "json"},
-        "timestamp_granularities[]": {"type": "array", "items": {"type": "string", "enum": list(answers.GRANULARITIES)}},
-        "stream": {"type": "boolean", "default": False, "description": "server-sent events: text as it comes"},
-        "temperature": {"type": "number", "enum": [0]},
-    },
-}
-
 
 @dataclass(frozen=True)
 class Order:

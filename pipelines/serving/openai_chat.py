@@ -29,24 +29,6 @@ from pipelines.serving.uploads import COPIES, Kept, body_of, bytes_of_base64, by
 
 Row = dict[str, Any]
 
-BODY_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["model", "messages"],
-    "properties": {
-        "model": {"type": "string"},
-        "messages": {
-            "type": "array",
-            "items": {"type": "object", "properties": {"role": {"type": "string"}, "content": {}}},
-            "description": "one `audio_url` (data: URI, or an allowed http(s) address) or `input_audio` part; system text is the context; a "
-            "last message of the assistant, `language NAME<asr_text>`, is how the answer begins",
-        },
-        "continue_final_message": {"type": "boolean", "description": "false: a last message of the assistant means nothing"},
-        "stream": {"type": "boolean"},
-        "temperature": {"type": "number", "enum": [0]},
-    },
-}
-
-
 # As much of an answer's beginning as names the language, and the text behind it.
 _BEGINNING = re.compile(r"\s*language\s+([^\s<>]{1,40})\s*<asr_text>(.*)", re.DOTALL)
 

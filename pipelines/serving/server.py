@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -29,7 +29,8 @@ from actors import backends
 from actors.errors import FatalError, UsageError
 from pipelines import cluster
 from pipelines.config import RunConfig
-from pipelines.placement import pool_resources
+from pipelines.nodes import Node
+from pipelines.placement import pools
 from pipelines.serving import door
 from pipelines.serving.app import Application
 from pipelines.serving.models import Models
@@ -69,10 +70,9 @@ def deployed(config: RunConfig) -> Iterator[Callable[[], Models]]:
     Raises:
         UsageError: the cluster has not enough of what they need.
     """
-    import ray
     from ray import serve
 
-    bound = applications(config, ray.cluster_resources())
+    bound = applications(config, cluster.nodes())
     _quiet()
     serve.start(proxy_location="Disabled")
     started: list[str] = []
@@ -90,19 +90,22 @@ def deployed(config: RunConfig) -> Iterator[Callable[[], Models]]:
             serve.shutdown()
 
 
-def applications(config: RunConfig, resources: dict[str, float]) -> list[Any]:
+def applications(config: RunConfig, nodes: Sequence[Node]) -> list[Any]:
     """The recogniser, and the aligner where there is one, as bound deployments.
+
+    Args:
+        config: the settings.
+        nodes: of the cluster.
 
     Raises:
         UsageError: the cluster has not enough of what they need.
     """
-    words = config.aligner.backend != "none"
-    on_gpu = bool(resources.get("GPU"))
-    parts: list[tuple[type, Any, float]] = [(Recogniser, config.asr, 0.7 if words else 1.0)]
-    parts += [(Aligner, config.aligner, 0.3)] if words else []
+    wanted = pools(config, config.asr.pool, config.aligner.pool, nodes)
+    on_gpu = any(node.gpus for node in nodes)
+    parts: list[tuple[type, Any, dict[str, Any]]] = [(Recogniser, config.asr, wanted["recogniser"])]
+    parts += [(Aligner, config.aligner, wanted["aligner"])] if config.aligner.backend != "none" else []
     bound = []
-    for actor, section, share in parts:
-        pool = pool_resources(section.pool, share, resources)
+    for actor, section, pool in parts:
         replicas = (min(config.serve.min_replicas, pool["size"]), pool["size"])
         section = cluster.with_share(section, len(parts), on_gpu, pool["num_gpus"])
         bound.append(deployment(actor, section, replicas, pool))
