@@ -73,6 +73,19 @@ def pool_resources(pool: PoolConfig, share: float, resources: Mapping[str, float
     return {"size": size, "num_gpus": num_gpus, "num_cpus": pool.num_cpus, "label_selector": pool_labels(pool)}
 
 
+def told(config: RunConfig) -> dict[str, dict[str, Any]] | None:
+    """What the models need, as `pools` has it, where the settings leave nothing of it to the nodes; None where they do."""
+    sections = {"recogniser": config.asr.pool, "aligner": config.aligner.pool}
+    if config.aligner.backend == "none":
+        del sections["aligner"]
+    if any(pool.size is None or pool.num_gpus is None for pool in sections.values()):
+        return None
+    return {
+        stage: {"size": pool.size, "num_gpus": pool.num_gpus, "num_cpus": pool.num_cpus, "label_selector": pool_labels(pool)}
+        for stage, pool in sections.items()
+    }
+
+
 def pool_labels(pool: PoolConfig) -> dict[str, str]:
     """The label selector of a pool."""
     types = [name.strip() for name in (pool.accelerator or "").split(",") if name.strip()]

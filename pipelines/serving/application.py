@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from actors.errors import UsageError
 from pipelines import cluster
 from pipelines.config import RunConfig, load_config
+from pipelines.placement import pools, told
 from pipelines.serving.app import Application
 from pipelines.serving.models import Models
 from pipelines.serving.server import applications
@@ -48,7 +49,7 @@ def build(args: dict[str, Any]) -> Any:
         args: `config`, a file, and `set`, a list of `section.name=value`; both may be left out.
 
     Raises:
-        UsageError: settings are wrong, or the cluster has not enough of what the models need.
+        UsageError: settings are wrong, or they leave pools to the nodes, and those have not enough.
     """
     from ray import serve
 
@@ -58,4 +59,6 @@ def build(args: dict[str, Any]) -> Any:
     made: Any = serve.deployment(
         serve.ingress(front)(Front), name="front", max_ongoing_requests=_MOST_ONGOING, ray_actor_options={"num_cpus": 0}
     )
-    return made.bind(config, *applications(config, cluster.nodes()))
+    # Settings that leave nothing open are passed on as they are: nodes may come later, or because Ray sees what is asked for.
+    wanted = told(config) or pools(config, config.asr.pool, config.aligner.pool, cluster.nodes())
+    return made.bind(config, *applications(config, wanted))

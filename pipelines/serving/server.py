@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -29,7 +29,6 @@ from actors import backends
 from actors.errors import FatalError, UsageError
 from pipelines import cluster
 from pipelines.config import RunConfig
-from pipelines.nodes import Node
 from pipelines.placement import pools
 from pipelines.serving import door
 from pipelines.serving.app import Application
@@ -72,7 +71,7 @@ def deployed(config: RunConfig) -> Iterator[Callable[[], Models]]:
     """
     from ray import serve
 
-    bound = applications(config, cluster.nodes())
+    bound = applications(config, pools(config, config.asr.pool, config.aligner.pool, cluster.nodes()))
     _quiet()
     serve.start(proxy_location="Disabled")
     started: list[str] = []
@@ -90,22 +89,19 @@ def deployed(config: RunConfig) -> Iterator[Callable[[], Models]]:
             serve.shutdown()
 
 
-def applications(config: RunConfig, nodes: Sequence[Node]) -> list[Any]:
+def applications(config: RunConfig, wanted: Mapping[str, dict[str, Any]]) -> list[Any]:
     """The recogniser, and the aligner where there is one, as bound deployments.
 
     Args:
         config: the settings.
-        nodes: of the cluster.
-
-    Raises:
-        UsageError: the cluster has not enough of what they need.
+        wanted: from `pipelines.placement`, by stage.
     """
-    wanted = pools(config, config.asr.pool, config.aligner.pool, nodes)
-    on_gpu = any(node.gpus for node in nodes)
-    parts: list[tuple[type, Any, dict[str, Any]]] = [(Recogniser, config.asr, wanted["recogniser"])]
-    parts += [(Aligner, config.aligner, wanted["aligner"])] if config.aligner.backend != "none" else []
+    on_gpu = any(pool["num_gpus"] for pool in wanted.values())
+    parts: list[tuple[str, type, Any]] = [("recogniser", Recogniser, config.asr)]
+    parts += [("aligner", Aligner, config.aligner)] if config.aligner.backend != "none" else []
     bound = []
-    for actor, section, pool in parts:
+    for stage, actor, section in parts:
+        pool = wanted[stage]
         replicas = (min(config.serve.min_replicas, pool["size"]), pool["size"])
         section = cluster.with_share(section, len(parts), on_gpu, pool["num_gpus"])
         bound.append(deployment(actor, section, replicas, pool))

@@ -100,11 +100,8 @@ def cluster(workers: Sequence[Sequence[str]], hidden: Sequence[Path] = ()) -> It
     try:
         alone = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
         _join(made, [*alone, *_ray_start("--head", "--port=6379", "--num-cpus=0", "--num-gpus=0")])
-        for number, options in enumerate(workers, 1):
-            mounts = "".join(f"mount -t tmpfs tmpfs {path} && " for path in (folder, *hidden))
-            own_files = ["unshare", "--mount", "--propagation", "private", "sh", "-c", f'{mounts}exec "$@"', "sh"]
-            worker = _ray_start(f"--address={made.address}", f"--dashboard-agent-listen-port={52365 + number}", *options)
-            _join(made, made.inside([*own_files, *worker]))
+        for options in workers:
+            add_node(made, options, hidden)
         yield made
     finally:
         for process in reversed(made.processes):
@@ -117,6 +114,14 @@ def cluster(workers: Sequence[Sequence[str]], hidden: Sequence[Path] = ()) -> It
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
         _log(made).unlink(missing_ok=True)
+
+
+def add_node(made: Cluster, options: Sequence[str], hidden: Sequence[Path] = ()) -> None:
+    """One more worker, with these options of `ray start`."""
+    mounts = "".join(f"mount -t tmpfs tmpfs {path} && " for path in (made.folder, *hidden))
+    own_files = ["unshare", "--mount", "--propagation", "private", "sh", "-c", f'{mounts}exec "$@"', "sh"]
+    worker = _ray_start(f"--address={made.address}", f"--dashboard-agent-listen-port={52365 + len(made.processes)}", *options)
+    _join(made, made.inside([*own_files, *worker]))
 
 
 def _ray_start(*options: str) -> list[str]:

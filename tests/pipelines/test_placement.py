@@ -6,7 +6,7 @@ from actors.config import AlignerConfig, ASRConfig, AudioConfig, PoolConfig
 from actors.errors import FatalError, UsageError
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.nodes import ACCELERATOR, NODE_ID, Node
-from pipelines.placement import Placement, lay_out, placed, pool_resources
+from pipelines.placement import Placement, lay_out, placed, pool_resources, pools, told
 
 
 def test_without_gpus_one_replica_runs_on_the_cpu() -> None:
@@ -29,6 +29,27 @@ def test_settings_win() -> None:
 def test_gpus_that_are_not_there_are_refused() -> None:
     with pytest.raises(UsageError, match="needs 4 GPUs, the cluster has 2"):
         pool_resources(PoolConfig(size=4, num_gpus=1), 0.7, {"GPU": 2.0})
+
+
+def test_pools_count_the_nodes_that_they_may_use() -> None:
+    nodes = [Node({"CPU": 8.0, "GPU": 4.0}, {"zone": "a"}), Node({"CPU": 8.0, "GPU": 2.0}, {"zone": "b"}), Node({"CPU": 8.0})]
+    config = RunConfig(asr=ASRConfig(pool=PoolConfig(labels={"zone": "a"})), aligner=AlignerConfig(pool=PoolConfig(labels={"zone": "b"})))
+    wanted = pools(config, config.asr.pool, config.aligner.pool, nodes)
+    assert [(pool["size"], pool["num_gpus"], pool["label_selector"]) for pool in wanted.values()] == [
+        (4, 1.0, {"zone": "a"}),
+        (2, 1.0, {"zone": "b"}),
+    ]
+
+
+def test_pools_that_leave_nothing_open_need_no_nodes_to_decide() -> None:
+    whole = PoolConfig(size=4, num_gpus=0.5, accelerator="L4")
+    config = RunConfig(asr=ASRConfig(pool=whole), aligner=AlignerConfig(pool=whole))
+    wanted = {"size": 4, "num_gpus": 0.5, "num_cpus": 0, "label_selector": {ACCELERATOR: "in(L4)"}}
+    assert told(config) == {"recogniser": wanted, "aligner": wanted}
+    for open_ in (PoolConfig(size=4), PoolConfig(num_gpus=0.5)):
+        half = RunConfig(asr=ASRConfig(pool=whole), aligner=AlignerConfig(pool=open_))
+        assert told(half) is None
+        assert told(half.model_copy(update={"aligner": AlignerConfig(backend="none", pool=open_)})) == {"recogniser": wanted}
 
 
 def fit(config: RunConfig, pools: list[dict[str, float]], nodes: list[dict[str, float]]) -> Placement:
