@@ -28,6 +28,7 @@ _FOLLOWERS = frozenset({"concat", "dash", "hls", "imf", "image2", "image2pipe", 
 _NETWORK = frozenset({"rtp", "rtsp", "sap", "sdp"})  # these open sockets by themselves
 _DEVICES = frozenset({"alsa", "fbdev", "kmsgrab", "lavfi", "oss", "pulse", "video4linux2,v4l2", "x11grab", "xcbgrab", "avfoundation"})
 _PCM_PACKET = 32 << 10  # bytes: a WAVE file has no packets of its own, and ffmpeg's 4 KiB are a lot of them
+_LOOKED_THROUGH = 64 << 10  # bytes behind the first chunks of a WAVE file in which its samples must begin
 _HUGE_HEADER = 64 << 20  # bytes: no header of a smaller file needs more memory than a shard may have
 # Content that ffmpeg opens although it is text.
 _TEXT = frozenset(
@@ -96,7 +97,9 @@ def open_container(file: AudioFile, jump: bool = False, probe_bytes: int | None 
     options = dict(_limits()) | ({"fflags": "fastseek"} if jump else {})
     if probe_bytes is not None:
         options["probesize"] = str(probe_bytes)
-    elif _is_wave(file):
+    if _is_wave(file):
+        _show_samples(file)
+    if probe_bytes is None and _is_wave(file):
         # One such packet shows whether there is DTS in it; ffmpeg would look at growing piles of them, for longer than decoding takes.
         options |= {"max_size": str(_PCM_PACKET), "max_probe_packets": "1"}
     file.seek(0)
@@ -183,6 +186,21 @@ def _is_wave(file: AudioFile) -> bool:
     file.seek(0)
     head = file.read(12)
     return head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE"
+
+
+def _show_samples(file: AudioFile) -> None:
+    """Hide what stands behind a WAVE file's samples; samples that do not come are not looked for without end.
+
+    Where there are zeros instead of chunks (a recorder that took its place on the disk beforehand), ffmpeg goes through them 8 bytes at a time, a
+    second for each MB.
+    """
+    facts = riff_facts(file)
+    if facts is None or facts.is_placeholder:
+        return
+    if facts.data_start is None or facts.data_size is None:
+        file.end = min(file.size, facts.walked + _LOOKED_THROUGH)
+    else:
+        file.end = min(file.size, facts.data_start + facts.data_size)
 
 
 def _said(error: Exception) -> str:

@@ -57,6 +57,7 @@ class RiffFacts:
     has_format: bool
     data_start: int | None
     data_size: int | None
+    walked: int  # bytes of the file that were walked over
 
     @property
     def is_placeholder(self) -> bool:
@@ -79,7 +80,7 @@ def riff_facts(file: AudioFile) -> RiffFacts | None:
             break
         size = struct.unpack("<I", chunk[4:])[0]
         if chunk[:4] == b"data":
-            return RiffFacts(has_format, place + 8, size)
+            return RiffFacts(has_format, place + 8, size, place + 8)
         has_format = has_format or (chunk[:4] == b"fmt " and 14 <= size <= 4096)
         place += 8 + size + size % 2
-    return RiffFacts(has_format, None, None)
+    return RiffFacts(has_format, None, None, min(place, file.size))

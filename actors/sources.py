@@ -44,6 +44,7 @@ class AudioFile(io.RawIOBase):
     ) -> None:
         super().__init__()
         self.size, self.etag, self.uri = size, etag, uri
+        self.end = size  # byte at which readers are told that it ends
         self._raw, self._retries, self._position, self._current_etag = raw, retries, 0, current_etag
 
     def readable(self) -> bool:
@@ -56,7 +57,7 @@ class AudioFile(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.end}[whence]
         self._position = max(0, base + offset)
         return self._position
 
@@ -67,7 +68,8 @@ class AudioFile(io.RawIOBase):
         return len(data)
 
     def _read(self, count: int) -> bytes:
-        if self._position >= self.size:
+        count = min(count, self.end - self._position)
+        if count <= 0:
             return b""
 
         def attempt() -> bytes:

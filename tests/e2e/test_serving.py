@@ -244,6 +244,42 @@ def test_a_file_that_kills_is_told_so_and_nobody_else_pays(tmp_path: Path) -> No
         assert running.stop() == 0
 
 
+@pytest.mark.slow
+def test_another_replica_comes_with_load_and_works(tmp_path: Path) -> None:
+    running = Server(tmp_path, "asr.backend=fake", "aligner.backend=none", "asr.model=fake:0.05", "asr.pool.size=2")
+    over = threading.Event()
+    ask = running.client().audio.transcriptions
+    name = running.client().models.list().data[0].id
+
+    def client(number: int) -> set[str]:
+        texts = set()
+        while not over.is_set():
+            texts.add(ask.create(file=speech(6, 1), model=name).text)
+        return texts
+
+    try:
+        assert len(running.replicas("ecogniser")) == 1
+        with ThreadPoolExecutor(6) as pool:
+            clients = [pool.submit(client, number) for number in range(6)]
+            try:
+                deadline = time.monotonic() + 180  # Ray Serve looks at load for 30 s before it starts one
+                working: set[int] = set()
+                while len(working) < 2:
+                    assert time.monotonic() < deadline and not any(one.done() for one in clients)
+                    for process in running.replicas("ecogniser"):
+                        # A model that sleeps has little to do between two batches; one that is never asked has nothing.
+                        before = sum(process.cpu_times()[:2])
+                        time.sleep(10)
+                        if sum(process.cpu_times()[:2]) - before > 0.3:
+                            working.add(process.pid)
+            finally:
+                over.set()
+            assert len(set.union(*(one.result(timeout=120) for one in clients))) == 1
+    finally:
+        over.set()
+        assert running.stop() == 0
+
+
 def speech(seconds: float, seed: int) -> tuple[str, bytes]:
     """Noise that the fake models take for words, as a file."""
     file = io.BytesIO()
