@@ -108,6 +108,26 @@ def test_stages_on_different_types_of_cards(cluster: Any, notes: Path, tmp_path:
     checker.check(tmp_path / "out", ids)
 
 
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_decoding_keeps_to_its_nodes_where_a_card_has_no_type(cluster: Any, notes: Path, tmp_path: Path, kind: str) -> None:
+    """Nodes are then chosen by Ray's own id of them."""
+    from pipelines.cluster import nodes
+    from pipelines.config import load_config
+    from pipelines.nodes import NODE_ID
+    from pipelines.placement import placed
+
+    plain = cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=STORE, labels={"name": "plain"})
+    try:
+        manifest, ids = jobs.archive(tmp_path / "archive", 8, seconds=0.5)
+        settings = ("asr.model=fake:5", "asr.pool.size=1", "aligner.pool.size=1", f"cluster.decode_nodes={kind}")
+        assert NODE_ID in placed(load_config(None, [*jobs.FAKE, *settings]), nodes()).decode_labels
+        places = run(manifest, tmp_path / "out", notes, *settings)
+        checker.check(tmp_path / "out", ids)
+        assert {name for name, _ in places["decode"]} <= ({"decoder", "head"} if kind == "cpu" else {*CARDS, "plain"})
+    finally:
+        cluster.remove_node(plain)
+
+
 @pytest.mark.parametrize("wanted", ["spot", "!spot", "in(spot,reserved)", "!in(spot,reserved)"])
 def test_selectors_mean_what_ray_takes_them_for(cluster: Any, wanted: str) -> None:
     """`nodes.matches` against Ray's own scheduler, nodes without the label included."""

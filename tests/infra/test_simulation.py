@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from infra.simulation.__main__ import archive, run, shards_of, table
-from infra.simulation.costs import COSTS, DRIVER, RAY, RESULTS, STUDY
+from infra.simulation.costs import COSTS, DRIVER, RESULTS, STUDY
 from infra.simulation.model import Machine, Prices, simulate, tasks_of
 from pipelines.storage.plans import MAX_ROWS, task_starts
 
@@ -83,7 +83,7 @@ def test_more_cards_are_faster_until_the_driver_limits() -> None:
 
 
 def test_each_figure_says_where_it_is_from() -> None:
-    sources = ("assumed", RAY, RESULTS, DRIVER, STUDY)
+    sources = ("assumed", RESULTS, DRIVER, STUDY)
     assert all(cost.value > 0 and cost.source.startswith(sources) for cost in COSTS.values())
 
 

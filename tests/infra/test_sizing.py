@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "infra" / "sizing.md").read_text()
 RESULTS = (ROOT / "tests" / "benchmarks" / "RESULTS.md").read_text()
 STUDY = ROOT.parent / "shared" / "reference" / "model.md"
-JOB, OPUS, MEL, ALIGN, SAMPLES = 11.75, 11.9 * 1.5, 1800, 962, 32
+JOB, OPUS, MEL, ALIGN, SAMPLES = 8.00, 11.9 * 1.5, 1800, 962, 32
 
 
 def rows(heading: str) -> list[list[str]]:
