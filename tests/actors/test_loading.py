@@ -61,6 +61,27 @@ def test_an_original_aligner_gives_the_logits_of_its_native_twin(tiny_models, wa
     assert original.timestamp_ms == native.timestamp_ms == 80
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("kind", ["asr", "aligner"])
+def test_positions_are_as_exact_as_transformers_itself_has_them(tiny_models, kind: str, dtype: str) -> None:
+    """Rounded frequencies turn by half a radian after 400 tokens."""
+    folder = getattr(tiny_models, kind)
+    config = (ASRConfig if kind == "asr" else AlignerConfig)(dtype=dtype)
+    model_class = getattr(transformers, "Qwen3ASRForConditionalGeneration" if kind == "asr" else "Qwen3ASRForTokenClassification")
+    stock = dict(model_class.from_pretrained(folder, dtype=getattr(torch, dtype)).named_buffers())
+    for layout in ("", "_original"):
+        model = load(str(getattr(tiny_models, kind + layout)), kind, config).model
+        assert {weight.dtype for weight in model.parameters()} == {getattr(torch, dtype)}
+        ours = dict(model.named_buffers())
+        assert any(name.endswith("inv_freq") for name in stock) and ours.keys() == stock.keys()
+        for name, buffer in stock.items():
+            assert torch.equal(ours[name], buffer) and ours[name].dtype == buffer.dtype, name
+    inputs = torch.zeros(1, 1, dtype=getattr(torch, dtype)), torch.tensor([[2340]])
+    rotary = model.model.language_model.rotary_emb
+    angles = 2340 / rotary.config.rope_parameters["rope_theta"] ** (torch.arange(0, 1, 1 / len(rotary.inv_freq)))
+    assert torch.allclose(rotary(*inputs)[0][0, 0, : len(angles)].float(), angles.cos(), atol=0.01)
+
+
 def test_transformers_itself_loads_an_original_as_random_weights(tiny_models) -> None:
     """The trap that the mapping is for. A full-size default model is built, so only its config is looked at."""
     config = transformers.AutoConfig.from_pretrained(tiny_models.asr_original)
