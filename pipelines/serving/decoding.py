@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -41,13 +42,14 @@ class Decoders:
         decoder = await self._free.get()
         loop = asyncio.get_running_loop()
 
-        def working() -> Result:
-            try:
-                return work(decoder)
-            finally:
+        def done(future: Future[Result]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
                 loop.call_soon_threadsafe(self._free.put_nowait, decoder)
 
-        return await loop.run_in_executor(self._threads, working)
+        future = self._threads.submit(work, decoder)
+        # Not a `finally` in the thread: work that is cancelled before a thread takes it up never runs.
+        future.add_done_callback(done)
+        return await asyncio.wrap_future(future)
 
     async def decode(self, row: Row) -> Row:
         """A PLAN row to a DECODED row; never raises for a bad file."""
