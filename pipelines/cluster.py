@@ -10,10 +10,10 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 from actors import retries
-from actors.config import ModelConfig
+from actors.config import AlignerConfig, ASRConfig
 from actors.errors import UsageError
 from pipelines import reaper, stopping
 from pipelines.config import ClusterConfig
@@ -46,6 +46,8 @@ BYTES_PER_SECOND = 32_000  # of samples, on their way
 # Processes that may die over one table, or while it waits. The ledger gives up the shards that kill long before: this is the net under it,
 # for deaths that no shard is blamed for.
 MOST_DEATHS = 100
+
+Model = TypeVar("Model", ASRConfig, AlignerConfig)
 
 
 @contextmanager
@@ -167,18 +169,20 @@ def beside_driver() -> dict[str, Any]:
     return {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here}
 
 
-def with_share(config: ModelConfig, pools: int, on_gpu: bool, num_gpus: float) -> ModelConfig:
+def with_share(config: Model, num_gpus: float, cores: int) -> Model:
     """Settings of a pool with its share of the machine where they leave it open.
+
+    A replica without a part of a GPU is told to run on CPUs: Ray leaves it all of them to see, and it would take one that is another's.
 
     Args:
         config: the settings.
-        pools: of models; on a CPU machine they divide its cores, so that their threads do not fight.
-        on_gpu: whether there are GPUs.
         num_gpus: what placement gives each of its replicas.
+        cores: for each replica on CPUs, so that their threads do not fight.
     """
     update: dict[str, Any] = {"pool": config.pool.model_copy(update={"num_gpus": num_gpus})}
-    if config.threads is None and not on_gpu:
-        update["threads"] = max(1, (os.cpu_count() or 1) // pools)
+    if num_gpus == 0:
+        update |= {"device": "cpu"} if config.device == "auto" and config.backend == "transformers" else {}
+        update |= {"threads": max(1, cores)} if config.threads is None else {}
     return config.model_copy(update=update)
 
 

@@ -6,6 +6,7 @@ not exist yet): replicas are laid out as Ray does it, and what they leave must d
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,17 @@ class Placement:
     def on_gpu(self) -> bool:
         """Whether there are GPUs."""
         return any(node.gpus for node in self.nodes)
+
+    def cores_each(self, stages: Sequence[str], machine: int | None = None) -> int:
+        """Cores for each replica that has no card, on the node where there are fewest; 0 where all have one.
+
+        Args:
+            stages: those that have a model.
+            machine: cores that there really are, where Ray was told of others.
+        """
+        beside = Counter(seat.node for seat in self.seats if seat.stage in stages and not seat.cards)
+        cores = [int(machine or self.nodes[node].cpus) // replicas for node, replicas in beside.items()]
+        return max(1, min(cores)) if cores else 0
 
     def cards(self, *stages: str) -> int:
         """Cards that hold replicas of these stages."""

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -164,10 +165,11 @@ def run_shards(
 
     from pipelines import draining
 
-    words = config.aligner.backend != "none"
     place = placed(config, cluster.nodes(), fewer=alone)
-    asr = cluster.with_share(config.asr, 1 + words, place.on_gpu, place.asr["num_gpus"])
-    aligner = cluster.with_share(config.aligner, 1 + words, place.on_gpu, place.aligner["num_gpus"])
+    models = ("recogniser", "aligner")[: 1 + (config.aligner.backend != "none")]
+    cores = place.cores_each(models, os.cpu_count() if config.cluster.address == "local" else None)
+    asr = cluster.with_share(config.asr, place.asr["num_gpus"], cores)
+    aligner = cluster.with_share(config.aligner, place.aligner["num_gpus"], cores)
     recogniser = functools.partial(GivenTextActor, max_duration=config.segmenter.max_duration) if command == "align" else ASRActor
     files = planning.files_of(todo)
     store, _ = locations.arrow_filesystem(out)

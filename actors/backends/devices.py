@@ -77,11 +77,19 @@ def pick_dtype(setting: str, device: torch.device, parameters: int, decodes: boo
 
 
 def pick_attention(setting: str, device: torch.device, dtype: str) -> str:
-    """The attention implementation to ask transformers for: flash_attention_2 where it is installed and applies, else sdpa."""
+    """The attention implementation to ask transformers for: flash_attention_2 where it is installed and applies, else sdpa.
+
+    It applies to half precision on cards of compute capability 8.0 (Ampere) or later, in a version that transformers takes.
+    """
     if setting != "auto":
         return setting
-    usable = device.type == "cuda" and dtype in ("auto", "bfloat16", "float16")
-    return "flash_attention_2" if usable and importlib.util.find_spec("flash_attn") is not None else "sdpa"
+    if device.type != "cuda" or dtype not in ("auto", "bfloat16", "float16") or importlib.util.find_spec("flash_attn") is None:
+        return "sdpa"
+    import torch
+    from transformers.utils import is_flash_attn_2_available
+
+    usable = torch.cuda.get_device_capability(device) >= (8, 0) and is_flash_attn_2_available()
+    return "flash_attention_2" if usable else "sdpa"
 
 
 def cpu_multiplies_bf16() -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from actors.backends import original
+from actors.backends import cards, original
 from actors.backends.devices import cpu_multiplies_bf16, pick_attention, pick_device, pick_dtype, set_threads
 from actors.backends.encoder import bound_encoder
 from actors.backends.hub import download, fetch_config
@@ -136,7 +136,10 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     dtype = pick_dtype(config.dtype, device, parameters, decodes=kind == "asr")
     try:
-        model = _moved(model, device, dtype).eval()
+        with cards.to_itself(device.type == "cuda"):
+            if device.type == "cuda":
+                cards.keep_to_share(config.pool.num_gpus)
+            model = _moved(model, device, dtype).eval()
     except (RuntimeError, MemoryError) as error:
         need = parameters * dtype.itemsize / 2**30
         raise FatalError(

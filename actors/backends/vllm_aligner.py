@@ -33,7 +33,7 @@ class VLLMAligner:
         import torch
         from vllm.config import PoolerConfig
 
-        device = vllm_engine.device_for(config.device)
+        device = vllm_engine.device_for(config)
         files = fetch(config.model, "aligner", config)
         original.check_layout(config.model, files.content)
         self.config, self.model, self.revision = config, config.model, files.revision

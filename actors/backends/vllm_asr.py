@@ -30,7 +30,7 @@ class VLLMASR:
         """
         import torch
 
-        device = vllm_engine.device_for(config.device)
+        device = vllm_engine.device_for(config)
         files = fetch(config.model, "asr", config)
         self.config, self.model, self.revision = config, config.model, files.revision
         self.device = torch.device(device)

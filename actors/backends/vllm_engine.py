@@ -7,7 +7,6 @@ engine that died, or of which nothing comes any more, ends the actor, and the po
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import multiprocessing
 import os
@@ -15,16 +14,18 @@ import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from actors.backends import mel
+from actors.backends import cards, mel
 from actors.backends.devices import pick_dtype
 from actors.backends.loading import Files
 from actors.config import ModelConfig
 from actors.errors import FatalError, RowError
 from actors.watchdog import alive, call_limit
 
+_LOOK = 0.1  # seconds between looks whether the engine has begun a process
 QUEUED = 2  # times as many requests are ready as the engine works on: it never waits for one
 # vLLM reads these when it is imported. It would listen on the machine's address, tell its makers what runs, and fill the log.
 ENVIRONMENT = {
@@ -75,10 +76,10 @@ class Engine:
         self._thread.start()
         self._helpers = ThreadPoolExecutor(mel.GPU_THREADS if self._on_gpu else 1, thread_name_prefix="mel")
         self._llm: Any = None
+        self._reaper = Reaper()
         try:
-            with _threads_of_children(config.threads):
+            with cards.to_itself(self._on_gpu), _threads_of_children(config.threads), self._reaper.watching():
                 self._llm = self._run(self._start({"model": str(files.folder), **arguments}))
-            self._call_off = _outlived_by_none()
         except BaseException:
             self.close()
             raise
@@ -116,12 +117,12 @@ class Engine:
         if self._loop.is_closed():
             return
         if self._llm is not None:
-            self._call_off()
             self._loop.call_soon_threadsafe(self._llm.shutdown)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         self._helpers.shutdown(wait=False, cancel_futures=True)
+        self._reaper.call_off()
 
     async def _start(self, arguments: dict[str, Any]) -> Any:
         from vllm import AsyncEngineArgs
@@ -132,7 +133,9 @@ class Engine:
         except Exception as error:  # vLLM's own choice; what went wrong in its processes they have written to their standard error
             said = " ".join(str(error).split())[:400]
             hint = "; the cause stands in this process's log" if "core" in said else ""
-            raise FatalError(f"vLLM cannot start {self.name!r}: {type(error).__name__}: {said}{hint}") from error
+            # On a card most likely for want of memory, which a neighbour may give back: it is tried again.
+            code = "device_out_of_memory" if self._on_gpu else "internal_error"
+            raise FatalError(f"vLLM cannot start {self.name!r}: {type(error).__name__}: {said}{hint}", code=code) from error
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         if self._loop.is_closed():
@@ -180,8 +183,8 @@ class Engine:
         return str(next(self._numbers))
 
 
-def device_for(setting: str) -> str:
-    """Where the vLLM that is installed runs, cuda or cpu, if that is what the setting `device` means.
+def device_for(config: ModelConfig) -> str:
+    """Where the vLLM that is installed runs, cuda or cpu, if that is what the settings want.
 
     Raises:
         FatalError: it is not.
@@ -193,9 +196,13 @@ def device_for(setting: str) -> str:
     found = "cpu" if current_platform.is_cpu() else "cuda" if current_platform.is_cuda_alike() else None
     if found is None:
         raise FatalError("vLLM finds no device here that it was built for: it needs a GPU, or its CPU build (see the README)")
-    if setting not in ("auto", found):
+    if config.device not in ("auto", found):
         raise FatalError(
-            f"device {setting!r} was asked for, but this vLLM runs on {found}: use device: auto (which GPU: CUDA_VISIBLE_DEVICES)"
+            f"device {config.device!r} was asked for, but this vLLM runs on {found}: use device: auto (which GPU: CUDA_VISIBLE_DEVICES)"
+        )
+    if found == "cuda" and config.pool.num_gpus == 0:  # it would take a card that somebody else was given
+        raise FatalError(
+            "this vLLM runs on GPUs, but pool.num_gpus is 0: give its replicas (a part of) a GPU, or use backend: transformers"
         )
     return found
 
@@ -248,7 +255,7 @@ def _meaning_of(error: Exception, name: str) -> Exception:
     return error
 
 
-@contextlib.contextmanager
+@contextmanager
 def _threads_of_children(threads: int | None) -> Iterator[None]:
     """Processes that are started inside compute with so many threads."""
     before = os.environ.get("OMP_NUM_THREADS")
@@ -261,24 +268,50 @@ def _threads_of_children(threads: int | None) -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def _outlived_by_none() -> Callable[[], None]:
-    """Have this process's children ended when it ends, however it does; what is returned calls that off.
+class Reaper:
+    """Has this process's children ended when it ends, however it does, from the moment that they are begun.
 
     vLLM's engine does not notice that its parent was killed, and would keep the GPU's memory for ever. A shell waits for the end of its
-    standard input, which is the end of this process.
+    standard input, which is the end of this process, and is told there whom to end.
     """
-    children = [str(child.pid) for child in multiprocessing.active_children()]
-    waiter = subprocess.Popen(
-        ["/bin/sh", "-c", 'cat; kill -9 "$@"', "sh", *children],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={},
-        start_new_session=True,
-    )
 
-    def call_off() -> None:
-        waiter.kill()
-        waiter.wait()
+    def __init__(self) -> None:
+        self._told: set[int] = set()
+        self._shell = subprocess.Popen(
+            ["/bin/sh", "-c", 'while read -r pid; do set -- "$@" "$pid"; done; kill -9 "$@"'],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={},
+            start_new_session=True,
+        )
 
-    return call_off
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Tell the shell of children that are begun inside the block."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(_LOOK):
+                self._tell()
+
+        watcher = threading.Thread(target=watch, name="reaper", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+            self._tell()
+
+    def call_off(self) -> None:
+        """The children have ended."""
+        self._shell.kill()
+        self._shell.wait()
+
+    def _tell(self) -> None:
+        assert self._shell.stdin is not None
+        for pid in {child.pid for child in multiprocessing.active_children() if child.pid is not None} - self._told:
+            self._told.add(pid)
+            self._shell.stdin.write(f"{pid}\n".encode())
+            self._shell.stdin.flush()

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -96,14 +97,13 @@ def applications(config: RunConfig, wanted: Mapping[str, dict[str, Any]]) -> lis
         config: the settings.
         wanted: from `pipelines.placement`, by stage.
     """
-    on_gpu = any(pool["num_gpus"] for pool in wanted.values())
     parts: list[tuple[str, type, Any]] = [("recogniser", Recogniser, config.asr)]
     parts += [("aligner", Aligner, config.aligner)] if config.aligner.backend != "none" else []
     bound = []
     for stage, actor, section in parts:
         pool = wanted[stage]
         replicas = (min(config.serve.min_replicas, pool["size"]), pool["size"])
-        section = cluster.with_share(section, len(parts), on_gpu, pool["num_gpus"])
+        section = cluster.with_share(section, pool["num_gpus"], (os.cpu_count() or 1) // len(parts))
         bound.append(deployment(actor, section, replicas, pool))
     return bound
 

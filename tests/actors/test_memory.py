@@ -128,6 +128,10 @@ def test_precision_on_a_gpu(capability: tuple[int, int], dtype: str, monkeypatch
 def test_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name == "flash_attn" else None)
+    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert pick_attention("auto", cuda, "auto") == "sdpa"  # transformers would refuse to load
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     assert pick_attention("auto", cuda, "auto") == "flash_attention_2"
     assert pick_attention("auto", cuda, "float32") == "sdpa"  # the kernels are for half precision only
     assert pick_attention("auto", cpu, "auto") == "sdpa"

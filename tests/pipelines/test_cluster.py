@@ -7,15 +7,18 @@ from pipelines.cluster import BLOCK_BYTES, block_bytes, pool_arguments, with_sha
 from pipelines.nodes import Node
 
 
-def test_threads_are_divided_on_cpus_only() -> None:
-    assert with_share(ASRConfig(threads=3), 2, on_gpu=False, num_gpus=0).threads == 3
-    assert with_share(ASRConfig(), 2, on_gpu=True, num_gpus=0.7).threads is None
-    divided = with_share(ASRConfig(), 1_000_000, on_gpu=False, num_gpus=0).threads
-    assert divided == 1
+def test_a_replica_without_a_card_runs_on_its_part_of_the_cores() -> None:
+    """Ray shows it all cards: it would take the first one."""
+    found = with_share(ASRConfig(), 0, 8)
+    assert (found.device, found.threads, found.pool.num_gpus) == ("cpu", 8, 0)
+    assert with_share(ASRConfig(threads=3, device="cuda"), 0, 8).threads == 3
+    assert with_share(ASRConfig(threads=3, device="cuda:1"), 0, 8).device == "cuda:1"
+    assert with_share(ASRConfig(backend="vllm"), 0, 8).device == "auto"
 
 
 def test_a_replica_knows_its_share_of_a_card() -> None:
-    assert with_share(ASRConfig(), 2, on_gpu=True, num_gpus=0.7).pool.num_gpus == 0.7
+    found = with_share(ASRConfig(), 0.7, 8)
+    assert (found.device, found.threads, found.pool.num_gpus) == ("auto", None, 0.7)
 
 
 def test_a_pool_asks_for_labels_only_where_it_wants_some() -> None:

@@ -41,6 +41,18 @@ def test_pools_count_the_nodes_that_they_may_use() -> None:
     ]
 
 
+def test_replicas_on_cpus_divide_the_cores_of_their_own_node() -> None:
+    """A small head must not decide how many threads a large worker has."""
+    nodes = [Node({"CPU": 2.0}), Node({"CPU": 64.0, "memory": 8e9})]
+    config = RunConfig(asr=ASRConfig(pool=PoolConfig(size=3, num_cpus=4)), aligner=AlignerConfig(pool=PoolConfig(num_cpus=4)))
+    place = placed(config, nodes)
+    assert {seat.node for seat in place.seats} == {1} and len(place.seats) == 4
+    assert place.cores_each(("recogniser", "aligner")) == 16 and place.cores_each(("recogniser",)) == 21
+    assert place.cores_each(("recogniser", "aligner"), machine=8) == 2
+    card = placed(RunConfig(), [Node({"CPU": 8.0, "GPU": 1.0})])
+    assert card.cores_each(("recogniser", "aligner")) == 0
+
+
 def test_pools_that_leave_nothing_open_need_no_nodes_to_decide() -> None:
     whole = PoolConfig(size=4, num_gpus=0.5, accelerator="L4")
     config = RunConfig(asr=ASRConfig(pool=whole), aligner=AlignerConfig(pool=whole))
