@@ -28,6 +28,7 @@ from actors.config import ASRConfig
 from actors.errors import FatalError, RetryableError, RowError
 from actors.results import SAMPLING_RATE, Hypothesis, SegmentRequest
 from actors.retries import FIRST_DELAY, LONGEST_DELAY
+from actors.watchdog import alive, call_limit
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ MAX_ANSWER = 8 << 20  # bytes: a thousand times what a segment's answer has
 _PROBE = SAMPLING_RATE // 2  # samples of silence
 _SHOWN = 20  # model names in a message
 _LONGEST = 300  # characters of what a server said
+_SIGN = 30.0  # seconds of a wait that the server asked for, between signs of life
 _START = "start the server, or set asr.openai.base_url"
 
 T = TypeVar("T")
@@ -62,6 +64,14 @@ class _Answer:
     status: int
     headers: httpx2.Headers
     data: bytes
+
+
+@dataclass(frozen=True)
+class _Call:
+    """When a call began, and when the watchdog ends its process, in the loop's time."""
+
+    begin: float
+    end: float
 
 
 class _MayPass(Exception):
@@ -156,9 +166,9 @@ class OpenAIASR:
             await self._client.aclose()
 
     async def _all(self, requests: list[SegmentRequest]) -> list[Hypothesis | Exception]:
-        begin = self._loop.time()
+        call = self._call(sum(request.duration for request in requests))
         room = asyncio.Semaphore(self.remote.concurrency)
-        tasks = [asyncio.create_task(self._one(request, room, begin)) for request in requests]
+        tasks = [asyncio.create_task(self._one(request, room, call)) for request in requests]
         try:
             results: list[Hypothesis | Exception] = list(await asyncio.gather(*tasks))
         finally:
@@ -169,31 +179,37 @@ class OpenAIASR:
             await self._must_be_there()
         return results
 
-    async def _one(self, request: SegmentRequest, room: asyncio.Semaphore, begin: float) -> Hypothesis | Exception:
+    def _call(self, duration: float) -> _Call:
+        """One that begins now, with so many seconds of audio; its limit is that of a model call on a CPU, as no GPU of ours is in it."""
+        begin = self._loop.time()
+        return _Call(begin, begin + call_limit(self.config.timeout, False, duration))
+
+    async def _one(self, request: SegmentRequest, room: asyncio.Semaphore, call: _Call) -> Hypothesis | Exception:
         async with room:
             try:
-                return await self._persist(lambda: self._ask(request), begin)
+                return await self._persist(lambda: self._ask(request), call)
             except (RowError, RetryableError) as error:
                 log.warning("a segment of %.1f s failed: %s", request.duration, error)
                 return error
 
-    async def _persist(self, attempt: Callable[[], Awaitable[T]], begin: float) -> T:
+    async def _persist(self, attempt: Callable[[], Awaitable[T]], call: _Call) -> T:
         """Attempts until one succeeds, with exponential back-off and jitter, or as the server asks.
+
+        Patience begins with the call, with each good answer, and with the end of a wait that the server asked for.
 
         Args:
             attempt: one of them.
-            begin: of the call, in the loop's time.
+            call: that it belongs to.
 
         Raises:
             RetryableError: `retries` or the patience are used up.
+            FatalError: the server asks to wait for longer than the call may take, so whatever else it is asked must wait, too.
         """
         failures = tries = 0
         while True:
-            left = max(begin, self._last_good) + self.remote.patience - self._loop.time()
-            wait = self._not_before - self._loop.time()
-            if wait > left or left <= 0:
-                raise self._given_up(f"it asks to wait for {wait:.0f} s" if wait > left else "it is not asked any more")
-            await asyncio.sleep(wait * random.uniform(1.0, 1.1) if wait > 0 else 0)
+            await self._wait_as_asked(call)
+            if self._patience_left(call) <= 0:
+                raise self._given_up("it is not asked any more")
             try:
                 self.cost.repeated += tries > 0
                 answer = await attempt()
@@ -207,13 +223,29 @@ class OpenAIASR:
                 failures += not error.busy
                 delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(tries - 1, 16)) * random.uniform(0.5, 1.0)
                 if error.wait is not None:
-                    delay = max(delay * 0.1, error.wait)
+                    delay *= 0.1  # the rest of it is what the server asks for
                     self._not_before = max(self._not_before, self._loop.time() + error.wait)
-                left = max(begin, self._last_good) + self.remote.patience - self._loop.time()
-                if failures > self.remote.retries or delay > left:
+                if failures > self.remote.retries or delay > self._patience_left(call):
                     raise self._given_up(f"after {tries} attempts, the last one: {error}") from None
-                log.info("asking %s again in %.1f s: %s", self.remote.base_url, delay, error)
+                log.info("asking %s again in %.1f s: %s", self.remote.base_url, max(delay, error.wait or 0.0), error)
             await asyncio.sleep(delay)
+
+    def _patience_left(self, call: _Call) -> float:
+        """Seconds; what was waited because the server asked for it does not count."""
+        return max(call.begin, self._last_good, self._not_before) + self.remote.patience - self._loop.time()
+
+    async def _wait_as_asked(self, call: _Call) -> None:
+        """Until the server wants to be asked again, and a little longer, so that not all come at once; with signs of life."""
+        await asyncio.sleep(0)
+        while (asked := self._not_before - self._loop.time()) > 0:
+            if self._not_before > call.end:
+                raise FatalError(
+                    f"the recognition server at {self.remote.base_url} asks to wait for {asked:.0f} s, which goes beyond the "
+                    f"{call.end - call.begin:.0f} s that a call may take (asr.timeout): start again when it is free",
+                    "server_unavailable",
+                )
+            alive()
+            await asyncio.sleep(min(asked * random.uniform(1.0, 1.1), _SIGN))
 
     def _given_up(self, why: str) -> RetryableError:
         return RetryableError(f"the recognition server at {self.remote.base_url} gave no good answer: {why}", "server_unavailable")
@@ -277,13 +309,13 @@ class OpenAIASR:
     async def _check(self) -> None:
         """Raise FatalError where nothing can come of asking this server."""
         try:
-            offered = await self._persist(self._offered, self._loop.time())
+            offered = await self._persist(self._offered, self._call(0))
             if self.model in offered:
                 return
             # Not all servers list their models, and not all list all of them: a question tells.
             silence = SegmentRequest(np.zeros(_PROBE, np.int16))
             try:
-                await self._persist(lambda: self._ask(silence), self._loop.time())
+                await self._persist(lambda: self._ask(silence), self._call(silence.duration))
             except RowError:
                 log.info("%s does not like silence", self.remote.base_url)
             except FatalError as error:

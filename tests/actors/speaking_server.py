@@ -55,6 +55,8 @@ class SpeakingServer(ThreadingHTTPServer):
         self.engine, self.model, self.key, self.seconds = engine, model, key, seconds
         self.lists_models = self.has_verbose_json = self.continues = True
         self.outage: int | None = None  # a status for everything
+        self.fault: str | None = None  # what it does to each request for a text, its context notwithstanding
+        self.retry_after = 0.05  # seconds, with `busy`
         self.asked: list[SegmentRequest] = []
         self.bodies: list[dict[str, Any]] = []
         self.times: Counter[str] = Counter()  # that a context came
@@ -184,6 +186,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.asked.append(request)
             self.server.times[request.context] += 1
             times = self.server.times[request.context]
+        if self.server.fault:
+            self._misbehave(self.server.fault)
+            return None
         fault, _, most = request.context.removeprefix("server:").partition(":")
         if request.context.startswith("server:") and (not most or times <= int(most)):
             self._misbehave(fault)
@@ -201,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.isdigit():
             return self._problem(int(fault), "as you asked")
         if fault == "busy":
-            return self._problem(429, "slow down", headers={"retry-after": "0.05"})
+            return self._problem(429, "slow down", headers={"retry-after": f"{self.server.retry_after:g}"})
         if fault == "quota":
             return self._problem(429, "You exceeded your current quota", "insufficient_quota")
         if fault == "error":

@@ -183,12 +183,26 @@ def test_a_server_that_is_only_busy_is_waited_for(server: SpeakingServer, make: 
     assert texts(make(retries=0, concurrency=3).transcribe(requests)) == said(requests)
 
 
-def test_a_wait_beyond_the_patience_is_not_waited_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = make(patience=5, concurrency=1)
-    monkeypatch.setattr(openai_wire, "retry_after", lambda headers, now: 3600.0 if "retry-after" in headers else None)
-    first, second = backend.transcribe(asked("server:busy", ""))
-    assert isinstance(first, RetryableError) and "after 1 attempts, the last one: HTTP 429: slow down" in str(first)
-    assert isinstance(second, RetryableError) and "it asks to wait for 3600 s" in str(second)
+def test_a_wait_that_is_asked_for_does_not_use_up_the_patience(server: SpeakingServer, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does the run take it for silence."""
+    signs: list[int] = []
+    monkeypatch.setattr(openai, "_SIGN", 0.1)
+    monkeypatch.setattr(openai, "alive", lambda: signs.append(1))
+    requests = asked("server:busy:2", "", "")
+    backend = make(patience=0.25, concurrency=1)
+    server.retry_after = 0.5
+    assert texts(backend.transcribe(requests)) == said(requests)
+    assert len(signs) > 2  # in two waits
+
+
+def test_a_wait_beyond_what_a_call_may_take_ends_the_process_and_costs_no_segment(server: SpeakingServer, make: Make) -> None:
+    """Otherwise the rest of the archive would be given up within a second, without being asked about."""
+    backend = make(patience=5)
+    server.retry_after = 3600
+    with pytest.raises(FatalError, match=r"asks to wait for 3600 s, which goes beyond the 610 s .*\(asr\.timeout\)") as caught:
+        backend.transcribe(asked("server:busy"))
+    assert caught.value.code == "server_unavailable"
+    assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 16])
