@@ -22,7 +22,9 @@ from pipelines.serving import uploads
 from pipelines.serving.keys import Keys, Rates
 from pipelines.serving.problems import Problem, busy, wrong
 
-CLOSED = "/v1/"  # what wants a key; everything else is the page and a few words about the server
+# What wants no key: the page and a few words about the server. Everything else does, also what is added later.
+OPEN = frozenset({"", "/", "/docs", "/healthz", "/readyz", "/openapi.json"})
+_OPEN_FOLDER = "/page/"
 _LINGER = 5.0  # seconds in which the rest of a refused body is read and dropped, so that the client gets to read the answer
 _MIB = 1 << 20
 _CONTENT_POLICY = (
@@ -67,7 +69,7 @@ class Door:
         try:
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
             self._check_origin(scope, headers)
-            if scope["path"].startswith(CLOSED) and scope.get("method") != "OPTIONS":
+            if not is_open(scope) and scope.get("method") != "OPTIONS":
                 self._admit(scope, headers, visit)
             if scope["type"] == "http":
                 most = round(self._config.max_upload * _MIB)
@@ -143,7 +145,7 @@ class _Visit:
             self._status = message["status"]
             given = {name.lower() for name, _ in message.get("headers", [])}
             added = {"x-request-id": self.id, **_SAFETY}
-            if self.scope["path"].startswith(CLOSED):
+            if not is_open(self.scope):
                 added["cache-control"] = "no-store"
             if not self._complete:  # the rest of the body stands in the way of another request
                 added["connection"] = "close"
@@ -198,6 +200,14 @@ class _Visit:
             **({"text": text} if self._log_text and text is not None else {}),
         }
         access.info(json.dumps(line, ensure_ascii=False))
+
+
+def is_open(scope: Scope) -> bool:
+    """Whether a request wants no key. Its route is what stands behind `root_path`, under which a proxy may have put the whole server."""
+    path = scope["path"]
+    behind = path.removeprefix(scope.get("root_path", ""))
+    route = behind if behind[:1] in ("", "/") else path
+    return route in OPEN or route.startswith(_OPEN_FOLDER)
 
 
 def _has_body(scope: Scope) -> bool:

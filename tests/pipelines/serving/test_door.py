@@ -40,6 +40,22 @@ def test_a_key_is_asked_for_where_there_are_keys(serve: Make) -> None:
     assert [served.ask("GET", path)[0] for path in ("/healthz", "/readyz", "/", "/openapi.json")] == [200] * 4
 
 
+def test_keys_hold_under_a_prefix_of_a_proxy_and_for_all_that_is_not_listed_as_open(serve: Make) -> None:
+    served = serve(api_keys=[HASHED], requests_per_minute=1000)
+    assert served.ask("GET", "/nothing")[0] == 401
+    served.server.config.root_path = "/x"  # uvicorn hands on /x/v1/models under /x then, as Ray Serve's proxy does
+    try:
+        found = {path: served.ask("GET", path)[0] for path in ("/v1/models", "/", "/healthz", "/page/app.js", "/docs")}
+        assert found == {"/v1/models": 401, "/": 200, "/healthz": 200, "/page/app.js": 200, "/docs": 200}
+        assert served.transcribe(b"")[0] == 401
+        status, headers, _ = served.ask("GET", "/v1/models", Authorization=f"Bearer {KEY}")
+        assert (status, headers["cache-control"]) == (200, "no-store")
+        served.application.begin_to_end()
+        assert served.ask("GET", "/v1/models", Authorization=f"Bearer {KEY}")[0] == 503
+    finally:
+        served.server.config.root_path = ""
+
+
 def test_keys_are_compared_whole_and_named() -> None:
     keys = Keys([f"desk:{HASHED}", hashlib.sha256(b"two").hexdigest()])
     assert keys.caller({"authorization": f"bearer {KEY}"}) == "desk" and keys.caller({"authorization": "Bearer two"}) == "key2"
