@@ -18,6 +18,7 @@ from pipelines.serving.problems import Problem, wrong
 
 if TYPE_CHECKING:
     from aiohttp.abc import ResolveResult
+    from yarl import URL
 
 _CONNECT = 10.0  # seconds
 
@@ -37,14 +38,14 @@ async def fetched(uri: str, allowed: Sequence[str], most: int, seconds: float, f
     """
     import aiohttp
 
-    check_uri(uri, allowed)
+    url = check_uri(uri, allowed)
     timeout = aiohttp.ClientTimeout(total=seconds, connect=_CONNECT)
     connector = aiohttp.TCPConnector(resolver=_public_resolver(), use_dns_cache=False)
     size = 0
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False, auto_decompress=False) as session,
-            session.get(uri, allow_redirects=False, headers={"accept-encoding": "identity"}) as response,
+            session.get(url, allow_redirects=False, headers={"accept-encoding": "identity"}) as response,
         ):
             if response.status != 200:
                 raise _bad(f"the server there answered {response.status}, and 200 is wanted (redirections are not followed)")
@@ -57,24 +58,32 @@ async def fetched(uri: str, allowed: Sequence[str], most: int, seconds: float, f
         raise _bad(f"it could not be fetched: {type(error).__name__}") from None
 
 
-def check_uri(uri: str, allowed: Sequence[str]) -> None:
-    """Refuse an address that clients may not name.
+def check_uri(uri: str, allowed: Sequence[str]) -> URL:
+    """The address to connect to; one that clients may not name is refused.
+
+    The host is looked at as the library spells it that connects: `127。0。0。1` is no address yet, and 127.0.0.1 by then.
 
     Raises:
         Problem: 400.
     """
+    from yarl import URL
+
     try:
-        parts = urlsplit(uri)
+        parts, url = urlsplit(uri), URL(uri)
         host, scheme = parts.hostname or "", parts.scheme.lower()
     except ValueError:
         raise _bad("this is no address") from None
-    if scheme not in ("http", "https") or not host:
+    if scheme not in ("http", "https") or not host or not url.raw_host:
         raise _bad("only data: URIs, http:// and https:// can be read")
+    if not host.isascii():
+        raise _bad("its host must be ASCII: `xn--...` spells other names")
     if not any(is_inside(uri, prefix) for prefix in allowed):
         raise _bad("this address is not below one that serve.allowed_uris lists")
-    address = literal(host)
-    if address is not None and not is_public(address):
-        raise _bad("this is an address inside of a network")
+    for spelled in (host, url.raw_host):
+        address = literal(spelled)
+        if address is not None and not is_public(address):
+            raise _bad("this is an address inside of a network")
+    return url
 
 
 def literal(host: str) -> str | None:

@@ -32,6 +32,18 @@ def test_addresses_inside_are_refused_even_if_they_are_listed(host: str) -> None
         fetching.check_uri(f"http://{host}/a.wav", [f"http://{host}/", "http://", "https://"])
 
 
+@pytest.mark.parametrize("host", ["127。0。0。1", "１２７.0.0.1", "①②⑦.0.0.1", "127．0．0．1", "bücher.example"])
+def test_hosts_that_become_others_when_they_are_spelled_in_ascii_are_refused(host: str) -> None:
+    with pytest.raises(Problem, match="must be ASCII"):
+        fetch(f"http://{host}:1/a.wav", "http://", 1000)
+
+
+def test_what_was_looked_at_is_what_is_connected_to() -> None:
+    assert fetching.check_uri("http://A.example/audio/x%20y.wav?a=b", ["http://"]).raw_host == "a.example"
+    with pytest.raises(Problem, match="no address"):
+        fetching.check_uri("http://a.example\\@evil.example/x", ["http://"])
+
+
 @pytest.mark.parametrize(
     "uri",
     [
