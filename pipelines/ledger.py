@@ -84,8 +84,11 @@ class Ledger(Counter):
         verdict = Verdict(self.stop, dead, len(ids) > 1 and len(known) > len(proven), proven)
         if verdict.clear:
             self.again += len(known)
+            others = [key for key, (owner, _) in self.hands.items() if owner == process and key[1] not in ids]
+            for key in others:  # of another call of this process
+                self.hands[key] = (process, False)
             for shard in ids:
-                self.hands[stage, shard] = (process, len(ids) == 1)
+                self.hands[stage, shard] = (process, len(ids) == 1 and not others)
         return verdict
 
     def end(self, stage: str, ids: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ from actors.errors import FatalError, as_row_error, before_exit, exit_process
 from actors.given_text import GivenTextActor
 from actors.watchdog import before_call
 from pipelines.ledger import Verdict
+from pipelines.room import Room
 from pipelines.rows import to_rows, to_table
 from pipelines.schema import DECODED, RECOGNISED, SHARD
 
@@ -96,6 +97,7 @@ class Careful(Generic[Actor]):
     def __init__(self, stage: str, make: Callable[[], Actor], ledger: Any, tries: int) -> None:
         self.stage, self.ledger, self.tries = stage, ledger, tries
         self.process = uuid.uuid4().hex
+        self._room = Room()
         before_exit(self._leave_words)
         before_call(Beat(ledger))
         if reason := self._ask(
@@ -113,14 +115,19 @@ class Careful(Generic[Actor]):
         self._ask("loaded", stage)
 
     def __call__(self, rows: list[Row]) -> list[Row]:
-        """Every row done, or failed because it kills its process.
+        """Every row done, or failed because it kills its process. Calls may overlap, but for those that have suspects in hand.
 
         Raises:
             FatalError: the run is to end.
         """
+        with self._room.together():
+            if self._begin(rows).clear:
+                return self._work(rows)
+        with self._room.alone():
+            return self._one_by_one(rows)
+
+    def _one_by_one(self, rows: list[Row]) -> list[Row]:
         verdict = self._begin(rows)
-        if verdict.stop:
-            raise FatalError(verdict.stop)
         if verdict.clear:
             return self._work(rows)
         done: dict[int, Row] = {}
@@ -128,7 +135,7 @@ class Careful(Generic[Actor]):
         # What is known to be harmless together and first: the next death must not cost it again.
         together = [i for i in living if not verdict.alone or rows[i][ID] in verdict.proven or not rows[i]["segments"]]
         for group in [together, *([i] for i in living if i not in together)]:
-            done |= zip(group, self([rows[i] for i in group]) if group else [], strict=True)
+            done |= zip(group, self._one_by_one([rows[i] for i in group]) if group else [], strict=True)
         for i in set(range(len(rows))) - done.keys():
             code, message = verdict.dead[rows[i][ID]]
             done[i] = self._failed(rows[i], code, message)
@@ -155,7 +162,10 @@ class Careful(Generic[Actor]):
 
     def _begin(self, rows: list[Row]) -> Verdict:
         ids = _busy(rows)
-        return (self._ask("begin", self.stage, ids, self.process, self.tries) if ids else None) or Verdict(None, {}, False, set())
+        verdict = (self._ask("begin", self.stage, ids, self.process, self.tries) if ids else None) or Verdict(None, {}, False, set())
+        if verdict.stop:
+            raise FatalError(verdict.stop)
+        return verdict
 
     def _leave_words(self, error: FatalError) -> None:
         self._ask("leave_words", self.process, "model_timeout" if error.code == "model_timeout" else "worker_lost", error.message)
@@ -176,27 +186,27 @@ def _busy(rows: list[Row]) -> list[str]:
 
 
 class InTurn:
-    """A stage whose calls overlap, but for the model's part of them, which one thread does for all.
+    """A stage whose calls overlap, but for the model's part of them, which so many threads do as are of use to the model: most often one.
 
     Ray gives a replica a second table while it works on one: that table is read, and the one before it written, beside the model. With no
     more than one call at a time a GPU of 3,000 times real time waited for a fifth of its time.
     """
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+    def __init__(self, lanes: int = 1) -> None:
+        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="model")
 
     def in_turn(self, work: Callable[[list[Row]], list[Row]], rows: list[Row]) -> list[Row]:
         """Rows through the model when it is their turn; what it raises is raised here."""
-        return self._thread.submit(work, rows).result()
+        return self._threads.submit(work, rows).result()
 
 
 class Recognise(InTurn):
     """DECODED to RECOGNISED rows on one replica of the model."""
 
     def __init__(self, make_actor: Callable[[ASRConfig], ASRActor | GivenTextActor], config: ASRConfig, ledger: Any) -> None:
-        super().__init__()
         self.careful = Careful("recognise", functools.partial(make_actor, config), ledger, config.pool.max_task_retries + 1)
         self.actor = self.careful.actor
+        super().__init__(self.actor.lanes)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = self.in_turn(self.careful, to_rows(table))
@@ -211,10 +221,10 @@ class Align(InTurn):
     """RECOGNISED to SHARD rows: word times where the language has them, and the samples are dropped."""
 
     def __init__(self, config: AlignerConfig, run_id: str, ledger: Any) -> None:
-        super().__init__()
         tries = config.pool.max_task_retries + 1
         self.careful = Careful("align", functools.partial(AlignerActor, config), ledger, tries) if config.backend != "none" else None
         self.actor = self.careful.actor if self.careful else None
+        super().__init__(self.actor.lanes if self.actor else 1)
         self.run_id = run_id
         self.ledger = ledger
 

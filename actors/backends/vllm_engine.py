@@ -68,6 +68,7 @@ class Engine:
         self.name = str(files.folder)
         self._at_once = int(arguments["max_num_seqs"])
         self._on_gpu = device == "cuda"
+        self._room = asyncio.Semaphore(QUEUED * self._at_once)  # first come, first in, also where calls overlap
         self._limit = partial(call_limit, config.timeout, self._on_gpu)
         self._numbers = itertools.count()
         self._finished = 0  # requests, since ever
@@ -85,7 +86,7 @@ class Engine:
             raise
 
     def each(self, items: Sequence[Item], ask: Callable[[Item], Awaitable[Result]]) -> list[Result | Exception]:
-        """Ask about all items; in the place of one that cannot be done stands its error.
+        """Ask about all items; in the place of one that cannot be done stands its error. Several threads may ask at a time.
 
         Args:
             items: what to ask about. The longest are begun first: what is left at the end, when there is room for more, is short.
@@ -150,12 +151,11 @@ class Engine:
             future.cancel()
 
     async def _each(self, items: Sequence[Item], ask: Callable[[Item], Awaitable[Result]]) -> list[Result | Exception]:
-        room = asyncio.Semaphore(QUEUED * self._at_once)
         # Until at least one more is done. A GPU takes what it works on together, a CPU one after the other.
         limit = self._limit(sum(item.duration for item in items[: 1 if self._on_gpu else self._at_once]))
 
         async def one(item: Item) -> Result | Exception:
-            async with room:
+            async with self._room:
                 try:
                     return await ask(item)
                 except Exception as error:

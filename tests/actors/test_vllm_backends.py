@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,15 @@ def test_many_segments_at_once_come_back_in_order(asr: Any, clips: list[np.ndarr
     assert texts[:20] == texts[20:40] == texts[40:]
     assert texts[:20] == [asr.transcribe([request])[0].text for request in requests[:20]]
     assert len(set(texts)) > 3
+
+
+def test_two_calls_share_the_engine(asr: Any, clips: list[np.ndarray]) -> None:
+    """The engine works on for the second call where the first one has too few left to fill it, and each gets its own answers."""
+    calls = [[SegmentRequest(clip[: 8_000 * length]) for length in range(2, 8) for clip in clips[start::2]] for start in range(2)]
+    apart = [asr.transcribe(requests) for requests in calls]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(asr.transcribe, calls))
+    assert [[one.text for one in results] for results in together] == [[one.text for one in results] for results in apart]
 
 
 def test_what_vllm_refuses_costs_itself(asr: Any, clips: list[np.ndarray]) -> None:

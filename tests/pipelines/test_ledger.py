@@ -52,6 +52,23 @@ def test_no_shard_is_given_up_that_was_never_alone() -> None:
     assert not ledger.begin("recognise", ["a", "b"], "last", TRIES).dead
 
 
+def test_a_shard_beside_another_call_of_its_process_is_not_alone() -> None:
+    """An engine that batches itself has two tables at a time."""
+    ledger = Ledger()
+    for number in range(TRIES):
+        for shard in "ab":
+            assert ledger.begin("recognise", [shard], f"p{number}", TRIES).clear
+        for shard in "ab":  # the process died
+            ledger.begin("recognise", [shard], f"q{number}", TRIES)
+            ledger.end("recognise", [shard]) if shard == "a" else ledger.hands.clear()
+    assert ledger.suspects["recognise", "b"].deaths and not ledger.suspects["recognise", "b"].alone
+    assert not ledger.begin("recognise", ["b"], "last", TRIES).dead
+    ledger.begin("align", ["c"], "p", TRIES)
+    ledger.end("align", ["c"])
+    ledger.begin("align", ["d"], "p", TRIES)
+    assert ledger.hands["align", "d"] == ("p", True)
+
+
 def test_last_words_are_kept() -> None:
     ledger = Ledger()
     ledger.begin("align", ["a"], "p1", 1)

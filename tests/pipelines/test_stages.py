@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pipelines.room import Room
 from pipelines.stages import InTurn
 
 CALLS = 6
@@ -44,3 +45,44 @@ def test_what_the_model_raises_reaches_its_caller_alone():
     with pytest.raises(ValueError, match="this one"):
         stage.in_turn(model, [{"n": 1}])
     assert stage.in_turn(model, [{"n": 2}]) == [{"n": 2}]
+
+
+def test_a_model_that_wants_several_calls_gets_them():
+    stage, together = InTurn(lanes=2), threading.Barrier(2, timeout=10)
+
+    def model(rows):
+        together.wait()  # nobody comes by who is not in with another one
+        return rows
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda number: stage.in_turn(model, [{"n": number}]), range(2))) == [[{"n": 0}], [{"n": 1}]]
+
+
+def test_who_wants_to_be_alone_is():
+    room, inside, seen = Room(), set(), []
+    in_it, leave = threading.Barrier(3, timeout=10), threading.Event()
+
+    def company(number):
+        with room.together():
+            inside.add(number)
+            in_it.wait()
+            leave.wait(10)
+            inside.discard(number)
+
+    def loner():
+        with room.alone():
+            seen.append(set(inside))
+
+    with ThreadPoolExecutor(4) as pool:
+        early = [pool.submit(company, number) for number in range(2)]
+        in_it.wait()
+        alone = pool.submit(loner)
+        while not room._taken:
+            pass
+        in_it.reset()
+        late = pool.submit(lambda: room.together().__enter__() or seen.append("late"))
+        assert not seen and inside == {0, 1}
+        leave.set()
+        for one in (*early, alone, late):
+            one.result(10)
+    assert seen == [set(), "late"]
