@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pipelines.allowed import is_inside
 from pipelines.serving.problems import Problem, wrong
+from pipelines.serving.uploads import room
 
 if TYPE_CHECKING:
     from aiohttp.abc import ResolveResult
@@ -34,7 +35,7 @@ async def fetched(uri: str, allowed: Sequence[str], most: int, seconds: float, f
         file: where to write it.
 
     Raises:
-        Problem: 400: not allowed, not public, or it did not answer as it should.
+        Problem: 400: not allowed, not public, or it did not answer as it should; 503 where the disk is full.
     """
     import aiohttp
 
@@ -53,7 +54,8 @@ async def fetched(uri: str, allowed: Sequence[str], most: int, seconds: float, f
                 size += len(chunk)
                 if size > most:
                     raise Problem(413, f"what stands there has more than {most / 2**20:g} MiB", "too_large", "audio_url")
-                await asyncio.to_thread(file.write, chunk)
+                with room():
+                    await asyncio.to_thread(file.write, chunk)
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
         raise _bad(f"it could not be fetched: {type(error).__name__}") from None
 

@@ -6,13 +6,14 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import errno
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -22,7 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from pipelines.serving.problems import Problem, wrong
+from pipelines.serving.problems import Problem, busy, wrong
 
 MAX_FIELDS = 40
 MAX_FIELD = 1 << 20  # bytes of a field that is no file
@@ -32,6 +33,7 @@ COPIES = 3  # ... each so many times: the body, its text, the audio in it
 _SMALL = 1 << 18  # bytes of a body that may stay in memory while it arrives
 _STALL = 30.0  # seconds without a byte after which a body is given up
 _COPY = 1 << 20
+_ROOM_LATER = 30.0  # seconds after which a client may ask again whom the disk had no room for
 
 
 def limited(receive: Receive, headers: dict[str, str], most: int, seconds: float) -> Receive:
@@ -73,12 +75,13 @@ async def form_of(request: Request) -> AsyncIterator[FormData]:
     """The multipart form of a request.
 
     Raises:
-        Problem: 400 where it is none.
+        Problem: 400 where it is none; 503 where the disk is full.
     """
     if not request.headers.get("content-type", "").lower().startswith(("multipart/form-data", "application/x-www-form-urlencoded")):
         raise wrong("the body must be multipart/form-data with a `file`", code="unsupported_media_type")
     try:
-        form = await request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
+        with room():
+            form = await request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
     except HTTPException as error:
         raise wrong(f"the form cannot be read: {error.detail}", code="invalid_form") from None
     except UnicodeDecodeError:
@@ -91,12 +94,17 @@ async def form_of(request: Request) -> AsyncIterator[FormData]:
 
 @asynccontextmanager
 async def body_of(request: Request) -> AsyncIterator[tuple[BinaryIO, int]]:
-    """A request's body as a file, which is on the disk unless it is small, and its bytes: what is still under way takes no memory."""
+    """A request's body as a file, which is on the disk unless it is small, and its bytes: what is still under way takes no memory.
+
+    Raises:
+        Problem: 503 where the disk is full.
+    """
     size = 0
     with tempfile.SpooledTemporaryFile(_SMALL) as file:
-        async for chunk in request.stream():
-            size += len(chunk)
-            file.write(chunk)
+        with room():
+            async for chunk in request.stream():
+                size += len(chunk)
+                file.write(chunk)
         file.seek(0)
         yield cast(BinaryIO, file), size
 
@@ -133,26 +141,25 @@ class Shelf:
 
     @asynccontextmanager
     async def keep(self, source: UploadFile | BinaryIO | bytes, name: str) -> AsyncIterator[Kept]:
-        """A file with these contents, for the life of a `with` block."""
-        path = await asyncio.to_thread(self._write, source.file if isinstance(source, UploadFile) else source)
-        if isinstance(source, UploadFile):
-            await source.close()  # one copy on the disk is enough
-        del source  # and none in memory
+        """A file with these contents, for the life of a `with` block.
+
+        Raises:
+            Problem: 503 where the disk is full.
+        """
+        with room():
+            number, path = tempfile.mkstemp(dir=self._folder)
+        os.close(number)
         try:
+            with room():
+                await asyncio.to_thread(_write, source.file if isinstance(source, UploadFile) else source, path)
+            if isinstance(source, UploadFile):
+                await source.close()  # one copy on the disk is enough
+            del source  # and none in memory
             yield Kept(path, name[:200] or "audio", os.path.getsize(path))
         finally:
+            # Where the caller was cancelled, the thread still writes: what has no name any more is gone when it is done.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-
-    def _write(self, source: BinaryIO | bytes) -> str:
-        number, path = tempfile.mkstemp(dir=self._folder)
-        with os.fdopen(number, "wb") as file:
-            if isinstance(source, bytes):
-                file.write(source)
-            else:
-                source.seek(0)
-                shutil.copyfileobj(source, file, _COPY)
-        return path
 
     def close(self) -> None:
         """Remove the folder and what is in it."""
@@ -162,6 +169,31 @@ class Shelf:
     def names(self) -> list[str]:
         """Of the files that are kept now."""
         return [path.name for path in Path(self._folder).iterdir()]
+
+
+@contextmanager
+def room() -> Iterator[None]:
+    """A full disk in this `with` block is a matter of waiting, and not an error of ours.
+
+    Raises:
+        Problem: 503.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise busy("the server's disk has no room for this file now", _ROOM_LATER, "disk_full") from None
+
+
+def _write(source: BinaryIO | bytes, path: str) -> None:
+    """Contents into a file that is there: it is not made anew where it was taken away meanwhile."""
+    with open(path, "r+b") as file:
+        if isinstance(source, bytes):
+            file.write(source)
+        else:
+            source.seek(0)
+            shutil.copyfileobj(source, file, _COPY)
 
 
 def bytes_of_data_uri(uri: str) -> bytes:
