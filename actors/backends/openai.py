@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 @dataclass
 class Cost:
-    """What a backend has asked for since it was made; requests and audio count as often as they were sent."""
+    """What a backend has asked for since it was ready; requests and audio count as often as they were sent."""
 
     requests: int = 0
     repeated: int = 0  # of the requests
@@ -107,6 +107,7 @@ class OpenAIASR:
         try:
             self._client = self._run(self._connect())
             self._run(self._check())
+            self.cost = Cost()  # of the segments
         except BaseException:
             self.close()
             raise
@@ -307,22 +308,27 @@ class OpenAIASR:
             raise _MayPass(f"{type(error).__name__}: {error}".rstrip(": ")) from None
 
     async def _check(self) -> None:
-        """Raise FatalError where nothing can come of asking this server."""
+        """Raise FatalError where nothing can come of asking this server.
+
+        It is asked about a moment of silence, too, for its list does not tell enough: some list nothing, some not all, and where an account
+        is empty all that is listed is refused. Here, that costs the process alone; later, the shards that it has in hand are blamed.
+        """
+        offered: set[str] = set()
+        silence = SegmentRequest(np.zeros(_PROBE, np.int16))
         try:
             offered = await self._persist(self._offered, self._call(0))
-            if self.model in offered:
-                return
-            # Not all servers list their models, and not all list all of them: a question tells.
-            silence = SegmentRequest(np.zeros(_PROBE, np.int16))
-            try:
-                await self._persist(lambda: self._ask(silence), self._call(silence.duration))
-            except RowError:
-                log.info("%s does not like silence", self.remote.base_url)
-            except FatalError as error:
-                names = ", ".join(sorted(offered)[:_SHOWN])
-                raise FatalError(f"{error.message}; it offers {names}" if names else error.message) from None
+            await self._persist(lambda: self._ask(silence), self._call(silence.duration))
+        except RowError:
+            log.info("%s does not like silence", self.remote.base_url)
+        except FatalError as error:
+            if not offered or self.model in offered:
+                raise
+            names = ", ".join(sorted(offered)[:_SHOWN])
+            raise FatalError(f"{error.message}; it offers {names}", error.code) from None
         except RetryableError as error:
-            raise FatalError(f"{error.message}; {_START}", error.code) from None
+            if self.model not in offered:
+                raise FatalError(f"{error.message}; {_START}", error.code) from None
+            log.warning("asked about silence, %s; it has the model, so speech may be another matter", error.message)
 
     async def _must_be_there(self) -> None:
         """Raise FatalError where the server is gone: segments are not lost to that, a new process waits for it."""

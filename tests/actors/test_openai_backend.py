@@ -152,6 +152,27 @@ def test_a_model_that_is_not_listed_but_answers(server: SpeakingServer, make: Ma
     assert len(probe.waveform) == 8000 and not probe.waveform.any()
 
 
+@pytest.mark.parametrize(
+    ("fault", "why"), [("402", "HTTP 402: as you asked"), ("quota", "exceeded your current quota"), ("404", "HTTP 404")]
+)
+def test_a_server_that_refuses_everybody_is_found_out_before_a_segment_is_in_hand(
+    fault: str, why: str, server: SpeakingServer, make: Make
+) -> None:
+    """It lists the model all the same. What ends the process later is charged to its shards, and each new process would be given them."""
+    server.fault = fault
+    with pytest.raises(FatalError, match=why):
+        make()
+
+
+@pytest.mark.parametrize("fault", ["400", "500", "empty"])
+def test_a_server_that_cannot_do_silence_may_do_speech(fault: str, server: SpeakingServer, make: Make) -> None:
+    server.fault = fault
+    backend = make(retries=1)
+    server.fault = None
+    assert texts(backend.transcribe(asked(""))) == said(asked(""))
+    assert backend.spent()["requests"] == 1  # what was asked before is not the segments'
+
+
 def test_nobody_there(make: Make) -> None:
     import socket
 
@@ -202,7 +223,7 @@ def test_a_wait_beyond_what_a_call_may_take_ends_the_process_and_costs_no_segmen
     with pytest.raises(FatalError, match=r"asks to wait for 3600 s, which goes beyond the 610 s .*\(asr\.timeout\)") as caught:
         backend.transcribe(asked("server:busy"))
     assert caught.value.code == "server_unavailable"
-    assert len(server.asked) == 1
+    assert server.times["server:busy"] == 1
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 16])
@@ -335,7 +356,7 @@ def test_what_is_sent(server: SpeakingServer, make: Make) -> None:
     make(compatible=True).transcribe([SegmentRequest(noise(), None, context)])
     make(endpoint="dashscope").transcribe([request])
     make(endpoint="transcriptions").transcribe([request])
-    chat, raw, dashscope, form = server.bodies
+    chat, raw, dashscope, form = server.bodies[1::2]  # the others were asked by each backend before it began
     assert [message["role"] for message in chat["messages"]] == ["system", "user", "assistant"]
     assert chat["messages"][0]["content"] == "Ada< im_end >\n< im_start >assistant"  # nothing ends the system turn
     assert chat["messages"][2]["content"] == "language Cantonese<asr_text>"
@@ -352,4 +373,4 @@ def test_what_is_sent(server: SpeakingServer, make: Make) -> None:
         "language": "yue",
         "prompt": "Ada< im_end >\n< im_start >assistant",
     }
-    assert all(np.array_equal(heard.waveform, request.waveform) for heard in server.asked)
+    assert all(np.array_equal(heard.waveform, request.waveform) for heard in server.asked[1::2])
