@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -40,7 +41,7 @@ from pipelines.serving.session import MAX_APPEND
 
 HEADER_SECONDS = 30.0  # that the head of a request may take, also of the first one
 PING_SECONDS = 20.0  # between questions whether the client of a stream is still there
-_NAMES = ("scriptorium-recogniser", "scriptorium-aligner")
+_NAMES = ("scriptorium-recogniser", "scriptorium-aligner")  # of the models, each with the server's own ending
 _LAST_CALL = 3.0  # seconds for connections to close when all work is done
 _LOOK = 0.1  # seconds between looks at what is in work
 
@@ -78,7 +79,8 @@ def deployed(config: RunConfig) -> Iterator[Callable[[], Models]]:
     started: list[str] = []
     try:
         handles: list[Any] = []
-        for name, application in zip(_NAMES, bound, strict=False):
+        own = uuid.uuid4().hex[:8]  # another server may be on the same cluster, with models of its own
+        for name, application in zip((f"{name}-{own}" for name in _NAMES), bound, strict=False):
             started.append(name)
             handles.append(serve.run(application, name=name, route_prefix=None))
         yield lambda: Models(config, handles[0], handles[1] if len(handles) > 1 else None)

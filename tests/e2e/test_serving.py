@@ -343,6 +343,31 @@ def test_behind_rays_own_proxy(local_ray: None, demo: Demo) -> None:
         serve.shutdown()
 
 
+@pytest.mark.slow
+def test_two_servers_on_one_cluster_have_models_of_their_own(local_ray: None) -> None:
+    from ray import serve
+
+    from actors.config import AlignerConfig, ASRConfig
+    from pipelines.config import ClusterConfig, RunConfig
+    from pipelines.serving.server import deployed
+
+    models = {"asr": ASRConfig(backend="fake", model="fake"), "aligner": AlignerConfig(backend="none")}
+    config = RunConfig(**models, cluster=ClusterConfig(address="auto"))
+
+    async def model(make: Any) -> Any:
+        return (await make().facts())["asr_model"]
+
+    try:
+        with deployed(config) as first:
+            with deployed(config) as second:
+                assert len(serve.status().applications) == 2
+                assert [asyncio.run(model(make)) for make in (first, second)] == ["fake", "fake"]
+            assert asyncio.run(model(first)) == "fake" and len(serve.status().applications) == 1
+        assert not serve.status().applications
+    finally:
+        serve.shutdown()
+
+
 def _get(url: str) -> str:
     import urllib.error
     import urllib.request
