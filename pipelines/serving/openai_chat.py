@@ -6,6 +6,7 @@ A last message of the assistant is the beginning of the answer (vLLM's `continue
 
 from __future__ import annotations
 
+import asyncio
 import re
 import tempfile
 import time
@@ -88,7 +89,7 @@ async def _kept(request: Request, service: Service, stack: AsyncExitStack) -> tu
         Problem: see `checked`, and `fetching.fetched`.
     """
     async with body_of(request) as (body, size), service.parsed.take(COPIES * size):
-        question, audio = checked(await json_of(body), service)
+        question, audio = await asyncio.to_thread(checked, await json_of(body), service)
         if isinstance(audio, bytes):
             return question, await stack.enter_async_context(service.shelf.keep(audio, "audio"))
     serve = service.config.serve

@@ -1,8 +1,10 @@
 """Files of clients: nothing stays of one that could not be kept, and large bodies stand in nobody's way."""
 
 import asyncio
+import base64
 import errno
 import io
+import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -10,9 +12,13 @@ from typing import Any
 
 import pytest
 import starlette.formparsers
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipelines.serving.uploads import Shelf
-from tests.pipelines.serving.conftest import Make, voice, wav
+from pipelines.serving import openai_chat, uploads
+from pipelines.serving.problems import Problem
+from pipelines.serving.uploads import Shelf, bytes_of_base64, bytes_of_data_uri
+from tests.pipelines.serving.conftest import Make, data_uri, voice, wav
 
 
 @pytest.fixture
@@ -67,3 +73,40 @@ def test_nothing_stays_of_a_file_whose_client_leaves_while_it_is_written(shelf: 
 
     asyncio.run(main())  # waits for its threads
     assert shelf.names == []
+
+
+@pytest.mark.parametrize("value", ["{}", "[]", "0", '"":0', "[[]]"])
+def test_json_of_many_values_is_refused_before_it_is_parsed(serve: Make, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    parsed: list[object] = []
+    monkeypatch.setattr(json, "load", parsed.append)
+    inside = ",".join([value] * 30_000)
+    body = f'{{"a": {{{inside}}}}}' if ":" in value else f'{{"a": [{inside}]}}'
+    for encoding in ("utf-8", "utf-16"):
+        status, _, answer = serve().ask("POST", "/v1/chat/completions", body.encode(encoding), Content_Type="application/json")
+        assert status == 400 and b"more than 20,000 values" in answer and not parsed
+
+
+def test_the_audio_of_a_chat_is_decoded_in_a_thread(serve: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    served, threads = serve(), list[threading.Thread]()
+
+    def watched(uri: str) -> bytes:
+        threads.append(threading.current_thread())
+        return bytes_of_data_uri(uri)
+
+    monkeypatch.setattr(openai_chat, "bytes_of_data_uri", watched)
+    part = {"type": "audio_url", "audio_url": {"url": data_uri(wav(voice(1)))}}
+    body = {"model": "fake", "messages": [{"role": "user", "content": [part]}]}
+    assert served.ask("POST", "/v1/chat/completions", json.dumps(body).encode(), Content_Type="application/json")[0] == 200
+    assert len(threads) == 1 and threads[0] is not served.thread
+
+
+@given(st.binary(max_size=40), st.sampled_from([4, 8, 12]), st.integers(0, 5))
+def test_base64_in_pieces_is_base64(data: bytes, piece: int, start: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uploads, "_PIECE", piece)
+        text = base64.b64encode(data).decode()
+        assert bytes_of_base64("x" * start + text, "a", start) == data
+        assert bytes_of_data_uri(f"data:audio/wav;base64,{text}") == data
+        for bad in (text + "A", text + "AA==AAAA", "AAA=" + text + "AAAA", text + "é", text + "=", f"data:,{text}"):
+            with pytest.raises(Problem):
+                bytes_of_base64(bad, "a")
