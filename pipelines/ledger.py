@@ -121,9 +121,12 @@ class Ledger(Counter):
         self.loads[stage] = 0
 
     def cannot_load(self, stage: str, code: str, message: str) -> str | None:
-        """A process cannot load its model; why the run is to end: at once, unless others could, or the device may have room a moment later."""
-        begun = self.loads.get(stage, 0)
-        if begun >= LOADS + self.replicas or (stage not in self.able and code != "device_out_of_memory"):
+        """A process cannot load its model; why the run is to end: at once, unless others could, or it may be better a moment later.
+
+        That is so of a device without room (device_out_of_memory), and of a hub that does not answer (storage_unavailable).
+        """
+        begun, may_pass = self.loads.get(stage, 0), code in ("device_out_of_memory", "storage_unavailable")
+        if begun >= LOADS + self.replicas or not (may_pass or stage in self.able):
             self.give_up(message)
         return self.stop
 

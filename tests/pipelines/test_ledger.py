@@ -244,6 +244,15 @@ def test_a_load_that_fails_later_or_for_memory_ends_its_process(monkeypatch: pyt
     assert ledger.reason() == "no network"
 
 
+@pytest.mark.parametrize("code", ["device_out_of_memory", "storage_unavailable"])
+def test_a_first_load_that_may_succeed_later_is_tried_again_so_often(code: str) -> None:
+    ledger, attempts = Ledger(replicas=2), LOADS + 2
+    for _ in range(attempts - 1):
+        assert ledger.load("align") is None and ledger.cannot_load("align", code, "not now") is None
+    assert ledger.load("align") is None and ledger.cannot_load("align", code, "not now") == "not now"
+    assert Ledger().cannot_load("align", "internal_error", "never") == "never"
+
+
 def test_loads_that_kill_their_process_end_the_run() -> None:
     ledger = _Handle(replicas=3)
 
