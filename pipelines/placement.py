@@ -90,10 +90,11 @@ def told(config: RunConfig) -> dict[str, dict[str, Any]] | None:
     sections = {"recogniser": config.asr.pool, "aligner": config.aligner.pool}
     if config.aligner.backend == "none":
         del sections["aligner"]
-    if any(pool.size is None or pool.num_gpus is None for pool in sections.values()):
+    # Without GPUs there is one replica, however many nodes there are.
+    if any(pool.num_gpus is None or (pool.size is None and pool.num_gpus) for pool in sections.values()):
         return None
     return {
-        stage: {"size": pool.size, "num_gpus": pool.num_gpus, "num_cpus": pool.num_cpus, "label_selector": pool_labels(pool)}
+        stage: {"size": pool.size or 1, "num_gpus": pool.num_gpus, "num_cpus": pool.num_cpus, "label_selector": pool_labels(pool)}
         for stage, pool in sections.items()
     }
 
@@ -147,7 +148,8 @@ def pools(config: RunConfig, asr: PoolConfig, aligner: PoolConfig, nodes: Sequen
     """
     words = config.aligner.backend != "none"
     first, second = (_allowed(name, pool, nodes) for name, pool in (("asr", asr), ("aligner", aligner)))
-    shared = words and any(nodes[place].gpus for place in {*first} & {*second})
+    both = words and asr.num_gpus != 0 and aligner.num_gpus != 0  # want GPUs; a recogniser behind HTTP does not
+    shared = both and any(nodes[place].gpus for place in {*first} & {*second})
     shares = SHARES if shared else (1.0, 1.0)
     recognisers = pool_resources(asr, shares[0], _sum(nodes, first))
     aligners = pool_resources(aligner, shares[1], _sum(nodes, second)) if words else {"size": 1, "num_gpus": 0.0, "num_cpus": 0.0}

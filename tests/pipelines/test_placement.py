@@ -53,6 +53,29 @@ def test_replicas_on_cpus_divide_the_cores_of_their_own_node() -> None:
     assert card.cores_each(("recogniser", "aligner")) == 0
 
 
+@pytest.mark.parametrize(
+    ("asr", "aligner", "expected"),
+    [
+        (ASRConfig(), AlignerConfig(), [(2, 0.7), (2, 0.3)]),
+        (ASRConfig(), AlignerConfig(pool=PoolConfig(num_gpus=0)), [(2, 1.0), (1, 0)]),
+        (ASRConfig(pool=PoolConfig(num_gpus=0)), AlignerConfig(), [(1, 0), (2, 1.0)]),
+        (ASRConfig(backend="openai"), AlignerConfig(), [(1, 0), (2, 1.0)]),
+    ],
+)
+def test_cards_are_shared_only_where_both_models_want_them(
+    asr: ASRConfig, aligner: AlignerConfig, expected: list[tuple[int, float]]
+) -> None:
+    wanted = pools(RunConfig(), asr.pool, aligner.pool, [Node({"CPU": 8.0, "GPU": 2.0})])
+    assert [(pool["size"], pool["num_gpus"]) for pool in wanted.values()] == expected
+
+
+def test_pools_without_gpus_leave_nothing_open_either() -> None:
+    config = RunConfig(asr=ASRConfig(backend="openai"), aligner=AlignerConfig(pool=PoolConfig(size=2, num_gpus=1)))
+    decided = told(config)
+    assert decided and [(pool["size"], pool["num_gpus"]) for pool in decided.values()] == [(1, 0), (2, 1)]
+    assert decided == pools(config, config.asr.pool, config.aligner.pool, [Node({"CPU": 8.0, "GPU": 2.0})])
+
+
 def test_pools_that_leave_nothing_open_need_no_nodes_to_decide() -> None:
     whole = PoolConfig(size=4, num_gpus=0.5, accelerator="L4")
     config = RunConfig(asr=ASRConfig(pool=whole), aligner=AlignerConfig(pool=whole))
