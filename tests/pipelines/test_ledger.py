@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors.errors import FatalError
-from pipelines import stages
+from pipelines import careful
 from pipelines.ledger import HOPELESS, LOADS, Ledger, Losses
 
 TRIES = 3
@@ -128,7 +128,7 @@ def test_the_later_pass_knows_better() -> None:
     assert both == Losses(3, 6, {"a": ("align", "model_timeout", "y")})
 
 
-class _Direct(stages.Careful):
+class _Direct(careful.Careful):
     """A Careful that asks a ledger in this process; what it does with the answers is the real thing."""
 
     def _ask(self, method: str, *arguments: Any) -> Any:
@@ -214,12 +214,12 @@ def test_a_model_that_cannot_be_loaded_is_tried_once() -> None:
 
 def test_a_load_that_fails_later_or_for_memory_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which the pool then replaces, as it would not where an actor cannot be made."""
-    monkeypatch.setattr(stages, "_LOAD_PAUSE", 0.0)
+    monkeypatch.setattr(careful, "_LOAD_PAUSE", 0.0)
 
     def exit_process(error: FatalError) -> None:
         raise Died
 
-    monkeypatch.setattr(stages, "exit_process", exit_process)
+    monkeypatch.setattr(careful, "exit_process", exit_process)
 
     def failing(error: FatalError) -> Callable[[], Any]:
         def make() -> Any:
