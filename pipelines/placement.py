@@ -76,7 +76,7 @@ def pool_resources(pool: PoolConfig, share: float, resources: Mapping[str, float
     """
     gpus = resources.get("GPU", 0.0)
     num_gpus = pool.num_gpus if pool.num_gpus is not None else (share if gpus else 0.0)
-    size = pool.size or max(1, int(gpus) if num_gpus else 1)
+    size = pool.size or (max(1, int(gpus // max(1, num_gpus))) if num_gpus else 1)
     if num_gpus * size > gpus + EPSILON:
         raise UsageError(
             f"a pool of {size} replicas with {num_gpus:g} GPUs each needs {num_gpus * size:g} GPUs, the cluster has {gpus:g}"

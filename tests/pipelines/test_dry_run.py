@@ -46,7 +46,7 @@ def test_this_machine_is_what_ray_would_see(capsys: pytest.CaptureFixture[str]) 
     ("kinds", "setting", "said"),
     [
         ("2x(CPU=2,GPU=1)", "asr.pool.num_cpus=2", "reserve 4 CPUs"),
-        ("2x(CPU=8,GPU=1)", "asr.pool.num_gpus=2", "needs 4 GPUs"),
+        ("2x(CPU=8,GPU=1)", "asr.pool.num_gpus=2", "replica 1 of 1 with 2 GPUs and 0 CPUs fits no node"),
         ("2x(CPU=8,GPU=2,type=L4)", "asr.pool.accelerator=H100", "no node has such labels"),
         ("2x(CPU=8,GPU=2,type=L4)", "cluster.decode_nodes=cpu", "no node without GPUs"),
         ("2x(CPU=8,GPU=2", "asr.pool.size=1", "is no node"),

@@ -17,6 +17,16 @@ def test_with_gpus_each_card_gets_a_share_of_both_pools() -> None:
     assert pool_resources(PoolConfig(), 0.7, {"CPU": 64.0, "GPU": 8.0}) == {"size": 8, "num_gpus": 0.7, "num_cpus": 0, "label_selector": {}}
 
 
+@pytest.mark.parametrize(("gpus", "num_gpus", "size"), [(8, 2, 4), (8, 4, 2), (7, 2, 3), (2, 2, 1), (8, 0.5, 8)])
+def test_replicas_of_several_cards_are_as_many_as_there_are_cards_for(gpus: int, num_gpus: float, size: int) -> None:
+    assert pool_resources(PoolConfig(num_gpus=num_gpus), 0.7, {"GPU": gpus})["size"] == size
+
+
+def test_a_replica_of_more_cards_than_there_are_is_refused() -> None:
+    with pytest.raises(UsageError, match="a pool of 1 replicas with 4 GPUs each needs 4 GPUs, the cluster has 2"):
+        pool_resources(PoolConfig(num_gpus=4), 0.7, {"GPU": 2.0})
+
+
 def test_settings_win() -> None:
     assert pool_resources(PoolConfig(size=3, num_gpus=0, num_cpus=2), 0.7, {"GPU": 8.0}) == {
         "size": 3,
