@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from pipelines import __version__
@@ -22,7 +23,7 @@ from pipelines.serving.answers import model_names
 from pipelines.serving.description import ERRORS
 from pipelines.serving.door import Door
 from pipelines.serving.models import Models
-from pipelines.serving.problems import Problem
+from pipelines.serving.problems import GONE, Problem
 from pipelines.serving.service import Service
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class Application:
             docs_url=None,  # ours asks nobody else for its scripts
             redoc_url=None,
             lifespan=self._life,
-            exception_handlers={Problem: _problem, HTTPException: _http_problem, Exception: _defect},
+            exception_handlers={Problem: _problem, HTTPException: _http_problem, ClientDisconnect: _left, Exception: _defect},
         )
 
         names = model_names(self.config)
@@ -167,6 +168,10 @@ async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message, code = _USUAL.get(error.status_code, (str(error.detail), None))
     return JSONResponse(Problem(error.status_code, message, code).body, error.status_code, dict(error.headers or {}))
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    return Response(status_code=GONE)  # he left before all of his body was here
 
 
 async def _defect(request: Request, error: Exception) -> Response:

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from pipelines.serving import answers
 from pipelines.serving.events import DONE, KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream, event
-from pipelines.serving.problems import wrong
+from pipelines.serving.problems import GONE, wrong
 from pipelines.serving.service import (
     ClientGone,
     Service,
@@ -28,8 +28,6 @@ from pipelines.serving.transcription import Heard, Wish
 from pipelines.serving.uploads import Kept, form_of
 
 Row = dict[str, Any]
-
-GONE = 499  # nobody reads it; the log tells it from an answer
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from starlette.responses import JSONResponse, Response
 from actors.languages import name_of
 from pipelines.serving import fetching
 from pipelines.serving.events import DONE, KEEP_ALIVE, EventStream, event
-from pipelines.serving.openai_audio import GONE, texts_of
-from pipelines.serving.problems import wrong
+from pipelines.serving.openai_audio import texts_of
+from pipelines.serving.problems import GONE, wrong
 from pipelines.serving.service import ClientGone, Service, checked_language, checked_prompt, checked_temperature, while_connected
 from pipelines.serving.transcription import Heard, Wish
 from pipelines.serving.uploads import COPIES, Kept, body_of, bytes_of_base64, bytes_of_data_uri, json_of

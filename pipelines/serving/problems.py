@@ -10,6 +10,9 @@ OURS = frozenset(
 )
 
 
+GONE = 499  # of a client who left: nobody reads it, the log tells it from an answer
+
+
 class Problem(Exception):
     """An answer other than 2xx.
 

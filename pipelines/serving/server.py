@@ -32,7 +32,7 @@ from actors.errors import FatalError, UsageError
 from pipelines import cluster
 from pipelines.config import RunConfig
 from pipelines.placement import pools
-from pipelines.serving import door
+from pipelines.serving import door, visit
 from pipelines.serving.app import Application
 from pipelines.serving.models import Models
 from pipelines.serving.problems import Problem
@@ -203,7 +203,7 @@ async def _listen(application: Application, config: RunConfig, listener: socket.
 def _say_listening(listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    door.access.info(json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": "listening", "url": url}))
+    visit.access.info(json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": "listening", "url": url}))
     print(f"scriptorium: listening on {url}, the API is described at {url}/docs; Ctrl-C ends it", file=sys.stderr, flush=True)
 
 
@@ -215,6 +215,8 @@ def _bound(config: RunConfig) -> Iterator[socket.socket]:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: the kernel ends connections whose client reads nothing, with what waits for him
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(visit.SEND_SECONDS * 1000))
         listener.bind((host, port))
     except OSError as error:
         raise UsageError(f"cannot listen on serve.host={host}, serve.port={port}: {error.strerror or error}") from None
@@ -227,9 +229,9 @@ def _logged() -> Iterator[None]:
     """The access log to standard output, each line as it is; all else to standard error, also what Ray would print between those lines."""
     lines = logging.StreamHandler(sys.stdout)
     lines.setFormatter(logging.Formatter("%(message)s"))
-    door.access.addHandler(lines)
-    door.access.setLevel(logging.INFO)
-    door.access.propagate = False
+    visit.access.addHandler(lines)
+    visit.access.setLevel(logging.INFO)
+    visit.access.propagate = False
     others = logging.StreamHandler(sys.stderr)
     others.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     others.setLevel(logging.WARNING)
@@ -240,7 +242,7 @@ def _logged() -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
-        door.access.removeHandler(lines)
+        visit.access.removeHandler(lines)
         for logger in loggers:
             logger.removeHandler(others)
 

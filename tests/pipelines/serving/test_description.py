@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines.serving import door
+from pipelines.serving import visit
 from tests.pipelines.serving import drawn_audio
 from tests.pipelines.serving.conftest import Make
 
@@ -30,15 +30,15 @@ def logged() -> Iterator[list[dict[str, Any]]]:
     lines: list[dict[str, Any]] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(json.loads(record.getMessage()))  # type: ignore[method-assign]
-    level, door.access.propagate = door.access.level, False
-    door.access.setLevel(logging.INFO)
-    door.access.addHandler(handler)
+    level, visit.access.propagate = visit.access.level, False
+    visit.access.setLevel(logging.INFO)
+    visit.access.addHandler(handler)
     try:
         yield lines
     finally:
-        door.access.removeHandler(handler)
-        door.access.setLevel(level)
-        door.access.propagate = True
+        visit.access.removeHandler(handler)
+        visit.access.setLevel(level)
+        visit.access.propagate = True
 
 
 def test_drawn_requests_are_answered_as_described(serve: Make, tmp_path: Path) -> None:
