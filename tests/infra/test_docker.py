@@ -1,6 +1,7 @@
 """The Dockerfiles, by the rules that matter to us: pinned, multi-stage, not as root, nothing from addresses, all that they copy is there."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ def instructions(text: str) -> list[tuple[str, str]]:
 
 
 def stages(text: str) -> dict[str, tuple[str, list[tuple[str, str]]]]:
-    """Name of each stage to what it is made from and its instructions."""
-    found: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+    """Name of each stage to what it is made from and its instructions; "" has those before the first."""
+    found: dict[str, tuple[str, list[tuple[str, str]]]] = {"": ("", [])}
+    last = ""
     for word, rest in instructions(text):
         if word == "FROM":
             base, _, name = rest.partition(" AS ")
@@ -29,10 +31,18 @@ def stages(text: str) -> dict[str, tuple[str, list[tuple[str, str]]]]:
     return found
 
 
+def extras(text: str) -> str:
+    """What `pip install` gets where `docker build` says nothing else about it."""
+    [(word, rest)] = stages(text)[""][1]
+    assert word == "ARG" and rest.startswith("EXTRAS=")
+    return rest.removeprefix("EXTRAS=")
+
+
 def problems(text: str) -> list[str]:
     """What is against the rules."""
     said = []
     made = stages(text)
+    del made[""]
     if len(made) < 2:
         said.append("one stage")
     for name, (base, steps) in made.items():
@@ -48,7 +58,7 @@ def problems(text: str) -> list[str]:
             if word == "RUN" and "apt-get install" in rest:
                 if "rm -rf /var/lib/apt/lists" not in rest or "--no-install-recommends" not in rest:
                     said.append(f"{name}: apt's lists or recommendations stay")
-                packages = re.search(r"apt-get install (.*?)(&&|$)", rest).group(1)
+                packages = " ".join(re.findall(r"apt-get install (.*?)(?:&&|;|$)", rest))
                 said += [f"{name}: {word} is not pinned" for word in packages.split() if not word.startswith("-") and "=" not in word]
             if word == "RUN" and "pip install" in rest and ("--constraint constraints.txt" not in rest or "--no-cache-dir" not in rest):
                 said.append(f"{name}: pip without constraints, or with its cache")
@@ -75,7 +85,8 @@ def test_rules(path):
         ("COPY pyproject.toml README.md ./", "ADD https://example.org/x.tar /src", "ADD"),
         ("&& rm -rf /var/lib/apt/lists/*", "", "lists"),
         ("'tini=0.19.0-*'", "tini", "tini is not pinned"),
-        (" --constraint constraints.txt '.[", " '.[", "without constraints"),
+        ("'g++=4:12.2.0-*'", "g++", "g++ is not pinned"),
+        (' --constraint constraints.txt ".[', ' ".[', "without constraints"),
         ("USER 10001:10001\nWORKDIR", "WORKDIR", "runtime runs as root"),
     ],
 )
@@ -98,8 +109,31 @@ def test_what_is_copied_is_there(path):
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    [extras] = re.findall(r"'\.\[(.*?)\]'", text)
-    assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    assert set(extras(text).split(",")) <= set(project["optional-dependencies"])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    ("asked", "compiler"), [("transformers,vad,s3,serve", False), ("transformers,s3,serve,vllm", True), ("vllm", True)]
+)
+def test_extras_are_the_builders_choice(path, asked, compiler, tmp_path):
+    """The shell's part of it is run, with `pip` and `apt-get` that say what they were asked for."""
+    made, bin_ = stages(path.read_text()), tmp_path / "bin"
+    bin_.mkdir()
+    for name in ("pip", "apt-get"):
+        (bin_ / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
+        (bin_ / name).chmod(0o755)
+    told = []
+    for stage in ("build", "runtime"):
+        steps = made[stage][1]
+        at = steps.index(("ARG", "EXTRAS"))  # without it, the one in front of all stages means nothing here
+        [run] = [rest for word, rest in steps[at:] if word == "RUN"]
+        shell = "sh" if stage == "build" else "bash"
+        command = run.partition("&& rm ")[0]  # nothing of what it does to this machine
+        environment = {"PATH": f"{bin_}:/usr/bin:/bin", "EXTRAS": asked}
+        told.append(subprocess.run([shell, "-c", command], env=environment, capture_output=True, text=True, check=True).stdout)
+    assert told[0].split()[-1] == f".[{asked}]"
+    assert ("g++" in told[1]) == compiler
 
 
 def test_the_images_differ_in_torch_only():
