@@ -43,12 +43,13 @@ class Application:
         self.service: Service | None = None
         self._make_models = models
         self._api = self._routes()
-        self.door = Door(self._with_cors(self._api), config.serve, fronted)
+        self.door = Door(self._api, config.serve, fronted)
+        self._outside = self._with_cors(self.door)
 
     @property
     def asgi(self) -> ASGIApp:
         """What a web server runs."""
-        return self.door
+        return self._outside
 
     @property
     def busy(self) -> int:
@@ -69,11 +70,18 @@ class Application:
         finally:
             self.service.close()
 
-    def _with_cors(self, api: FastAPI) -> ASGIApp:
+    def _with_cors(self, door: Door) -> ASGIApp:
+        # Around the door: what it refuses must be readable to a page of another site as well.
         origins = self.config.serve.cors_origins
         if not origins:
-            return api
-        return CORSMiddleware(api, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["authorization", "content-type"])
+            return door
+        return CORSMiddleware(
+            door,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],  # OpenAI's client sends headers of its own
+            expose_headers=["retry-after", "x-request-id"],
+        )
 
     def _open(self) -> Service:
         assert self.service is not None, "routes are called between start and end"

@@ -76,9 +76,7 @@ class Door:
         origin = headers.get("origin")
         if origin is None or origin in self._config.cors_origins or "*" in self._config.cors_origins:
             return
-        if urlsplit(origin).netloc.lower() != headers.get("host", "").lower() and (
-            scope["type"] == "websocket" or scope["method"] != "GET"
-        ):
+        if _place(origin) != headers.get("host", "").lower() and (scope["type"] == "websocket" or scope["method"] != "GET"):
             raise Problem(
                 403, f"pages of {origin[:100]!r} may not call this server; serve.cors_origins lists those that may", "wrong_origin"
             )
@@ -89,6 +87,14 @@ class Door:
         self._rates.count(caller or (scope.get("client") or ("",))[0])
         if self.draining:
             raise busy("the server is about to end: ask again, another one will answer", 5, "draining")
+
+
+def _place(origin: str) -> str | None:
+    """Host and port in an Origin header; None where it is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _name(host: str) -> str:

@@ -93,11 +93,12 @@ class Pool:
         async with self._counting:
             found = await asyncio.to_thread(_running, self._handle)
             self._counted = time.monotonic()
-            self._shared.lanes = max(1, found)
+            if found is not None:
+                self._shared.lanes = max(1, found)
 
 
-def _running(handle: Any) -> int:
-    """Replicas of a deployment that run; 0 where that cannot be known."""
+def _running(handle: Any) -> int | None:
+    """Replicas of a deployment that run; None where that cannot be known."""
     from ray import serve
 
     try:
@@ -106,7 +107,7 @@ def _running(handle: Any) -> int:
         return sum(count for state, count in states.items() if str(getattr(state, "value", state)) == "RUNNING")
     except Exception:  # the controller is busy or gone: what was known before is as good
         log.debug("the replicas could not be counted", exc_info=True)
-        return 0
+        return None
 
 
 class Models:

@@ -79,4 +79,9 @@ def failed(item: str, problem: Problem) -> Event:
 
 def error(problem: Problem, event_id: Any = None) -> Event:
     """What was wrong with something that the client said."""
-    return {"type": "error", "error": {**problem.body["error"], "event_id": event_id if isinstance(event_id, str) else None}}
+    return {"type": "error", "error": {**problem.body["error"], "event_id": event_id if _can_be_sent(event_id) else None}}
+
+
+def _can_be_sent(event_id: Any) -> bool:
+    """Whether it is text, without half a character (a lone surrogate), which JSON has a spelling for and UTF-8 has not."""
+    return isinstance(event_id, str) and not any("\ud800" <= letter <= "\udfff" for letter in event_id)

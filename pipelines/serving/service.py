@@ -166,7 +166,7 @@ def checked_temperature(value: Any) -> None:
     """
     try:
         zero = value is None or value == "" or float(value) == 0
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise wrong("temperature must be a number", "temperature") from None
     if not zero:
         raise wrong("temperature must be 0: a transcript is what is most probable, not a sample", "temperature")

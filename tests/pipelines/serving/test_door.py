@@ -142,6 +142,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(serve: Make, monkeypatch: p
         ("evil.example", None, 421),
         ("localhost", "http://evil.example", 403),
         ("127.0.0.1", "null", 403),
+        ("localhost", "http://[", 403),
         ("[::1]", None, 400),
         ("localhost", "http://localhost", 400),
     ],
@@ -159,6 +160,18 @@ def test_cors_is_off_unless_asked_for(serve: Make) -> None:
     assert allowed.ask("GET", "/v1/models", **page)[1]["access-control-allow-origin"] == "https://app.example"
     preflight = {**page, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     assert allowed.ask("OPTIONS", "/v1/audio/transcriptions", **preflight)[0] == 200
+
+
+def test_a_page_of_another_site_may_send_headers_and_read_what_the_door_refuses(serve: Make) -> None:
+    page = {"Origin": "https://app.example"}
+    served = serve(cors_origins=["https://app.example"], api_keys=[HASHED])
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type,x-stainless-os"}
+    status, headers, _ = served.ask("OPTIONS", "/v1/audio/transcriptions", **page, **asked)
+    assert status == 200 and "x-stainless-os" in headers["access-control-allow-headers"]
+    status, headers, _ = served.ask("GET", "/v1/models", **page)
+    assert (status, headers["access-control-allow-origin"]) == (401, "https://app.example")
+    assert "x-request-id" in headers["access-control-expose-headers"]
+    assert "access-control-allow-origin" not in served.ask("GET", "/v1/models", Origin="https://evil.example")[1]
 
 
 def test_answers_carry_what_keeps_browsers_safe(serve: Make) -> None:

@@ -85,6 +85,12 @@ def test_the_async_client_and_many_at_once(serve: Make) -> None:
     assert asyncio.run(main()) == [said(voice(1 + number % 3, number)) for number in range(12)]
 
 
+def test_a_temperature_that_no_float_holds_is_wrong(serve: Make) -> None:
+    body = b'{"model": "fake", "messages": [{"role": "user", "content": "x"}], "temperature": 1' + b"0" * 400 + b"}"
+    status, _, answer = serve().ask("POST", "/v1/chat/completions", body, Content_Type="application/json")
+    assert (status, json.loads(answer)["error"]["param"]) == (400, "temperature")
+
+
 def test_chat_with_audio(serve: Make) -> None:
     served, samples = serve(), voice(3)
     parts: list[Any] = [{"type": "audio_url", "audio_url": {"url": data_uri(wav(samples))}}]

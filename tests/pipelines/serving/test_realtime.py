@@ -118,6 +118,7 @@ def test_silence_has_no_text_and_a_failing_model_says_so(serve: Make) -> None:
         "{}",
         '{"type": 7}',
         '{"type": "\\ud800"}',
+        '{"type": "x", "event_id": "\\ud800"}',
         '{"type": "session.update", "session": {"audio": {"input": {"transcription": {"prompt": "\\ud800"}}}}}',
         '{"type": "response.create"}',
         '{"type": "input_audio_buffer.append"}',
