@@ -113,9 +113,10 @@ class Listener:
         return [self._end(self.position)]
 
     def clear(self) -> None:
-        """Forget the current utterance."""
+        """Forget the current utterance and all audio: what comes next begins with what comes next."""
         self._start, self._loud_hops = None, 0
-        self._forget()
+        self._recent = np.zeros(0, np.float64)
+        self._drop(self.position)
 
     def _hop(self) -> list[Started | Ended]:
         start, self._decided = self._decided, self._decided + _HOP
@@ -179,6 +180,7 @@ class Listener:
         if until > self._base:
             del self._buffer[: 2 * (until - self._base)]
             self._base = until
+            self._decided = max(self._decided, until)  # nothing is decided about what is not there any more
 
     def _copy(self, start: int, end: int) -> np.ndarray:
         return np.frombuffer(bytes(self._buffer[2 * (start - self._base) : 2 * (end - self._base)]), "<i2")

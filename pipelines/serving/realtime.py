@@ -70,8 +70,7 @@ class _Stream:
                 follow.cancel()
                 return
             follow.cancel()
-            for ended in self.listener.commit():
-                await self._over(ended)
+            await self._part(self._committed())
             self.utterances.close()
 
     async def _hear(self) -> None:
@@ -112,11 +111,12 @@ class _Stream:
         if kind == "input_audio_buffer.append":
             await self._append(samples_of(event))
         elif kind == "input_audio_buffer.commit":
-            ended = self.listener.commit()
-            if not ended:
+            parts = self._committed()
+            if not any(isinstance(part, Ended) for part in parts):
                 raise wrong("there is nothing to commit: no audio since the last utterance", code="input_audio_buffer_commit_empty")
-            await self._part(ended)
+            await self._part(parts)
         elif kind == "input_audio_buffer.clear":
+            self.resampler = None  # it holds a little audio back
             self.listener.clear()
             self.utterances.drop()
             await self.tell({"type": "input_audio_buffer.cleared"})
@@ -127,11 +127,14 @@ class _Stream:
 
     async def _update(self, event: Event) -> None:
         before, self.session = self.session, updated(self.session, event, self.service)
-        if before.rate != self.session.rate and self.listener.position:
-            self.session = before
-            raise wrong("the rate cannot change once audio has come", "format.rate")
+        # Not the listener's position: the resampler may hold back all that has come.
+        if before.rate != self.session.rate:
+            if self.seconds_heard:
+                self.session = before
+                raise wrong("the rate cannot change once audio has come", "format.rate")
+            self.resampler = None
         if before.turns != self.session.turns:
-            if self.listener.position:
+            if self.seconds_heard:
                 self.session = before
                 raise wrong("turn_detection cannot change once audio has come", "turn_detection")
             self.listener = Listener(self.session.turns)
@@ -153,6 +156,14 @@ class _Stream:
             await self._part(self.listener.feed(samples[place : place + SAMPLING_RATE]))
             self.utterances.grow()
             await asyncio.sleep(0)
+
+    def _committed(self) -> list[Started | Ended]:
+        """End the current utterance, with what the resampler holds back: the next one has a resampler of its own."""
+        parts: list[Started | Ended] = []
+        if self.resampler is not None:
+            parts += self.listener.feed(self.resampler.resample_chunk(np.zeros(0, np.int16), last=True))
+            self.resampler = None
+        return parts + self.listener.commit()
 
     async def _part(self, parts: list[Any]) -> None:
         for part in parts:

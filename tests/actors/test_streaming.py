@@ -74,6 +74,34 @@ def test_the_client_may_decide() -> None:
     assert listener.commit() == [] and listener.length == 0
 
 
+@pytest.mark.parametrize("detect", [True, False])
+def test_what_is_cleared_is_in_no_utterance(detect: bool) -> None:
+    listener = Listener(Turns(detect=detect))
+    heard(listener, voice(1.013))
+    listener.clear()
+    place = listener.position
+    assert len(listener.window()) == 0
+    sound = voice(1, 1)
+    heard(listener, sound)
+    (ended,) = listener.commit()
+    assert ended.start >= place and np.array_equal(ended.waveform, sound[ended.start - place :])
+
+
+def test_after_a_commit_at_any_place_hops_are_whole() -> None:
+    one, two = Listener(Turns(detect=False)), Listener(Turns(detect=False))
+    heard(one, np.concatenate([voice(1), voice(0.03, 1)]))
+    assert one.commit()
+    heard(two, voice(1))
+    heard(one, voice(2, 2))
+    heard(two, voice(2, 2))
+    assert one._decided >= one._base and one._levels[-1] == pytest.approx(two._levels[-1], abs=1.0)
+    # Silence straight after it is silence: no loud sample from before is heard in it.
+    after = Listener(Turns())
+    heard(after, np.concatenate([voice(1), voice(0.03, 1)]))
+    after.commit()
+    assert heard(after, quiet(1)) == []
+
+
 def test_memory_is_bounded_however_long_it_takes() -> None:
     listener = Listener(Turns(window=8))
     sizes = []

@@ -97,6 +97,36 @@ def test_the_beta_names_and_a_client_who_commits(serve: Make) -> None:
         hear(socket, "input_audio_buffer.cleared")
 
 
+def test_no_rate_changes_once_audio_has_come_however_little(serve: Make) -> None:
+    with opened(serve()) as socket:
+        for refused in (False, True):
+            if refused:
+                append(socket, voice(1)[:4])  # so little that the resampler gives nothing yet
+            else:
+                tell(socket, "input_audio_buffer.append", audio="")
+            tell(socket, "session.update", session=setting(48_000 if refused else 44_100))
+            answer = hear(socket, "error" if refused else "session.updated")[-1]
+        assert answer["error"]["param"] == "format.rate"
+
+
+@pytest.mark.parametrize("rate", [8000, 24_000, 44_100, 48_000])
+def test_a_commit_has_all_audio_and_what_was_cleared_is_gone(serve: Make, rate: int) -> None:
+    with opened(serve()) as socket:
+        tell(socket, "session.update", session=setting(rate, turn_detection=None))
+        sound = np.resize(voice(2), rate)  # a second
+        append(socket, sound)
+        tell(socket, "input_audio_buffer.commit")
+        first = hear(socket, PREFIX + "completed")[-1]
+        assert (first["start"], first["end"]) == (0, pytest.approx(1, abs=0.001))
+        append(socket, sound)
+        tell(socket, "input_audio_buffer.clear")
+        hear(socket, "input_audio_buffer.cleared")
+        append(socket, sound)
+        tell(socket, "input_audio_buffer.commit")
+        second = hear(socket, PREFIX + "completed")[-1]
+        assert second["end"] - second["start"] == pytest.approx(1, abs=0.001)
+
+
 def test_silence_has_no_text_and_a_failing_model_says_so(serve: Make) -> None:
     with opened(serve()) as socket:
         tell(socket, "session.update", session=setting(turn_detection=None, transcription={"prompt": "fault:raise"}))
