@@ -4,9 +4,12 @@ import { startMicrophone } from "./microphone.js";
 
 const find = (id) => document.getElementById(id);
 const player = find("player"), transcript = find("transcript"), record = find("record"), stop = find("stop");
-let words = []; // {word, start, end, element}, in the order of time
+const SLACK = 0.5; // seconds by which a word may lie outside of its segment
+let words = []; // {word, start, end, element}, as they are read
+let timed = []; // the same in the order of time, which is another one where two speak at once
 let segments = []; // {start, end, text, language, words}
 let current = null, address = null, model = null, busy = null, microphone = null, recordingName = "recording";
+let recording = null; // ends the recording that goes on, or begins
 
 function say(text) { find("status").textContent = text; }
 function complain(text) { find("problem").textContent = text; }
@@ -24,7 +27,7 @@ function headers() {
 
 function clear() {
   busy?.abort();
-  words = []; segments = []; current = null;
+  words = []; timed = []; segments = []; current = null;
   transcript.replaceChildren();
   complain("");
   find("result").hidden = false;
@@ -43,6 +46,7 @@ function listenTo(blob) {
 
 // A file: its text comes as server-sent events while it is recognised, its words with the last of them.
 async function transcribe(file) {
+  if (recording) return;
   clear();
   recordingName = file.name.replace(/\.[^.]*$/, "") || "recording";
   listenTo(file);
@@ -95,11 +99,19 @@ async function stream(file, signal, onDelta) {
   }
 }
 
+// All words stand in one list, segment by segment: those of a segment are the next ones, as far as its text has them. Times alone do not tell:
+// segments of several channels overlap.
 function withWords(answer) {
   let next = 0;
   return answer.segments.filter((segment) => segment.text).map((segment) => {
     const own = [];
-    while (next < answer.words.length && answer.words[next].start < segment.end) own.push(answer.words[next++]);
+    let place = 0;
+    for (; next < answer.words.length; next++) {
+      const word = answer.words[next], found = segment.text.indexOf(word.word, place);
+      if (found < 0 || word.start < segment.start - SLACK || word.start > segment.end + SLACK) break;
+      own.push(word);
+      place = found + word.word.length;
+    }
     return { start: segment.start, end: segment.end, text: segment.text, language: segment.language, words: own };
   });
 }
@@ -123,18 +135,19 @@ function show(segment) {
     words.push({ ...word, element });
   }
   if (segment.words.length) paragraph.append(segment.text.slice(place));
+  timed = [...words].sort((left, right) => left.start - right.start);
   transcript.append(paragraph);
 }
 
 // The word that is heard now: the last one that has begun.
 function highlight() {
   const time = player.currentTime;
-  let low = 0, high = words.length;
+  let low = 0, high = timed.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (words[middle].start <= time + 0.02) low = middle + 1; else high = middle;
+    if (timed[middle].start <= time + 0.02) low = middle + 1; else high = middle;
   }
-  const word = words[low - 1];
+  const word = timed[low - 1];
   const now = word && time <= Math.max(word.end, word.start + 0.1) + 0.15 ? word : null;
   if (now === current) return;
   current?.element.classList.remove("now");
@@ -177,7 +190,9 @@ player.addEventListener("timeupdate", highlight);
 
 // The microphone: text as it is said, words when an utterance is over.
 async function beginRecording() {
+  if (recording) return;
   clear();
+  const control = recording = new AbortController();
   setRecording(true);
   recordingName = "recording";
   player.removeAttribute("src");
@@ -197,17 +212,22 @@ async function beginRecording() {
       transcript.append(live);
     },
     onEnd(blob, problem) {
+      if (recording !== control) return;
       live.remove();
+      recording = microphone = null;
       setRecording(false);
-      microphone = null;
       if (problem) complain(problem);
       if (blob) listenTo(blob);
       setDownloads(segments.length > 0);
       say(segments.length ? `${words.length} words.` : "Nothing was said.");
     },
   };
+  // Who stops before the browser lets us hear does not wait for that.
+  control.signal.addEventListener("abort", () => hooks.onEnd(null, null));
   try {
-    microphone = await startMicrophone({ model, language: find("language").value, prompt: find("context").value, key: find("key").value.trim() }, hooks);
+    const wish = { model, language: find("language").value, prompt: find("context").value, key: find("key").value.trim() };
+    const started = await startMicrophone(wish, hooks, control.signal);
+    if (recording === control) microphone = started;
   } catch (error) {
     hooks.onEnd(null, error.name === "NotAllowedError" ? "The browser does not let this page use the microphone." : error.message);
   }
@@ -215,13 +235,13 @@ async function beginRecording() {
 
 function setRecording(on) {
   record.setAttribute("aria-pressed", String(on));
-  record.disabled = on;
+  record.disabled = find("file").disabled = on;
   stop.hidden = !on;
   if (on) stop.focus(); else record.focus();
 }
 
 record.addEventListener("click", beginRecording);
-stop.addEventListener("click", () => microphone?.stop());
+stop.addEventListener("click", () => { if (microphone) microphone.stop(); else recording?.abort(); });
 find("settings").addEventListener("submit", (event) => event.preventDefault());
 find("file").addEventListener("change", (event) => { if (event.target.files[0]) transcribe(event.target.files[0]); event.target.value = ""; });
 

@@ -30,18 +30,22 @@ function connect({ key }) {
   });
 }
 
-// Begins at once; answers with {stop}. hooks: onState(text), onDelta(text, tail), onUtterance(event), onEnd(blob, problem).
-export async function startMicrophone(wish, hooks) {
+// Begins at once, unless the signal is aborted by then; answers with {stop}. hooks: onState(text), onDelta(text, tail), onUtterance(event),
+// onEnd(blob, problem).
+export async function startMicrophone(wish, hooks, signal) {
   const source = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false } });
   const quiet = () => source.getTracks().forEach((track) => track.stop());
   let context, socket;
   try {
+    signal.throwIfAborted();
     context = new AudioContext();
     if (!RATES.includes(context.sampleRate)) { await context.close(); context = new AudioContext({ sampleRate: 48000 }); }
     await context.audioWorklet.addModule(new URL("recorder.js", import.meta.url));
     socket = await connect(wish);
+    signal.throwIfAborted();
   } catch (error) {
     quiet();
+    socket?.close();
     await context?.close();
     throw error;
   }
@@ -68,6 +72,7 @@ export async function startMicrophone(wish, hooks) {
   };
   context.createMediaStreamSource(source).connect(node);
   await context.resume();
+  if (signal.aborted) end();
 
   socket.onmessage = ({ data }) => {
     const event = JSON.parse(data);

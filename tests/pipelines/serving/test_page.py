@@ -157,6 +157,64 @@ def test_the_microphone(page: tuple[Any, Served]) -> None:
     assert starts == sorted(starts)
 
 
+def test_a_file_does_not_come_into_a_recording(page: tuple[Any, Served]) -> None:
+    driver, _ = page
+    driver.execute_script("window.asked = []; const real = fetch; window.fetch = (...all) => { asked.push(all[0]); return real(...all); }")
+    driver.find_element("id", "record").click()
+    until(lambda: "Recording" in driver.find_element("id", "status").text)
+    assert not driver.find_element("id", "file").is_enabled()
+    driver.execute_script(
+        "const data = new DataTransfer(); data.items.add(new File(['x'], 'other.wav'));"
+        "document.getElementById('drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }))"
+    )
+    assert driver.execute_script("return window.asked") == [] and "Recording" in driver.find_element("id", "status").text
+    driver.find_element("id", "stop").click()
+    until(lambda: driver.find_element("id", "record").is_enabled())
+    assert driver.find_element("id", "file").is_enabled() and driver.find_element("id", "problem").text == ""
+
+
+def test_stop_before_the_browser_lets_us_hear_begins_nothing(page: tuple[Any, Served]) -> None:
+    driver, served = page
+    driver.execute_script(
+        "const devices = navigator.mediaDevices, real = devices.getUserMedia.bind(devices);"
+        "window.tracks = []; devices.getUserMedia = (wish) => new Promise((resolve) => { window.allow = async () => {"
+        "  const stream = await real(wish); window.tracks = stream.getTracks(); resolve(stream); }; });"
+    )
+    driver.find_element("id", "record").click()
+    until(lambda: driver.execute_script("return Boolean(window.allow)"))
+    driver.find_element("id", "stop").click()
+    assert driver.find_element("id", "record").is_enabled() and not driver.find_element("id", "stop").is_displayed()
+    driver.execute_script("allow()")
+    until(lambda: driver.execute_script("return tracks.length && tracks.every((track) => track.readyState === 'ended')"))
+    assert driver.find_element("id", "record").is_enabled() and driver.find_element("id", "problem").text == ""
+    assert served.application.busy == 0
+
+
+def test_words_of_two_who_speak_at_once_stay_with_their_own_texts(page: tuple[Any, Served], tmp_path: Path) -> None:
+    driver, _ = page
+    texts = ["one two three", "vier fünf", "sechs"]
+    spans = [(0.0, 3.0), (0.5, 2.0), (2.0, 3.0)]
+    times = [[0.0, 1.0, 3.0], [0.5, 1.5], [2.0]]  # the last word of the first one begins where its segment ends
+    said = [
+        {"word": word, "start": start, "end": start}
+        for text, starts in zip(texts, times, strict=True)
+        for word, start in zip(text.split(), starts, strict=True)
+    ]
+    segments = [{"start": start, "end": end, "text": text, "language": "en"} for (start, end), text in zip(spans, texts, strict=True)]
+    done = json.dumps({"type": "transcript.text.done", "segments": segments, "words": said})
+    driver.execute_script("const body = arguments[0]; window.fetch = async () => new Response(body)", f"data: {done}\n\n")
+    upload(driver, tmp_path, wav(voice(3)))
+    until(lambda: len(words(driver)) == len(said))
+    dealt = driver.execute_script(
+        "return [...document.querySelectorAll('#transcript p')].map((p) => [...p.querySelectorAll('.word')].map((word) => word.textContent))"
+    )
+    assert dealt == [text.split() for text in texts]
+    marked = "return [...document.querySelectorAll('.word.now')].map((word) => word.textContent)"
+    for place, word in ((0.55, "vier"), (1.05, "two"), (2.05, "sechs")):
+        driver.execute_script("document.getElementById('player').currentTime = arguments[0]", place)
+        until(lambda word=word: driver.execute_script(marked) == [word])
+
+
 def test_what_is_wrong_is_said(page: tuple[Any, Served], tmp_path: Path) -> None:
     driver, _ = page
     upload(driver, tmp_path, b"this is no audio at all " * 100)
