@@ -39,7 +39,9 @@ Labels = Annotated[dict[str, str], AfterValidator(checked_labels)]
 class PoolConfig(Settings):
     """How many replicas of an actor run, and what each takes from the cluster."""
 
-    size: int | None = Field(None, ge=1, description="replicas; null: one per GPU of the cluster, or one where there is none")
+    size: int | None = Field(
+        None, ge=1, description="replicas; null: one for each GPU of the cluster (or each `num_gpus` of them), or one where there is none"
+    )
     num_gpus: float | None = Field(
         None, ge=0, description="GPUs a replica; fractions share a card; null: 1 where the cluster has GPUs, else 0"
     )

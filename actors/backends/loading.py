@@ -78,7 +78,7 @@ def fetch(name: str, kind: Kind, config: ModelConfig) -> Files:
         _check_kind(name, kind, settings.content)
         folder = folder or download(name, kind, settings.revision)
         try:
-            tokenizer, extractor, timestamp_ms = _inputs(settings.content, str(folder), None)
+            tokenizer, extractor, timestamp_ms = _inputs(settings.content, folder)
         except Exception as error:
             raise FatalError(f"{kind}.model {name!r} cannot be loaded: {_first_line(error)}") from error
     content = settings.content.get("thinker_config", settings.content)
@@ -117,16 +117,14 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
     _check_kind(name, kind, settings.content)
     attention = pick_attention(config.attention, device, config.dtype)
     model_class = getattr(transformers, _CLASSES[kind])
-    source, commit = str(folder or name), None if folder else settings.revision
     arguments: dict[str, Any] = {"dtype": "auto", "attn_implementation": attention, "output_loading_info": True}
+    folder = folder or download(name, kind, settings.revision)
     try:
         if original.is_original(settings.content):
-            folder = folder or download(name, kind, commit)
-            source, commit = str(folder), None
             model, report = original.load_model(model_class, settings.content, folder, arguments)
         else:
-            model, report = model_class.from_pretrained(source, revision=commit, **arguments)
-        tokenizer, extractor, timestamp_ms = _inputs(settings.content, source, commit)
+            model, report = model_class.from_pretrained(str(folder), **arguments)
+        tokenizer, extractor, timestamp_ms = _inputs(settings.content, folder)
     except FatalError:
         raise
     except Exception as error:  # OSError, ValueError, SafetensorError, KeyError, MemoryError ...: the libraries' own choice
@@ -193,14 +191,14 @@ class Files:
     n_window: int  # half an encoder chunk, in frames
 
 
-def _inputs(content: dict[str, Any], source: str, revision: str | None) -> tuple[Any, Any, float]:
-    """Tokenizer, feature extractor, and milliseconds per class, of a folder or (native layout only) a hub id."""
+def _inputs(content: dict[str, Any], folder: Path) -> tuple[Any, Any, float]:
+    """Tokenizer, feature extractor, and milliseconds per class, of a checkpoint's folder."""
     if original.is_original(content):
-        tokenizer, extractor = original.load_inputs(content, Path(source))
+        tokenizer, extractor = original.load_inputs(content, folder)
         return tokenizer, extractor, float(content.get("timestamp_segment_time", 80.0))
     from transformers import AutoProcessor
 
-    processor = AutoProcessor.from_pretrained(source, revision=revision)
+    processor = AutoProcessor.from_pretrained(str(folder))
     return processor.tokenizer, processor.feature_extractor, float(processor.timestamp_segment_time)
 
 
