@@ -69,6 +69,23 @@ class Decoders:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
+class Taken:
+    """What one holds of a budget.
+
+    Args:
+        amount: as booked.
+        change: books the difference when it turns out to be another one.
+    """
+
+    def __init__(self, amount: float, change: Callable[[float], None]) -> None:
+        self.amount, self._change = amount, change
+
+    def correct(self, amount: float) -> None:
+        """It is that much in truth. Nobody waits: what is there already cannot be refused, so others wait until there is room again."""
+        self._change(amount - self.amount)
+        self.amount = amount
+
+
 class Budget:
     """An amount that many share; who wants some waits for his turn. One who wants more than there is gets it when all else is back.
 
@@ -81,7 +98,7 @@ class Budget:
         self._line: deque[tuple[float, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
-    async def take(self, amount: float) -> AsyncIterator[None]:
+    async def take(self, amount: float) -> AsyncIterator[Taken]:
         """Hold some of it for the life of a `with` block."""
         amount = min(amount, self._amount)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -97,11 +114,15 @@ class Budget:
                 self._taken -= amount
             self._serve()
             raise
+        taken = Taken(amount, self._book)
         try:
-            yield
+            yield taken
         finally:
-            self._taken -= amount
-            self._serve()
+            self._book(-taken.amount)
+
+    def _book(self, more: float) -> None:
+        self._taken += more
+        self._serve()
 
     def _serve(self) -> None:
         while self._line and self._taken + self._line[0][0] <= self._amount + 1e-6:

@@ -74,7 +74,7 @@ _MORE = {
     "task": {"const": "transcribe"},
     "language": {"type": "string", "description": "English name, in lower case"},
     "duration": _SECONDS,
-    "status": {"type": "string", "enum": ["ok", "partial", "empty"]},
+    "status": {"type": "string", "enum": ["ok", "partial", "no_speech"]},
     "flags": _FLAGS,
     "words": _list({"word": _TEXT, "start": _SECONDS, "end": _SECONDS}),
     "segments": _list(_SEGMENT),

@@ -36,7 +36,8 @@ class Keys:
         shown = _shown(headers, subprotocols)
         if shown is None:
             raise _refused("an API key is needed: `Authorization: Bearer KEY`", "missing_api_key")
-        digest = hashlib.sha256(shown.encode("utf-8", "surrogateescape")).digest()
+        # The very bytes that were sent, which headers are given as latin-1: what `printf %s KEY | sha256sum` has hashed.
+        digest = hashlib.sha256(shown.encode("latin-1", "backslashreplace")).digest()
         # All are compared, each in constant time: how long it takes tells nothing about which is nearly right.
         found = [name for name, known in self._known if hmac.compare_digest(known, digest)]
         if not found:

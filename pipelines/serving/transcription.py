@@ -20,7 +20,7 @@ from actors.languages import code_of
 from actors.results import Hypothesis, SegmentRequest
 from pipelines import __version__, planning
 from pipelines.config import RunConfig
-from pipelines.serving.decoding import Budget, Decoders
+from pipelines.serving.decoding import Budget, Decoders, Taken
 from pipelines.serving.models import Models, gathered, without_words
 from pipelines.stitching import join_texts, stitch
 from pipelines.storage.manifest_columns import Recording
@@ -107,8 +107,8 @@ class Transcriber:
         places = asyncio.Semaphore(SEGMENTS_AT_ONCE)
 
         async def one(shard: Row) -> Row:
-            async with at_once, self._decoded.take(_seconds(shard)):
-                return await self._shard(shard, wish.beginning, words, places, progress)
+            async with at_once, self._decoded.take(_seconds(shard)) as held:
+                return await self._shard(shard, held, wish.beginning, words, places, progress)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -118,9 +118,10 @@ class Transcriber:
         rows = [task.result() for task in tasks]
         return await asyncio.to_thread(stitch, rows, config_hash=self._config.hash(), version=__version__)
 
-    async def _shard(self, shard: Row, beginning: str, words: bool, places: asyncio.Semaphore, progress: _Text) -> Row:
+    async def _shard(self, shard: Row, held: Taken, beginning: str, words: bool, places: asyncio.Semaphore, progress: _Text) -> Row:
         """A PLAN row to a SHARD row."""
         decoded = await self._decoders.decode(shard)
+        held.correct(_seconds_in(decoded))  # a header says what it likes
         if decoded["status"] != "error":
             self._check_length(decoded["decoded_end"])
         requests = requests_of(decoded, self._config.asr)
@@ -184,6 +185,11 @@ def _seconds(shard: Row) -> float:
     """Of audio in a planned shard; an unknown length counts as a minute."""
     end = shard["end"] if shard["end"] is not None else shard["duration"]
     return float(end - shard["start"]) if end is not None else 60.0
+
+
+def _seconds_in(decoded: Row) -> float:
+    """Of audio in a decoded shard, in all of its channels."""
+    return float(sum(segment["end"] - segment["start"] for segment in decoded["segments"]))
 
 
 def _only_errors(results: list[Any]) -> list[Hypothesis | Exception]:

@@ -1,12 +1,17 @@
 """The decoders that all requests share: none is ever lost, and what is decoded is booked."""
 
 import asyncio
+import io
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import soundfile
 
 from actors.config import AudioConfig, SegmenterConfig
-from pipelines.serving.decoding import Decoders
+from pipelines.serving.decoding import Budget, Decoders
+from tests.pipelines.serving.conftest import Make, voice
 
 
 def test_who_leaves_before_his_work_begins_gives_the_decoder_back() -> None:
@@ -54,3 +59,42 @@ def test_who_leaves_while_his_work_goes_on_gives_the_decoder_back_when_it_is_don
             decoders.close()
 
     assert asyncio.run(main()) == ["first", "second"]
+
+
+def test_who_has_more_than_he_said_makes_others_wait() -> None:
+    async def main() -> list[str]:
+        budget, order = Budget(100), list[str]()
+
+        async def other() -> None:
+            async with budget.take(50):
+                order.append("other")
+
+        async with budget.take(40) as held:
+            held.correct(3600)
+            waiting = asyncio.create_task(other())
+            await asyncio.sleep(0.01)
+            order.append("corrected")
+            held.correct(50)
+            await waiting
+        async with budget.take(100):
+            order.append("all is back")
+        return order
+
+    assert asyncio.run(main()) == ["corrected", "other", "all is back"]
+
+
+def test_audio_whose_length_no_header_tells_is_booked_as_it_is(serve: Make) -> None:
+    served = serve(cost="fake:0.02")
+    file = io.BytesIO()
+    soundfile.write(file, voice(100), 16_000, format="FLAC", subtype="PCM_16")
+    told = file.getvalue()
+    untold = bytes([*told[:21], told[21] & 0xF0, 0, 0, 0, 0, *told[26:]])  # STREAMINFO: number of samples unknown
+    assert served.application.service is not None
+    budget, most = served.application.service.transcriber._decoded, 0.0
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(served.transcribe, untold)
+        while not asked.done():
+            most = max(most, budget._taken)
+            time.sleep(0.01)
+        assert asked.result()[0] == 200
+    assert most == pytest.approx(100, abs=1) and budget._taken == pytest.approx(0)

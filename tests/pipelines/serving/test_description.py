@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipelines.serving import visit
+from pipelines.serving.description import TRANSCRIPTION
 from tests.pipelines.serving import drawn_audio
-from tests.pipelines.serving.conftest import Make
+from tests.pipelines.serving.conftest import Make, voice, wav
 
 KEY = "sk-drawn"
 # A right request by JSON Schema may have no audio in it, a language that nobody speaks, words asked of a subtitle.
@@ -39,6 +42,15 @@ def logged() -> Iterator[list[dict[str, Any]]]:
         visit.access.removeHandler(handler)
         visit.access.setLevel(level)
         visit.access.propagate = True
+
+
+def test_every_status_of_an_answer_is_described(serve: Make) -> None:
+    served = serve()
+    described = TRANSCRIPTION["content"]["application/json"]["schema"]["properties"]["status"]["enum"]
+    silent = served.transcribe(wav(np.zeros(32_000, np.int16)), response_format="verbose_json")[2]
+    lame = served.transcribe(wav(voice(2)), response_format="verbose_json", prompt="fault:align:raise")[2]
+    whole = served.transcribe(wav(voice(2)), response_format="verbose_json")[2]
+    assert {silent["status"], lame["status"], whole["status"]} == {*described}
 
 
 def test_drawn_requests_are_answered_as_described(serve: Make, tmp_path: Path) -> None:

@@ -61,6 +61,9 @@ def test_keys_are_compared_whole_and_named() -> None:
     assert keys.caller({"authorization": f"bearer {KEY}"}) == "desk" and keys.caller({"authorization": "Bearer two"}) == "key2"
     assert keys.caller({}, ["realtime", f"openai-insecure-api-key.{KEY}"]) == "desk"
     assert Keys([]).caller({}) is None
+    assert Keys([hashlib.sha256("schlüssel-鍵".encode()).hexdigest()]).caller(
+        {"authorization": "Bearer " + "schlüssel-鍵".encode().decode("latin-1")}
+    )
     with pytest.raises(Problem):
         keys.caller({"authorization": f"Bearer {KEY} "[:-3]})
 
