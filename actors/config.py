@@ -164,9 +164,10 @@ class OpenAIConfig(Settings):
     """A server with OpenAI's API as the recogniser: `backend: openai` (extra `openai`)."""
 
     base_url: str = Field("http://127.0.0.1:8000/v1", description="the server's address, with the /v1 or what it has instead")
-    endpoint: Literal["chat", "transcriptions", "dashscope"] = Field(
+    endpoint: Literal["chat", "transcriptions", "dashscope", "dashscope-files", "dashscope-realtime"] = Field(
         "chat",
-        description="chat: /chat/completions of vLLM, SGLang, our own server; transcriptions: /audio/transcriptions; dashscope: its compatible mode",
+        description="chat: /chat/completions of vLLM, SGLang, our own server; transcriptions: /audio/transcriptions; dashscope: its compatible "
+        "mode; dashscope-files, dashscope-realtime: its own APIs",
     )
     key_variable: str = Field(
         "OPENAI_API_KEY", description="name of the environment variable, of the processes that ask, with the key; unset: none is sent"
@@ -183,6 +184,7 @@ class OpenAIConfig(Settings):
     @field_validator("base_url")
     @classmethod
     def _plain_address(cls, value: str) -> str:
+        value = re.sub(r"^ws(s?)://", r"http\1://", value)  # as DashScope's real-time API is described
         if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", value):  # the value may hold a password: it is not repeated
             raise ValueError("must be http(s)://HOST[:PORT]/PATH, without user, password, query or fragment")
         return value.rstrip("/")

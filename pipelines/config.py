@@ -140,6 +140,9 @@ class RunConfig(Settings):
                 f"segmenter.max_duration is {self.segmenter.max_duration:g} s, but words are only right in segments of at most "
                 f"{WORDS_MAX_DURATION} s: lower it, or switch words off with aligner.backend=none"
             )
+        realtime = self.asr.backend == "openai" and self.asr.openai.endpoint == "dashscope-realtime"
+        if realtime and self.segmenter.max_duration > 60:
+            raise ValueError("DashScope's real-time API takes 60 s at a time: lower segmenter.max_duration to it")
         if self.segmenter.max_duration > self.plan.shard_duration:
             raise ValueError("segmenter.max_duration must not be above plan.shard_duration")
         return self

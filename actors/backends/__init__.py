@@ -23,9 +23,7 @@ def create_asr(config: ASRConfig) -> ASRBackend:
         return FakeASR(config)
     if config.backend == "openai":
         with _needs("openai"):
-            from actors.backends.openai import OpenAIASR
-
-            return OpenAIASR(config)
+            return _create_remote(config)
     if config.backend == "vllm":
         with _needs("vllm"):
             from actors.backends.vllm_asr import VLLMASR
@@ -35,6 +33,20 @@ def create_asr(config: ASRConfig) -> ASRBackend:
         from actors.backends.transformers_asr import TransformersASR
 
         return TransformersASR(config)
+
+
+def _create_remote(config: ASRConfig) -> ASRBackend:
+    if config.openai.endpoint == "dashscope-files":
+        from actors.backends.dashscope_files import DashScopeFiles
+
+        return DashScopeFiles(config)
+    if config.openai.endpoint == "dashscope-realtime":
+        from actors.backends.dashscope_realtime import DashScopeRealtime
+
+        return DashScopeRealtime(config)
+    from actors.backends.openai import OpenAIASR
+
+    return OpenAIASR(config)
 
 
 def create_aligner(config: AlignerConfig) -> AlignerBackend:

@@ -35,11 +35,17 @@ CONFIDENCE_DIGITS = 4
 _TAG = "<asr_text>"
 _CONTROL = re.compile(r"<\|[a-z_]{1,40}\|>")
 # What accounts and addresses are told, with whatever status: another request would be told the same.
-_FATAL_CODES = {
+FATAL_CODES = {
     "model_not_found",
+    "modelnotfound",
     "insufficient_quota",
     "invalid_api_key",
+    "invalidapikey",
+    "accessdenied",
     "arrearage",
+    "commoditynotpurchased",
+    "prepaidbilloverdue",
+    "postpaidbilloverdue",
     "billing_hard_limit_reached",
     "account_deactivated",
 }
@@ -155,13 +161,13 @@ def hypothesis(answer: dict[str, Any], request: SegmentRequest, endpoint: Endpoi
     while entries and (not entries[-1][0] or _CONTROL.fullmatch(entries[-1][0])):
         entries.pop()  # the decision to end
     if endpoint == "dashscope":
-        content = _tagged(content, annotations[0]["language"] if annotations else None, request)
+        content = tagged(content, annotations[0]["language"] if annotations else None, request)
     scores = [score for _, score, _ in entries[_text_start([token for token, _, _ in entries]) :]]
     settled = request.prefix
     if request.unsettled_tokens:
         settled += _joined(entries[: -request.unsettled_tokens])
-    return _read(
-        request.prefix + content,
+    return read(
+        (request.prefix if endpoint == "chat" else "") + content,
         request,
         compatible,
         confidence=round(math.exp(math.fsum(scores) / len(scores)), CONFIDENCE_DIGITS) if scores else None,
@@ -183,17 +189,18 @@ def usage(answer: Mapping[str, Any]) -> Usage:
     return Usage(count("prompt_tokens", "input_tokens"), count("completion_tokens", "output_tokens"))
 
 
-def meaning_of(status: int, data: bytes) -> tuple[Meaning, str]:
+def meaning_of(status: int, data: bytes, *, of_dashscope: bool = False) -> tuple[Meaning, str]:
     """What an HTTP status means for whoever asked, and what the server says about it, in one line.
 
     `busy`: later, and it is nobody's fault. `failing`: it may be better next time. `fatal`: every request will be answered so.
-    `refused`: this one will.
+    `refused`: this one will. DashScope calls what passes within a minute `insufficient_quota`, too; OpenAI an account without money.
     """
     if 200 <= status < 300:
         return "fine", ""
     message, code = _complaint(data)
     said = f"HTTP {status}: {message}" if message else f"HTTP {status}"
-    if code.lower() in _FATAL_CODES or status in (401, 402, 403, 404, 405, 501) or 300 <= status < 400:
+    final = code.lower() in FATAL_CODES and not (of_dashscope and code.lower() == "insufficient_quota")
+    if final or status in (401, 402, 403, 404, 405, 501) or 300 <= status < 400:
         return "fatal", said
     if status == 429:
         return "busy", said
@@ -229,8 +236,8 @@ def _of_transcription(answer: dict[str, Any], request: SegmentRequest, compatibl
     said = [(_confidence(segment), len(str(segment.get("text") or ""))) for segment in segments]
     known = [(math.log(value), weight) for value, weight in said if value and weight]
     confidence = math.exp(sum(score * weight for score, weight in known) / sum(weight for _, weight in known)) if known else None
-    return _read(
-        _tagged(text, answer.get("language") or (languages[0] if languages else None), request),
+    return read(
+        tagged(text, answer.get("language") or (languages[0] if languages else None), request),
         request,
         compatible,
         confidence=None if confidence is None else round(confidence, CONFIDENCE_DIGITS),
@@ -247,9 +254,10 @@ def _confidence(segment: dict[str, Any]) -> float | None:
     return math.exp(min(0.0, mean)) if isinstance(mean, int | float) else None
 
 
-def _read(
+def read(
     raw: str, request: SegmentRequest, compatible: bool, *, confidence: float | None, tokens: int, truncated: bool = False, settled: str
 ) -> Hypothesis:
+    """A hypothesis of a raw answer, parsed as any engine's; without text there is no confidence."""
     flags: tuple[str, ...] = ()
     if compatible:
         found, text = parse_output_compatible(raw, request.language)
@@ -261,7 +269,7 @@ def _read(
     return Hypothesis(text, language, raw, confidence if text else None, tokens, flags, settled)
 
 
-def _tagged(text: str, language: Any, request: SegmentRequest) -> str:
+def tagged(text: str, language: Any, request: SegmentRequest) -> str:
     """A text as the model writes it, where the server tells its language beside it; as it is where a language was forced."""
     if request.language or _TAG in text:
         return text

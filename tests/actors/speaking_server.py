@@ -148,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         forced, _, prefix = begun.partition(TAG)
         asr_options = body.get("asr_options")
         language = (asr_options or {}).get("language") or forced.removeprefix("language ") or None
-        request = SegmentRequest(_samples(audio), normalize_language(language), context, prefix)
+        request = SegmentRequest(samples_of_wav(audio), normalize_language(language), context, prefix)
         if (said := self._heard(request)) is None:
             return
         usage = {"prompt_tokens": 100, "completion_tokens": said.tokens + 1, "total_tokens": 101 + said.tokens}
@@ -171,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
         verbose = fields["response_format"] == "verbose_json"
         if verbose and not self.server.has_verbose_json:
             return self._problem(400, "response_format verbose_json is not supported by this model", "unsupported_value")
-        request = SegmentRequest(_samples(form["file"]), normalize_language(fields.get("language")), fields.get("prompt", ""))
+        request = SegmentRequest(samples_of_wav(form["file"]), normalize_language(fields.get("language")), fields.get("prompt", ""))
         if (said := self._heard(request)) is None:
             return
         answer: dict[str, Any] = {"text": said.text, "usage": {"type": "tokens", "input_tokens": 100, "output_tokens": said.tokens}}
@@ -243,7 +243,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-def _samples(data: bytes) -> np.ndarray:
+def samples_of_wav(data: bytes) -> np.ndarray:
     with wave.open(io.BytesIO(data)) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 16_000)
         return np.frombuffer(file.readframes(file.getnframes()), "<i2")

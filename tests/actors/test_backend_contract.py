@@ -1,12 +1,12 @@
 """What every recogniser must do, whatever runs behind it: one suite over all backends.
 
-The engines are the fake, transformers and vLLM with the demo model; `openai` stands in front of the first two, over HTTP, in each of its three
-ways to ask, and of vLLM's own server. Where OpenAI's server is to be another one (SGLang), CONTRACT_OPENAI_URL and CONTRACT_OPENAI_MODEL name
+The engines are the fake, transformers and vLLM with the demo model; `openai` stands in front of the first two, over HTTP and WebSockets, in each
+of its ways to ask, and of vLLM's own server. Where OpenAI's server is to be another one (SGLang), CONTRACT_OPENAI_URL and CONTRACT_OPENAI_MODEL name
 it, and it must serve the demo model. vLLM has an environment of its own: `make test-vllm`.
 
 Tolerance: text, language, flags, `raw` and the number of tokens are equal; the confidence to 2e-4, which is a digit of its rounding and of the
-order of sums. Over transcriptions and DashScope there is no token count and no `truncated`, and over DashScope no confidence. What vLLM says
-is measured by what transformers says.
+order of sums. Over transcriptions and DashScope there is no token count and no `truncated`, over DashScope no confidence, and its API for
+recorded files takes no context. What vLLM says is measured by what transformers says.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ import soxr
 
 pytest.importorskip("httpx2", reason="the backend openai needs httpx2 (extra `openai`)")
 
-from actors.backends import create_asr
+from actors.backends import create_asr, dashscope_files
 from actors.backends.base import ASRBackend
 from actors.config import ASRConfig, OpenAIConfig
 from actors.dispatch import dispatch
 from actors.results import Hypothesis, SegmentRequest
+from tests.actors.dashscope_server import DashScope, serving_files, serving_realtime
 from tests.actors.speaking_server import SpeakingServer, serving
 from tests.actors.vllm_server import vllm_serving
 
 DEMO = Path(__file__).resolve().parents[2] / "configs/demo"
 FILES = ("voice-note.ogg", "street.mp3", "hotline-8khz.wav", "message.mp3")
 ENGINES = ("fake", "transformers")
-ENDPOINTS = ("chat", "transcriptions", "dashscope")
+ENDPOINTS = ("chat", "transcriptions", "dashscope", "dashscope-files", "dashscope-realtime")
 ELSEWHERE = ("vllm", "other")  # engines whose sums depend on what else is in a step
 OTHER = os.environ.get("CONTRACT_OPENAI_URL")
 CONFIDENCE = 2e-4
@@ -54,7 +55,7 @@ class Case:
     engine: ASRBackend
     name: str  # of the engine behind it
     endpoint: str | None  # None: no server between them
-    server: SpeakingServer | None = None
+    server: SpeakingServer | DashScope | None = None
 
 
 @functools.cache
@@ -89,7 +90,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             patch.delenv(variable, raising=False)
-        server = None
+        server: SpeakingServer | DashScope | None = None
         url, model = OTHER, os.environ.get("CONTRACT_OPENAI_MODEL", "asr")
         engine = engine_called("fake" if name == "fake" else "transformers")
         if name == "vllm":
@@ -104,6 +105,13 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
             return
         if name == "vllm":
             url, model = stack.enter_context(vllm_serving(DEMO / "asr", "asr")), "asr"
+        elif endpoint == "dashscope-files":
+            server = stack.enter_context(serving_files(engine))
+            url, model = server.url, "qwen3-asr-flash-filetrans"
+            patch.setattr(dashscope_files, "FIRST_LOOK", 0.01)
+        elif endpoint == "dashscope-realtime":
+            server = stack.enter_context(serving_realtime(engine))
+            url, model = server.url, "qwen3-asr-flash-realtime"
         elif name != "other":
             server = stack.enter_context(serving(engine))
             url, model = server.url, server.model
@@ -140,7 +148,7 @@ def alike(case: Case, found: Any, expected: Any) -> bool:
         same.remove("raw")  # the fake repeats the forced beginning of its answer, servers do not
     for name in same:
         assert getattr(found, name) == getattr(expected, name), name
-    if case.endpoint != "dashscope":
+    if not (case.endpoint or "").startswith("dashscope"):
         assert found.confidence == (None if expected.confidence is None else pytest.approx(expected.confidence, abs=CONFIDENCE))
     return True
 
@@ -188,7 +196,8 @@ def test_the_context_reaches_the_model(case: Case, clips: list[np.ndarray]) -> N
         return
     for context in ("", "Ada, Bob\nand Çelik 漢字", "x<|im_end|>"):
         case.backend.transcribe([SegmentRequest(clips[0], context=context)])
-        assert case.server.asked[-1].context == context.replace("<|im_end|>", "< im_end >")
+        expected = "" if case.endpoint == "dashscope-files" else context.replace("<|im_end|>", "< im_end >")
+        assert case.server.asked[-1].context == expected
         assert np.array_equal(case.server.asked[-1].waveform, clips[0])
 
 

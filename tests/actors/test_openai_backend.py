@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("httpx2", reason="the backend openai needs httpx2 (extra `openai`)")
 
 from actors.asr import ASRActor
-from actors.backends import create_asr, openai, openai_wire
+from actors.backends import create_asr, openai_wire, patience, remote
 from actors.backends.fake import FakeASR
 from actors.backends.openai import OpenAIASR
 from actors.config import ASRConfig, OpenAIConfig
@@ -35,8 +35,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(openai, "FIRST_DELAY", 0.01)
-    monkeypatch.setattr(openai, "LONGEST_DELAY", 0.05)
+    monkeypatch.setattr(patience, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(patience, "LONGEST_DELAY", 0.05)
 
 
 @pytest.fixture
@@ -207,8 +207,8 @@ def test_a_server_that_is_only_busy_is_waited_for(server: SpeakingServer, make: 
 def test_a_wait_that_is_asked_for_does_not_use_up_the_patience(server: SpeakingServer, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does the run take it for silence."""
     signs: list[int] = []
-    monkeypatch.setattr(openai, "_SIGN", 0.1)
-    monkeypatch.setattr(openai, "alive", lambda: signs.append(1))
+    monkeypatch.setattr(patience, "_SIGN", 0.1)
+    monkeypatch.setattr(patience, "alive", lambda: signs.append(1))
     requests = asked("server:busy:2", "", "")
     backend = make(patience=0.25, concurrency=1)
     server.retry_after = 0.5
@@ -246,7 +246,7 @@ def test_the_key_comes_from_the_environment_and_is_seen_nowhere(
     requests = asked("", "server:400", "server:error")
     results = backend.transcribe(requests)
     assert texts(results) == [said(requests)[0], "RowError", "RetryableError"]
-    answer = openai._Answer(403, openai.httpx2.Headers(), b'{"error": "' + b"x" * 290 + KEY.encode() + b'"}')
+    answer = remote.Answer(403, {}, b'{"error": "' + b"x" * 290 + KEY.encode() + b'"}')
     told = backend._fatal(answer, openai_wire.meaning_of(answer.status, answer.data)[1])
     assert "xxx" in told and KEY[:4] not in told and len(told) < 700  # also where it is cut
     server.key = "another"  # it says in its error what it was given
@@ -319,7 +319,7 @@ def test_closing_ends_what_is_under_way(server: SpeakingServer, make: Make) -> N
             call.result(30)
     with pytest.raises(FatalError, match="closed"):
         backend.transcribe(asked(""))
-    assert "openai-asr" not in {thread.name for thread in threading.enumerate()}
+    assert "remote-asr" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_older_servers_without_verbose_json_and_without_assistant_turns(server: SpeakingServer, make: Make) -> None:

@@ -1,22 +1,49 @@
-"""The job with its recogniser behind HTTP: `scriptorium serve` with the demo models on the other side."""
+"""The job with its recogniser elsewhere: `scriptorium serve` with the demo models, and servers that answer as DashScope's APIs are described."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import SURE, read_dead_letters, read_transcripts, write_manifest
+pytest.importorskip("transformers", reason="the demo models need transformers (extra `transformers`)")
+
+from actors.backends import create_asr
+from actors.config import ASRConfig
+from tests.actors.dashscope_server import MODELS, serving_files, serving_realtime
+from tests.e2e.conftest import DEMO, SURE, read_dead_letters, read_transcripts, write_manifest
 from tests.e2e.test_serving import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 
-def test_a_run_through_our_own_server_has_the_same_texts(
-    scriptorium: Callable[..., int], demo: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def remotes(tmp_path: Path) -> Iterator[dict[str, tuple[str, str]]]:
+    """Address and model by endpoint."""
+    engine = create_asr(ASRConfig(model=str(DEMO / "asr"), threads=1))
+    server = Server(tmp_path)
+    try:
+        with serving_files(engine) as files, serving_realtime(engine) as realtime:
+            url = f"{server.url}/v1"
+            yield {
+                "chat": (url, "asr"),
+                "transcriptions": (url, "asr"),
+                "dashscope-files": (files.url, MODELS[0]),
+                "dashscope-realtime": (realtime.url, MODELS[1]),
+            }
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_run_through_another_machine_has_the_same_texts(
+    scriptorium: Callable[..., int],
+    demo: dict[str, dict[str, Any]],
+    remotes: dict[str, tuple[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     names = ["broken", "silence", *SURE]
@@ -26,23 +53,19 @@ def test_a_run_through_our_own_server_has_the_same_texts(
     manifest = write_manifest(tmp_path / "manifest.jsonl", rows)
     assert scriptorium("transcribe", manifest, tmp_path / "here") == 3
     here = read_transcripts(tmp_path / "here")
-    server = Server(tmp_path)
-    try:
-        for endpoint in ("chat", "transcriptions"):
-            out = tmp_path / endpoint
-            remote = [f"asr.openai.base_url={server.url}/v1", f"asr.openai.endpoint={endpoint}"]
-            settings = [part for setting in ("asr.backend=openai", "asr.model=asr", *remote) for part in ("--set", setting)]
-            assert scriptorium("transcribe", manifest, out, *settings) == 3
-            there = read_transcripts(out)
-            assert there.keys() == here.keys() and read_dead_letters(out).keys() == {"broken"}
-            for name, row in there.items():
-                assert (row["text"], row["language"], row["status"]) == (here[name]["text"], here[name]["language"], here[name]["status"])
-                words = [[word for segment in each["segments"] for word in segment["words"]] for each in (row, here[name])]
-                assert words[0] == words[1], name  # our own aligner times them in either case
-            [run] = json.loads((out / "run.json").read_text())["runs"]
-            asked = run["asked_of_servers"]
-            seconds = sum(segment["end"] - segment["start"] for row in there.values() for segment in row["segments"])
-            assert asked["requests"] == sum(len(row["segments"]) for row in there.values()) and asked["repeated"] == 0
-            assert asked["audio_seconds"] == pytest.approx(seconds, abs=0.1)
-    finally:
-        assert server.stop() == 0
+    for endpoint, (url, model) in remotes.items():
+        out = tmp_path / endpoint
+        remote = [f"asr.openai.base_url={url}", f"asr.openai.endpoint={endpoint}", f"asr.model={model}"]
+        settings = [part for setting in ("asr.backend=openai", *remote) for part in ("--set", setting)]
+        assert scriptorium("transcribe", manifest, out, *settings) == 3
+        there = read_transcripts(out)
+        assert there.keys() == here.keys() and read_dead_letters(out).keys() == {"broken"}
+        for name, row in there.items():
+            assert (row["text"], row["language"], row["status"]) == (here[name]["text"], here[name]["language"], here[name]["status"])
+            words = [[word for segment in each["segments"] for word in segment["words"]] for each in (row, here[name])]
+            assert words[0] == words[1], name  # our own aligner times them in either case
+        [run] = json.loads((out / "run.json").read_text())["runs"]
+        asked = run["asked_of_servers"]
+        seconds = sum(segment["end"] - segment["start"] for row in there.values() for segment in row["segments"])
+        assert asked["requests"] == sum(len(row["segments"]) for row in there.values()) and asked["repeated"] == 0
+        assert asked["audio_seconds"] == pytest.approx(seconds, abs=0.1)
