@@ -22,6 +22,7 @@ import httpx2
 import numpy as np
 
 from actors.backends import openai_wire as wire
+from actors.backends.cost import Cost
 from actors.backends.patience import Call, MayPass, Patience
 from actors.config import ASRConfig
 from actors.errors import FatalError, RetryableError, RowError
@@ -36,23 +37,6 @@ _LONGEST = 300  # characters of what a server said
 _START = "start the server, or set asr.openai.base_url"
 
 T = TypeVar("T")
-
-
-@dataclass
-class Cost:
-    """What a backend has asked for since it was ready; requests and audio count as often as they were sent."""
-
-    requests: int = 0
-    repeated: int = 0  # of the requests
-    audio_seconds: float = 0.0
-    prompt_tokens: int = 0  # as far as the server tells
-    completion_tokens: int = 0
-
-    def __str__(self) -> str:
-        return (
-            f"{self.requests:,} requests ({self.repeated:,} of them repeated), {self.audio_seconds / 3600:.3f} h of audio sent, "
-            f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
-        )
 
 
 @dataclass(frozen=True)
