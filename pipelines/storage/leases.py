@@ -175,6 +175,8 @@ def acquire(out: str, command: str) -> Lease:
         "command": command,
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "kernel": _kernel(),
+        "pids": _pids(),
         "since": _now(),
         "renewed_at": _now(),
         "beat": 0,
@@ -211,8 +213,8 @@ def _acquire_file(lease: Lease) -> None:
                 continue
             before = read(lease.out)
             # Without locks, or where they end at the machine as on some network file systems, only the sign of life tells.
-            decided = locked and (before is None or before["host"] == lease.facts["host"])
-            if before is not None and not decided and not _died_here(before, lease.facts["host"]):
+            decided = locked and (before is None or before.get("kernel") == lease.facts["kernel"])
+            if before is not None and not decided and not _died_here(before, lease.facts):
                 _watch(lease.out, before)
             lease.shown = time.monotonic()
             _write_handle(handle, lease.facts)
@@ -251,7 +253,7 @@ def _acquire_object(lease: Lease) -> None:
             lease.etag = conditional.create(lease.uri, _data(lease.facts))
             continue
         before = _parsed(found[0])
-        if before is not None and not _died_here(before, lease.facts["host"]):
+        if before is not None and not _died_here(before, lease.facts):
             _watch(lease.out, before)
         lease.shown = time.monotonic()
         lease.etag = conditional.replace(lease.uri, _data(lease.facts), *found)
@@ -274,9 +276,11 @@ def _watch(out: str, before: dict[str, Any]) -> None:
             raise _refusal(out, now)
 
 
-def _died_here(facts: dict[str, Any], host: str) -> bool:
-    """Whether the holder was a process of this machine that is gone."""
-    if facts["host"] != host:
+def _died_here(facts: dict[str, Any], ours: dict[str, Any]) -> bool:
+    """Whether the holder was a process that this one could see, and is gone. A host's name does not tell: containers may all have one name,
+    and each counts its own processes.
+    """
+    if facts.get("pids") != ours["pids"]:
         return False
     with contextlib.suppress(PermissionError):
         try:
@@ -284,6 +288,23 @@ def _died_here(facts: dict[str, Any], host: str) -> bool:
         except ProcessLookupError:
             return True
     return False
+
+
+def _kernel() -> str:
+    """What tells this boot of this machine from all others; the same in all of its containers, as are its locks."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:  # not Linux
+        return socket.gethostname()
+
+
+def _pids() -> str:
+    """What tells the process numbers that are seen here from those of other machines and containers."""
+    try:
+        return f"{_kernel()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return _kernel()
 
 
 def _data(facts: dict[str, Any]) -> bytes:

@@ -52,9 +52,9 @@ def read_manifest(uri: str) -> Iterator[Recording]:
         recording = read_row(values, file, line, base)
         # One number instead of a string for each row: file and line in one integer.
         place = ((len(files) - 1) << 40) | line
-        first = seen.setdefault(recording.id, place)
-        if first != place:
+        if (first := seen.get(recording.id)) is not None:  # the place may be the same: an array may have all its items on one line
             raise _duplicate(recording, files[first >> 40], first & (2**40 - 1), "id" in values)
+        seen[recording.id] = place
         yield recording
     if not seen:
         raise UsageError(f"{uri}: no rows: the manifest lists no recording")
@@ -137,11 +137,16 @@ def _reach(uri: str, ask: Callable[[str], T]) -> T:
 
 
 def _duplicate(recording: Recording, file: str, line: int, explicit: bool) -> UsageError:
-    first = f"line {line}" if recording.origin.startswith(f"{file}:") else f"{os.path.basename(file)}:{line}"
+    if recording.origin == f"{file}:{line}":
+        first = "by another entry of this line"
+    elif recording.origin.startswith(f"{file}:"):
+        first = f"by line {line}"
+    else:
+        first = f"by {os.path.basename(file)}:{line}"
     if explicit:
-        return UsageError(f"{recording.origin}: the id {_shown(recording.id)} is already taken by {first}; ids must be unique")
+        return UsageError(f"{recording.origin}: the id {_shown(recording.id)} is already taken {first}; ids must be unique")
     return UsageError(
-        f"{recording.origin}: the audio {_shown(recording.id)} is already listed on {first}, and neither has an id; "
+        f"{recording.origin}: the audio {_shown(recording.id)} is already listed {first}, and neither has an id; "
         "remove one, or give each its own `id`"
     )
 

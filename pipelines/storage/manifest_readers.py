@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -127,7 +128,8 @@ def _array_rows(uri: str, number: int, first: str, lines: Iterator[tuple[int, st
     while True:
         position = _skip(text, position, " \t\r\n,")
         if text[position : position + 1] == "]":
-            return
+            number += text.count("\n", 0, position)
+            return _must_end(uri, number, text[position + 1 :], lines)
         try:
             value, end = decoder.raw_decode(text, position)
         except RecursionError:
@@ -157,6 +159,17 @@ def _array_rows(uri: str, number: int, first: str, lines: Iterator[tuple[int, st
         if position > 2**20:
             number += text.count("\n", 0, position)
             text, position = text[position:], 0
+
+
+def _must_end(uri: str, number: int, rest: str, lines: Iterator[tuple[int, str]]) -> None:
+    """Refuse whatever stands behind an array: somebody put two files together, and half of the recordings would be passed over."""
+    following = itertools.chain(enumerate(rest.splitlines(keepends=True), number), lines)
+    for line, text in following:
+        if text.strip():
+            raise UsageError(
+                f"{uri}: line {line}: the array ends before {text.strip()[:40]!r}; a JSON manifest is one array, or one object a line: "
+                "put all entries between one pair of brackets"
+            )
 
 
 def _csv_rows(uri: str, number: int, first: str, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, Row]]:

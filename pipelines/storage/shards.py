@@ -57,11 +57,17 @@ def settle(out: str) -> int:
     pending ones (an object store renames by copying and deleting, and a kill can fall between the two), the rows are whole and stay.
     Ray's own clean-up, which runs later, would delete those rows and keep their ids as done: the shards would be lost for good.
 
-    Committed ids whose rows are gone (a power cut, or a clean-up that met a process which was just committing) go as well, and so do files
-    that were being written when their writer was killed.
+    Committed ids whose rows are gone (a power cut, or a clean-up that met a process which was just committing) go as well, so do rows whose ids
+    were never written to the disk (a power cut leaves files without a byte), and files that were being written when their writer was killed.
     """
     _remove_drafts(out)
-    names = {locations.name_of(uri) for uri in locations.list(checkpoint_folder(out), ".parquet")}
+    names = set()
+    for uri, size in locations.sizes(checkpoint_folder(out), ".parquet").items():
+        if size or uri.endswith(PENDING):
+            names.add(locations.name_of(uri))
+        else:
+            logger.warning("%s is empty: its shards are done again", uri)
+            locations.remove(uri)
     pending = {name.removesuffix(PENDING) for name in names if name.endswith(PENDING)}
     committed = {name.removesuffix(".parquet") for name in names if not name.endswith(PENDING)}
     undone = pending - committed

@@ -7,6 +7,7 @@ import fcntl
 import itertools
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -160,7 +161,7 @@ def test_s3_a_living_holder_keeps_its_lease_and_a_dead_one_loses_it(s3_bucket: s
         assert first.facts["beat"] > before
     assert leases.read(out) is None
     # Another machine that stopped without a word: its lease is watched, then replaced.
-    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    monkeypatch.setattr(leases, "_pids", lambda: "elsewhere")  # its processes are not seen from here; its name may be ours
     dead = leases.acquire(out, "transcribe")
     monkeypatch.undo()
     monkeypatch.setattr(leases, "LIFE_SECONDS", 1.0)
@@ -216,6 +217,30 @@ def test_s3_a_dead_process_of_this_machine_is_not_waited_for(s3_bucket: str, mon
     locations.write_atomic(f"{out}/lease.json", json.dumps(facts).encode())
     monkeypatch.setattr(leases, "LIFE_SECONDS", 1e6)  # to wait for the end of its life would be noticed
     leases.acquire(out, "transcribe").release()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_s3_a_process_that_is_not_seen_from_a_container_with_the_same_name_is_no_dead_one(
+    s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers that share the host's name count their processes themselves: number 7 of one is not there in the other."""
+    out = f"{s3_bucket}/containers"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    monkeypatch.setattr(leases, "_pids", lambda: "another container")
+    monkeypatch.setattr("os.getpid", lambda: gone.pid)
+    with leases.held(out, "transcribe", lambda: None):
+        monkeypatch.undo()
+        with pytest.raises(leases.LeaseError, match=f"process {gone.pid} on {socket.gethostname()}"):
+            leases.acquire(out, "transcribe")
+
+
+def test_a_container_that_was_started_anew_does_not_wait_for_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name is another one, but the kernel, which gave the lock back, is the same."""
+    monkeypatch.setattr(leases, "LIFE_SECONDS", 1e6)
+    facts = {"holder": "x", "host": "3f2a", "pid": 1, "since": "s", "renewed_at": "2026-01-01T00:00:00+00:00", "beat": 0, "command": "c"}
+    (tmp_path / "lease.json").write_text(json.dumps({**facts, "kernel": leases._kernel(), "pids": "another container"}))
+    leases.acquire(str(tmp_path), "transcribe").release()
 
 
 def test_s3_of_many_writers_one_wins(s3_bucket: str) -> None:

@@ -54,6 +54,17 @@ def test_rows_of_an_uncommitted_task_do_not_count_and_are_undone(tmp_path: Path)
     assert sorted(path.name for path in (tmp_path / "checkpoint").iterdir()) == ["t_000001.parquet"]
 
 
+@pytest.mark.parametrize("pending", [False, True])
+def test_ids_that_a_power_cut_left_empty_are_done_again(pending: bool, tmp_path: Path) -> None:
+    write(tmp_path, "t_000001", [row("a")])
+    write(tmp_path, "t_000002", [row("b")], pending=pending)
+    (tmp_path / "checkpoint/t_000002.parquet").write_bytes(b"")
+    shards.settle(str(tmp_path))
+    assert shards.committed_ids(str(tmp_path)).to_pylist() == ["a"]
+    assert [path.name for path in (tmp_path / "shards").iterdir()] == ["t_000001-0.parquet"]
+    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["t_000001.parquet"]
+
+
 def test_a_kill_between_copy_and_delete_of_a_commit_loses_nothing(tmp_path: Path) -> None:
     """Object stores rename by copy and delete. Ray's own clean-up would delete these rows and keep their ids as done."""
     write(tmp_path, "t_000001", [row("a")], pending=True)
