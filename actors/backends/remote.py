@@ -158,8 +158,8 @@ class RemoteASR:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if all(isinstance(result, RetryableError) for result in results):
-            await self._must_be_there()
+        if any(isinstance(result, RetryableError) for result in results):
+            await self._must_be_there()  # else the answers before it went would make the others' end theirs
         return results
 
     async def _one(self, request: SegmentRequest, room: asyncio.Semaphore, call: Call) -> Hypothesis | Exception:

@@ -1,6 +1,7 @@
 """Airflow 3: every night what is new in the manifest, as a job on a Ray cluster that stays (infra/kubernetes/raycluster.yaml).
 
-The worker needs `scriptorium` and `ray` of the cluster's version on its PATH, and RAY_API_SERVER_ADDRESS, where the cluster's dashboard answers.
+The worker needs `scriptorium` and `ray` of the cluster's version on its PATH, and in its environment RAY_API_SERVER_ADDRESS, where the
+cluster's dashboard answers, RAY_AUTH_MODE=token and the RAY_AUTH_TOKEN of the cluster.
 """
 
 from __future__ import annotations

@@ -198,6 +198,25 @@ def test_a_server_that_goes_away_ends_the_process_and_its_segments_are_not_lost(
     assert texts(backend.transcribe(asked("", ""))) == said(asked("", ""))
 
 
+def test_a_server_that_goes_away_in_the_middle_of_a_batch_loses_none_of_it(server: SpeakingServer, make: Make) -> None:
+    """Some were answered before it went."""
+    backend = make(retries=1, concurrency=1)
+    requests = asked("", "", "server:503", "")
+    server.seconds = 0.1
+
+    def go() -> None:
+        while len(server.asked) < 4:  # one was silence
+            time.sleep(0.01)
+        server.outage = 503
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    with pytest.raises(FatalError, match="answers nothing any more") as caught:
+        backend.transcribe(requests)
+    thread.join()
+    assert caught.value.code == "server_unavailable"
+
+
 def test_a_server_that_is_only_busy_is_waited_for(server: SpeakingServer, make: Make) -> None:
     """Being told to wait is no failure: `retries` is 0."""
     requests = asked(*[f"server:busy:{1 + number % 3}" for number in range(9)])

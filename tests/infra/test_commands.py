@@ -204,3 +204,14 @@ def test_ray_cluster_of_machines():
     for commands_ in (config["head_start_ray_commands"], config["worker_start_ray_commands"]):
         for variable in ("RAY_task_oom_retries", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S"):
             assert f"{variable}={cluster.LOCAL_ENVIRONMENT[variable]}" in commands_[-1]
+
+
+def test_every_node_and_everyone_who_submits_is_told_to_show_the_token() -> None:
+    """Only `ray start --head` finds a token file by itself (Ray 2.60): a node without RAY_AUTH_MODE is turned away, and so is a job."""
+    config = yaml.safe_load((INFRA / "ray" / "aws.yaml").read_text())
+    starts = [line for kind in ("head", "worker") for line in config[f"{kind}_start_ray_commands"] if "ray start" in line]
+    assert len(starts) == 2 and all("RAY_AUTH_MODE=token" in line.split("ray start")[0] for line in starts)
+    page = (INFRA / "README.md").read_text()
+    for block in re.findall(r"```\n(.*?)```", page, re.DOTALL):
+        assert "ray job submit --address" not in block or "export RAY_AUTH_MODE=token" in block
+    assert "RAY_AUTH_MODE=token" in (INFRA / "airflow" / "scriptorium_nightly.py").read_text()

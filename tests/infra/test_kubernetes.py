@@ -285,3 +285,11 @@ def test_nightly_gives_up(api, nightly):
     api.job, api.lingering = {"status": {"jobDeploymentStatus": "Failed"}}, 1000
     with pytest.raises(TimeoutError, match="finalizers"):
         nightly.start(RAY["rayjob"], patience=0.3)
+
+
+def test_ray_clusters_and_services_have_names_of_their_own() -> None:
+    """KubeRay gives each of them a service NAME-head-svc, and of two with one name the service takes the cluster's."""
+    names = [RAY[kind]["metadata"]["name"] for kind in ("raycluster", "rayservice")]
+    assert len(set(names)) == 2
+    page = (ROOT / "infra/README.md").read_text()
+    assert f"service/{names[0]}-head-svc" in page and f"get secret {names[0]} " in page and f"{names[1]}-serve-svc" in page
