@@ -110,11 +110,15 @@ class DashScopeFiles(RemoteASR):
             RowError: it failed for good.
             RetryableError: it takes longer than the call may.
         """
-        pause = FIRST_LOOK
+        pause, heard = FIRST_LOOK, False
         while True:
-            answer = await self._send("GET", f"{self.remote.base_url}/tasks/{number}", headers=_LATER)
-            self._must_be_fine(answer, f"task {number}")
-            task = self._task(self._parsed(answer))
+            try:
+                answer = await self._send("GET", f"{self.remote.base_url}/tasks/{number}", headers=_LATER)
+                self._must_be_fine(answer, f"task {number}")
+                task = self._task(self._parsed(answer))
+            except MayPass as error:
+                error.heard = heard
+                raise
             if dashscope.is_silence(task.code):
                 return ""
             if task.state == "done":
@@ -124,6 +128,7 @@ class DashScopeFiles(RemoteASR):
             if task.state == "failed":
                 why = self._safe(f"{task.code}: {task.message}")
                 raise RowError(f"the recognition server gave up a segment of {request.duration:.1f} s: {why}", "model_failed")
+            heard = True
             self._patience.renew()
             if self._loop.time() + pause > call.last_moment:
                 raise RetryableError(

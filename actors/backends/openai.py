@@ -12,7 +12,7 @@ from actors.backends import openai_wire as wire
 from actors.backends.patience import Call, MayPass
 from actors.backends.remote import RemoteASR
 from actors.config import ASRConfig
-from actors.errors import FatalError
+from actors.errors import FatalError, RowError
 from actors.results import Hypothesis, SegmentRequest
 
 
@@ -56,6 +56,8 @@ class OpenAIASR(RemoteASR):
             hypothesis = wire.hypothesis(content, request, endpoint, compatible=compatible)
         except wire.Malformed as error:
             raise MayPass(self._safe(str(error))) from None
+        except wire.Withheld as error:
+            raise RowError(f"the recognition server refuses a segment of {request.duration:.1f} s: {error}", "model_failed") from None
         counted = wire.usage(content)
         self.cost.prompt_tokens += counted.prompt
         self.cost.completion_tokens += counted.completion

@@ -33,6 +33,7 @@ Endpoint = Literal["chat", "transcriptions", "dashscope"]
 Meaning = Literal["fine", "busy", "failing", "fatal", "refused"]
 CONFIDENCE_DIGITS = 4
 _TAG = "<asr_text>"
+_BROKEN_OFF = ("abort", "error", "cancelled", "canceled")  # reasons to finish of vLLM, SGLang and gateways
 _CONTROL = re.compile(r"<\|[a-z_]{1,40}\|>")
 # What accounts and addresses are told, with whatever status: another request would be told the same.
 FATAL_CODES = {
@@ -52,7 +53,11 @@ FATAL_CODES = {
 
 
 class Malformed(ValueError):
-    """An answer that is not one of an OpenAI-compatible server."""
+    """An answer that is not one of an OpenAI-compatible server, or was broken off."""
+
+
+class Withheld(ValueError):
+    """The server has an answer that it does not give."""
 
 
 @dataclass(frozen=True)
@@ -143,18 +148,23 @@ def hypothesis(answer: dict[str, Any], request: SegmentRequest, endpoint: Endpoi
     exp(mean log-probability) of the text's tokens, None where the server does not tell any.
 
     Raises:
-        Malformed: it does not say anything.
+        Malformed: it does not say anything, or not all.
+        Withheld: it may not be said.
     """
     if endpoint == "transcriptions":
         return _of_transcription(answer, request, compatible)
     try:
         choice = answer["choices"][0]
         message = choice["message"]
-        content = message["content"] or ""
+        reason, content = choice.get("finish_reason"), message["content"] or ""
         annotations = [entry for entry in message.get("annotations") or [] if isinstance(entry, dict) and entry.get("language")]
         entries = [(str(entry["token"]), float(entry["logprob"]), entry.get("bytes")) for entry in _logprobs(choice)]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise Malformed(f"the answer has no choices[0].message.content as chat completions have it: {error!r}") from None
+    if reason == "content_filter":
+        raise Withheld("the server's filter keeps the answer back (finish_reason content_filter)")
+    if reason in _BROKEN_OFF or (reason not in (None, "stop") and not content):
+        raise Malformed(f"the answer was broken off (finish_reason {reason})")
     if not isinstance(content, str):
         raise Malformed(f"choices[0].message.content is a {type(content).__name__}, not a string")
     told = bool(entries)

@@ -36,11 +36,14 @@ class Call:
 
 
 class MayPass(Exception):
-    """Another attempt may succeed; `busy`: the server asks to wait, `wait` seconds if it says so, which is no failure."""
+    """Another attempt may succeed; `busy`: the server asks to wait, `wait` seconds if it says so, which is no failure.
+
+    `heard`: something good was heard in this attempt, so the failures before it do not count any more.
+    """
 
     def __init__(self, reason: str, wait: float | None = None, busy: bool = False) -> None:
         super().__init__(reason)
-        self.wait, self.busy = wait, busy
+        self.wait, self.busy, self.heard = wait, busy, False
 
 
 class Patience:
@@ -92,7 +95,7 @@ class Patience:
                 raise
             except MayPass as error:
                 tries += 1
-                failures += not error.busy
+                failures = (0 if error.heard else failures) + (not error.busy)
                 delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(tries - 1, 16)) * random.uniform(0.5, 1.0)
                 if error.wait is not None:
                     delay *= 0.1  # the rest of it is what the server asks for
@@ -110,7 +113,7 @@ class Patience:
         """Until the server wants to be asked again, and a little longer, so that not all come at once; with signs of life."""
         await asyncio.sleep(0)
         while (asked := self._not_before - _now()) > 0:
-            if self._not_before > call.end:
+            if self._not_before > call.last_moment:
                 raise FatalError(
                     f"the recognition server at {self.remote.base_url} asks to wait for {asked:.0f} s, which goes beyond the "
                     f"{call.end - call.begin:.0f} s that a call may take (asr.timeout): start again when it is free",

@@ -27,11 +27,13 @@ from actors.backends.patience import Call, MayPass, Patience
 from actors.config import ASRConfig
 from actors.errors import FatalError, RetryableError, RowError
 from actors.results import SAMPLING_RATE, Hypothesis, SegmentRequest
+from actors.watchdog import alive
 
 log = logging.getLogger(__name__)
 
 MAX_ANSWER = 8 << 20  # bytes: a thousand times what a segment's answer has
-_PROBE = SAMPLING_RATE // 2  # samples of silence
+_SILENCE = SegmentRequest(np.zeros(SAMPLING_RATE // 2, np.int16))
+_LAST_LOOK = 30.0  # seconds at most, at the end of a call that may have used up its time
 _SHOWN = 20  # model names in a message
 _LONGEST = 300  # characters of what a server said
 _START = "start the server, or set asr.openai.base_url"
@@ -136,7 +138,8 @@ class RemoteASR:
     async def _connect(self) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(
             timeout=self.remote.timeout,
-            verify=self.remote.base_url.startswith("https:"),  # without TLS no certificates have to be read
+            # Without TLS no certificates have to be read; but answers of the files' API name further hosts.
+            verify=self.remote.base_url.startswith("https:") or self.remote.endpoint == "dashscope-files",
             limits=httpx2.Limits(max_connections=self.remote.concurrency, max_keepalive_connections=self.remote.concurrency),
         )
 
@@ -169,6 +172,8 @@ class RemoteASR:
             except (RowError, RetryableError) as error:
                 log.warning("a segment of %.1f s failed: %s", request.duration, error)
                 return error
+            finally:
+                alive()
 
     async def _check(self) -> None:
         """Raise FatalError where nothing can come of asking this server.
@@ -177,11 +182,10 @@ class RemoteASR:
         is empty all that is listed is refused. Here, that costs the process alone; later, the shards that it has in hand are blamed.
         """
         offered: set[str] = set()
-        silence = SegmentRequest(np.zeros(_PROBE, np.int16))
         try:
             offered = await self._patience.persist(lambda _: self._offered(), self._patience.call(0))
-            call = self._patience.call(silence.duration)
-            await self._patience.persist(self._attempts(silence, call), call)
+            call = self._patience.call(_SILENCE.duration)
+            await self._patience.persist(self._attempts(_SILENCE, call), call)
         except RowError:
             log.info("%s does not like silence", self.remote.base_url)
         except FatalError as error:
@@ -195,13 +199,21 @@ class RemoteASR:
             log.warning("asked about silence, %s; it has the model, so speech may be another matter", error.message)
 
     async def _must_be_there(self) -> None:
-        """Raise FatalError where the server is gone: segments are not lost to that, a new process waits for it."""
+        """Raise FatalError where the server is gone, or answers nobody: segments are not lost to that, a new process waits for it.
+
+        It is asked about silence for this, once: what stands in front of an engine may list its models when that is long gone.
+        """
+        call = self._patience.call(_SILENCE.duration)
         try:
-            await self._offered()
-        except MayPass as error:
-            if not error.busy:
-                gone = f"the recognition server at {self.remote.base_url} answers nothing any more: {error}; {_START}"
-                raise FatalError(gone, "server_unavailable") from None
+            async with asyncio.timeout(min(self.remote.timeout, _LAST_LOOK)):
+                await self._offered()
+                await self._attempts(_SILENCE, call)(0)
+        except RowError:
+            return
+        except (MayPass, RetryableError, TimeoutError) as error:
+            why = str(error) or f"nothing about silence within {min(self.remote.timeout, _LAST_LOOK):g} s"
+            gone = f"the recognition server at {self.remote.base_url} answers nothing any more: {why}; {_START}"
+            raise FatalError(gone, "server_unavailable") from None
 
     async def _send(self, method: str, url: str, *, known: bool = True, headers: Mapping[str, str] | None = None, **content: Any) -> Answer:
         """An HTTP request and its answer, whatever the status.

@@ -38,6 +38,7 @@ class DashScope:
     def __init__(self, engine: ASRBackend, key: str | None = None, looks: int = 1) -> None:
         self.engine, self.key = engine, key
         self.looks = looks  # at a task before it is done
+        self.endless = 0  # tasks that are never done, of those to come
         self.faults: list[str] = []
         self.asked: list[SegmentRequest] = []
         self.seen: list[Any] = []  # bodies of orders, sessions
@@ -92,6 +93,10 @@ def serving_realtime(engine: ASRBackend, **options: Any) -> Iterator[DashScope]:
             return connection.respond(
                 int(status), json.dumps({"code": "Throttling" if status == "429" else "Fault", "message": "as you asked"})
             )
+        if there := state.fault("redirect"):
+            response = connection.respond(302, "")
+            response.headers["Location"] = there
+            return response
         if state.key and key != f"Bearer {state.key}":
             return connection.respond(401, json.dumps({"code": "InvalidApiKey", "message": f"Invalid API-key provided: {key}"}))
         if address.path != "/api-ws/v1/realtime":
@@ -189,7 +194,8 @@ class _Handler(BaseHTTPRequestHandler):
         number = secrets.token_hex(8)
         audio = server.stored[body["input"]["file_url"].removeprefix("oss://")]
         language = normalize_language(body["parameters"].get("language"))
-        server.tasks[number] = {"looks": state.looks, "request": SegmentRequest(samples_of_wav(audio), language)}
+        looks, state.endless = (10**9, state.endless - 1) if state.endless else (state.looks, 0)
+        server.tasks[number] = {"looks": looks, "request": SegmentRequest(samples_of_wav(audio), language)}
         self._json(200, {"request_id": "1", "output": {"task_id": number, "task_status": "PENDING"}})
 
     def _look(self, state: DashScope, number: str) -> None:

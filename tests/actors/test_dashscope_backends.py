@@ -191,11 +191,40 @@ def test_a_permission_to_upload_is_kept(files: DashScope, make: Make) -> None:
 
 def test_a_task_that_is_not_done_in_time_costs_its_segment(files: DashScope, make: Make) -> None:
     backend = make(files, timeout=1.0)
-    files.looks = 10**6
+    files.endless = 1
     begin = time.monotonic()
     [result] = backend.transcribe(asked())
     assert isinstance(result, RetryableError) and "raise asr.timeout" in str(result)
-    assert time.monotonic() - begin < 1.0 and len(files.seen) == 2  # that of silence, and one
+    assert time.monotonic() - begin < 1.5 and len(files.seen) == 3  # that of silence, one, and silence once more, as nothing was good
+    files.looks = 10**9
+    with pytest.raises(FatalError, match="answers nothing any more"):
+        backend.transcribe(asked())
+
+
+def test_looks_that_fail_now_and_then_do_not_cost_a_task(files: DashScope, make: Make) -> None:
+    backend = make(files, retries=1)
+    count = len(files.seen)
+    files.looks, files.faults = 12, ["look:500"]
+    real = files.fault
+
+    def now_and_then(step: str) -> str | None:
+        found = real(step)
+        if step == "look" and found is None:
+            files.faults = ["look:500"]  # every second one
+        return found
+
+    files.fault = now_and_then  # type: ignore[method-assign]
+    requests = asked()
+    assert texts(backend.transcribe(requests)) == said(requests) and len(files.seen) == count + 1
+
+
+def test_the_key_is_not_sent_where_a_redirect_leads(realtime: DashScope, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with serving_realtime(FAKE) as elsewhere:
+        realtime.faults = [f"redirect:{elsewhere.url}/realtime"]
+        with pytest.raises(FatalError, match=r"it redirects to ws://.*/realtime: set asr\.openai\.base_url"):
+            make(realtime)
+        assert not elsewhere.keys
 
 
 def test_longer_than_an_utterance(realtime: DashScope, make: Make) -> None:

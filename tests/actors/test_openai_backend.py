@@ -217,6 +217,16 @@ def test_a_server_that_goes_away_in_the_middle_of_a_batch_loses_none_of_it(serve
     assert caught.value.code == "server_unavailable"
 
 
+@pytest.mark.parametrize("fault", ["error", "429", "502"])
+def test_a_server_that_lists_its_models_but_answers_nobody_is_gone(fault: str, server: SpeakingServer, make: Make) -> None:
+    """What stands in front of an engine knows its models also when the engine is not there: the archive is not to end as dead letters."""
+    backend = make(retries=1, patience=0.5)
+    server.fault = fault
+    with pytest.raises(FatalError, match="answers nothing any more") as caught:
+        backend.transcribe(asked("", ""))
+    assert caught.value.code == "server_unavailable"
+
+
 def test_a_server_that_is_only_busy_is_waited_for(server: SpeakingServer, make: Make) -> None:
     """Being told to wait is no failure: `retries` is 0."""
     requests = asked(*[f"server:busy:{1 + number % 3}" for number in range(9)])

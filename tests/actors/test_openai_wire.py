@@ -34,6 +34,16 @@ def test_the_confidence_is_that_of_the_text_alone() -> None:
     assert read(chat("language English<asr_text>one")).confidence is None
 
 
+@pytest.mark.parametrize("endpoint", ["chat", "dashscope"])
+def test_an_answer_that_was_broken_off_or_kept_back_is_neither_silence_nor_whole(endpoint: str) -> None:
+    for reason, content in (("abort", "language English<asr_text>one"), ("error", None), ("tool_calls", None), ("length", "")):
+        with pytest.raises(openai_wire.Malformed, match=f"broken off .finish_reason {reason}"):
+            read(chat(content, finish_reason=reason), endpoint)
+    with pytest.raises(openai_wire.Withheld):
+        read(chat(None, finish_reason="content_filter"), endpoint)
+    assert [read(chat(None, finish_reason=reason), endpoint).text for reason in ("stop", None)] == ["", ""]
+
+
 def test_an_answer_that_was_cut_is_flagged() -> None:
     assert read(chat("language English<asr_text>one", finish_reason="length")).flags == ("truncated",)
 

@@ -55,6 +55,17 @@ def test_one_who_does_not_pause_is_cut_where_it_is_quietest() -> None:
     assert np.array_equal(np.concatenate([event.waveform for event in ended]), sound[ended[0].start : ended[-1].end])
 
 
+def test_a_quiet_that_is_longer_than_the_window_ends_the_utterance() -> None:
+    sound = np.concatenate([quiet(8), voice(2), quiet(20), voice(1, 1), quiet(6)])
+    events = heard(Listener(Turns(silence=5, window=4)), sound)
+    ended = [event for event in events if isinstance(event, Ended)]
+    first = [event for event in ended if event.start < 20 * RATE]
+    assert first[0].end >= 10 * RATE and first[-1].end <= 15 * RATE and len(first) <= 3
+    assert all(event.end > event.start for event in ended)
+    assert any(event.start <= 30 * RATE and event.end >= 31 * RATE for event in ended) and len(ended) <= 6
+    assert [type(event) for event in events] == [Started, Ended] * len(ended)
+
+
 def test_steady_noise_is_nobody_speaking_for_long() -> None:
     listener = Listener(Turns())
     noise = quiet(60, 60)
