@@ -135,7 +135,8 @@ class Listener:
         if loud:
             self._loud = self._decided
         if self._turns.detect and self._decided - self._loud >= self._turns.silence * SAMPLING_RATE:
-            return [self._end(min(self._decided, self._loud + _TAIL))]
+            # The quiet may have begun before the utterance, where a cut went through it.
+            return [self._end(min(self._decided, max(self._start, self._loud) + _TAIL))]
         if self._decided - self._start >= self._turns.window * SAMPLING_RATE:
             return self._cut()
         return []
@@ -169,8 +170,10 @@ class Listener:
         middle = self._start + (self._decided - self._start) // 2
         samples = self._copy(middle, self._decided)
         cut = middle + min(max(find_cut(samples, len(samples)), _HOP), len(samples))
-        ended = self._end(cut)
-        return [ended, self._begin(cut)]
+        loud = self._loud
+        events = [self._end(cut), self._begin(cut)]
+        self._loud = loud  # a cut is no speech: a quiet that is longer than the window has to end some time
+        return events
 
     def _forget(self) -> None:
         if self._start is None:
