@@ -79,12 +79,12 @@ class FatalError(ScriptoriumError):
 
 
 def as_row_error(error: BaseException, default: str = "internal_error") -> tuple[str, str]:
-    """Turn any exception into `(code, message)` for a dead letter; the message is one line of at most 500 characters."""
+    """Turn any exception into `(code, message)` for a dead letter; the message is one line of at most 500 characters, and valid Unicode."""
     code = error.code if isinstance(error, ScriptoriumError) else _code_of(error, default)
     text = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, ScriptoriumError):
         text = f"{type(error).__name__}: {text}"
-    return code, text[:500]
+    return code, text[:500].encode(errors="replace").decode()
 
 
 def _code_of(error: BaseException, default: str) -> str:

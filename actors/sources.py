@@ -233,8 +233,8 @@ def _info(filesystem: Any, path: str) -> dict[str, Any]:
 
 def _etag(info: dict[str, Any]) -> str:
     etag = next((info[name] for name in ("ETag", "etag", "content_md5") if info.get(name)), None)
-    if isinstance(etag, str):
-        return etag.strip('"')
+    if isinstance(etag, str):  # a web server's may have any bytes, which come as half characters: Arrow cannot hold them
+        return etag.strip('"').encode(errors="backslashreplace").decode()
     changed = next((info[name] for name in ("LastModified", "last_modified", "mtime", "updated", "created") if info.get(name)), None)
     return _digest(info.get("size"), changed)
 

@@ -202,11 +202,18 @@ class Losses:
         default_factory=dict
     )  # stage, code and message of shards that were not finished, by id
     spent: dict[str, float] = field(default_factory=dict)  # asked of recognition servers, by name
+    tasks: int = 0  # that failed, and Ray let pass
+
+    @property
+    def explained(self) -> bool:
+        """Whether anything is known that shards can have been lost to."""
+        return bool(self.processes or self.reasons or self.tasks)
 
     def and_then(self, later: Losses) -> Losses:
         """Both passes together; what the later one knows of a shard counts."""
         spent = _sum((self.spent, later.spent))
-        return Losses(self.processes + later.processes, self.again + later.again, {**self.reasons, **later.reasons}, spent)
+        reasons = {**self.reasons, **later.reasons}
+        return Losses(self.processes + later.processes, self.again + later.again, reasons, spent, self.tasks + later.tasks)
 
 
 @contextmanager

@@ -27,8 +27,8 @@ _ADVICE = re.compile(r"\s*Failed to .{1,300} after \d+/\d+ attempts? ?\(?.*|\s*T
 
 
 @contextmanager
-def told(out: str, final: bool) -> Iterator[None]:
-    """Name storage errors that Ray raises inside a `with` block.
+def told(out: str, final: bool) -> Iterator[list[BaseException]]:
+    """Name storage errors that Ray raises inside a `with` block; what it lets pass there is in the list.
 
     Args:
         out: the output directory, for the message.
@@ -41,7 +41,7 @@ def told(out: str, final: bool) -> Iterator[None]:
     logger = logging.getLogger(_TOLERATED)
     logger.addHandler(tolerated)
     try:
-        yield
+        yield tolerated.errors
     except Exception as error:
         if trouble := storage_trouble(error):
             raise StorageError(f"cannot read or write {out}: {trouble}") from error

@@ -1,7 +1,8 @@
 """Shards become recordings: the rows of one recording in, its transcript or its dead letter out. Pure, text only, deterministic.
 
-A recording is a dead letter when it has neither text nor proven silence; otherwise it is a transcript, `partial` where something of it
-is missing, with a flag `lost:START-END` (seconds) for each stretch that nobody has listened to.
+A recording is a dead letter when it has neither text nor proven silence, or when a part of it was lost to something that passes: `retry`
+does it again then, whole. Otherwise it is a transcript, `partial` where something of it is missing, with a flag `lost:START-END` (seconds) for
+each stretch that nobody has listened to, and `error:CODE` for what that was lost to.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ Segment = dict[str, Any]
 _SEAM_TOLERANCE = 0.001  # seconds between one shard's end and the next one's start
 _LOST = 0.1  # seconds: a longer gap at a seam counts as lost
 _HEADER_TOLERANCE = 1.0  # seconds between the header's duration and the decoded one
+_PASSING = ("storage_unavailable", "server_unavailable", "audio_changed")  # error codes that are no property of the audio as it is now
 _DIGITS = 3  # of seconds: milliseconds
 
 
@@ -33,14 +35,15 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
     segments, overlapped = _without_overlaps(sorted((s for row in rows for s in _segments(row)), key=_position))
     text = join_texts(segments)
     errors = [row for row in rows if row["status"] == "error"]
-    if errors and not text:
-        return _dead_letter(rows, errors[0], config_hash, version)
+    passing = [row for row in errors if row["error_code"] in _PASSING]
+    if passing or (errors and not text):
+        return _dead_letter(rows, (passing or errors)[0], config_hash, version)
     duration = _duration(rows)
     lost = _lost(rows, segments, duration)
     flags = [flag for row in rows for flag in row.get("flags") or []]
     flags += [flag for flag, found in _checks(rows, duration).items() if found]
     flags += ["overlap_removed"] if overlapped else []
-    flags += [f"lost:{start:g}-{end:g}" for start, end in lost]
+    flags += [f"lost:{start:g}-{end:g}" for start, end in lost] + [f"error:{row['error_code']}" for row in errors]
     languages = _languages(segments)
     incomplete = bool(lost) or any(row["status"] in ("partial", "error") for row in rows)
     return {

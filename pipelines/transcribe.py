@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -128,9 +128,16 @@ def run_passes(out: str, config: RunConfig, run_id: str, plan: pa.Table, todo: p
     shards.settle(out)  # a commit may have failed half-way
     left = left_to_do(plan, out)
     if left.num_rows:
-        losses = losses.and_then(run_shards(out, config, run_id, plan, left, command=command, alone=True))
+        last = run_shards(out, config, run_id, plan, left, command=command, alone=True)
+        losses = losses.and_then(last)
         shards.settle(out)
-        shards.bury(out, left_to_do(plan, out).to_pylist(), run_id, losses.reasons)
+        lost = left_to_do(plan, out)
+        if lost.num_rows and not last.explained:
+            raise FatalError(
+                f"{lost.num_rows:,} of {left.num_rows:,} shards were not done, though no process died and no task failed: this is no fault "
+                f"of theirs, so they stay to be done; look at Ray's logs, and whether all of {out}/plan is there"
+            )
+        shards.bury(out, lost.to_pylist(), run_id, losses.reasons)
     return losses
 
 
@@ -182,10 +189,11 @@ def run_shards(
         silence.ended(lambda: tuple(ray.get(ledger.alive.remote(), timeout=60)), silence.patience(config, place.on_gpu)),
         cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, bearable, block),
         draining.enabled(),
-        setbacks.told(out, final=alone),
+        setbacks.told(out, final=alone) as failed,
         Progress(_totals(plan, todo), lambda: tuple(ray.get(ledger.read.remote(), timeout=5)), _storing(out)),
     ):
-        rows = ray.data.read_parquet(_paths(files), filesystem=store, override_num_blocks=len(files))
+        # All of them, by whatever name: what Ray takes for an extension ends at a question mark of the folder.
+        rows = ray.data.read_parquet(_paths(files), filesystem=store, override_num_blocks=len(files), file_extensions=None)
         if alone:
             rows = rows.repartition(target_num_rows_per_block=1)
         decoded = rows.map_batches(
@@ -210,7 +218,7 @@ def run_shards(
             **_TABLES,
         )
         aligned.write_parquet(_path(shards.folder(out)), filesystem=store, compression=config.output.compression)
-        return losses_of(ledger)
+        return replace(losses_of(ledger), tasks=len(failed))
 
 
 def stitch(out: str, config: RunConfig, run_id: str, *, on_ray: bool) -> tuple[int, int]:

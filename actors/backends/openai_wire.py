@@ -34,6 +34,7 @@ Meaning = Literal["fine", "busy", "failing", "fatal", "refused"]
 CONFIDENCE_DIGITS = 4
 _TAG = "<asr_text>"
 _BROKEN_OFF = ("abort", "error", "cancelled", "canceled")  # reasons to finish of vLLM, SGLang and gateways
+_HALF = re.compile(rb"\\u[dD][89abAB]|\\u[dD][c-fC-F]")  # of a surrogate pair: servers cut strings in the middle of one
 _CONTROL = re.compile(r"<\|[a-z_]{1,40}\|>")
 # What accounts and addresses are told, with whatever status: another request would be told the same.
 FATAL_CODES = {
@@ -127,7 +128,7 @@ def question(
 
 
 def parsed(data: bytes) -> dict[str, Any]:
-    """The JSON object of an answer.
+    """The JSON object of an answer; half characters in it, which no table can hold, become question marks.
 
     Raises:
         Malformed: it is something else.
@@ -138,6 +139,8 @@ def parsed(data: bytes) -> dict[str, Any]:
         raise Malformed(f"the answer is not JSON: {data[:80]!r}") from None
     if not isinstance(answer, dict):
         raise Malformed(f"the answer is no JSON object: {data[:80]!r}")
+    if _HALF.search(data):
+        answer = json.loads(json.dumps(answer, ensure_ascii=False).encode(errors="replace"))
     return answer
 
 
@@ -324,4 +327,4 @@ def _complaint(data: bytes) -> tuple[str, str]:
     if not isinstance(inner, dict):
         return " ".join(str(inner).split()), ""
     message = inner.get("message") or inner.get("detail") or ""
-    return " ".join(str(message).split()), str(inner.get("code") or "")
+    return " ".join(str(message).split()).encode(errors="replace").decode(), str(inner.get("code") or "")

@@ -44,6 +44,14 @@ def test_an_answer_that_was_broken_off_or_kept_back_is_neither_silence_nor_whole
     assert [read(chat(None, finish_reason=reason), endpoint).text for reason in ("stop", None)] == ["", ""]
 
 
+def test_half_characters_of_an_answer_can_be_stored() -> None:
+    """Servers that cut strings in the middle of a pair write one."""
+    answer = openai_wire.parsed(b'{"choices": [{"message": {"content": "one \\ud83d"}, "finish_reason": "stop"}], "x": "\\uD83D\\uDE00"}')
+    assert (read(answer).text, answer["x"]) == ("one ?", "\U0001f600")
+    said = openai_wire.meaning_of(500, b'{"error": {"message": "bad \\ud83d"}}')[1]
+    assert said.encode() == b"HTTP 500: bad ?"
+
+
 def test_an_answer_that_was_cut_is_flagged() -> None:
     assert read(chat("language English<asr_text>one", finish_reason="length")).flags == ("truncated",)
 

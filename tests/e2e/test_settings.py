@@ -26,8 +26,9 @@ def test_a_forced_language_is_kept_and_a_context_does_not_leak(scriptorium: Scri
             {**heard, "id": "wrongly forced", "language": "German"},
         ],
     )
-    assert scriptorium("transcribe", manifest, tmp_path / "out", *NO_WORDS) == 0
-    rows = read_transcripts(tmp_path / "out")
+    out = tmp_path / "why? [1] #2 a%20b=c ü"  # a folder like any other
+    assert scriptorium("transcribe", manifest, out, *NO_WORDS) == 0
+    rows = read_transcripts(out)
     for key in ("by name", "by code", "with context"):
         assert (rows[key]["language"], rows[key]["text"]) == ("pt", said["text"]), key
     assert rows["wrongly forced"]["language"] == "de"

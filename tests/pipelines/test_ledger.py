@@ -289,3 +289,5 @@ def test_what_was_asked_of_servers_is_summed_over_processes_and_passes() -> None
     together = Losses(spent=ledger.spent()).and_then(Losses(spent={"requests": 1, "prompt_tokens": 7}))
     assert together.spent == {"requests": 7, "audio_seconds": 2.6, "prompt_tokens": 7}
     assert Losses().and_then(Losses()).spent == {}
+    assert not Losses(spent={"requests": 1}).explained
+    assert all(some.explained for some in (Losses(processes=1), Losses(reasons={"a": ("align", "worker_lost", "x")}), Losses(tasks=1)))

@@ -173,7 +173,19 @@ def test_some_failed_is_partial_and_says_what_is_lost():
         shard(1, 600.0, 1200.0, status="error", duration=1800.0),
         shard(2, 1200.0, None, status="error", duration=1800.0),
     )
-    assert (row["status"], row["flags"], row["duration"]) == ("partial", ["lost:599.75-1800"], 1800.0)
+    assert (row["status"], row["duration"]) == ("partial", 1800.0)
+    assert row["flags"] == ["lost:599.75-1800", "error:corrupt_audio"]
+
+
+@pytest.mark.parametrize("code", ["storage_unavailable", "server_unavailable", "audio_changed"])
+def test_what_was_lost_to_something_that_passes_is_done_again_with_the_rest(code):
+    """`retry` takes dead letters only: a transcript without these fifty minutes would stay as it is for good."""
+    row = stitched(
+        shard(0, 0.0, 600.0, [segment(0, 5, "One.")], duration=1800.0),
+        shard(1, 600.0, 1200.0, status="error", duration=1800.0),
+        shard(2, 1200.0, None, status="error", duration=1800.0, error_code=code),
+    )
+    assert row["error_code"] == code
 
 
 def test_a_failed_segment_is_partial():
