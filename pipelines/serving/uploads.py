@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -24,13 +25,15 @@ from starlette.types import Message, Receive
 
 from pipelines.serving.problems import Problem, busy, wrong
 
-MAX_FIELDS = 40
-MAX_FIELD = 1 << 20  # bytes of a field that is no file
+# Fields that are no files stay in memory while the request does, with four bytes a character where there is one emoji: 4 MiB in all.
+MAX_FIELDS = 20
+MAX_FIELD = 48 << 10  # bytes of each: the longest prompt has 40,000
 MAX_JSON = 64 << 20  # bytes of a JSON body, which has to be in memory to be read
 PARSED = 4 * MAX_JSON  # bytes that may be in memory because of bodies that are read ...
 COPIES = 3  # ... each so many times: the body, its text, the audio in it
 # Marks that begin or part values in a JSON body: audio is one long text, and each value takes far more memory than its bytes.
 MAX_VALUES = 20_000
+_CHARSETS = (b"utf-8", b"utf8", b"us-ascii", b"iso-8859-1")  # of forms; Python has codecs that take seconds for one (punycode)
 _PIECE = 1 << 18  # characters of base64 decoded at once: a thread holds back all others as long
 _SMALL = 1 << 18  # bytes of a body that may stay in memory while it arrives
 _STALL = 30.0  # seconds without a byte after which a body is given up
@@ -81,12 +84,15 @@ async def form_of(request: Request) -> AsyncIterator[FormData]:
     """
     if not request.headers.get("content-type", "").lower().startswith(("multipart/form-data", "application/x-www-form-urlencoded")):
         raise wrong("the body must be multipart/form-data with a `file`", code="unsupported_media_type")
+    charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", b"utf-8").lower()
+    if charset not in _CHARSETS:
+        raise wrong(f"the form's charset must be utf-8, not {charset.decode('latin-1')[:40]!r}", code="invalid_form")
     try:
         with room():
             form = await request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
     except HTTPException as error:
         raise wrong(f"the form cannot be read: {error.detail}", code="invalid_form") from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise wrong("the form cannot be read: a name or value in it is not UTF-8", code="invalid_form") from None
     try:
         yield form
@@ -96,16 +102,18 @@ async def form_of(request: Request) -> AsyncIterator[FormData]:
 
 @asynccontextmanager
 async def body_of(request: Request) -> AsyncIterator[tuple[BinaryIO, int]]:
-    """A request's body as a file, which is on the disk unless it is small, and its bytes: what is still under way takes no memory.
+    """A JSON body as a file, which is on the disk unless it is small, and its bytes: what is still under way takes no memory.
 
     Raises:
-        Problem: 503 where the disk is full.
+        Problem: 413 where it is more than MAX_JSON, whatever type its header says it has; 503 where the disk is full.
     """
     size = 0
     with tempfile.SpooledTemporaryFile(_SMALL) as file:
         with room():
             async for chunk in request.stream():
                 size += len(chunk)
+                if size > MAX_JSON:
+                    raise _too_large(MAX_JSON)
                 file.write(chunk)
         file.seek(0)
         yield cast(BinaryIO, file), size

@@ -15,10 +15,11 @@ import starlette.formparsers
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.config import RunConfig
 from pipelines.serving import openai_chat, uploads
 from pipelines.serving.problems import Problem
 from pipelines.serving.uploads import Shelf, bytes_of_base64, bytes_of_data_uri
-from tests.pipelines.serving.conftest import Make, data_uri, voice, wav
+from tests.pipelines.serving.conftest import Make, data_uri, form, voice, wav
 
 
 @pytest.fixture
@@ -98,6 +99,36 @@ def test_the_audio_of_a_chat_is_decoded_in_a_thread(serve: Make, monkeypatch: py
     body = {"model": "fake", "messages": [{"role": "user", "content": [part]}]}
     assert served.ask("POST", "/v1/chat/completions", json.dumps(body).encode(), Content_Type="application/json")[0] == 200
     assert len(threads) == 1 and threads[0] is not served.thread
+
+
+def test_a_form_has_few_and_small_fields(serve: Make) -> None:
+    """They are in memory as long as their request is in work."""
+    fields = {f"field{number}": "x" for number in range(uploads.MAX_FIELDS)}  # and `model`
+    for more, code in (
+        ({"prompt": "\U0001f600" * 10_000}, None),
+        ({"other": "\U0001f600" + "x" * uploads.MAX_FIELD}, "invalid_form"),
+        (fields, "invalid_form"),
+    ):
+        status, _, body = serve().transcribe(wav(voice(1)), **more)
+        assert (status, body.get("error", {}).get("code")) == ((400, code) if code else (200, None))
+    widest = uploads.MAX_FIELDS * uploads.MAX_FIELD * 4  # bytes of fields with an emoji in each
+    assert widest * RunConfig().serve.max_requests <= 512 << 20
+
+
+@pytest.mark.parametrize("charset", ["idna", "punycode", "undefined", "utf-16", "utf-8\xe9", ""])
+def test_a_form_in_a_codec_that_nobody_needs_is_refused(serve: Make, charset: str) -> None:
+    kind, body = form({"model": "fake"}, wav(voice(1)))
+    status, _, answer = serve().ask("POST", "/v1/audio/transcriptions", body, Content_Type=f"{kind}; charset={charset}")
+    assert (status, json.loads(answer)["error"]["code"]) == (400, "invalid_form")
+    assert serve().ask("POST", "/v1/audio/transcriptions", body, Content_Type=f'{kind}; charset="UTF-8"')[0] == 200
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", ""])
+def test_a_chat_has_the_limit_of_json_whatever_it_calls_itself(serve: Make, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(uploads, "MAX_JSON", 100_000)
+    for size, status, code in ((90_000, 400, "invalid_json"), (110_000, 413, "too_large")):
+        found, _, answer = serve().ask("POST", "/v1/chat/completions", b"x" * size, Content_Type=kind)
+        assert (found, json.loads(answer)["error"]["code"]) == (status, code)
 
 
 @given(st.binary(max_size=40), st.sampled_from([4, 8, 12]), st.integers(0, 5))
