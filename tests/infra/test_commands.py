@@ -133,7 +133,10 @@ def test_stop_waits_for_the_run(tmp_path, last):
 
 
 def test_airflow_dag():
-    """Three tasks in a row, the middle one tried again, never two nights at once; real Airflow parses it where it is installed."""
+    """Three tasks in a row, the middle one tried again, never two nights at once; real Airflow parses it where it is installed.
+
+    Airflow takes the state of a night from its last tasks: `status`, which always ends well, must not be one of those.
+    """
     path = INFRA / "airflow" / "scriptorium_nightly.py"
     tree = ast.parse(path.read_text())
     compile(tree, str(path), "exec")
@@ -147,7 +150,7 @@ def test_airflow_dag():
             assert arguments["max_active_runs"].value == 1 and arguments["catchup"].value is False
     assert list(tasks) == ["plan", "transcribe", "status"]
     assert tasks["transcribe"]["retries"].value >= 1 and "retries" not in tasks["plan"]
-    assert tasks["status"]["trigger_rule"].value == "all_done"
+    assert "trigger_rule" not in tasks["status"] and ast.unparse(tree.body[-1].body[-1]) == "plan >> transcribe >> status.as_teardown()"
     constants = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
     for name in ("PLAN", "TRANSCRIBE", "STATUS"):
         script = ast.literal_eval(constants[name])
@@ -156,12 +159,61 @@ def test_airflow_dag():
         assert "{{" not in script
 
 
+def airflow_script(name: str) -> str:
+    tree = ast.parse((INFRA / "airflow" / "scriptorium_nightly.py").read_text())
+    [value] = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == name]
+    return ast.literal_eval(value)
+
+
+@pytest.mark.parametrize(
+    "submitted, status, expected",
+    [
+        (0, "Job 'night' succeeded", 0),
+        (1, "Job 'night' succeeded", 0),  # the connection that brought the log broke
+        (0, "Job 'night' was stopped", 1),
+        (1, "Job 'night' failed\nStatus message: two of three succeeded", 1),
+        (1, "Status for job 'night': RUNNING", 1),
+        (1, "", 1),  # the cluster does not answer
+    ],
+)
+def test_airflow_takes_the_status_of_the_job(tmp_path, submitted, status, expected):
+    """`ray job submit` ends with 0 for a job that was stopped (Ray 2.60); a try that did not succeed leaves no job behind."""
+    (tmp_path / "status").write_text(status)
+    asked = tmp_path / "asked"
+    ray = f'echo "$2 $3" >> {asked}; case "$2" in submit) exit {submitted};; status) cat {tmp_path}/status;; esac'
+    (tmp_path / "ray").write_text(f"#!/usr/bin/env bash\n{ray}\n")
+    (tmp_path / "ray").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "JOB": "night", "MANIFEST": "m", "OUT": "o"}
+    assert subprocess.run(["bash", "-c", airflow_script("TRANSCRIBE")], env=environment).returncode == expected
+    assert asked.read_text().splitlines() == ["submit --submission-id", "status night", *(["stop night"] if expected else [])]
+
+
+def test_ray_says_so_when_a_job_succeeded(capsys):
+    """The words that the DAG looks for are those of this Ray."""
+    from ray.dashboard.modules.job import cli as jobs
+    from ray.job_submission import JobStatus
+
+    class Client:
+        status, message = JobStatus.SUCCEEDED, None
+
+        def get_job_info(self, _):
+            return self
+
+    client = Client()
+    jobs._log_job_status(client, "night")
+    assert "Job 'night' succeeded" in capsys.readouterr().out
+    client.status = JobStatus.STOPPED
+    jobs._log_job_status(client, "night")
+    assert "succeeded" not in capsys.readouterr().out
+
+
 def test_airflow_parses():
     pytest.importorskip("airflow.sdk")
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(str(INFRA / "airflow"))
     assert not bag.import_errors and list(bag.dags) == ["scriptorium_nightly"]
+    assert [task.task_id for task in bag.dags["scriptorium_nightly"].tasks if task.is_teardown] == ["status"]
 
 
 def test_cron():

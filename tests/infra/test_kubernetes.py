@@ -4,11 +4,16 @@ import copy
 import functools
 import importlib.util
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import jsonschema
+import psutil
 import pytest
 import referencing
 import yaml
@@ -142,7 +147,7 @@ def test_placement(name):
     overrides: list[str] = []
     if name == "rayservice":
         [application] = yaml.safe_load(RAY[name]["spec"]["serveConfigV2"])["applications"]
-        assert set(application) == {"name", "route_prefix", "import_path", "args"}
+        assert set(application) == {"name", "route_prefix", "import_path", "args", "deployments"}
         assert application["import_path"] == "pipelines.serving.application:build"
         assert importlib.util.find_spec("pipelines.serving.application")
         assert application["args"]["config"] == "/etc/scriptorium/settings.yaml"
@@ -165,16 +170,107 @@ def test_placement(name):
 
 
 def test_job_contract():
-    """A run that was cut off is tried again with the same command; machines that may go have workers only; the head stops jobs before it goes."""
+    """A run that was cut off is tried again with the same command; machines that may go have workers only."""
     spec = RAY["rayjob"]["spec"]
     assert spec["backoffLimit"] >= 1 and spec["shutdownAfterJobFinishes"]
     assert spec["entrypoint"].startswith("bash /opt/scriptorium/transcribe.sh ")
     head = ray_cluster("rayjob")["headGroupSpec"]["template"]["spec"]
     assert "nodeSelector" not in head and "tolerations" not in head
-    container = head["containers"][0]
-    wait = int(next(variable["value"] for variable in container["env"] if variable["name"] == "RAY_JOB_STOP_WAIT_TIME_S"))
-    assert 3 < wait < head["terminationGracePeriodSeconds"]
-    compile(container["lifecycle"]["preStop"]["exec"]["command"][2], "preStop", "exec")
+
+
+@pytest.mark.parametrize("name", ["rayjob", "raycluster"])
+def test_a_head_that_goes_lets_runs_store(name):
+    """It has the time for it: a stop that is under way, ours, and what comes after."""
+    head = ray_cluster(name)["headGroupSpec"]["template"]["spec"]
+    wait = int(next(variable["value"] for variable in head["containers"][0]["env"] if variable["name"] == "RAY_JOB_STOP_WAIT_TIME_S"))
+    assert wait > 3 and wait + 3 + 5 < head["terminationGracePeriodSeconds"] * 0.75
+    assert pre_stop(name) == pre_stop("rayjob")
+
+
+def pre_stop(name: str) -> str:
+    """What the head runs before it goes."""
+    container = ray_cluster(name)["headGroupSpec"]["template"]["spec"]["containers"][0]
+    [python, option, script] = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert (python, option) == ("python", "-c")
+    return script
+
+
+RUN = """
+import os, signal, sys, time
+def heard(*_):
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(9))
+    time.sleep(0.7)
+    with open({mark!r}, "a") as file:
+        file.write("stored ")
+    sys.exit(1)
+signal.signal(signal.SIGTERM, heard)
+print("ready", flush=True)
+while True:
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("stopped_before", [False, True])
+def test_a_run_ends_by_itself_when_its_head_goes(tmp_path, stopped_before):
+    """It hears one signal, stores and fails, and so is tried again; its shell is not cut off, and other processes hear nothing."""
+    from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+
+    mark, processes = tmp_path / "mark", tmp_path / "processes"
+    processes.mkdir()
+    (tmp_path / "run.py").write_text(RUN.format(mark=str(mark)))
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} {tmp_path}/run.py "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment.pop(RAY_JOB_CONFIG_JSON_ENV_VAR, None)
+    # As Ray runs it: in a shell, which is the process that it waits for.
+    entrypoint = f"cd / && bash {ROOT}/infra/ray/transcribe.sh m o; exit $?"
+    of_a_job = {**environment, RAY_JOB_CONFIG_JSON_ENV_VAR: "{}"}
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=environment)
+    job = subprocess.Popen(entrypoint, shell=True, env=of_a_job, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert job.stdout.readline() == "ready\n"
+        family = [job.pid, bystander.pid, *(child.pid for child in psutil.Process(job.pid).children(recursive=True))]
+        # What it sees of this machine: other Ray jobs may be at work here.
+        for pid in family:
+            (processes / str(pid)).symlink_to(f"/proc/{pid}")
+        if stopped_before:  # as KubeRay's operator does when a RayJob is deleted
+            os.kill(family[-1], signal.SIGTERM)
+        script = pre_stop("rayjob").replace('"/proc"', repr(str(processes))).replace("time.sleep(5)", "time.sleep(0)")
+        hook = subprocess.run([sys.executable, "-c", script], env={**environment, "RAY_JOB_STOP_WAIT_TIME_S": "2"}, timeout=30)
+        assert hook.returncode == 0
+        assert job.wait(10) == 1 and mark.read_text() == "stored "
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+        if job.poll() is None:
+            os.killpg(job.pid, signal.SIGKILL)
+        job.stdout.close()
+
+
+def test_airflow_may_reach_the_cluster_that_its_dag_is_for():
+    policies = {thing["metadata"]["name"]: thing["spec"] for thing in read("namespace.yaml") if thing["kind"] == "NetworkPolicy"}
+    assert policies["airflow"]["podSelector"]["matchLabels"]["ray.io/cluster"] == RAY["raycluster"]["metadata"]["name"]
+    [rule] = policies["airflow"]["ingress"]
+    assert rule["ports"] == [{"port": 8265}]
+    [namespace] = [source["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for source in rule["from"]]
+    assert f"namespace `{namespace}`" in (ROOT / "infra/README.md").read_text()
+
+
+def test_the_front_of_the_server_stays_off_the_head():
+    """The head has CPU 0 and little memory. What decodes fits a worker, however many cores the machine below has."""
+    from ray.serve.schema import ServeApplicationSchema
+
+    from pipelines.serving.application import build
+
+    [application] = yaml.safe_load(RAY["rayservice"]["spec"]["serveConfigV2"])["applications"]
+    [front] = ServeApplicationSchema(**application).deployments
+    config = load_config(str(FOLDER / "settings.yaml"), application["args"]["set"])
+    assert front.name == build({**application["args"], "config": str(FOLDER / "settings.yaml")})._bound_deployment.name
+    [group] = ray_cluster("rayservice")["workerGroupSpecs"]
+    assert 0 < config.serve.decoders <= front.ray_actor_options.num_cpus < int(group["rayStartParams"]["num-cpus"])
+    memory = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"].removesuffix("Gi"))
+    assert config.serve.decoders * config.audio.max_memory < memory / 2
 
 
 def test_names_agree():
