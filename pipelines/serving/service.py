@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ Result = TypeVar("Result")
 
 MAX_PROMPT = 10_000  # characters: background text is read by the model with every segment
 _READY = 5.0  # seconds that the models may take to say which they are
+_FRESH = 1.0  # seconds for which what they said is good
 _LATER = 5.0  # seconds after which a refused client may ask again
 
 
@@ -76,6 +78,7 @@ class Service:
         self.streams = Places(config.serve.max_streams, "streams")
         self.parsed = Budget(PARSED)
         self.ending = asyncio.Event()
+        self._look: asyncio.Task[tuple[bool, float]] | None = None
 
     async def transcript(self, request: Request, kept: Kept, wish: Wish, on_text: OnText | None = None) -> Row:
         """The TRANSCRIPT row of a client's file.
@@ -98,13 +101,19 @@ class Service:
         return row
 
     async def ready(self) -> bool:
-        """Whether the models answer."""
+        """Whether the models answer. All who ask share a look, for anybody may ask, and looks stand in line with batches."""
+        if self._look is None or (self._look.done() and time.monotonic() - self._look.result()[1] >= _FRESH):
+            self._look = asyncio.create_task(self._looked())
+        return (await asyncio.shield(self._look))[0]
+
+    async def _looked(self) -> tuple[bool, float]:
+        """Whether the models answer, and when that was known."""
         try:
             async with asyncio.timeout(_READY):
                 await self.models.facts()
         except Exception:
-            return False
-        return True
+            return False, time.monotonic()
+        return True, time.monotonic()
 
     def checked_model(self, name: Any) -> str:
         """The model that a client asks for.
