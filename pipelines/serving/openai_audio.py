@@ -24,7 +24,8 @@ from pipelines.serving.service import (
     checked_temperature,
     while_connected,
 )
-from pipelines.serving.transcription import Heard, Wish
+from pipelines.serving.telling import Heard
+from pipelines.serving.transcription import Wish
 from pipelines.serving.uploads import Kept, form_of
 
 Row = dict[str, Any]
@@ -104,22 +105,23 @@ async def texts_of(service: Service, request: Request, kept: Kept, wish: Wish) -
     """
     texts: asyncio.Queue[Heard] = asyncio.Queue()
     work = asyncio.create_task(service.transcript(request, kept, wish, texts.put_nowait))
+    coming = asyncio.create_task(texts.get())
     try:
         while True:
-            coming = asyncio.create_task(texts.get())
             await asyncio.wait({work, coming}, timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if coming.done():
                 yield coming.result()
-                continue
-            coming.cancel()
-            if work.done():
+                coming = asyncio.create_task(texts.get())
+            elif work.done():
                 yield work.result()
                 return
-            yield None
+            else:
+                yield None
     finally:
-        work.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await work
+        for task in (coming, work):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
 
 
 async def _events(texts: AsyncGenerator[Heard | Row | None], order: Order) -> AsyncGenerator[bytes]:
@@ -129,10 +131,12 @@ async def _events(texts: AsyncGenerator[Heard | Row | None], order: Order) -> As
         async for found in texts:
             if found is None:
                 yield KEEP_ALIVE
-            elif isinstance(found, Heard):
-                yield event({"type": "transcript.text.delta", "delta": found.text[len(told) :]})
-                told = found.text
-            else:
+                continue
+            text = found.text if isinstance(found, Heard) else found["text"]
+            if len(text) > len(told) and text.startswith(told):  # all of it may have more than was told on the way
+                yield event({"type": "transcript.text.delta", "delta": text[len(told) :]})
+                told = text
+            if not isinstance(found, Heard):
                 more = answers.verbose(found, order.granularities) if order.form == "verbose_json" else {}
                 yield event({**more, "type": "transcript.text.done", "text": found["text"], "usage": _tokens(found)})
     yield DONE

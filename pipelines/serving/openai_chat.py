@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import Any, BinaryIO
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,7 +25,8 @@ from pipelines.serving.events import DONE, KEEP_ALIVE, EventStream, event
 from pipelines.serving.openai_audio import texts_of
 from pipelines.serving.problems import GONE, wrong
 from pipelines.serving.service import ClientGone, Service, checked_language, checked_prompt, checked_temperature, while_connected
-from pipelines.serving.transcription import Heard, Wish
+from pipelines.serving.telling import Heard
+from pipelines.serving.transcription import Wish
 from pipelines.serving.uploads import COPIES, Kept, body_of, bytes_of_base64, bytes_of_data_uri, json_of
 
 Row = dict[str, Any]
@@ -65,37 +66,51 @@ class Question:
 
 async def chat(request: Request, service: Service) -> Response:
     """Answer one request."""
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(service.requests.take())
-        question, kept = await _kept(request, service, stack)
-        head = {"id": f"chatcmpl-{request.scope['request_id']}", "created": int(time.time()), "model": question.model}
-        begun = question.beginning
-        wish = Wish(kept.path, begun.language if begun else None, question.context, begun.text if begun else "", words=False)
-        if question.stream:
-            return EventStream(_events(texts_of(service, request, kept, wish), question, head), stack.pop_all())
-        try:
+    try:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(service.requests.take())
+            question, kept = await _kept(request, service, stack)
+            head = {"id": f"chatcmpl-{request.scope['request_id']}", "created": int(time.time()), "model": question.model}
+            begun = question.beginning
+            wish = Wish(kept.path, begun.language if begun else None, question.context, begun.text if begun else "", words=False)
+            if question.stream:
+                return EventStream(_events(texts_of(service, request, kept, wish), question, head), stack.pop_all())
             row = await while_connected(request, service.transcript(request, kept, wish))
-        except ClientGone:
-            return Response(status_code=GONE)
+    except ClientGone:
+        return Response(status_code=GONE)
     message = {"role": "assistant", "content": question.answered(row["language"], row["text"]), "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
     return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": _usage(row)})
 
 
 async def _kept(request: Request, service: Service, stack: AsyncExitStack) -> tuple[Question, Kept]:
-    """What is asked, and the audio as a file of ours. Large bodies take turns in memory, and are gone from it when this returns.
+    """What is asked, and the audio as a file of ours.
 
     Raises:
+        ClientGone: he has left.
         Problem: see `checked`, and `fetching.fetched`.
     """
-    async with body_of(request) as (body, size), service.parsed.take(COPIES * size):
+    async with body_of(request) as (body, size):
+        question, audio = await while_connected(request, _asked(body, size, service, stack))
+    if isinstance(audio, str):
+        audio = await while_connected(request, _fetched(audio, service, stack))
+    return question, audio
+
+
+async def _asked(body: BinaryIO, size: int, service: Service, stack: AsyncExitStack) -> tuple[Question, Kept | str]:
+    """The question in a body, and its audio. Large bodies take turns in memory, and are gone from it when this returns."""
+    async with service.parsed.take(COPIES * size):
         question, audio = await asyncio.to_thread(checked, await json_of(body), service)
-        if isinstance(audio, bytes):
-            return question, await stack.enter_async_context(service.shelf.keep(audio, "audio"))
+        if isinstance(audio, str):
+            return question, audio
+        return question, await stack.enter_async_context(service.shelf.keep(audio, "audio"))
+
+
+async def _fetched(address: str, service: Service, stack: AsyncExitStack) -> Kept:
     serve = service.config.serve
     with tempfile.TemporaryFile() as file:
-        await fetching.fetched(audio, serve.allowed_uris, round(serve.max_upload * 2**20), serve.upload_timeout, file)
-        return question, await stack.enter_async_context(service.shelf.keep(file, "audio"))
+        await fetching.fetched(address, serve.allowed_uris, round(serve.max_upload * 2**20), serve.upload_timeout, file)
+        return await stack.enter_async_context(service.shelf.keep(file, "audio"))
 
 
 def checked(body: Row, service: Service) -> tuple[Question, bytes | str]:
@@ -181,19 +196,22 @@ async def _events(texts: AsyncGenerator[Heard | Row | None], question: Question,
     def chunk(delta: Row, finish: str | None = None) -> bytes:
         return event({**head, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
 
-    told = ""
+    told, language = "", None
     yield chunk({"role": "assistant", "content": ""})
     async with aclosing(texts):
         async for found in texts:
             if found is None:
                 yield KEEP_ALIVE
-            elif isinstance(found, Heard):
-                answer = question.answered(found.language, found.text)
+                continue
+            if isinstance(found, Heard):
+                language, text = found.language, found.text
+            else:
+                language, text = language if told else found["language"], found["text"]
+            answer = question.answered(language, text)
+            if len(answer) > len(told) and answer.startswith(told):  # all of it may have more than was told on the way
                 yield chunk({"content": answer[len(told) :]})
                 told = answer
-            else:
-                if not told:
-                    yield chunk({"content": question.answered(found["language"], found["text"])})
+            if not isinstance(found, Heard):
                 yield chunk({}, "stop")
     yield DONE
 

@@ -18,7 +18,8 @@ from pipelines.serving.answers import model_names
 from pipelines.serving.decoding import Budget
 from pipelines.serving.models import Models
 from pipelines.serving.problems import Problem, busy, of_dead_letter, wrong
-from pipelines.serving.transcription import NotOnePiece, OnText, TooLong, Transcriber, Wish
+from pipelines.serving.telling import OnText
+from pipelines.serving.transcription import NotOnePiece, TooLong, Transcriber, Wish
 from pipelines.serving.uploads import PARSED, Kept, Shelf
 
 Row = dict[str, Any]

@@ -16,33 +16,23 @@ from typing import Any
 from actors.aligner import aligned_row
 from actors.asr import recognised_row, requests_of
 from actors.errors import UsageError
-from actors.languages import code_of
 from actors.results import Hypothesis, SegmentRequest
 from pipelines import __version__, planning
 from pipelines.config import RunConfig
 from pipelines.serving.decoding import Budget, Decoders, Taken
 from pipelines.serving.models import Models, gathered, without_words
-from pipelines.stitching import join_texts, stitch
+from pipelines.serving.telling import OnText, Telling
+from pipelines.stitching import stitch
 from pipelines.storage.manifest_columns import Recording
 
 Row = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
+_NOTHING = Hypothesis(text="", language=None)
 SHARDS_AT_ONCE = 2  # of one request: one in the models, the next one being decoded
 SEGMENTS_AT_ONCE = 16  # of one request in the models: what comes later from others is not to wait for all of a long file
 _NOT_ONE_PIECE = "the beginning of the text can only be given for audio that is one segment: it has several, or is longer than one may be"
-
-
-@dataclass(frozen=True)
-class Heard:
-    """The text of a recording as far as it is known without a gap, and the language of its beginning (ISO code)."""
-
-    text: str
-    language: str | None
-
-
-OnText = Callable[[Heard], None]
 
 
 class TooLong(UsageError):
@@ -102,7 +92,7 @@ class Transcriber:
             raise NotOnePiece(_NOT_ONE_PIECE)
         # Shards may overlap, and what is said twice then is found by its words.
         words = wish.words or len(shards) > 1
-        progress = _Text(len(shards), on_text)
+        progress = Telling(len(shards), on_text)
         at_once = asyncio.Semaphore(SHARDS_AT_ONCE)
         places = asyncio.Semaphore(SEGMENTS_AT_ONCE)
 
@@ -118,7 +108,7 @@ class Transcriber:
         rows = [task.result() for task in tasks]
         return await asyncio.to_thread(stitch, rows, config_hash=self._config.hash(), version=__version__)
 
-    async def _shard(self, shard: Row, held: Taken, beginning: str, words: bool, places: asyncio.Semaphore, progress: _Text) -> Row:
+    async def _shard(self, shard: Row, held: Taken, beginning: str, words: bool, places: asyncio.Semaphore, progress: Telling) -> Row:
         """A PLAN row to a SHARD row."""
         decoded = await self._decoders.decode(shard)
         held.correct(_seconds_in(decoded))  # a header says what it likes
@@ -129,11 +119,15 @@ class Transcriber:
             if len(requests) > 1:
                 raise NotOnePiece(_NOT_ONE_PIECE)
             requests = [replace(request, prefix=beginning) for request in requests]
-        progress.begin(decoded, decoded["index"])
+        progress.begin(decoded["segments"] if isinstance(requests, list) else [], decoded["index"])
 
         async def recognise(number: int, request: SegmentRequest) -> Hypothesis:
-            async with places:
-                hypothesis = await self._models.recognise(request)
+            try:
+                async with places:
+                    hypothesis = await self._models.recognise(request)
+            except Exception:  # it is flagged, and costs itself only: what follows is to be told
+                progress.heard(decoded["index"], number, _NOTHING)
+                raise
             progress.heard(decoded["index"], number, hypothesis)
             return hypothesis
 
@@ -200,37 +194,3 @@ def _only_errors(results: list[Any]) -> list[Hypothesis | Exception]:
         elif isinstance(result, BaseException):
             raise result
     return results
-
-
-class _Text:
-    """The text of a recording as far as it is known without a gap, while its segments are recognised in any order."""
-
-    def __init__(self, shards: int, on_text: OnText | None) -> None:
-        self._on_text = on_text
-        self._shards: list[list[Row] | None] = [None] * shards
-        self._told = ""
-
-    def begin(self, decoded: Row, index: int) -> None:
-        """A shard is decoded: its segments, without their texts."""
-        self._shards[index] = [{"start": segment["start"], "text": None, "language": None} for segment in decoded["segments"]]
-        self._tell()
-
-    def heard(self, index: int, number: int, hypothesis: Hypothesis) -> None:
-        """A segment is recognised."""
-        shard = self._shards[index]
-        assert shard is not None
-        shard[number] |= {"text": hypothesis.text.strip(), "language": code_of(hypothesis.language)}
-        self._tell()
-
-    def _tell(self) -> None:
-        if self._on_text is None:
-            return
-        known: list[Row] = []
-        for segment in (segment for shard in self._shards for segment in (shard if shard is not None else [{"text": None}])):
-            if segment["text"] is None:
-                break
-            known.append(segment)
-        text = join_texts(known)
-        if len(text) > len(self._told) and text.startswith(self._told):
-            self._told = text
-            self._on_text(Heard(text, next((segment["language"] for segment in known if segment["text"]), None)))

@@ -8,9 +8,10 @@ import contextlib
 import json
 import logging
 import socket
+import threading
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from websockets.frames import Frame, Opcode
 
 from pipelines.config import RunConfig, ServeConfig
-from pipelines.serving import door, server, visit
+from pipelines.serving import door, fetching, openai_audio, server, visit
 from pipelines.serving.events import EventStream
 from tests.pipelines.serving.conftest import Make, form, voice, wav
 
@@ -94,6 +95,57 @@ def test_events_that_are_not_read_let_go_what_they_hold(monkeypatch: pytest.Monk
         assert asyncio.run(main()) == 3
     assert sorted(freed) == ["events", "place"] and [line["status"] for line in lines(caplog)] == [499]
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("waits", ["for memory", "for the address"])
+def test_a_client_who_leaves_while_his_audio_is_not_here_frees_his_place(
+    serve: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, waits: str
+) -> None:
+    served, begun = serve(), threading.Event()
+    assert served.application.service is not None
+
+    async def fetched(*arguments: Any) -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    @asynccontextmanager
+    async def take(amount: float) -> AsyncIterator[None]:
+        await fetched()
+        yield
+
+    monkeypatch.setattr(fetching, "fetched", fetched)
+    if waits == "for memory":
+        monkeypatch.setattr(served.application.service.parsed, "take", take)
+    part = {"type": "audio_url", "audio_url": "https://example.com/a.wav"}
+    body = json.dumps({"model": "fake", "messages": [{"role": "user", "content": [part]}]}).encode()
+    with caplog.at_level(logging.INFO):
+        with socket.create_connection(("127.0.0.1", served.port), 20) as client:
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+            client.sendall(head.encode() + body)
+            assert begun.wait(10) and served.application.busy == 1
+        until(lambda: lines(caplog))
+    assert [line["status"] for line in lines(caplog)] == [499] and served.application.busy == 0
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_nothing_goes_on_of_a_stream_that_is_left() -> None:
+    class Endless:
+        """A service that never has a text."""
+
+        async def transcript(self, *arguments: Any) -> None:
+            await asyncio.sleep(60)
+
+    async def main() -> list[Any]:
+        nobody: Any = Endless()
+        texts = openai_audio.texts_of(nobody, nobody, nobody, nobody)
+        waiting = asyncio.ensure_future(anext(texts))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+        return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+    assert asyncio.run(main()) == []
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="a setting of Linux")
