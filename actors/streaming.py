@@ -171,7 +171,7 @@ class Listener:
         samples = self._copy(middle, self._decided)
         cut = middle + min(max(find_cut(samples, len(samples)), _HOP), len(samples))
         loud = self._loud
-        events = [self._end(cut), self._begin(cut)]
+        events: list[Started | Ended] = [self._end(cut), self._begin(cut)]
         self._loud = loud  # a cut is no speech: a quiet that is longer than the window has to end some time
         return events
 
