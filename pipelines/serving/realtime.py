@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import soxr
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from actors.results import SAMPLING_RATE
 from actors.streaming import Ended, Listener, Started
@@ -24,7 +24,7 @@ from pipelines.serving import realtime_events as events
 from pipelines.serving.problems import Problem, wrong
 from pipelines.serving.realtime_events import Event
 from pipelines.serving.service import Service
-from pipelines.serving.session import Session, described, first, samples_of, updated
+from pipelines.serving.session import Session, described, event_of, first, samples_of, updated
 from pipelines.serving.utterances import Utterance, Utterances
 
 IDLE = 600.0  # seconds without a word from the client after which it is sent away
@@ -52,9 +52,16 @@ class _Stream:
         self._sending = asyncio.Lock()
 
     async def tell(self, event: Event) -> None:
-        """Send an event."""
+        """Send an event.
+
+        Raises:
+            WebSocketDisconnect: nobody is there any more.
+        """
         text = json.dumps({"event_id": f"event_{uuid.uuid4().hex[:20]}", **event}, ensure_ascii=False)
         async with self._sending:
+            # Another task may have found it out while this one waited; Starlette takes a second attempt for a mistake of ours.
+            if self.socket.application_state is not WebSocketState.CONNECTED:
+                raise WebSocketDisconnect(1006)
             await self.socket.send_text(text)
 
     async def serve(self) -> None:
@@ -96,10 +103,7 @@ class _Stream:
         try:
             if message.get("text") is None:
                 raise wrong("messages must be text: JSON events with base64 audio")
-            try:
-                event = json.loads(message["text"])
-            except (ValueError, RecursionError):
-                raise wrong("the message is not JSON", code="invalid_json") from None
+            event = event_of(message["text"])
             if not isinstance(event, dict) or not isinstance(event.get("type"), str):
                 raise wrong("an event must be a JSON object with a `type`", code="invalid_event")
             await self._obey(event)
@@ -116,7 +120,7 @@ class _Stream:
                 raise wrong("there is nothing to commit: no audio since the last utterance", code="input_audio_buffer_commit_empty")
             await self._part(parts)
         elif kind == "input_audio_buffer.clear":
-            self.resampler = None  # it holds a little audio back
+            self._flush()  # what is forgotten has its time too: all times count from the beginning of the stream
             self.listener.clear()
             self.utterances.drop()
             await self.tell({"type": "input_audio_buffer.cleared"})
@@ -158,12 +162,16 @@ class _Stream:
             await asyncio.sleep(0)
 
     def _committed(self) -> list[Started | Ended]:
-        """End the current utterance, with what the resampler holds back: the next one has a resampler of its own."""
-        parts: list[Started | Ended] = []
-        if self.resampler is not None:
-            parts += self.listener.feed(self.resampler.resample_chunk(np.zeros(0, np.int16), last=True))
-            self.resampler = None
-        return parts + self.listener.commit()
+        """End the current utterance, with what the resampler holds back."""
+        return self._flush() + self.listener.commit()
+
+    def _flush(self) -> list[Started | Ended]:
+        """Hear what the resampler holds back: what comes next has a resampler of its own."""
+        if self.resampler is None:
+            return []
+        held_back = self.resampler.resample_chunk(np.zeros(0, np.int16), last=True)
+        self.resampler = None
+        return self.listener.feed(held_back)
 
     async def _part(self, parts: list[Any]) -> None:
         for part in parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from actors.streaming import Turns
 from pipelines.serving.problems import wrong
 from pipelines.serving.realtime_events import Event
 from pipelines.serving.service import Service, checked_language, checked_prompt
-from pipelines.serving.uploads import bytes_of_base64
+from pipelines.serving.uploads import MAX_VALUES, bytes_of_base64
 
 RATES = (8000, 16_000, 24_000, 32_000, 44_100, 48_000)  # Hz
 _DEFAULT_RATE = 24_000  # OpenAI's
@@ -88,6 +89,20 @@ def described(session: Session, beta: bool) -> Event:
         "noise_reduction": None,
     }
     return {"type": "transcription", "audio": {"input": source}}
+
+
+def event_of(text: str) -> Any:
+    """What a client says, parsed.
+
+    Raises:
+        Problem: 400 where it is not JSON, or has so many values that all other clients would wait for it: an event is parsed where they are served.
+    """
+    if sum(text.count(mark) for mark in "{[,") > MAX_VALUES:
+        raise wrong(f"an event may have at most {MAX_VALUES:,} values", code="invalid_event")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise wrong("the message is not JSON", code="invalid_json") from None
 
 
 def samples_of(event: Event) -> np.ndarray:
