@@ -33,7 +33,7 @@ class Cue:
 def cues(segments: Sequence[Segment]) -> list[Cue]:
     """Cut segments into cues: between words where their times are known; a segment without them is one cue."""
     made = [cue for segment in segments if segment["text"].strip() for cue in _cues(segment)]
-    made.sort(key=lambda cue: cue.start)
+    made = _joined(sorted(made, key=lambda cue: cue.start))
     after = [*(cue.start for cue in made[1:]), float("inf")]
     # A cue that had no time of its own may last into the pause behind it, but not into the next one.
     return [Cue(cue.start, max(cue.end, min(cue.start + _LEAST, limit)), cue.text) for cue, limit in zip(made, after, strict=False)]
@@ -68,6 +68,18 @@ def _cues(segment: Segment) -> Iterator[Cue]:
     yield _cue(segment, group, len(segment["text"]))
 
 
+def _joined(made: Sequence[Cue]) -> list[Cue]:
+    """Cues that would have no time, because the next one begins with them, and that one: as lines of one cue."""
+    found: list[Cue] = []
+    for cue in made:
+        last = found[-1] if found else None
+        if last and _milliseconds(last.end) <= _milliseconds(last.start) == _milliseconds(cue.start):
+            found[-1] = Cue(last.start, max(last.end, cue.end), f"{last.text}\n{cue.text}")
+        else:
+            found.append(cue)
+    return found
+
+
 def _ends(group: list[Word], word: Word, longest: int) -> bool:
     """Whether a cue ends before `word`."""
     chars = group[-1]["char_end"] - group[0]["char_start"]
@@ -86,8 +98,11 @@ def _one_line(text: str) -> str:
     return " ".join(text.split()).replace("-->", "→")
 
 
+def _milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
+
+
 def _stamp(seconds: float, point: str) -> str:
-    milliseconds = max(0, round(seconds * 1000))
-    minutes, milliseconds = divmod(milliseconds, 60_000)
+    minutes, milliseconds = divmod(_milliseconds(seconds), 60_000)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{point}{milliseconds % 1000:03}"

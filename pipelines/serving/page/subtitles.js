@@ -26,17 +26,28 @@ function* cuesOf(segment) {
   yield { start: group[0].start, end: group[group.length - 1].end, text: segment.text.slice(from) };
 }
 
-function cues(segments) {
-  const made = segments.flatMap((segment) => [...cuesOf(segment)]).sort((a, b) => a.start - b.start);
-  return made.map((cue, number) => ({
-    ...cue,
-    end: Math.max(cue.end, Math.min(cue.start + LEAST, made[number + 1]?.start ?? Infinity)),
-    text: cue.text.trim().replace(/\s+/g, " ").replaceAll("-->", "→"),
-  }));
+// Cues that would have no time, because the next one begins with them, and that one: as lines of one cue.
+function joined(made) {
+  const found = [];
+  for (const cue of made) {
+    const last = found[found.length - 1], start = last && milliseconds(last.start);
+    if (last && milliseconds(last.end) <= start && start === milliseconds(cue.start)) {
+      found[found.length - 1] = { start: last.start, end: Math.max(last.end, cue.end), text: `${last.text}\n${cue.text}` };
+    } else found.push(cue);
+  }
+  return found;
 }
 
+function cues(segments) {
+  const all = segments.flatMap((segment) => [...cuesOf(segment)]).sort((a, b) => a.start - b.start);
+  const made = joined(all.map((cue) => ({ ...cue, text: cue.text.trim().replace(/\s+/g, " ").replaceAll("-->", "→") })));
+  return made.map((cue, number) => ({ ...cue, end: Math.max(cue.end, Math.min(cue.start + LEAST, made[number + 1]?.start ?? Infinity)) }));
+}
+
+function milliseconds(seconds) { return Math.max(0, Math.round(seconds * 1000)); }
+
 function stamp(seconds, point) {
-  const all = Math.max(0, Math.round(seconds * 1000));
+  const all = milliseconds(seconds);
   const two = (value) => String(value).padStart(2, "0");
   return `${two(Math.floor(all / 3600000))}:${two(Math.floor(all / 60000) % 60)}:${two(Math.floor(all / 1000) % 60)}${point}${String(all % 1000).padStart(3, "0")}`;
 }

@@ -51,6 +51,19 @@ def test_a_segment_without_words_is_one_cue_and_one_without_text_none() -> None:
     assert subtitles.srt([]) == "" and subtitles.vtt([]) == "WEBVTT\n"
 
 
+def test_no_cue_is_without_time_and_each_line_can_be_read() -> None:
+    stuck = segment(5, ["word"] * 40, 0)
+    bare = {"start": 5.0002, "end": 5.0002, "text": "another channel", "words": [], "language": "en"}
+    made = subtitles.cues([stuck, bare, segment(5.05, ["next"])])
+    assert [(cue.start, cue.end) for cue in made] == [(5, 5.05), (5.05, 5.45)]
+    assert " ".join(made[0].text.split()) == stuck["text"] + " another channel"
+    assert all(len(line) <= 84 for line in made[0].text.split("\n"))
+    assert [cue.content for cue in srt.parse(subtitles.srt([stuck, bare]), ignore_errors=False)] == [made[0].text]
+    # One that has time takes those before it which have none.
+    (made,) = subtitles.cues([segment(5, ["none"], 0), segment(5, ["some"])])
+    assert (made.start, made.end, made.text) == (5, 5.4, "none\nsome")
+
+
 @given(st.lists(st.tuples(st.floats(0, 2), st.lists(st.text("ab.\n", min_size=1, max_size=8), min_size=1, max_size=30)), max_size=5))
 def test_no_text_is_lost_and_cues_do_not_overlap(parts: list[tuple[float, list[str]]]) -> None:
     segments, at = [], 0.0
