@@ -160,7 +160,15 @@ function follow() {
   if (!player.paused) requestAnimationFrame(follow);
 }
 
+// An audio element plays on what it has without `src`, into the microphone that begins to hear.
+function silence() {
+  player.pause();
+  player.removeAttribute("src");
+  player.load();
+}
+
 function hear(element) {
+  if (!player.hasAttribute("src")) return; // what it is in still goes on
   player.currentTime = Number(element.dataset.start);
   player.play().catch(() => {});
   highlight();
@@ -195,7 +203,7 @@ async function beginRecording() {
   const control = recording = new AbortController();
   setRecording(true);
   recordingName = "recording";
-  player.removeAttribute("src");
+  silence();
   const live = document.createElement("p"), settled = document.createElement("span"), unsettled = document.createElement("span");
   unsettled.className = "unsettled";
   live.append(settled, unsettled);

@@ -1,6 +1,7 @@
 // The microphone over the realtime WebSocket. What was heard is kept as well, to be played with its words.
 const RATES = [48000, 44100, 32000, 24000, 16000, 8000];
 const LAST_WORDS = 20_000; // milliseconds that the server may take for the last utterance
+const LAST_SAMPLES = 500; // milliseconds that the recorder may take for its last samples: one that has died gives none
 
 function base64(samples) {
   const bytes = new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength);
@@ -50,7 +51,8 @@ export async function startMicrophone(wish, hooks, signal) {
     throw error;
   }
   const rate = context.sampleRate, pieces = [];
-  let open = 0, over = false, problem = null, ended = false;
+  let open = 0, problem = null, ended = false;
+  let over = false, said = false, all = false; // Stop was pressed; the server was told; it has answered
   const send = (event) => { if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(event)); };
 
   const end = () => {
@@ -65,8 +67,17 @@ export async function startMicrophone(wish, hooks, signal) {
   const transcription = { model: wish.model, language: wish.language || null, prompt: wish.prompt || null };
   send({ type: "session.update", session: { type: "transcription", audio: { input: { format: { type: "audio/pcm", rate }, transcription } } } });
   const node = new AudioWorkletNode(context, "recorder");
+  const finish = () => {
+    if (said) return;
+    said = true;
+    quiet();
+    send({ type: "input_audio_buffer.commit" });
+    // Answered behind the commit, also where that has nothing to commit: by then every utterance is known.
+    send({ type: "input_audio_buffer.clear" });
+  };
   node.port.onmessage = ({ data }) => {
-    if (over) return;
+    if (said) return;
+    if (!data) return finish();
     pieces.push(data);
     send({ type: "input_audio_buffer.append", audio: base64(data) });
   };
@@ -83,22 +94,24 @@ export async function startMicrophone(wish, hooks, signal) {
       open -= 1;
       if (kind === "failed") problem = event.error.message;
       else hooks.onUtterance(event);
-      if (over && open <= 0) end();
-    } else if (event.type === "error") {
-      if (event.error.code === "input_audio_buffer_commit_empty") { if (over && open <= 0) end(); } else problem = event.error.message;
-    }
+    } else if (event.type === "input_audio_buffer.cleared") all = true;
+    else if (event.type === "error" && event.error.code !== "input_audio_buffer_commit_empty") problem = event.error.message;
+    if (all && open <= 0) end();
   };
-  socket.onclose = () => { if (!over) problem ??= "The server has closed the stream."; end(); };
+  socket.onclose = () => {
+    problem ??= `The server has closed the stream${over ? ": the last words may be missing" : ""}.`;
+    end();
+  };
   hooks.onState("Recording …");
 
   return {
     stop() {
       if (over) return;
       over = true;
-      quiet();
       hooks.onState("Finishing …");
-      send({ type: "input_audio_buffer.commit" });
-      setTimeout(end, LAST_WORDS);
+      node.port.postMessage("end");
+      setTimeout(finish, LAST_SAMPLES);
+      setTimeout(() => { problem ??= "The server took too long: the last words may be missing."; end(); }, LAST_WORDS);
     },
   };
 }

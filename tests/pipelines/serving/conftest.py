@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from pipelines.serving.app import Application
 from pipelines.serving.models import Models
 from pipelines.serving.replicas import Aligner, Recogniser
 from pipelines.serving.server import web_server
+from tests.pipelines.serving.browser import started, until
 
 Make = Callable[..., "Served"]
 
@@ -138,3 +140,37 @@ def serve() -> Iterator[Make]:
     yield make
     for served in running.values():
         served.stop()
+
+
+@pytest.fixture(scope="module")
+def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the browser's microphone hears, over and over: five seconds of voice, three of silence."""
+    path = tmp_path_factory.mktemp("microphone") / "voice.wav"
+    path.write_bytes(wav(np.repeat(np.concatenate([voice(5), np.zeros(48_000, np.int16)]), 3), 48_000))
+    return path
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def browser(microphone: Path, downloads: Path) -> Iterator[Any]:
+    driver = started(microphone, downloads)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser: Any, serve: Make) -> Iterator[tuple[Any, Served]]:
+    served = serve(stream_window=8)
+    browser.get_log("browser")
+    browser.get_log("performance")
+    browser.get(served.url + "/")
+    until(lambda: len(browser.find_elements("css selector", "#language option")) > 20)
+    yield browser, served
+    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+    asked = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
+    addresses = [line["params"]["request"]["url"] for line in asked if line["method"] == "Network.requestWillBeSent"]
+    assert addresses and all(address.startswith((served.url, "blob:" + served.url, "data:")) for address in addresses), addresses

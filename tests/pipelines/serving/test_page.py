@@ -1,11 +1,8 @@
-"""The page in a real Chromium: files, microphone, highlighting, seeking, downloads, keyboard, and nothing from anywhere else."""
+"""The page in a real Chromium: files, highlighting, seeking, downloads, keyboard, and nothing from anywhere else."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,83 +10,11 @@ import numpy as np
 import pytest
 import srt
 
-from tests.pipelines.serving.conftest import Make, Served, voice, wav
+from pipelines.serving import subtitles
+from tests.pipelines.serving.browser import needs_browser, until, upload, words
+from tests.pipelines.serving.conftest import Served, voice, wav
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no browser: install chromium and chromium-driver to test the page")
-
-
-@pytest.fixture(scope="module")
-def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the browser's microphone hears, over and over: five seconds of voice, three of silence."""
-    path = tmp_path_factory.mktemp("microphone") / "voice.wav"
-    path.write_bytes(wav(np.repeat(np.concatenate([voice(5), np.zeros(48_000, np.int16)]), 3), 48_000))
-    return path
-
-
-@pytest.fixture(scope="module")
-def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("downloads")
-
-
-@pytest.fixture(scope="module")
-def browser(microphone: Path, downloads: Path) -> Iterator[Any]:
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--disable-gpu",
-        "--window-size=900,1100",
-        "--autoplay-policy=no-user-gesture-required",
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={microphone}",
-    ):
-        options.add_argument(argument)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
-    driver.set_script_timeout(30)
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture
-def page(browser: Any, serve: Make) -> Iterator[tuple[Any, Served]]:
-    served = serve(stream_window=8)
-    browser.get_log("browser")
-    browser.get_log("performance")
-    browser.get(served.url + "/")
-    until(lambda: len(browser.find_elements("css selector", "#language option")) > 20)
-    yield browser, served
-    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
-    asked = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
-    addresses = [line["params"]["request"]["url"] for line in asked if line["method"] == "Network.requestWillBeSent"]
-    assert addresses and all(address.startswith((served.url, "blob:" + served.url, "data:")) for address in addresses), addresses
-
-
-def until(check: Callable[[], Any], seconds: float = 40) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.05)
-    return found
-
-
-def words(driver: Any) -> list[str]:
-    found: list[str] = driver.execute_script("return [...document.querySelectorAll('.word')].map((word) => word.textContent)")
-    return found
-
-
-def upload(driver: Any, folder: Path, audio: bytes) -> None:
-    path = folder / "talk.wav"
-    path.write_bytes(audio)
-    driver.find_element("id", "file").send_keys(str(path))
+pytestmark = needs_browser
 
 
 def test_a_file_its_words_and_its_downloads(page: tuple[Any, Served], tmp_path: Path, downloads: Path) -> None:
@@ -119,6 +44,17 @@ def test_a_file_its_words_and_its_downloads(page: tuple[Any, Served], tmp_path: 
     assert [word["word"] for one in json.loads((downloads / "talk.json").read_text())["segments"] for word in one["words"]] == words(driver)
 
 
+def test_cues_of_words_without_any_time_are_the_servers(page: tuple[Any, Served]) -> None:
+    text, at = " ".join(["word"] * 60), [0.0] * 40 + [0.5 * number for number in range(20)]
+    said = [{"text": "word", "start": start, "end": start, "char_start": 5 * n, "char_end": 5 * n + 4} for n, start in enumerate(at)]
+    segment = {"start": 0.0, "end": 9.5, "text": text, "language": "en", "words": said}
+    shown = {**segment, "words": [{**word, "word": word["text"]} for word in said]}
+    script = (
+        "const done = arguments[1]; import('/page/subtitles.js').then((page) => done([page.asSrt(arguments[0]), page.asVtt(arguments[0])]))"
+    )
+    assert page[0].execute_async_script(script, [shown]) == [subtitles.srt([segment]), subtitles.vtt([segment])]
+
+
 def test_the_keyboard_is_enough(page: tuple[Any, Served], tmp_path: Path) -> None:
     from selenium.webdriver.common.keys import Keys
 
@@ -143,51 +79,6 @@ def test_the_keyboard_is_enough(page: tuple[Any, Served], tmp_path: Path) -> Non
         and driver.find_element("css selector", "[role=status]")
         and driver.execute_script("return document.documentElement.lang") == "en"
     )
-
-
-def test_the_microphone(page: tuple[Any, Served]) -> None:
-    driver, _ = page
-    driver.find_element("id", "record").click()
-    until(lambda: len(words(driver)) > 5)
-    driver.find_element("id", "stop").click()
-    until(lambda: driver.find_element("id", "record").is_enabled())
-    assert driver.find_element("id", "problem").text == ""
-    until(lambda: driver.execute_script("return document.getElementById('player').duration") > 1)
-    starts = driver.execute_script("return [...document.querySelectorAll('.word')].map((word) => Number(word.dataset.start))")
-    assert starts == sorted(starts)
-
-
-def test_a_file_does_not_come_into_a_recording(page: tuple[Any, Served]) -> None:
-    driver, _ = page
-    driver.execute_script("window.asked = []; const real = fetch; window.fetch = (...all) => { asked.push(all[0]); return real(...all); }")
-    driver.find_element("id", "record").click()
-    until(lambda: "Recording" in driver.find_element("id", "status").text)
-    assert not driver.find_element("id", "file").is_enabled()
-    driver.execute_script(
-        "const data = new DataTransfer(); data.items.add(new File(['x'], 'other.wav'));"
-        "document.getElementById('drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }))"
-    )
-    assert driver.execute_script("return window.asked") == [] and "Recording" in driver.find_element("id", "status").text
-    driver.find_element("id", "stop").click()
-    until(lambda: driver.find_element("id", "record").is_enabled())
-    assert driver.find_element("id", "file").is_enabled() and driver.find_element("id", "problem").text == ""
-
-
-def test_stop_before_the_browser_lets_us_hear_begins_nothing(page: tuple[Any, Served]) -> None:
-    driver, served = page
-    driver.execute_script(
-        "const devices = navigator.mediaDevices, real = devices.getUserMedia.bind(devices);"
-        "window.tracks = []; devices.getUserMedia = (wish) => new Promise((resolve) => { window.allow = async () => {"
-        "  const stream = await real(wish); window.tracks = stream.getTracks(); resolve(stream); }; });"
-    )
-    driver.find_element("id", "record").click()
-    until(lambda: driver.execute_script("return Boolean(window.allow)"))
-    driver.find_element("id", "stop").click()
-    assert driver.find_element("id", "record").is_enabled() and not driver.find_element("id", "stop").is_displayed()
-    driver.execute_script("allow()")
-    until(lambda: driver.execute_script("return tracks.length && tracks.every((track) => track.readyState === 'ended')"))
-    assert driver.find_element("id", "record").is_enabled() and driver.find_element("id", "problem").text == ""
-    assert served.application.busy == 0
 
 
 def test_words_of_two_who_speak_at_once_stay_with_their_own_texts(page: tuple[Any, Served], tmp_path: Path) -> None:
