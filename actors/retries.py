@@ -29,7 +29,7 @@ _HICCUP_CODES = {
     "XAmzContentSHA256Mismatch",
     "OperationAborted",
 }  # S3's, with status 400 or 409
-_LIBRARIES = ("botocore", "aiobotocore", "aiohttp", "fsspec")
+LIBRARIES = ("botocore", "aiobotocore", "aiohttp", "fsspec", "gcsfs", "google", "adlfs", "azure")
 _RETRIES, _TIMEOUT = "SCRIPTORIUM_STORAGE_RETRIES", "SCRIPTORIUM_STORAGE_TIMEOUT"
 
 T = TypeVar("T")
@@ -99,7 +99,7 @@ def is_hiccup(error: BaseException) -> bool:
         return "HTTP status 429" in str(error)
     if getattr(error, "errno", None) in LASTING:
         return False
-    return isinstance(error, OSError | EOFError) or type(error).__module__.split(".")[0] in _LIBRARIES
+    return isinstance(error, OSError | EOFError) or type(error).__module__.split(".")[0] in LIBRARIES
 
 
 def classify(error: BaseException, uri: str) -> BaseException:
@@ -118,7 +118,7 @@ def classify(error: BaseException, uri: str) -> BaseException:
         return RowError(f"{uri} changed while it was read: {said}", "audio_changed")
     if is_hiccup(error):
         return RetryableError(f"reading {uri} failed: {type(error).__name__}: {said}", "storage_unavailable")
-    if status is not None or isinstance(error, OSError) or type(error).__module__.split(".")[0] in _LIBRARIES:
+    if status is not None or isinstance(error, OSError) or type(error).__module__.split(".")[0] in LIBRARIES:
         return RowError(f"the store refuses the request for {uri}: {said}", "storage_unavailable")
     return error
 

@@ -217,11 +217,12 @@ class Losses:
 
 
 @contextmanager
-def kept(replicas: int, **options: Any) -> Iterator[Any]:
+def kept(replicas: int, begun: dict[str, int], **options: Any) -> Iterator[Any]:
     """A ledger for the pass inside a `with` block: its handle.
 
     Args:
         replicas: of all models together.
+        begun: shards that were done before, of recordings that have further ones to do.
         options: of the Ray actor.
 
     Raises:
@@ -229,7 +230,11 @@ def kept(replicas: int, **options: Any) -> Iterator[Any]:
     """
     import ray
 
-    ledger: Any = ray.remote(Ledger).options(**options).remote(replicas=replicas)
+    ledger: Any = (
+        ray.remote(Ledger)
+        .options(**options)
+        .remote(replicas=replicas, open={recording: [done, False] for recording, done in begun.items()})
+    )
     try:
         yield ledger
     except Exception as error:

@@ -25,6 +25,7 @@ from pipelines.schema import PLAN
 from pipelines.storage import plans
 from pipelines.storage.manifest import Recording
 from pipelines.storage.plans import files_of
+from pipelines.storage.tables import rows_at
 
 __all__ = ["PLANNED", "RECORDINGS", "collect", "extend_plan", "files_of", "plan_again", "plan_table", "read_plan", "seconds_of"]
 
@@ -109,7 +110,7 @@ def plan_table(
     duration = table["duration"].to_numpy()
     failed = pc.is_valid(table["probe_error"]).to_numpy()
     key = np.where(failed, -1.0, np.where(np.isnan(duration), np.inf, duration))
-    table = table.take(pa.array(np.lexsort((np.arange(len(key)), -key))))
+    table = rows_at(table, np.lexsort((np.arange(len(key)), -key)))
     return _shards(table, math.inf if whole else config.plan.shard_duration, _settings(config, whole))
 
 
@@ -187,6 +188,14 @@ def seconds_of(rows: pa.Table) -> float:
     return float(plans.seconds(rows).sum())
 
 
+def begun(todo: pa.Table) -> dict[str, int]:
+    """How many shards of a recording are done, for those of which not all of them are among the planned rows that are still to do."""
+    counts = todo.group_by("recording_id").aggregate([("index", "count"), ("shard_count", "max")])
+    done = pc.subtract(counts["shard_count_max"], counts["index_count"])
+    some = counts.append_column("done", done).filter(pc.greater(done, 0))
+    return dict(zip(some["recording_id"].to_pylist(), some["done"].to_pylist(), strict=True))
+
+
 def task_seconds(total: float) -> float:
     """Audio seconds of one task for a job of `total` seconds: enough tasks to keep machines busy, few enough for Ray's bookkeeping."""
     few, many = TASKS
@@ -227,7 +236,7 @@ def _shards(table: pa.Table, shard_duration: float, settings: str) -> pa.Table:
     # Rounded to milliseconds, the same on both sides of a border.
     start, end = np.round(index * length, 3), np.round((index + 1) * length, 3)
     last = index == count - 1
-    rows = table.take(pa.array(owner))
+    rows = rows_at(table, owner)
     columns = {name: rows[name] for name in rows.column_names if name != "claimed"}
     columns |= {
         "index": pa.array(index.astype(np.int32)),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from actors.errors import StorageError
+from actors.retries import LIBRARIES
 
 _TOLERATED = "ray.data._internal.execution.streaming_executor_state"  # logs each error that it lets pass
 # Where Ray reads and writes for us: an OSError of anything else is not the store's.
@@ -61,7 +62,9 @@ def storage_trouble(error: BaseException) -> str | None:
     seen: set[int] = set()
     while current is not None and id(current) not in seen:
         seen.add(id(current))
-        if isinstance(current, OSError) and not isinstance(current, ConnectionError | TimeoutError):
+        # A store's library may have errors of its own; of Python's, these two are also what a lost node looks like.
+        of_library = type(current).__module__.split(".")[0] in LIBRARIES
+        if of_library or (isinstance(current, OSError) and not isinstance(current, ConnectionError | TimeoutError)):
             # Ray's errors are of two classes, and their text is the whole remote stack. Its last line is the cause, but for Ray's own advice.
             lines = [line.strip() for line in _ADVICE.split(str(current))[0].splitlines() if line.strip()]
             return lines[-1][:600] if lines else type(current).__name__

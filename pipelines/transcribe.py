@@ -185,7 +185,7 @@ def run_shards(
     bearable = -1 if alone else max(10, len(files) // 20)
     block = cluster.block_bytes(place.nodes, planning.seconds_of(todo), len(files))
     with (
-        kept(place.asr["size"] + place.aligner["size"], **cluster.beside_driver()) as ledger,
+        kept(place.asr["size"] + place.aligner["size"], planning.begun(todo), **cluster.beside_driver()) as ledger,
         silence.ended(lambda: tuple(ray.get(ledger.alive.remote(), timeout=60)), silence.patience(config, place.on_gpu)),
         cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, bearable, block),
         draining.enabled(),

@@ -28,10 +28,10 @@ def look(uri: str) -> tuple[bytes, str | None] | None:
 
 def create(uri: str, data: bytes) -> str | None:
     """Write an object where there is none; its etag (empty where the store has none), or None where somebody was faster."""
-    return _write(uri, data, None)
+    return _write(uri, data, None, True)
 
 
-def replace(uri: str, data: bytes, before: bytes, etag: str | None) -> str | None:
+def replace(uri: str, data: bytes, before: bytes, etag: str | None, *, settle: bool = False) -> str | None:
     """Write an object over the one that was looked at, or that we wrote; the new etag, or None where somebody else has written it since.
 
     Args:
@@ -39,11 +39,12 @@ def replace(uri: str, data: bytes, before: bytes, etag: str | None) -> str | Non
         data: its new content.
         before: the content that it must still have.
         etag: the etag of that content, where it is known.
+        settle: others may do the same at this moment: where the store knows no conditions, wait before looking whose content stands there.
     """
-    return _write(uri, data, (before, etag))
+    return _write(uri, data, (before, etag), settle)
 
 
-def _write(uri: str, data: bytes, expected: tuple[bytes, str | None] | None) -> str | None:
+def _write(uri: str, data: bytes, expected: tuple[bytes, str | None] | None, settle: bool) -> str | None:
     store, path = locations.filesystem(uri)
     if "s3" in store.protocol and (expected is None or expected[1]):
         condition: dict[str, Any] = {"mode": "create"} if expected is None else {"IfMatch": f'"{expected[1]}"'}
@@ -61,7 +62,7 @@ def _write(uri: str, data: bytes, expected: tuple[bytes, str | None] | None) -> 
     if (found and found[0]) != (expected and expected[0]):
         return None
     locations.write_atomic(uri, data)
-    if expected is None:
+    if settle:
         time.sleep(SETTLE_SECONDS)
     found = look(uri)
     return (found[1] or "") if found and found[0] == data else None

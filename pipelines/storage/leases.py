@@ -213,7 +213,8 @@ def _acquire_file(lease: Lease) -> None:
                 continue
             before = read(lease.out)
             # Without locks, or where they end at the machine as on some network file systems, only the sign of life tells.
-            decided = locked and (before is None or before.get("kernel") == lease.facts["kernel"])
+            ours = before is None or any(before.get(name) == lease.facts[name] for name in ("kernel", "host"))
+            decided = locked and ours
             if before is not None and not decided and not _died_here(before, lease.facts):
                 _watch(lease.out, before)
             lease.shown = time.monotonic()
@@ -256,7 +257,7 @@ def _acquire_object(lease: Lease) -> None:
         if before is not None and not _died_here(before, lease.facts):
             _watch(lease.out, before)
         lease.shown = time.monotonic()
-        lease.etag = conditional.replace(lease.uri, _data(lease.facts), *found)
+        lease.etag = conditional.replace(lease.uri, _data(lease.facts), *found, settle=True)
 
 
 def _watch(out: str, before: dict[str, Any]) -> None:

@@ -47,8 +47,10 @@ def read_file(uri: str) -> Iterator[tuple[int, Row]]:
         if head.startswith(b"PAR1"):
             yield from _parquet_rows(uri)
             return
-        with locations.open(uri, compression=_PACKED.get(head[:2])) as file:
-            yield from _text_rows(uri, file)
+        packed = _PACKED.get(head[:2])
+        with locations.open(uri, compression=packed if packed != "zstd" else None) as file:
+            # Arrow's reader goes on behind the first frame, of which `cat a.zst b.zst` and parallel packers make several.
+            yield from _text_rows(uri, pa.CompressedInputStream(pa.PythonFile(file), "zstd") if packed == "zstd" else file)
     except UsageError:
         raise
     except ScriptoriumError as error:  # the store's, after all retries

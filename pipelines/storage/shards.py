@@ -7,6 +7,7 @@ then the ids are renamed to `checkpoint/<task>.parquet`, which commits them. Row
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,7 @@ from pipelines.storage.tables import read_all
 logger = logging.getLogger(__name__)
 
 ID = "shard_id"
+_MAGIC = b"PAR1"  # at both ends of a Parquet file
 PENDING = ".pending.parquet"
 UNKNOWN_END = (
     "worker",
@@ -57,16 +59,16 @@ def settle(out: str) -> int:
     pending ones (an object store renames by copying and deleting, and a kill can fall between the two), the rows are whole and stay.
     Ray's own clean-up, which runs later, would delete those rows and keep their ids as done: the shards would be lost for good.
 
-    Committed ids whose rows are gone (a power cut, or a clean-up that met a process which was just committing) go as well, so do rows whose ids
-    were never written to the disk (a power cut leaves files without a byte), and files that were being written when their writer was killed.
+    Committed ids whose rows are gone (a power cut, or a clean-up that met a process which was just committing) go as well, so do rows and
+    ids that never reached the disk (see `_is_whole`), and files that were being written when their writer was killed.
     """
     _remove_drafts(out)
     names = set()
     for uri, size in locations.sizes(checkpoint_folder(out), ".parquet").items():
-        if size or uri.endswith(PENDING):
+        if uri.endswith(PENDING) or _is_whole(uri, size):
             names.add(locations.name_of(uri))
         else:
-            logger.warning("%s is empty: its shards are done again", uri)
+            logger.warning("%s is damaged: its shards are done again", uri)
             locations.remove(uri)
     pending = {name.removesuffix(PENDING) for name in names if name.endswith(PENDING)}
     committed = {name.removesuffix(".parquet") for name in names if not name.endswith(PENDING)}
@@ -74,7 +76,7 @@ def settle(out: str) -> int:
     whole = set()
     for uri, size in locations.sizes(folder(out), ".parquet").items():
         task = _task_of(uri)
-        if task not in committed or not size:
+        if task not in committed or not _is_whole(uri, size):
             locations.remove(uri)
         else:
             whole.add(task)
@@ -157,6 +159,16 @@ def parquet_bytes(table: pa.Table, compression: str = "zstd") -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression=compression)
     return sink.getvalue().to_pybytes()
+
+
+def _is_whole(uri: str, size: int) -> bool:
+    """Whether a file can be Parquet: on a disk, a power cut leaves empty ones, and others of the right length without what was written."""
+    if locations.is_remote(uri) or not size:
+        return bool(size)
+    with open(uri, "rb") as file:
+        head = file.read(len(_MAGIC))
+        file.seek(-min(size, len(_MAGIC)), os.SEEK_END)
+        return head == file.read() == _MAGIC
 
 
 def _remove_drafts(out: str) -> None:

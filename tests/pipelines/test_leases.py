@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -267,3 +268,26 @@ def test_a_store_without_conditions_is_looked_at_again(store: str, monkeypatch: 
     assert conditional.replace(uri, b"c", b"a", None) is not None
     assert conditional.replace(uri, b"d", b"a", None) is None
     assert locations.read_bytes(uri) == b"c"
+
+
+def test_of_two_that_take_over_at_once_where_a_store_knows_no_conditions_one_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conditional, "SETTLE_SECONDS", 0.5)
+    uri = "memory://contended/lease.json"
+    locations.write_atomic(uri, b"dead")
+    together, write, answers = threading.Barrier(2), locations.write_atomic, []
+
+    def both_then_write(uri: str, data: bytes) -> None:
+        together.wait(10)  # both have seen what stands there
+        time.sleep(0.1 * int(data))
+        write(uri, data)
+
+    monkeypatch.setattr(locations, "write_atomic", both_then_write)
+    threads = [
+        threading.Thread(target=lambda n=n: answers.append(conditional.replace(uri, b"%d" % n, b"dead", None, settle=True)))
+        for n in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(answer is not None for answer in answers) == 1

@@ -62,6 +62,7 @@ KINDS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
     "m.tsv": _delimited("\t"),
     "m.parquet": _parquet,
     "m.jsonl.gz": lambda rows: gzip.compress(_jsonl(rows)),
+    "m.jsonl.zst": lambda rows: b"".join(pa.Codec("zstd").compress(_jsonl([row]), asbytes=True) for row in rows),  # many frames
     "m.csv.gz": lambda rows: gzip.compress(_delimited(",")(rows)),
     "no_suffix": _jsonl,
 }

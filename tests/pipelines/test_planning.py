@@ -18,7 +18,7 @@ from actors.results import Probe
 from pipelines import planning
 from pipelines.config import RunConfig
 from pipelines.schema import PLAN
-from pipelines.storage import locations, plans
+from pipelines.storage import locations, plans, tables
 from pipelines.storage.manifest import Recording
 
 CONFIG = RunConfig()
@@ -298,3 +298,29 @@ def test_task_seconds_follow_the_amount_of_work() -> None:
     assert planning.task_seconds(64 * 500) == 500
     assert planning.task_seconds(1e7) == 3600
     assert planning.task_seconds(1e9) == 50_000
+
+
+def test_more_text_than_one_array_holds_is_planned_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two GiB and more are too much for a test: the limit is lowered, not the way around it."""
+    recordings = [Recording(f"r{i}", f"/{i}.wav", None, None, f"text {i}", None, None, {"n": i}, "m:1") for i in range(5)]
+
+    def probe(audio: str, scan: bool = False) -> Probe:
+        return Probe(
+            duration=float(audio[1]) * 1000, codec="c", container="w", sampling_rate=1, channels=1, size_bytes=10**9, etag="e", flags=[]
+        )
+
+    plain = planning.plan_table(recordings, RunConfig(), probe=probe)
+    monkeypatch.setattr(tables, "WIDE", 0)
+    monkeypatch.setattr(tables, "STEP", 2)
+    wide = planning.plan_table(recordings, RunConfig(), probe=probe)
+    assert wide.equals(plain) and wide.schema == plain.schema and wide["text"].num_chunks > 1
+    assert planning.plan_table(planning.RECORDINGS.empty_table(), RunConfig(), probe=probe).num_rows == 0
+
+
+def test_recordings_that_are_begun() -> None:
+    rows = [("a", 0, 3), ("a", 2, 3), ("b", 0, 1), ("c", 1, 4)]
+    todo = pa.table(
+        {name: list(column) for name, column in zip(("recording_id", "index", "shard_count"), zip(*rows, strict=True), strict=True)}
+    )
+    assert planning.begun(todo) == {"a": 1, "c": 3}
+    assert planning.begun(todo.slice(0, 0)) == {}

@@ -46,3 +46,9 @@ def test_a_counter_that_is_gone_does_not_take_the_run_with_it() -> None:
 
 def test_clock() -> None:
     assert [clock(s) for s in (0, 59.6, 3661)] == ["0:00:00", "0:01:00", "1:01:01"]
+
+
+def test_a_recording_of_which_an_earlier_run_did_a_part_counts_when_the_rest_is_done() -> None:
+    counter = Counter(open={"a": [2, False]})
+    counter.add([("a", 3, 5.0, True)])
+    assert counter.read() == (1, 1, 5.0)

@@ -39,6 +39,14 @@ def test_other_errors_keep_their_names() -> None:
             raise error
 
 
+def test_a_librarys_own_errors_are_the_stores() -> None:
+    import aiohttp
+    from botocore.exceptions import EndpointConnectionError
+
+    for error in (aiohttp.ServerDisconnectedError(STACK + "gone"), EndpointConnectionError(endpoint_url=STACK + "http://s3.example")):
+        assert setbacks.storage_trouble(error)
+
+
 @pytest.mark.parametrize("final", [False, True])
 def test_writes_that_ray_let_pass_are_told_before_their_shards_are_given_up(final: bool) -> None:
     def lossy() -> None:

@@ -55,10 +55,12 @@ def test_rows_of_an_uncommitted_task_do_not_count_and_are_undone(tmp_path: Path)
 
 
 @pytest.mark.parametrize("pending", [False, True])
-def test_ids_that_a_power_cut_left_empty_are_done_again(pending: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", ["checkpoint/t_000002.parquet", "shards/t_000002-0.parquet"])
+@pytest.mark.parametrize("content", [b"", bytes(1000), b"PAR1" + bytes(1000), b"PA"])
+def test_what_a_power_cut_left_without_content_is_done_again(content: bytes, damaged: str, pending: bool, tmp_path: Path) -> None:
     write(tmp_path, "t_000001", [row("a")])
     write(tmp_path, "t_000002", [row("b")], pending=pending)
-    (tmp_path / "checkpoint/t_000002.parquet").write_bytes(b"")
+    (tmp_path / damaged).write_bytes(content)
     shards.settle(str(tmp_path))
     assert shards.committed_ids(str(tmp_path)).to_pylist() == ["a"]
     assert [path.name for path in (tmp_path / "shards").iterdir()] == ["t_000001-0.parquet"]
