@@ -16,6 +16,7 @@ from pipelines.serving.problems import Problem
 
 KEEP_ALIVE = b": still at work\n\n"  # a comment: it tells proxies that somebody is still there
 KEEP_ALIVE_SECONDS = 15.0
+PIECE = 1 << 16  # bytes of one message
 DONE = b"data: [DONE]\n\n"
 
 
@@ -57,7 +58,9 @@ class EventStream(Response):
     async def _pump(self, send: Send) -> None:
         try:
             async for chunk in self._events:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                # In pieces: who reads slowly is not one who does not read, and the limit for that is one of each message.
+                for first in range(0, len(chunk), PIECE):
+                    await send({"type": "http.response.body", "body": chunk[first : first + PIECE], "more_body": True})
         except Problem as problem:
             await send({"type": "http.response.body", "body": event(problem.body), "more_body": True})
         except Exception as error:

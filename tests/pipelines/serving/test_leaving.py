@@ -170,3 +170,21 @@ def test_a_broken_off_upload_is_no_error(serve: Make, caplog: pytest.LogCaptureF
         until(lambda: lines(caplog))
     assert [line["status"] for line in lines(caplog)] == [499] and served.application.busy == 0
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_a_large_event_is_sent_in_pieces() -> None:
+    """Each has the time that a client may leave one unread: who reads slowly is not one who does not read."""
+    sent: list[bytes] = []
+
+    async def events() -> AsyncGenerator[bytes]:
+        yield b"x" * 150_000
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("body", b""))
+
+    async def never() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    asyncio.run(EventStream(events(), AsyncExitStack())({"type": "http"}, never, send))
+    assert [len(piece) for piece in sent if piece] == [65_536, 65_536, 18_928]
