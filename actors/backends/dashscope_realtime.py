@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
 from actors.backends import dashscope_wire as dashscope
-from actors.backends import openai_wire as wire
+from actors.backends import statuses
 from actors.backends.patience import Call, MayPass
 from actors.backends.remote import MAX_ANSWER, Answer, RemoteASR
 from actors.errors import FatalError, RowError
@@ -125,7 +125,7 @@ class DashScopeRealtime(RemoteASR):
     def _complain(self, event: dict[str, Any], request: SegmentRequest | None) -> None:
         kind, code, message = dashscope.complaint(event)
         said = self._safe(f"{code or kind}: {message}")
-        if code.lower() in wire.FATAL_CODES and not dashscope.is_busy(code):
+        if code.lower() in statuses.FATAL_CODES and not dashscope.is_busy(code):
             raise FatalError(self._fatal(Answer(200, {}, b""), said))
         if request is None or kind != "invalid_request_error" or dashscope.may_pass(code or kind):
             raise MayPass(said, busy=dashscope.is_busy(code or kind))

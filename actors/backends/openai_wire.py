@@ -20,8 +20,6 @@ import re
 import wave
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 from actors.languages import code_of, normalize_language
@@ -30,27 +28,11 @@ from actors.prompts import clean_context
 from actors.results import SAMPLING_RATE, Hypothesis, SegmentRequest
 
 Endpoint = Literal["chat", "transcriptions", "dashscope"]
-Meaning = Literal["fine", "busy", "failing", "fatal", "refused"]
 CONFIDENCE_DIGITS = 4
 _TAG = "<asr_text>"
 _BROKEN_OFF = ("abort", "error", "cancelled", "canceled")  # reasons to finish of vLLM, SGLang and gateways
 _HALF = re.compile(rb"\\u[dD][89abAB]|\\u[dD][c-fC-F]")  # of a surrogate pair: servers cut strings in the middle of one
 _CONTROL = re.compile(r"<\|[a-z_]{1,40}\|>")
-# What accounts and addresses are told, with whatever status: another request would be told the same.
-FATAL_CODES = {
-    "model_not_found",
-    "modelnotfound",
-    "insufficient_quota",
-    "invalid_api_key",
-    "invalidapikey",
-    "accessdenied",
-    "arrearage",
-    "commoditynotpurchased",
-    "prepaidbilloverdue",
-    "postpaidbilloverdue",
-    "billing_hard_limit_reached",
-    "account_deactivated",
-}
 
 
 class Malformed(ValueError):
@@ -202,44 +184,6 @@ def usage(answer: Mapping[str, Any]) -> Usage:
     return Usage(count("prompt_tokens", "input_tokens"), count("completion_tokens", "output_tokens"))
 
 
-def meaning_of(status: int, data: bytes, *, of_dashscope: bool = False) -> tuple[Meaning, str]:
-    """What an HTTP status means for whoever asked, and what the server says about it, in one line.
-
-    `busy`: later, and it is nobody's fault. `failing`: it may be better next time. `fatal`: every request will be answered so.
-    `refused`: this one will. DashScope calls what passes within a minute `insufficient_quota`, too; OpenAI an account without money.
-    """
-    if 200 <= status < 300:
-        return "fine", ""
-    message, code = _complaint(data)
-    said = f"HTTP {status}: {message}" if message else f"HTTP {status}"
-    final = code.lower() in FATAL_CODES and not (of_dashscope and code.lower() == "insufficient_quota")
-    if final or status in (401, 402, 403, 404, 405, 501) or 300 <= status < 400:
-        return "fatal", said
-    if status == 429:
-        return "busy", said
-    return ("failing" if status >= 500 or status in (408, 409, 425) else "refused"), said
-
-
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that a server asks to be left alone: a number, or a date (RFC 9110, 10.2.3); None where it does not ask, or nonsense.
-
-    Args:
-        headers: of the answer, names in lower case or a mapping that does not mind.
-        now: with its time zone.
-    """
-    value = (headers.get("retry-after") or "").strip()
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(value) - now).total_seconds()
-        except (ValueError, TypeError):  # TypeError: a date without time zone
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
 def _of_transcription(answer: dict[str, Any], request: SegmentRequest, compatible: bool) -> Hypothesis:
     text = answer.get("text")
     if not isinstance(text, str):
@@ -315,16 +259,3 @@ def _joined(entries: Sequence[tuple[str, float, Any]]) -> str:
     """The text of tokens, without half a character at its end."""
     data = b"".join(bytes(raw) if isinstance(raw, list) else token.encode() for token, _, raw in entries)
     return data.decode(errors="replace").rstrip("\ufffd")
-
-
-def _complaint(data: bytes) -> tuple[str, str]:
-    """Message and code in an error's body, in any of the shapes in use; the message as one line."""
-    try:
-        body = json.loads(data)
-    except ValueError:
-        return "", ""
-    inner = body.get("error", body) if isinstance(body, dict) else body
-    if not isinstance(inner, dict):
-        return " ".join(str(inner).split()), ""
-    message = inner.get("message") or inner.get("detail") or ""
-    return " ".join(str(message).split()).encode(errors="replace").decode(), str(inner.get("code") or "")

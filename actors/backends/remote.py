@@ -22,6 +22,7 @@ import httpx2
 import numpy as np
 
 from actors.backends import openai_wire as wire
+from actors.backends import statuses
 from actors.backends.cost import Cost
 from actors.backends.patience import Call, MayPass, Patience
 from actors.config import ASRConfig
@@ -266,10 +267,10 @@ class RemoteASR:
         if meaning == "refused":
             raise RowError(f"the recognition server refuses {about}: {self._safe(said)}{hint}", "model_failed")
         if meaning != "fine":
-            raise MayPass(self._safe(said), wire.retry_after(answer.headers, datetime.now(UTC)), busy=meaning == "busy")
+            raise MayPass(self._safe(said), statuses.retry_after(answer.headers, datetime.now(UTC)), busy=meaning == "busy")
 
-    def _meaning(self, answer: Answer) -> tuple[wire.Meaning, str]:
-        return wire.meaning_of(answer.status, answer.data, of_dashscope=self.remote.endpoint.startswith("dashscope"))
+    def _meaning(self, answer: Answer) -> tuple[statuses.Meaning, str]:
+        return statuses.meaning_of(answer.status, answer.data, of_dashscope=self.remote.endpoint.startswith("dashscope"))
 
     def _parsed(self, answer: Answer) -> dict[str, Any]:
         try:

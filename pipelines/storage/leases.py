@@ -11,21 +11,16 @@ as it is while it is being watched.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from actors.errors import ScriptoriumError, StorageError
-from pipelines.storage import conditional, locations
+from pipelines.storage import conditional, holders, locations
 from pipelines.storage.requests import ask
 
 RENEW_SECONDS = 10.0
@@ -113,7 +108,7 @@ class Lease:
         # A file system without locks let both of us write it.
         there = read(self.out)
         if there is not None and not self._is_ours(there):
-            raise LeaseError(f"{_who(there)} has taken over {self.out}")
+            raise LeaseError(f"{holders.described(there)} has taken over {self.out}")
         facts = self._next()
         _write_handle(self.handle, facts)
         self.facts = facts
@@ -121,14 +116,14 @@ class Lease:
     def _renew_object(self) -> None:
         for _ in range(ADOPTIONS + 1):
             facts = self._next()
-            etag = conditional.replace(self.uri, _data(facts), _data(self.facts), self.etag)
+            etag = conditional.replace(self.uri, holders.written(facts), holders.written(self.facts), self.etag)
             if etag is not None:
                 self.facts, self.etag = facts, etag
                 return
             found = conditional.look(self.uri)
-            there = _parsed(found[0]) if found else None
+            there = holders.read(found[0]) if found else None
             if found is None or there is None or not self._is_ours(there):
-                raise LeaseError(f"{_who(there)} has taken over {self.out}")
+                raise LeaseError(f"{holders.described(there)} has taken over {self.out}")
             # An earlier renewal of ours that went through, though all its answers got lost.
             self.facts, self.etag = there, found[1]
         raise StorageError(f"{self.uri} changes all the time, and only this process writes it")
@@ -137,7 +132,7 @@ class Lease:
         return facts is not None and facts["holder"] == self.facts["holder"]
 
     def _next(self) -> dict[str, Any]:
-        return {**self.facts, "beat": self.facts["beat"] + 1, "renewed_at": _now()}
+        return {**self.facts, "beat": self.facts["beat"] + 1, "renewed_at": holders.now()}
 
 
 @contextmanager
@@ -170,18 +165,7 @@ def acquire(out: str, command: str) -> Lease:
     Raises:
         LeaseError: a living driver holds it; the message says who and since when.
     """
-    facts = {
-        "holder": uuid.uuid4().hex,
-        "command": command,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "kernel": _kernel(),
-        "pids": _pids(),
-        "since": _now(),
-        "renewed_at": _now(),
-        "beat": 0,
-    }
-    lease = Lease(out, facts)
+    lease = Lease(out, holders.ours(command))
     if locations.is_remote(out):
         _acquire_object(lease)
     else:
@@ -192,14 +176,14 @@ def acquire(out: str, command: str) -> Lease:
 def read(out: str) -> dict[str, Any] | None:
     """What the lease on `out` says; None where there is none, or none that can be read."""
     try:
-        return _parsed(locations.read_bytes(_uri(out)))
+        return holders.read(locations.read_bytes(_uri(out)))
     except FileNotFoundError:
         return None
 
 
 def seems_alive(facts: dict[str, Any] | None) -> bool:
     """Whether the holder of a lease has shown a sign of life of late. For people: clocks may differ."""
-    return facts is not None and _age(facts) < LIFE_SECONDS
+    return facts is not None and holders.age(facts) < LIFE_SECONDS
 
 
 def _acquire_file(lease: Lease) -> None:
@@ -213,9 +197,8 @@ def _acquire_file(lease: Lease) -> None:
                 continue
             before = read(lease.out)
             # Without locks, or where they end at the machine as on some network file systems, only the sign of life tells.
-            ours = before is None or any(before.get(name) == lease.facts[name] for name in ("kernel", "host"))
-            decided = locked and ours
-            if before is not None and not decided and not _died_here(before, lease.facts):
+            decided = locked and (before is None or holders.locks_here(before, lease.facts))
+            if before is not None and not decided and not holders.died_here(before, lease.facts):
                 _watch(lease.out, before)
             lease.shown = time.monotonic()
             _write_handle(handle, lease.facts)
@@ -251,13 +234,13 @@ def _acquire_object(lease: Lease) -> None:
         found = conditional.look(lease.uri)
         lease.shown = time.monotonic()
         if found is None:
-            lease.etag = conditional.create(lease.uri, _data(lease.facts))
+            lease.etag = conditional.create(lease.uri, holders.written(lease.facts))
             continue
-        before = _parsed(found[0])
-        if before is not None and not _died_here(before, lease.facts):
+        before = holders.read(found[0])
+        if before is not None and not holders.died_here(before, lease.facts):
             _watch(lease.out, before)
         lease.shown = time.monotonic()
-        lease.etag = conditional.replace(lease.uri, _data(lease.facts), *found, settle=True)
+        lease.etag = conditional.replace(lease.uri, holders.written(lease.facts), *found, settle=True)
 
 
 def _watch(out: str, before: dict[str, Any]) -> None:
@@ -277,52 +260,8 @@ def _watch(out: str, before: dict[str, Any]) -> None:
             raise _refusal(out, now)
 
 
-def _died_here(facts: dict[str, Any], ours: dict[str, Any]) -> bool:
-    """Whether the holder was a process that this one could see, and is gone. A host's name does not tell: containers may all have one name,
-    and each counts its own processes.
-    """
-    if facts.get("pids") != ours["pids"]:
-        return False
-    with contextlib.suppress(PermissionError):
-        try:
-            os.kill(facts["pid"], 0)
-        except ProcessLookupError:
-            return True
-    return False
-
-
-def _kernel() -> str:
-    """What tells this boot of this machine from all others; the same in all of its containers, as are its locks."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:  # not Linux
-        return socket.gethostname()
-
-
-def _pids() -> str:
-    """What tells the process numbers that are seen here from those of other machines and containers."""
-    try:
-        return f"{_kernel()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return _kernel()
-
-
-def _data(facts: dict[str, Any]) -> bytes:
-    return json.dumps(facts).encode()
-
-
-def _parsed(data: bytes) -> dict[str, Any] | None:
-    """The facts of a lease; None for anything else: what cannot be read is nobody's."""
-    try:
-        facts = json.loads(data)
-    except ValueError:
-        return None
-    return facts if isinstance(facts, dict) and {"holder", "host", "pid", "since", "renewed_at", "beat"} <= facts.keys() else None
-
-
 def _write_handle(handle: int, facts: dict[str, Any]) -> None:
-    data = _data(facts)
+    data = holders.written(facts)
     os.pwrite(handle, data, 0)
     os.ftruncate(handle, len(data))
     os.fsync(handle)  # on a network file system, others see it from here on
@@ -337,27 +276,9 @@ def _same_file(handle: int, path: str) -> bool:
 
 def _refusal(out: str, facts: dict[str, Any] | None) -> LeaseError:
     return LeaseError(
-        f"{_who(facts)} is at work on {out}. Wait for it or end it, then give the same command again; `status` shows how far it is"
+        f"{holders.described(facts)} is at work on {out}. Wait for it or end it, then give the same command again; `status` shows how far it is"
     )
-
-
-def _who(facts: dict[str, Any] | None) -> str:
-    if facts is None:
-        return "another driver"
-    process = f"process {facts['pid']} on {facts['host']}"
-    return f"`scriptorium {facts.get('command')}` ({process}, since {facts['since']}, last seen {facts['renewed_at']})"
-
-
-def _age(facts: dict[str, Any]) -> float:
-    try:
-        return (datetime.now(UTC) - datetime.fromisoformat(facts["renewed_at"])).total_seconds()
-    except (ValueError, TypeError, KeyError):
-        return float("inf")
 
 
 def _uri(out: str) -> str:
     return locations.join(out, "lease.json")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

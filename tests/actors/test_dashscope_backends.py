@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("httpx2", reason="DashScope's APIs need httpx2 (extra `openai`)")
 pytest.importorskip("websockets", reason="DashScope's APIs need websockets (extra `openai`)")
 
-from actors.backends import create_asr, dashscope_files, dashscope_wire, openai_wire, patience
+from actors.backends import create_asr, dashscope_files, dashscope_wire, openai_wire, patience, statuses
 from actors.backends.fake import FakeASR
 from actors.backends.remote import RemoteASR
 from actors.config import ASRConfig, OpenAIConfig
@@ -320,5 +320,5 @@ def test_codes() -> None:
         True
     ] * 3 + [False]
     quota = b'{"code": "insufficient_quota", "message": "You exceeded your current quota"}'
-    assert openai_wire.meaning_of(429, quota)[0] == "fatal" and openai_wire.meaning_of(429, quota, of_dashscope=True)[0] == "busy"
-    assert openai_wire.meaning_of(400, b'{"code": "Arrearage", "message": "Access denied"}', of_dashscope=True)[0] == "fatal"
+    assert statuses.meaning_of(429, quota)[0] == "fatal" and statuses.meaning_of(429, quota, of_dashscope=True)[0] == "busy"
+    assert statuses.meaning_of(400, b'{"code": "Arrearage", "message": "Access denied"}', of_dashscope=True)[0] == "fatal"

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("httpx2", reason="the backend openai needs httpx2 (extra `openai`)")
 
 from actors.asr import ASRActor
-from actors.backends import create_asr, openai_wire, patience, remote
+from actors.backends import create_asr, patience, remote, statuses
 from actors.backends.fake import FakeASR
 from actors.backends.openai import OpenAIASR
 from actors.config import ASRConfig, OpenAIConfig
@@ -276,7 +276,7 @@ def test_the_key_comes_from_the_environment_and_is_seen_nowhere(
     results = backend.transcribe(requests)
     assert texts(results) == [said(requests)[0], "RowError", "RetryableError"]
     answer = remote.Answer(403, {}, b'{"error": "' + b"x" * 290 + KEY.encode() + b'"}')
-    told = backend._fatal(answer, openai_wire.meaning_of(answer.status, answer.data)[1])
+    told = backend._fatal(answer, statuses.meaning_of(answer.status, answer.data)[1])
     assert "xxx" in told and KEY[:4] not in told and len(told) < 700  # also where it is cut
     server.key = "another"  # it says in its error what it was given
     with pytest.raises(FatalError, match=r"wrong key: Bearer \*\*\*; the key in MINE was sent") as caught:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.backends import openai_wire
+from actors.backends import openai_wire, statuses
 from actors.results import Hypothesis, SegmentRequest
 
 SILENCE = np.zeros(16_000, np.int16)  # nobody looks at it here
@@ -48,7 +48,7 @@ def test_half_characters_of_an_answer_can_be_stored() -> None:
     """Servers that cut strings in the middle of a pair write one."""
     answer = openai_wire.parsed(b'{"choices": [{"message": {"content": "one \\ud83d"}, "finish_reason": "stop"}], "x": "\\uD83D\\uDE00"}')
     assert (read(answer).text, answer["x"]) == ("one ?", "\U0001f600")
-    said = openai_wire.meaning_of(500, b'{"error": {"message": "bad \\ud83d"}}')[1]
+    said = statuses.meaning_of(500, b'{"error": {"message": "bad \\ud83d"}}')[1]
     assert said.encode() == b"HTTP 500: bad ?"
 
 
@@ -131,7 +131,7 @@ def test_malformed_chats(answer: dict[str, Any]) -> None:
 )
 def test_retry_after(value: str, seconds: float | None) -> None:
     now = datetime(2026, 11, 23, 5, 0, 0, tzinfo=UTC)
-    assert openai_wire.retry_after({"retry-after": value}, now) == seconds
+    assert statuses.retry_after({"retry-after": value}, now) == seconds
 
 
 @pytest.mark.parametrize(
@@ -149,4 +149,4 @@ def test_retry_after(value: str, seconds: float | None) -> None:
     ],
 )
 def test_what_a_status_means(status: int, body: bytes, meaning: str, said: str) -> None:
-    assert openai_wire.meaning_of(status, body) == (meaning, said)
+    assert statuses.meaning_of(status, body) == (meaning, said)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from actors.errors import StorageError
-from pipelines.storage import conditional, leases, locations
+from pipelines.storage import conditional, holders, leases, locations
 from tests.faults.proxy import Proxy, Rule
 
 
@@ -162,7 +162,7 @@ def test_s3_a_living_holder_keeps_its_lease_and_a_dead_one_loses_it(s3_bucket: s
         assert first.facts["beat"] > before
     assert leases.read(out) is None
     # Another machine that stopped without a word: its lease is watched, then replaced.
-    monkeypatch.setattr(leases, "_pids", lambda: "elsewhere")  # its processes are not seen from here; its name may be ours
+    monkeypatch.setattr(holders, "pids", lambda: "elsewhere")  # its processes are not seen from here; its name may be ours
     dead = leases.acquire(out, "transcribe")
     monkeypatch.undo()
     monkeypatch.setattr(leases, "LIFE_SECONDS", 1.0)
@@ -192,7 +192,7 @@ def test_s3_a_request_that_hangs_does_not_hide_that_the_lease_is_over(s3_bucket:
 def test_s3_a_renewal_whose_answers_all_got_lost_is_no_takeover(s3_bucket: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conditional, "ATTEMPTS_MORE", 1)
     seconds = itertools.count()
-    monkeypatch.setattr(leases, "_now", lambda: f"2026-01-01T00:{next(seconds):02}:00+00:00")  # no two renewals are of the same second
+    monkeypatch.setattr(holders, "now", lambda: f"2026-01-01T00:{next(seconds):02}:00+00:00")  # no two renewals are of the same second
     out = f"{s3_bucket}/unheard"
     lease = leases.acquire(out, "transcribe")
     proxy.rules = {"PUT .*lease": Rule(1.0, ("lost",))}
@@ -228,7 +228,7 @@ def test_s3_a_process_that_is_not_seen_from_a_container_with_the_same_name_is_no
     out = f"{s3_bucket}/containers"
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    monkeypatch.setattr(leases, "_pids", lambda: "another container")
+    monkeypatch.setattr(holders, "pids", lambda: "another container")
     monkeypatch.setattr("os.getpid", lambda: gone.pid)
     with leases.held(out, "transcribe", lambda: None):
         monkeypatch.undo()
@@ -240,7 +240,16 @@ def test_a_container_that_was_started_anew_does_not_wait_for_the_one_before(tmp_
     """Its name is another one, but the kernel, which gave the lock back, is the same."""
     monkeypatch.setattr(leases, "LIFE_SECONDS", 1e6)
     facts = {"holder": "x", "host": "3f2a", "pid": 1, "since": "s", "renewed_at": "2026-01-01T00:00:00+00:00", "beat": 0, "command": "c"}
-    (tmp_path / "lease.json").write_text(json.dumps({**facts, "kernel": leases._kernel(), "pids": "another container"}))
+    (tmp_path / "lease.json").write_text(json.dumps({**facts, "kernel": holders.kernel(), "pids": "another container"}))
+    leases.acquire(str(tmp_path), "transcribe").release()
+
+
+def test_a_machine_that_was_started_anew_does_not_wait_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "LIFE_SECONDS", 1e6)
+    left = leases.acquire(str(tmp_path), "transcribe")
+    facts = {**left.facts, "kernel": "the boot before", "pids": "the boot before"}
+    left.release()
+    (tmp_path / "lease.json").write_text(json.dumps(facts))
     leases.acquire(str(tmp_path), "transcribe").release()
 
 
