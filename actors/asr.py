@@ -12,7 +12,7 @@ import numpy as np
 from actors.backends import create_asr, runs_on_gpu
 from actors.config import ASRConfig
 from actors.dispatch import dispatch
-from actors.errors import UsageError, as_row_error
+from actors.errors import RetryableError, UsageError, as_row_error
 from actors.languages import code_of, normalize_language
 from actors.results import Hypothesis, SegmentRequest
 from actors.watchdog import call_limit
@@ -101,7 +101,9 @@ def recognised_row(row: Row, results: list[Hypothesis | Exception] | UsageError)
     if errors:
         row["status"] = "partial"
         if not row.get("error_code"):  # what went wrong first, at decoding, stays
-            code, message = as_row_error(errors[0], default="model_failed")
+            # What may pass before what may not: it decides whether the recording is done again.
+            error = next((error for error in errors if isinstance(error, RetryableError)), errors[0])
+            code, message = as_row_error(error, default="model_failed")
             row |= {"error_stage": STAGE, "error_code": code, "error_message": message}
     return row
 

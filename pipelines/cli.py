@@ -157,7 +157,7 @@ def _plan(given: argparse.Namespace) -> int:
 
     retries.apply(config.storage)
     plan = planning.plan_table(read_manifest(_wanted(given.manifest, "MANIFEST")), config)
-    figures = estimate.estimate(plan, config.estimate, words=config.aligner.backend != "none")
+    figures = estimate.estimate(plan, config.estimate, recognise=config.asr.backend != "openai", words=config.aligner.backend != "none")
     _show(figures.as_dict() if given.json else estimate.render(figures), given.json)
     return 0
 
@@ -190,14 +190,12 @@ def _transcribe(given: argparse.Namespace) -> int:
 
 def _retry(given: argparse.Namespace) -> int:
     from pipelines import transcribe
-    from pipelines.config import RunConfig
     from pipelines.storage import runs
     from pipelines.storage.locations import absolute
 
     out = absolute(given.out)
     record = runs.require(out)
-    saved = {**record["config"], "cluster": {**record["config"]["cluster"], "runtime_env": {}}}  # saved without its secrets
-    config = _config(given) if given.config or given.set else RunConfig.model_validate(saved)
+    config = _config(given) if given.config or given.set else runs.settings_of(record)
     if _printed(given, config):
         return 0
     return _finished(transcribe.retry(out, config, given.code), out)

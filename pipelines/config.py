@@ -69,7 +69,7 @@ class OutputConfig(Settings):
     """How tables are written."""
 
     recordings_per_file: int = Field(2000, ge=1, description="recordings in one file of OUT/transcripts")
-    compression: str = Field("zstd", description="Parquet codec")
+    compression: Literal["zstd", "snappy", "gzip", "brotli", "lz4", "none"] = Field("zstd", description="Parquet codec")
 
 
 class ServeConfig(Settings):
@@ -178,8 +178,14 @@ class RunConfig(Settings):
 
 
 def _engine(config: ASRConfig | AlignerConfig) -> dict[str, Any]:
-    """What is passed on to vLLM's engine may change what it says: quantization, for one."""
-    return {"vllm": {"engine": config.vllm.engine}} if config.backend == "vllm" and config.vllm.engine else {}
+    """What is passed on to vLLM's engine may change what it says: quantization, for one. Keys to a hub do not."""
+    engine = {name: value for name, value in config.vllm.engine.items() if not is_secret(name)}
+    return {"vllm": {"engine": engine}} if config.backend == "vllm" and engine else {}
+
+
+def is_secret(name: str) -> bool:
+    """Whether a setting of somebody else's is called as secrets are."""
+    return re.search(r"token(?!iz|s)|secret|password|api_?key|credential", name, re.IGNORECASE) is not None
 
 
 def load_config(path: str | None, overrides: Sequence[str] = ()) -> RunConfig:

@@ -47,7 +47,7 @@ def dry_run(
         table = planning.collect(transcribe.recordings_of(manifest, command), config)
         parts.append(Text(f"manifest: {table.num_rows:,} recordings; `scriptorium plan` reads their headers and tells hours and cost"))
     if out and runs.checked(out, config, command, accept_changes=accept_changes):
-        parts += map(Text, _left(out, place, config))
+        parts += map(Text, _left(out, place, config, command))
     parts.append(Text("a dry run: nothing was started or written", style="dim"))
     return Group(*parts)
 
@@ -142,20 +142,38 @@ def _facts(place: Placement, config: RunConfig) -> list[str]:
     return lines
 
 
-def _left(out: str, place: Placement, config: RunConfig) -> list[str]:
+def _left(out: str, place: Placement, config: RunConfig, command: str) -> list[str]:
     plan = planning.read_plan(out)
     todo = transcribe.left_to_do(plan, out)
     hours = planning.seconds_of(todo) / 3600
     recordings = pc.count_distinct(todo["recording_id"]).as_py()
     lines = [f"planned and not done in {out}: {todo.num_rows:,} shards of {recordings:,} recordings, {hours:,.2f} h"]
-    if not place.on_gpu or not todo.num_rows:
-        return lines
-    words = config.aligner.backend != "none"
-    gpu_hours, core_hours = estimate.machine_hours(hours, config.estimate, words=words)
-    by_gpu, by_decode = gpu_hours / max(1, place.cards("recogniser", "aligner")), core_hours / max(1, sum(place.decoding))
-    bound = "GPUs" if by_gpu >= by_decode else "decoding"
-    lines.append(f"at the assumed speeds (section `estimate`): {estimate.in_words(max(by_gpu, by_decode))}, bound by {bound}")
+    if todo.num_rows:
+        lines.append(_time(hours, place, config, command))
     return lines
+
+
+def _time(hours: float, place: Placement, config: RunConfig, command: str) -> str:
+    """How long the work may take: each stage on the cards that it has, and both together on all of them."""
+    recognise = command != "align" and config.asr.backend != "openai"
+    words = config.aligner.backend != "none"
+    recognising, aligning, decoding = estimate.stage_hours(hours, config.estimate, recognise=recognise, words=words)
+    unknown = [
+        name
+        for name, stage, wanted in (("recognisers", "recogniser", recognise), ("aligners", "aligner", words))
+        if wanted and not place.cards(stage)
+    ]
+    if unknown:
+        return f"no time is estimated: the {' and '.join(unknown)} run on CPUs, and the speeds of section `estimate` are those of GPUs"
+    by_gpu = max(
+        recognising / max(1, place.cards("recogniser")),
+        aligning / max(1, place.cards("aligner")),
+        (recognising + aligning) / max(1, place.cards("recogniser", "aligner")),
+    )
+    by_decode = decoding / max(1, sum(place.decoding))
+    bound = "GPUs" if by_gpu >= by_decode else "decoding"
+    beside = "; the recognition server's own speed is not known" if config.asr.backend == "openai" and command != "align" else ""
+    return f"at the assumed speeds (section `estimate`): {estimate.in_words(max(by_gpu, by_decode))}, bound by {bound}{beside}"
 
 
 def _gib(size: float | None) -> str:

@@ -74,13 +74,20 @@ class Estimate:
 
 
 def estimate(
-    rows: pa.Table, settings: EstimateConfig, *, words: bool = True, gpus: int | None = None, cores: int | None = None
+    rows: pa.Table,
+    settings: EstimateConfig,
+    *,
+    recognise: bool = True,
+    words: bool = True,
+    gpus: int | None = None,
+    cores: int | None = None,
 ) -> Estimate:
     """Sum up planned shards.
 
     Args:
         rows: PLAN columns, and `probe_error` where it is known.
         settings: speeds and prices.
+        recognise: whether GPUs of ours recognise, and no server.
         words: whether words are aligned too.
         gpus: to plan for where the settings leave it open; by default those of this machine, at least one.
         cores: likewise.
@@ -92,7 +99,8 @@ def estimate(
     failures = _counts(errors)
     gpus = max(1, settings.gpus if settings.gpus is not None else gpus_here() if gpus is None else gpus)
     cores = settings.cores or cores or os.cpu_count() or 1
-    gpu_hours, core_hours = machine_hours(hours, settings, words=words)
+    recognising, aligning, core_hours = stage_hours(hours, settings, recognise=recognise, words=words)
+    gpu_hours = recognising + aligning
     wall_hours = max(gpu_hours / gpus, core_hours / cores)
     return Estimate(
         recordings=first.num_rows,
@@ -123,9 +131,16 @@ def estimate(
     )
 
 
-def machine_hours(hours: float, settings: EstimateConfig, *, words: bool) -> tuple[float, float]:
-    """GPU hours and core hours that so many hours of audio take."""
-    return hours / settings.asr_rtfx + (hours / settings.aligner_rtfx if words else 0.0), hours / settings.decode_rtfx
+def stage_hours(hours: float, settings: EstimateConfig, *, recognise: bool = True, words: bool = True) -> tuple[float, float, float]:
+    """GPU hours of recogniser and aligner, and core hours of decoding, that so many hours of audio take.
+
+    Args:
+        hours: of audio.
+        settings: the speeds.
+        recognise: whether GPUs of ours recognise; not where a server does, or the manifest has the text.
+        words: whether words are aligned.
+    """
+    return hours / settings.asr_rtfx * recognise, hours / settings.aligner_rtfx * words, hours / settings.decode_rtfx
 
 
 def render(figures: Estimate) -> RenderableType:
@@ -191,7 +206,7 @@ def _table(title: str, shares: Mapping[str, Share], figures: Estimate) -> Table:
         column.justify = "right"
     for name, share in shares.items():
         part = share.hours / figures.hours if figures.hours else 0.0
-        table.add_row(name, f"{share.recordings:,}", f"{share.hours:,.2f}", f"{part:.1%}")
+        table.add_row(Text(name), f"{share.recordings:,}", f"{share.hours:,.2f}", f"{part:.1%}")
     return table
 
 

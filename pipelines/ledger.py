@@ -8,7 +8,7 @@ and no other table is touched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -203,17 +203,18 @@ class Losses:
     )  # stage, code and message of shards that were not finished, by id
     spent: dict[str, float] = field(default_factory=dict)  # asked of recognition servers, by name
     tasks: int = 0  # that failed, and Ray let pass
+    failure: str = ""  # of the last of them
 
-    @property
-    def explained(self) -> bool:
-        """Whether anything is known that shards can have been lost to."""
-        return bool(self.processes or self.reasons or self.tasks)
+    def explain(self, lost: Collection[str]) -> bool:
+        """Whether so many shards, each alone in its task, can have been lost to what is known of."""
+        return sum(shard not in self.reasons for shard in lost) <= self.tasks + self.processes
 
     def and_then(self, later: Losses) -> Losses:
         """Both passes together; what the later one knows of a shard counts."""
         spent = _sum((self.spent, later.spent))
         reasons = {**self.reasons, **later.reasons}
-        return Losses(self.processes + later.processes, self.again + later.again, reasons, spent, self.tasks + later.tasks)
+        tasks, failure = self.tasks + later.tasks, later.failure or self.failure
+        return Losses(self.processes + later.processes, self.again + later.again, reasons, spent, tasks, failure)
 
 
 @contextmanager

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+import pyarrow as pa
 
 from actors.errors import StorageError
 from actors.retries import LIBRARIES
@@ -64,12 +66,19 @@ def storage_trouble(error: BaseException) -> str | None:
         seen.add(id(current))
         # A store's library may have errors of its own; of Python's, these two are also what a lost node looks like.
         of_library = type(current).__module__.split(".")[0] in LIBRARIES
+        of_library = of_library or isinstance(current, pa.ArrowException)  # it would not write what it was given
         if of_library or (isinstance(current, OSError) and not isinstance(current, ConnectionError | TimeoutError)):
             # Ray's errors are of two classes, and their text is the whole remote stack. Its last line is the cause, but for Ray's own advice.
             lines = [line.strip() for line in _ADVICE.split(str(current))[0].splitlines() if line.strip()]
             return lines[-1][:600] if lines else type(current).__name__
         current = getattr(current, "cause", None) or current.__cause__
     return None
+
+
+def last_line(errors: Sequence[BaseException]) -> str:
+    """What the last of some errors says in the end, in one line; nothing where there is none."""
+    lines = [line.strip() for line in _ADVICE.split(_text(errors[-1]))[0].splitlines() if line.strip()] if errors else []
+    return lines[-1][:300] if lines else ""
 
 
 class _Tolerated(logging.Handler):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from pipelines.progress import clock
 from pipelines.schema import TRANSCRIPT
@@ -16,13 +17,14 @@ ROWS = 100
 def table(out: str) -> Table:
     """File, length, language, text, words with their first times, and status of every transcript; then the dead letters."""
     rows = locations.read_tables(locations.join(out, "transcripts"), schema=TRANSCRIPT).slice(0, ROWS).to_pylist()
-    shown = Table(title=f"{out}", show_lines=True)
+    shown = Table(title=Text(out), show_lines=True)
     for name in ("recording", "length", "language", "text", "words", "status"):
         shown.add_column(name, overflow="fold")
     for row in sorted(rows, key=lambda row: row["recording_id"]):
-        shown.add_row(row["recording_id"], clock(row["duration"]), row["language"] or "-", _short(row["text"]), _words(row), row["status"])
+        cells = (row["recording_id"], clock(row["duration"]), row["language"] or "-", _short(row["text"]), _words(row), row["status"])
+        shown.add_row(*map(Text, cells))
     for row in transcripts.dead_letters(out)[:ROWS]:
-        shown.add_row(row["recording_id"], "-", "-", row["error_message"], "-", f"failed: {row['error_code']}")
+        shown.add_row(*map(Text, (row["recording_id"], "-", "-", row["error_message"], "-", f"failed: {row['error_code']}")))
     return shown
 
 

@@ -35,7 +35,7 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
     segments, overlapped = _without_overlaps(sorted((s for row in rows for s in _segments(row)), key=_position))
     text = join_texts(segments)
     errors = [row for row in rows if row["status"] == "error"]
-    passing = [row for row in errors if row["error_code"] in _PASSING]
+    passing = [row for row in rows if row["status"] in ("error", "partial") and row.get("error_code") in _PASSING]
     if passing or (errors and not text):
         return _dead_letter(rows, (passing or errors)[0], config_hash, version)
     duration = _duration(rows)

@@ -132,12 +132,12 @@ def run_passes(out: str, config: RunConfig, run_id: str, plan: pa.Table, todo: p
         losses = losses.and_then(last)
         shards.settle(out)
         lost = left_to_do(plan, out)
-        if lost.num_rows and not last.explained:
+        if not last.explain(lost[shards.ID].to_pylist()):
             raise FatalError(
-                f"{lost.num_rows:,} of {left.num_rows:,} shards were not done, though no process died and no task failed: this is no fault "
-                f"of theirs, so they stay to be done; look at Ray's logs, and whether all of {out}/plan is there"
+                f"{lost.num_rows:,} of {left.num_rows:,} shards were not done, but only {last.processes} processes died and {last.tasks} tasks "
+                f"failed{': ' * bool(last.failure)}{last.failure}; the shards are not to blame and stay to be done; look at Ray's logs"
             )
-        shards.bury(out, lost.to_pylist(), run_id, losses.reasons)
+        shards.bury(out, lost.to_pylist(), run_id, losses.reasons, last.failure)
     return losses
 
 
@@ -218,7 +218,7 @@ def run_shards(
             **_TABLES,
         )
         aligned.write_parquet(_path(shards.folder(out)), filesystem=store, compression=config.output.compression)
-        return replace(losses_of(ledger), tasks=len(failed))
+        return replace(losses_of(ledger), tasks=len(failed), failure=setbacks.last_line(failed))
 
 
 def stitch(out: str, config: RunConfig, run_id: str, *, on_ray: bool) -> tuple[int, int]:

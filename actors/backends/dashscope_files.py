@@ -113,9 +113,7 @@ class DashScopeFiles(RemoteASR):
         pause, heard = FIRST_LOOK, False
         while True:
             try:
-                answer = await self._send("GET", f"{self.remote.base_url}/tasks/{number}", headers=_LATER)
-                self._must_be_fine(answer, f"task {number}")
-                task = self._task(self._parsed(answer))
+                task = await self._look(number)
             except MayPass as error:
                 error.heard = heard
                 raise
@@ -140,6 +138,11 @@ class DashScopeFiles(RemoteASR):
             await asyncio.sleep(pause)
             pause = min(pause * SLOWER, LONGEST_LOOK)
 
+    async def _look(self, number: str) -> dashscope.Task:
+        answer = await self._send("GET", f"{self.remote.base_url}/tasks/{number}", headers=_LATER)
+        self._must_be_fine(answer, f"task {number}")
+        return self._task(self._parsed(answer))
+
     async def _read(self, address: str, request: SegmentRequest) -> Hypothesis:
         answer = await self._send("GET", address, known=False)
         if not 200 <= answer.status < 300:
@@ -154,6 +157,11 @@ class DashScopeFiles(RemoteASR):
             return dashscope.task(answer)
         except wire.Malformed as error:
             raise MayPass(self._safe(str(error))) from None
+
+    async def _shown(self, silence: SegmentRequest, call: Call) -> None:
+        # A task may take minutes in the queue of a service that is well.
+        number = await self._begin(silence)
+        await self._look(number)
 
     async def _offered(self) -> set[str]:
         self._permission = None  # so that it is asked

@@ -14,7 +14,7 @@ from typing import Any
 
 from actors.errors import UsageError
 from pipelines import __version__
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, is_secret
 from pipelines.storage import locations
 from pipelines.storage.addresses import shown
 
@@ -143,9 +143,22 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]
 
 
+def settings_of(record: dict[str, Any]) -> RunConfig:
+    """The settings that a run was made with, but for the secrets among them: they were not stored."""
+    saved = {**record["config"], "cluster": {**record["config"]["cluster"], "runtime_env": {}}}
+    for name in ("asr", "aligner"):
+        vllm = saved[name].get("vllm", {})
+        engine = {key: value for key, value in vllm.get("engine", {}).items() if not is_secret(key)}
+        saved[name] = {**saved[name], "vllm": {**vllm, "engine": engine}}
+    return RunConfig.model_validate(saved)
+
+
 def _without_secrets(config: RunConfig) -> dict[str, Any]:
     settings = config.model_dump(mode="json")
     settings["cluster"]["runtime_env"] = _masked(settings["cluster"]["runtime_env"])
+    for name in ("asr", "aligner"):
+        engine = settings[name]["vllm"]["engine"]
+        settings[name]["vllm"]["engine"] = {key: "***" if is_secret(key) else value for key, value in engine.items()}
     return settings
 
 

@@ -27,7 +27,7 @@ PENDING = ".pending.parquet"
 UNKNOWN_END = (
     "worker",
     "worker_lost",
-    "the process that worked on this shard died every time, also when it had no other; it had not come to a model yet, so look at the audio",
+    "its task failed every time, also with no other shard in it, and before it came to a model: look at the audio",
 )
 INDEX_COLUMNS = [
     "shard_id",
@@ -130,7 +130,7 @@ def append(out: str, rows: list[dict[str, Any]], task: str) -> None:
     locations.remove(pending)
 
 
-def bury(out: str, lost: list[dict[str, Any]], run_id: str, reasons: Mapping[str, tuple[str, str, str]]) -> None:
+def bury(out: str, lost: list[dict[str, Any]], run_id: str, reasons: Mapping[str, tuple[str, str, str]], failure: str = "") -> None:
     """Give up planned shards whose process died every time: commit a row for each that says so.
 
     Args:
@@ -138,6 +138,7 @@ def bury(out: str, lost: list[dict[str, Any]], run_id: str, reasons: Mapping[str
         lost: their PLAN rows.
         run_id: written into the rows.
         reasons: stage, code and message by shard id, where something is known.
+        failure: what the last task said that failed, for the others.
     """
     end = {
         "status": "error",
@@ -149,7 +150,10 @@ def bury(out: str, lost: list[dict[str, Any]], run_id: str, reasons: Mapping[str
     if lost:
         rows = []
         for row in lost:
-            stage, code, message = reasons.get(row[ID], UNKNOWN_END)
+            stage, code, message = reasons.get(row[ID]) or (
+                *UNKNOWN_END[:2],
+                UNKNOWN_END[2] + f"; the last such task: {failure}" * bool(failure),
+            )
             rows.append({**row, **end, "error_stage": stage, "error_code": code, "error_message": message[:500]})
         append(out, rows, f"lost-{run_id}")
 

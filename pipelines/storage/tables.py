@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.storage.requests import ask
 from pipelines.storage.stores import arrow_filesystem
 
-WIDE = 1 << 29  # bytes of a result from which on its columns may not fit into one array
-STEP = 1024  # rows that surely do
+ARRAY_BYTES = 1 << 30  # of text in one array of a column; its offsets end at twice as much
 READERS = 16  # parallel requests while many small objects are read: latency-bound, not CPU-bound
 
 
@@ -30,12 +30,22 @@ def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
 
 def rows_at(table: pa.Table, numbers: np.ndarray) -> pa.Table:
     """Rows by number, in this order, however much text they have: Arrow's own `take` makes one array of a column, which ends at 2 GiB."""
-    if table.nbytes * max(1.0, len(numbers) / max(1, table.num_rows)) < WIDE:
+    texts = [index for index, field in enumerate(table.schema) if field.type == pa.string()]
+    sizes = np.zeros(table.num_rows, np.int64)
+    for index in texts:
+        sizes += pc.fill_null(pc.binary_length(table.column(index)), 0).to_numpy()
+    ends = np.cumsum(sizes[numbers])
+    if sizes.sum() < ARRAY_BYTES and (not len(ends) or ends[-1] < ARRAY_BYTES):
         return table.take(pa.array(numbers))
-    fields = [field.with_type(pa.large_string()) if field.type == pa.string() else field for field in table.schema]
+    fields = [field.with_type(pa.large_string()) if index in texts else field for index, field in enumerate(table.schema)]
     whole = table.cast(pa.schema(fields)).combine_chunks()
-    pieces = [whole.take(pa.array(numbers[first : first + STEP])).cast(table.schema) for first in range(0, len(numbers), STEP)]
-    return pa.concat_tables(pieces) if pieces else table.slice(0, 0)
+    pieces, first = [table.slice(0, 0)], 0
+    while first < len(numbers):
+        before = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + ARRAY_BYTES, side="right")))
+        pieces.append(whole.take(pa.array(numbers[first:last])).cast(table.schema))
+        first = last
+    return pa.concat_tables(pieces)
 
 
 def read_all(uris: Sequence[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:

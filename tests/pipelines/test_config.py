@@ -25,6 +25,11 @@ def test_the_default_config_file_is_what_print_config_prints() -> None:
     assert RunConfig.model_validate(yaml.safe_load(text)) == RunConfig()
 
 
+def test_a_codec_that_parquet_has_not_is_refused_before_the_work() -> None:
+    with pytest.raises(UsageError, match=r"output\.compression"):
+        load_config(None, ["output.compression=zst"])
+
+
 def test_overrides_win_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("asr: {language: de}\nsegmenter: {max_duration: 20}\n")

@@ -86,5 +86,18 @@ def test_what_is_left_of_a_plan_is_timed(manifest: Path, tmp_path: Path, capsys:
     # 3 h / 100 + 3 h / 300 are 144 s of one GPU, and there are two.
     assert f"planned and not done in {out}: 18 shards of 6 recordings, 3.00 h" in said
     assert "at the assumed speeds (section `estimate`): 72 s, bound by GPUs" in said
+    apart = ["--set", "estimate.asr_rtfx=150", "--set", "asr.pool.accelerator=H100", "--set", "aligner.pool.accelerator=L4"]
+    assert (
+        main(
+            ["transcribe", str(manifest), out, "--dry-run", "--nodes", "(CPU=4,GPU=1,type=H100),3x(CPU=4,GPU=1,type=L4)", *options, *apart]
+        )
+        == 0
+    )
+    assert "at the assumed speeds (section `estimate`): 72 s, bound by GPUs" in lines(
+        capsys
+    )  # the recogniser's card alone, however many the aligners have
+    on_cpus = ["--set", "asr.pool.num_gpus=0", "--set", "aligner.pool.num_gpus=0"]
+    assert main(["transcribe", str(manifest), out, "--dry-run", "--nodes", "(CPU=8,GPU=1)", *options, *on_cpus]) == 0
+    assert any(line.startswith("no time is estimated: the recognisers and aligners run on CPUs") for line in lines(capsys))
     assert main(["transcribe", str(manifest), out, "--dry-run", "--nodes", "(CPU=4)", *options, "--set", "asr.language=de"]) == 2
     assert main(["align", str(manifest), out, "--dry-run", "--nodes", "(CPU=4)", *options]) == 2

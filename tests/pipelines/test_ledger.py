@@ -289,5 +289,6 @@ def test_what_was_asked_of_servers_is_summed_over_processes_and_passes() -> None
     together = Losses(spent=ledger.spent()).and_then(Losses(spent={"requests": 1, "prompt_tokens": 7}))
     assert together.spent == {"requests": 7, "audio_seconds": 2.6, "prompt_tokens": 7}
     assert Losses().and_then(Losses()).spent == {}
-    assert not Losses(spent={"requests": 1}).explained
-    assert all(some.explained for some in (Losses(processes=1), Losses(reasons={"a": ("align", "worker_lost", "x")}), Losses(tasks=1)))
+    known = Losses(reasons={"a": ("align", "worker_lost", "x")}, tasks=1)
+    assert known.explain(["a", "b"]) and not known.explain(["a", "b", "c"])
+    assert Losses().explain([]) and not Losses(spent={"requests": 1}).explain(["a"]) and Losses(processes=2).explain(["a", "b"])

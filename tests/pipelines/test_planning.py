@@ -310,8 +310,7 @@ def test_more_text_than_one_array_holds_is_planned_all_the_same(monkeypatch: pyt
         )
 
     plain = planning.plan_table(recordings, RunConfig(), probe=probe)
-    monkeypatch.setattr(tables, "WIDE", 0)
-    monkeypatch.setattr(tables, "STEP", 2)
+    monkeypatch.setattr(tables, "ARRAY_BYTES", 100)  # some rows have more
     wide = planning.plan_table(recordings, RunConfig(), probe=probe)
     assert wide.equals(plain) and wide.schema == plain.schema and wide["text"].num_chunks > 1
     assert planning.plan_table(planning.RECORDINGS.empty_table(), RunConfig(), probe=probe).num_rows == 0

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.config import ASRConfig, VLLMConfig
 from actors.errors import UsageError
 from pipelines.config import ClusterConfig, RunConfig, load_config
 from pipelines.storage import runs
@@ -106,3 +107,18 @@ def test_the_address_of_a_manifest_is_told_without_what_opens_it(tmp_path: Path)
 )
 def test_addresses_as_others_may_read_them(address: str, told: str) -> None:
     assert shown(address) == told
+
+
+def test_secrets_of_an_engine_are_neither_stored_nor_part_of_what_a_run_is(tmp_path: Path) -> None:
+    engine = {"hf_token": "hf_nobody", "quantization": "fp8", "max_num_batched_tokens": 4096, "tokenizer_mode": "slow"}
+    settings = ASRConfig(backend="vllm", vllm=VLLMConfig(engine=engine))
+    config, other = (
+        RunConfig(asr=settings),
+        RunConfig(asr=settings.model_copy(update={"vllm": VLLMConfig(engine={**engine, "hf_token": "x"})})),
+    )
+    assert config.hash() == other.hash() != RunConfig(asr=ASRConfig(backend="vllm")).hash()
+    runs.open_run(str(tmp_path), config, "transcribe", "m.jsonl")
+    stored = (tmp_path / "run.json").read_text()
+    assert "hf_nobody" not in stored and "fp8" in stored
+    again = runs.settings_of(runs.require(str(tmp_path)))
+    assert again.asr.vllm.engine == {name: value for name, value in engine.items() if name != "hf_token"}

@@ -2,6 +2,7 @@
 
 import logging
 
+import pyarrow as pa
 import pytest
 
 from actors.errors import StorageError
@@ -58,3 +59,9 @@ def test_writes_that_ray_let_pass_are_told_before_their_shards_are_given_up(fina
         return lossy()
     with pytest.raises(StorageError, match=r"No space left on device \(1 tasks could not be stored\)"):
         lossy()
+
+
+def test_what_parquet_refuses_to_write_is_no_lost_process() -> None:
+    error = pa.lib.ArrowNotImplementedError(STACK + "Support for codec 'foo' not built")
+    assert setbacks.storage_trouble(error) == "Support for codec 'foo' not built"
+    assert setbacks.last_line([ValueError("x"), error]) == "Support for codec 'foo' not built" and setbacks.last_line([]) == ""

@@ -177,13 +177,16 @@ def test_some_failed_is_partial_and_says_what_is_lost():
     assert row["flags"] == ["lost:599.75-1800", "error:corrupt_audio"]
 
 
+@pytest.mark.parametrize("status", ["error", "partial"])
 @pytest.mark.parametrize("code", ["storage_unavailable", "server_unavailable", "audio_changed"])
-def test_what_was_lost_to_something_that_passes_is_done_again_with_the_rest(code):
+def test_what_was_lost_to_something_that_passes_is_done_again_with_the_rest(code, status):
     """`retry` takes dead letters only: a transcript without these fifty minutes would stay as it is for good."""
     row = stitched(
         shard(0, 0.0, 600.0, [segment(0, 5, "One.")], duration=1800.0),
         shard(1, 600.0, 1200.0, status="error", duration=1800.0),
-        shard(2, 1200.0, None, status="error", duration=1800.0, error_code=code),
+        shard(
+            2, 1200.0, None, [segment(1200, 1205, "Two.")] if status == "partial" else [], status=status, duration=1800.0, error_code=code
+        ),
     )
     assert row["error_code"] == code
 
