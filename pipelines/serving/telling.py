@@ -38,13 +38,24 @@ class Telling:
         self._shards: list[list[Row] | None] = [None] * shards
         self._line: list[Row] = []  # the segments of all shards up to one that is not decoded yet, in the order of the transcript
         self._told = ""
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin anew with the joining. What is joined stays: thousands of segments are not joined again for each that comes."""
+        self._known, self._text = 0, ""  # segments of the line that are joined, and their text
+        self._ends: dict[int | None, float] = {}
+        self._spoken: Row | None = None  # the last of them with a text
+        self._language: str | None = None  # of the first of them with a text
 
     def begin(self, segments: list[Row], index: int) -> None:
         """A shard is decoded: its segments, without their texts."""
         kept = ("start", "end", "channel")
         self._shards[index] = [{**{name: segment[name] for name in kept}, "text": None, "language": None} for segment in segments]
         decoded = takewhile(lambda shard: shard is not None, self._shards)
-        self._line = sorted((segment for shard in decoded for segment in shard or []), key=_position)
+        line = sorted((segment for shard in decoded for segment in shard or []), key=_position)
+        if any(new is not old for new, old in zip(line, self._line[: self._known], strict=False)):
+            self._forget()  # the shard reaches back behind what was told
+        self._line = line
         self._tell()
 
     def heard(self, index: int, number: int, hypothesis: Hypothesis) -> None:
@@ -57,18 +68,21 @@ class Telling:
     def _tell(self) -> None:
         if self._on_text is None:
             return
-        known: list[Row] = []
-        ends: dict[int | None, float] = {}
-        for segment in self._line:
+        while self._known < len(self._line):
+            segment = self._line[self._known]
             # Where shards overlap, words said twice are taken out of the later one: what it says is known when it has words.
-            if segment["text"] is None or segment["start"] < ends.get(segment["channel"], 0.0) - _TOLERANCE:
+            if segment["text"] is None or segment["start"] < self._ends.get(segment["channel"], 0.0) - _TOLERANCE:
                 break
-            ends[segment["channel"]] = segment["end"]
-            known.append(segment)
-        text = join_texts(known)
-        if len(text) > len(self._told) and text.startswith(self._told):
-            self._told = text
-            self._on_text(Heard(text, next((segment["language"] for segment in known if segment["text"]), None)))
+            self._known += 1
+            self._ends[segment["channel"]] = segment["end"]
+            if segment["text"]:
+                before = self._spoken or {"text": "", "language": None}
+                self._text += join_texts([before, segment])[len(before["text"]) :]
+                self._language = segment["language"] if self._spoken is None else self._language
+                self._spoken = segment
+        if len(self._text) > len(self._told) and self._text.startswith(self._told):
+            self._told = self._text
+            self._on_text(Heard(self._text, self._language))
 
 
 def _position(segment: Row) -> tuple[float, int, float]:

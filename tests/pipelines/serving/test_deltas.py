@@ -14,7 +14,7 @@ from actors.config import AlignerConfig, ASRConfig
 from actors.errors import RowError
 from actors.results import Hypothesis, SegmentRequest
 from pipelines.config import RunConfig
-from pipelines.serving import openai_audio, openai_chat
+from pipelines.serving import openai_audio, openai_chat, telling
 from pipelines.serving.telling import Heard, Telling
 from tests.pipelines.serving.conftest import Served, data_uri, form, voice, wav
 
@@ -125,3 +125,24 @@ def test_what_was_not_told_on_the_way_is_told_in_the_end(told: str, whole: str, 
     ]
     # The tag that was told stands.
     assert "".join(chunks) == f"language {'German' if told else 'English'}<asr_text>{joined}"
+
+
+def test_what_is_told_is_the_text_so_far_whatever_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(5)
+    joined: list[int] = []
+    join = telling.join_texts
+    monkeypatch.setattr(telling, "join_texts", lambda segments: joined.append(len(segments)) or join(segments))
+    for _ in range(20):
+        told: list[Heard] = []
+        teller = Telling(3, told.append)
+        spans = [[(shard * 50.0 + number, shard * 50.0 + number + 1) for number in range(40)] for shard in range(3)]
+        texts = [[f"w{shard}.{number}" * int(random.integers(2)) for number in range(40)] for shard in range(3)]
+        todo = [(shard, number) for shard in range(3) for number in range(40)]
+        random.shuffle(todo)
+        for shard in random.permutation(3):
+            teller.begin([{"start": start, "end": end, "channel": None} for start, end in spans[shard]], int(shard))
+        for shard, number in todo:
+            teller.heard(shard, number, Hypothesis(texts[shard][number], "English"))
+        whole = " ".join(text for shard in texts for text in shard if text)
+        assert told[-1] == Heard(whole, "en") and all(whole.startswith(one.text) for one in told)
+    assert max(joined) <= 2 and sum(joined) < 20 * 120 * 2  # each segment once
