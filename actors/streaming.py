@@ -31,7 +31,7 @@ _ONSET = 2  # loud hops that begin an utterance
 _TAIL = SAMPLING_RATE // 5  # samples kept behind the last loud hop
 _SILENT = -60.0  # dB relative to full scale: nothing below is speech
 _ABOVE_NOISE, _BELOW_VOICE = 8.0, 15.0  # dB: what is louder than noise, unless it is far below the voice
-_STATIONARY = 12.0  # dB between noise and voice below which there is only noise
+_CLEAR, _STEADY = 12.0, 4.0  # dB between noise and voice: above, they are plain to tell apart; below, there is only noise
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,12 @@ class Listener:
         if self._hops % _LEARN or self._hops < _KNOWN:
             return
         noise, voice = np.percentile(self._levels, [10, 95])
-        above = noise + (_ABOVE_NOISE if voice - noise >= _STATIONARY else _STATIONARY)
+        if voice - noise >= _CLEAR:
+            above = noise + _ABOVE_NOISE
+        elif voice - noise >= _STEADY:  # somebody may speak in a loud noise: the model can say that nobody does
+            above = (noise + voice) / 2
+        else:
+            above = noise + _CLEAR
         if voice - noise >= _ABOVE_NOISE + _BELOW_VOICE:
             above = min(above, voice - _BELOW_VOICE)
         self._threshold = max(_SILENT, float(above))

@@ -75,6 +75,20 @@ def test_steady_noise_is_nobody_speaking_for_long() -> None:
     assert any(isinstance(event, Ended) for event in heard(listener, np.concatenate([voice(2), quiet(2, 60)])))
 
 
+@pytest.mark.parametrize("ratio", [10.0, 5.0, 3.0])
+def test_who_speaks_in_a_loud_noise_is_heard(ratio: float) -> None:
+    """A model that is given too much can say that nothing was said; what it is not given is lost."""
+    said = np.concatenate([np.concatenate([voice(5, seed), quiet(1, 0)]) for seed in range(5)]).astype(np.float64)
+    noise = np.random.default_rng(9).standard_normal(len(said))
+    noise *= np.sqrt((said**2).mean()) / 10 ** (ratio / 20)
+    sound = ((said + noise) * 0.3).clip(-32768, 32767).astype(np.int16)
+    events = [event for event in heard(Listener(Turns()), sound) if isinstance(event, Ended)]
+    inside = np.zeros(len(said), bool)
+    for event in events:
+        inside[event.start : event.end] = True
+    assert (said[inside] ** 2).sum() > 0.9 * (said**2).sum()
+
+
 def test_the_client_may_decide() -> None:
     listener = Listener(Turns(detect=False))
     assert [type(event) for event in heard(listener, np.concatenate([voice(1), quiet(3), voice(1)]))] == [Started]
