@@ -9,11 +9,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from actors.languages import normalize_language
 
+# A week is as good as no limit; clocks of poll, of threads and of stores end at 24 days and more, each with an error of its own.
+LONGEST = 604_800
+Timeout = Annotated[float, Field(gt=0, le=LONGEST)]
+
 
 class Settings(BaseModel):
     """Base of every settings section."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    # Infinity is no JSON, as run.json is. In YAML a channel, a commit or a label may look like a number, and is text all the same.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False, coerce_numbers_to_str=True)
 
 
 _LABEL = r"[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?"  # as in Kubernetes
@@ -73,17 +78,15 @@ class StorageConfig(Settings):
     """Asking stores: audio, manifests and the output directory."""
 
     retries: int = Field(8, ge=0, description="attempts after an error that may pass, with exponential back-off and jitter: about a minute")
-    timeout: float = Field(
-        30, gt=0, description="seconds without an answer, or without another byte of it, after which an attempt has failed"
-    )
+    timeout: Timeout = Field(30, description="seconds without an answer, or without another byte of it, after which an attempt has failed")
 
 
 class AudioConfig(Settings):
     """Fetching and decoding."""
 
     channel: str = Field("mix", description="mix | left | right | each | a channel number from 0; a manifest's `channel` wins")
-    timeout: float = Field(600, gt=0, description="seconds that one shard may take to fetch and decode")
-    max_memory: float = Field(4, gt=0, description="GiB that the decoding of one shard may take")
+    timeout: Timeout = Field(600, description="seconds that one shard may take to fetch and decode")
+    max_memory: float = Field(4, gt=0, le=1_000_000, description="GiB that the decoding of one shard may take")
     isolate: bool = Field(True, description="decode in a child process, so that a crash or a hang costs one row")
     retries: int | None = Field(None, ge=0, description="attempts after a storage error while audio is read; null: storage.retries")
     num_cpus: float = Field(1, gt=0, description="logical CPUs of one decoding task")
@@ -142,9 +145,8 @@ class ModelConfig(Settings):
     max_batch_size: int = Field(128, ge=1, description="segments in one model call")
     max_batch_seconds: float = Field(960, gt=0, description="padded seconds in one model call; memory grows with it")
     threads: int | None = Field(None, ge=1, description="CPU threads of a replica; null: the cores divided among the pools")
-    timeout: float | None = Field(
+    timeout: Timeout | None = Field(
         None,
-        gt=0,
         description="seconds after which a model call counts as hung and its process is replaced; null: 600, and 1 (on a CPU 10) for each "
         "second of audio in it",
     )
@@ -178,8 +180,8 @@ class OpenAIConfig(Settings):
     retries: int = Field(
         8, ge=0, description="further attempts for a segment after errors that may pass; being told to wait is not counted"
     )
-    timeout: float = Field(120, gt=0, description="seconds that one request may take")
-    patience: float = Field(300, gt=0, description="seconds without any good answer after which what waits is given up")
+    timeout: Timeout = Field(120, description="seconds that one request may take")
+    patience: Timeout = Field(300, description="seconds without any good answer after which what waits is given up")
 
     @field_validator("base_url")
     @classmethod

@@ -32,6 +32,7 @@ _START = 120.0  # seconds that an interpreter may take to start on a busy machin
 _LENGTH = struct.Struct("<Q")
 _PR_SET_PDEATHSIG = 1
 _PIPE_BYTES = 1 << 20
+_POLL_SECONDS = 86_400.0  # at a time: `poll` counts milliseconds in a C int, which is 24 days
 
 
 class ChildClosed(ScriptoriumError):
@@ -191,8 +192,10 @@ def _read_exactly(stream: Any, count: int, deadline: float) -> memoryview:
     poll.register(stream.fileno(), select.POLLIN | select.POLLHUP)
     while view:
         left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
+        if left <= 0:
             raise TimeoutError
+        if not poll.poll(min(left, _POLL_SECONDS) * 1000):
+            continue
         got = stream.readinto(view)
         if not got:
             raise EOFError

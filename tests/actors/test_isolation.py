@@ -35,6 +35,10 @@ def gone(pid):
     return False
 
 
+def test_a_limit_may_be_longer_than_poll_can_count(child):
+    assert child.call("operator:add", 2, 3, timeout=1e12) == 5
+
+
 def test_it_answers_with_results_and_errors_and_stays(child):
     assert child.call("operator:add", 2, 3, timeout=60) == 5
     pid = child.pid

@@ -1,0 +1,49 @@
+"""Settings of actors: numbers that no clock can count are refused before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from actors.config import LONGEST, AlignerConfig, ASRConfig, AudioConfig, OpenAIConfig, PoolConfig, SegmenterConfig, Settings, StorageConfig
+
+LIMITS: list[tuple[type[Settings], str]] = [
+    (StorageConfig, "timeout"),
+    (AudioConfig, "timeout"),
+    (ASRConfig, "timeout"),
+    (AlignerConfig, "timeout"),
+    (OpenAIConfig, "timeout"),
+    (OpenAIConfig, "patience"),
+]
+
+
+@pytest.mark.parametrize(("section", "name"), LIMITS)
+def test_a_time_limit_is_at_most_a_week(section: type[Settings], name: str) -> None:
+    assert getattr(section.model_validate({name: LONGEST}), name) == LONGEST
+    for wrong in (LONGEST + 1, 1e10, float("inf"), float("nan"), 0):
+        with pytest.raises(ValidationError):
+            section.model_validate({name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        (AudioConfig, {"max_memory": float("inf")}),
+        (AudioConfig, {"max_memory": 1e10}),  # more bytes than a limit of the system's can be
+        (SegmenterConfig, {"silence_dbfs": float("-inf")}),
+        (ASRConfig, {"max_batch_seconds": float("inf")}),
+    ],
+)
+def test_what_cannot_be_counted_or_stored_is_refused(section: type[Settings], values: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        section.model_validate(values)
+
+
+def test_text_may_look_like_a_number() -> None:
+    assert AudioConfig.model_validate({"channel": 1}).channel == "1"
+    assert ASRConfig.model_validate({"revision": 1234567}).revision == "1234567"
+    assert PoolConfig.model_validate({"labels": {"generation": 4}}).labels == {"generation": "4"}
+    with pytest.raises(ValidationError):
+        AudioConfig.model_validate({"channel": 1.5})
