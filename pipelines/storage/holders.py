@@ -57,8 +57,10 @@ def died_here(facts: dict[str, Any], ours: dict[str, Any]) -> bool:
 
 
 def locks_here(facts: dict[str, Any], ours: dict[str, Any]) -> bool:
-    """Whether a lock of the holder's would be seen by this process: it is of this kernel, or was of this machine before it was started anew."""
-    return any(facts.get(name) == ours[name] for name in ("kernel", "host"))
+    """Whether a lock of the holder's would be seen by this process, wherever it ran. A host's name does not tell: a pod that is started on
+    another node has that of the one before, which may still be at work where it is cut off.
+    """
+    return bool(facts.get("kernel") == ours["kernel"])
 
 
 def described(facts: dict[str, Any] | None) -> str:

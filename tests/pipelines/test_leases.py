@@ -244,13 +244,30 @@ def test_a_container_that_was_started_anew_does_not_wait_for_the_one_before(tmp_
     leases.acquire(str(tmp_path), "transcribe").release()
 
 
-def test_a_machine_that_was_started_anew_does_not_wait_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "LIFE_SECONDS", 1e6)
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("kernel", [{}, {"kernel": "another machine's", "pids": "there"}], ids=["of an older version", "of today"])
+def test_another_machine_with_the_name_of_this_one_is_watched(tmp_path: Path, kernel: dict[str, str]) -> None:
+    """A pod that is started on another node has the name of the one before, which may be at work still; its lock ends at its node."""
     left = leases.acquire(str(tmp_path), "transcribe")
-    facts = {**left.facts, "kernel": "the boot before", "pids": "the boot before"}
+    facts = {name: value for name, value in left.facts.items() if name not in ("kernel", "pids")} | kernel
     left.release()
-    (tmp_path / "lease.json").write_text(json.dumps(facts))
-    leases.acquire(str(tmp_path), "transcribe").release()
+    path, over = tmp_path / "lease.json", threading.Event()
+    path.write_text(json.dumps(facts))
+
+    def renew() -> None:
+        while not over.wait(0.2):
+            facts["beat"] += 1
+            locations.write_atomic(str(path), json.dumps(facts).encode())
+
+    holder = threading.Thread(target=renew)
+    holder.start()
+    try:
+        with pytest.raises(leases.LeaseError, match=f"on {socket.gethostname()}, .*at work on"):
+            leases.acquire(str(tmp_path), "transcribe")
+    finally:
+        over.set()
+        holder.join()
+    leases.acquire(str(tmp_path), "transcribe").release()  # as does a machine that was started anew: it has waited for itself
 
 
 def test_s3_of_many_writers_one_wins(s3_bucket: str) -> None:
