@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from actors.errors import ScriptoriumError, StorageError, UsageError
+from actors.errors import CODES, ScriptoriumError, StorageError, UsageError
 from pipelines import stopping
 
 if TYPE_CHECKING:
@@ -111,7 +111,9 @@ def _parser() -> argparse.ArgumentParser:
 
     again = commands.add_parser("retry", help="run the dead letters of a run again")
     again.add_argument("out", metavar="OUT", help="output directory of the run")
-    again.add_argument("--code", action="append", default=[], metavar="CODE", help="only those with this error code; may be repeated")
+    again.add_argument(
+        "--code", action="append", default=[], metavar="CODE", choices=CODES, help="only those with this error code; may be repeated"
+    )
     _settings(again)
     again.set_defaults(run=_retry)
 
@@ -166,36 +168,33 @@ def _transcribe(given: argparse.Namespace) -> int:
     config = _config(given)
     if _printed(given, config):
         return 0
-    from pipelines.storage.locations import absolute
-
     if given.dry_run:
         from pipelines import dry_run
 
-        there = absolute(given.out) if given.out else None
+        there = _folder(given.out) if given.out else None
         arguments = {"command": given.command, "described": given.nodes, "accept_changes": given.accept_changes}
         _show(dry_run.dry_run(given.manifest, there, config, **arguments), False)
         return 0
     if given.nodes:
         raise UsageError("--nodes is for --dry-run: a run takes the nodes of cluster.address")
     manifest, out = _wanted(given.manifest, "MANIFEST"), _wanted(given.out, "OUT")
+    there = _folder(out)
     from pipelines import transcribe
 
-    outcome = transcribe.transcribe(manifest, absolute(out), config, command=given.command, accept_changes=given.accept_changes)
+    outcome = transcribe.transcribe(manifest, there, config, command=given.command, accept_changes=given.accept_changes)
     if given.show:
         from pipelines import show
 
-        _show(show.table(absolute(out)), False)
+        _show(show.table(there), False)
     return _finished(outcome, out)
 
 
 def _retry(given: argparse.Namespace) -> int:
     from pipelines import transcribe
-    from pipelines.storage import runs
-    from pipelines.storage.locations import absolute
+    from pipelines.storage import runs, saved
 
-    out = absolute(given.out)
-    record = runs.require(out)
-    config = _config(given) if given.config or given.set else runs.settings_of(record)
+    out = _folder(given.out)
+    config = saved.settings_of(out, runs.require(out), given.config, given.set)
     if _printed(given, config):
         return 0
     return _finished(transcribe.retry(out, config, given.code), out)
@@ -203,9 +202,8 @@ def _retry(given: argparse.Namespace) -> int:
 
 def _status(given: argparse.Namespace) -> int:
     from pipelines import status
-    from pipelines.storage.locations import absolute
 
-    state = status.read(absolute(given.out))
+    state = status.read(_folder(given.out))
     _show(state if given.json else status.render(state), given.json)
     return 0
 
@@ -223,9 +221,9 @@ def _serve(given: argparse.Namespace) -> int:
 
 def _report(given: argparse.Namespace) -> int:
     from pipelines import report
-    from pipelines.storage.locations import absolute, join
+    from pipelines.storage.locations import join
 
-    out = absolute(given.out)
+    out = _folder(given.out)
     sums = report.write(out)
     print(f"{report.sentence(sums)}\n{join(out, 'report.html')}")
     return 0
@@ -260,6 +258,22 @@ def _wanted(value: str | None, name: str) -> str:
     if not value:
         raise UsageError(f"{name} is missing: see --help")
     return value
+
+
+def _folder(out: str) -> str:
+    """OUT as an absolute address; nothing is made there.
+
+    Raises:
+        UsageError: it cannot be a folder.
+    """
+    from pipelines.storage.locations import absolute, is_remote, parent
+
+    place = there = absolute(out)
+    while not is_remote(place) and not os.path.exists(place) and parent(place) != place:
+        place = parent(place)
+    if not is_remote(place) and os.path.exists(place) and not os.path.isdir(place):
+        raise UsageError(f"{place} is a file: OUT must be a folder, or a place where one can be made")
+    return there
 
 
 def _cause(error: BaseException) -> str:

@@ -6,6 +6,7 @@ comments, and `configs/transcribe.yaml` is that print.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -17,10 +18,16 @@ import fsspec
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from actors.config import AlignerConfig, ASRConfig, AudioConfig, Labels, SegmenterConfig, Settings, StorageConfig
+from actors.config import LONGEST, AlignerConfig, ASRConfig, AudioConfig, Labels, SegmenterConfig, Settings, StorageConfig, Timeout
 from actors.errors import UsageError
 
-MAY_BE_SECRET = ("api_keys", "base_url", "key_variable")  # settings where somebody may have put a secret: a wrong value is not repeated
+MAY_BE_SECRET = (
+    "api_keys",
+    "base_url",
+    "key_variable",
+    "runtime_env",
+    "engine",
+)  # settings where somebody may have put a secret: a wrong value is not repeated
 WORDS_MAX_DURATION = 180  # seconds: the aligner places words badly in longer segments (the reference's own limit)
 
 
@@ -30,7 +37,7 @@ class PlanConfig(Settings):
     shard_duration: float = Field(600, ge=10, le=3600, description="longest shard in seconds: the unit of work, of storage and of resume")
     task_seconds: float | None = Field(None, gt=0, description="audio seconds of one Ray task; null: from the amount of work")
     probe_concurrency: int = Field(32, ge=1, description="headers read at the same time")
-    probe_timeout: float = Field(120, gt=0, description="seconds that one header may take")
+    probe_timeout: Timeout = Field(120, description="seconds that one header may take")
     trust_durations: bool = Field(False, description="believe the manifest's `duration` and do not read headers")
     allowed_uris: list[str] = Field(
         [],
@@ -45,7 +52,7 @@ class EstimateConfig(Settings):
     asr_rtfx: float = Field(1500, gt=0, description="assumed: audio seconds that one GPU recognises per second")
     aligner_rtfx: float = Field(3000, gt=0, description="assumed: audio seconds that one GPU aligns per second")
     decode_rtfx: float = Field(500, gt=0, description="assumed: audio seconds that one core fetches and decodes per second")
-    gpus: int | None = Field(None, ge=0, description="GPUs to plan for; null: those of this machine, at least one")
+    gpus: int | None = Field(None, ge=1, description="GPUs to plan for; null: those of this machine, at least one")
     cores: int | None = Field(None, ge=1, description="cores to plan for; null: those of this machine")
     gpu_hour_price: float = Field(2.5, ge=0, description="assumed: price of one GPU hour, in your currency")
 
@@ -61,7 +68,9 @@ class ClusterConfig(Settings):
         "any", description="where decoding runs: cpu: nodes without GPUs; gpu: those with; any"
     )
     decode_labels: Labels = Field({}, description="decode only on nodes with these labels, as for pools")
-    no_progress_timeout: int = Field(1200, ge=1, description="seconds without any progress after which the run stops with an error")
+    no_progress_timeout: int = Field(
+        1200, ge=1, le=LONGEST, description="seconds without any progress after which the run stops with an error"
+    )
     runtime_env: dict[str, Any] = Field({}, description="passed to ray.init as it is (env_vars, working_dir, pip ...)")
 
 
@@ -93,9 +102,9 @@ class ServeConfig(Settings):
     max_streams: int = Field(64, ge=1, description="realtime connections; more are refused")
     max_decoded: float = Field(3600, gt=0, description="seconds of decoded audio held in memory for the models (115 MB an hour)")
     decoders: int | None = Field(None, ge=1, description="child processes that decode; null: one a core")
-    timeout: float = Field(3600, gt=0, description="seconds that a request may take from its last byte to its answer")
-    upload_timeout: float = Field(600, gt=0, description="seconds that the body of a request may take to arrive")
-    drain_timeout: float = Field(60, ge=0, description="seconds that requests in work may take to end after SIGTERM")
+    timeout: Timeout = Field(3600, description="seconds that a request may take from its last byte to its answer")
+    upload_timeout: Timeout = Field(600, description="seconds that the body of a request may take to arrive")
+    drain_timeout: float = Field(60, ge=0, le=LONGEST, description="seconds that requests in work may take to end after SIGTERM")
     min_replicas: int = Field(
         1, ge=1, description="replicas of each model when nothing happens; asr.pool.size and aligner.pool.size: at most"
     )
@@ -188,18 +197,25 @@ def is_secret(name: str) -> bool:
     return re.search(r"token(?!iz|s)|secret|password|api_?key|credential", name, re.IGNORECASE) is not None
 
 
-def load_config(path: str | None, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(path: str | None, overrides: Sequence[str] = (), start: dict[str, Any] | None = None, origin: str = "") -> RunConfig:
     """Read a YAML file (any fsspec URI), apply `section.name=value` overrides (values in YAML) and check everything.
 
     A relative model folder in the file is relative to that file if it is there, so that a config can ship with its models.
 
+    Args:
+        path: the file; None: no file.
+        overrides: they win over the file.
+        start: settings over which all of this is laid, by section.
+        origin: where `start` comes from, for messages.
+
     Raises:
         UsageError: naming the file, the setting and what to do.
     """
-    values: dict[str, Any] = {}
+    values = copy.deepcopy(start or {})
     if path is not None:
-        values = _read_yaml(path)
-        _resolve_models(values, path)
+        given = _read_yaml(path)
+        _resolve_models(given, path)
+        values = _laid_over(RunConfig, values, given)
     for override in overrides:
         name, equals, value = override.partition("=")
         if not equals or not name:
@@ -208,7 +224,7 @@ def load_config(path: str | None, overrides: Sequence[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise UsageError(_explain(error, path)) from None
+        raise UsageError(_explain(error, ", ".join(filter(None, (origin, path))))) from None
 
 
 def describe(section: BaseModel, indent: int = 0) -> Iterator[str]:
@@ -251,6 +267,23 @@ def _resolve_models(values: dict[str, Any], path: str) -> None:
                 values[section]["model"] = str(beside)
 
 
+def section_of(settings: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The class of a setting that is a section; None for one that is a value, and for one that is not there."""
+    field = settings.model_fields.get(name)
+    kind = field.annotation if field else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _laid_over(settings: type[BaseModel], old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Section by section; a value that is a mapping itself, such as labels, is replaced as a whole."""
+    both = {**old, **new}
+    for name, value in new.items():
+        section = section_of(settings, name)
+        if section and isinstance(value, dict) and isinstance(old.get(name), dict):
+            both[name] = _laid_over(section, old[name], value)
+    return both
+
+
 def _assign(values: dict[str, Any], name: str, text: str) -> None:
     try:
         value = yaml.safe_load(text) if text else ""
@@ -264,15 +297,15 @@ def _assign(values: dict[str, Any], name: str, text: str) -> None:
     values[last] = value
 
 
-def _explain(error: ValidationError, path: str | None) -> str:
+def _explain(error: ValidationError, origin: str) -> str:
     problems = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"]) or "settings"
         if problem["type"] == "extra_forbidden":
             problems.append(f"{name}: there is no such setting (`scriptorium transcribe --print-config` lists them)")
         else:
-            tell = problem["loc"] and not isinstance(problem["input"], dict) and problem["loc"][-1] not in MAY_BE_SECRET
+            tell = problem["loc"] and not isinstance(problem["input"], dict) and not any(part in MAY_BE_SECRET for part in problem["loc"])
             got = f" (got {problem['input']!r})" if tell else ""
             problems.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}{got}")
-    where = f"{path}: " if path else ""
+    where = f"{origin}: " if origin else ""
     return where + "; ".join(problems)

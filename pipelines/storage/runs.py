@@ -47,7 +47,7 @@ def open_run(out: str, config: RunConfig, command: str, manifest: str, *, accept
     record["runs"].append(
         {
             "run_id": run_id,
-            "manifest": shown(manifest),
+            "manifest": shown(manifest).encode(errors="backslashreplace").decode(),  # a file's name need not be UTF-8
             "started_at": now(),
             "finished_at": None,
             "host": socket.gethostname(),
@@ -73,17 +73,22 @@ def checked(out: str, config: RunConfig, command: str, *, accept_changes: bool =
         changed = ", ".join(sorted(_differences(record["identity"], config.identity())))
         raise UsageError(
             f"{out} was made with other settings ({changed}): its rows and new ones would not be alike. Give the same settings, or another "
-            "directory, or --accept-changes to go on with the new settings for what is not done yet"
+            f"directory, or `scriptorium {command}` with --accept-changes to go on with the new settings for what is not done yet"
         )
     return record
 
 
-def close_run(out: str, record: dict[str, Any], run_id: str, **facts: Any) -> None:
-    """Note how a run ended."""
+def note(out: str, record: dict[str, Any], run_id: str, **facts: Any) -> None:
+    """Note what is known of a run that may still end in any way."""
     for run in record["runs"]:
         if run["run_id"] == run_id:
-            run |= {"finished_at": now(), **facts}
+            run |= facts
     write(out, record)
+
+
+def close_run(out: str, record: dict[str, Any], run_id: str, **facts: Any) -> None:
+    """Note how a run ended that did all that there was to do."""
+    note(out, record, run_id, finished_at=now(), **facts)
 
 
 def read(out: str) -> dict[str, Any] | None:
@@ -141,16 +146,6 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for name in {*old.get(section, {}), *new.get(section, {})}
         if old.get(section, {}).get(name) != new.get(section, {}).get(name)
     ]
-
-
-def settings_of(record: dict[str, Any]) -> RunConfig:
-    """The settings that a run was made with, but for the secrets among them: they were not stored."""
-    saved = {**record["config"], "cluster": {**record["config"]["cluster"], "runtime_env": {}}}
-    for name in ("asr", "aligner"):
-        vllm = saved[name].get("vllm", {})
-        engine = {key: value for key, value in vllm.get("engine", {}).items() if not is_secret(key)}
-        saved[name] = {**saved[name], "vllm": {**vllm, "engine": engine}}
-    return RunConfig.model_validate(saved)
 
 
 def _without_secrets(config: RunConfig) -> dict[str, Any]:

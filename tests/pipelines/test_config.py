@@ -56,6 +56,12 @@ def test_a_model_folder_beside_the_config_is_found(tmp_path: Path) -> None:
         (["audio.channel=centre"], "mix, left, right, each or a number"),
         (["asr.pool.size=0"], "asr.pool.size"),
         (["asr.language"], "NAME=VALUE"),
+        (["estimate.gpus=0"], "estimate.gpus"),
+        (["plan.probe_timeout=1e7"], "plan.probe_timeout"),
+        (["asr.timeout=.inf"], "asr.timeout"),
+        (["serve.timeout=.inf"], "serve.timeout"),
+        (["cluster.object_store_memory=.inf"], "cluster.object_store_memory"),
+        (["cluster.no_progress_timeout=1000000"], "cluster.no_progress_timeout"),
         (["asr.language.name=x", "asr.language=x", "asr.language.name=y"], "is a value, not a section"),
     ],
 )
@@ -63,6 +69,19 @@ def test_wrong_settings_are_told(overrides: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=None) as caught:
         load_config(None, overrides)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("keys", ["[123456]", "[true]", "[[hush-123456]]", "{hush-123456: 1}", "hush-123456"])
+def test_a_key_that_is_no_digest_is_not_repeated(keys: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config(None, [f"serve.api_keys={keys}"])
+    assert "serve.api_keys" in str(caught.value)
+    assert "123456" not in str(caught.value) and "True" not in str(caught.value)
+
+
+def test_a_channel_and_a_revision_may_be_numbers() -> None:
+    config = load_config(None, ["audio.channel=1", "asr.revision=1234567"])
+    assert (config.audio.channel, config.asr.revision) == ("1", "1234567")
 
 
 def test_long_segments_are_fine_without_words() -> None:

@@ -1,6 +1,7 @@
 """run.json: the same settings go on, others are refused."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from actors.config import ASRConfig, VLLMConfig
 from actors.errors import UsageError
 from pipelines.config import ClusterConfig, RunConfig, load_config
-from pipelines.storage import runs
+from pipelines.storage import runs, saved
 from pipelines.storage.addresses import shown
 
 
@@ -45,6 +46,17 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "transcripts/x.parquet").write_bytes(b"theirs")
     with pytest.raises(UsageError, match=r"no run\.json"):
         runs.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
+
+
+def test_a_manifests_name_need_not_be_utf_8(tmp_path: Path) -> None:
+    runs.open_run(str(tmp_path), RunConfig(), "transcribe", os.fsdecode(b"/data/m\xff.jsonl"))
+    assert runs.require(str(tmp_path))["runs"][0]["manifest"] == "/data/m\\udcff.jsonl"
+
+
+def test_what_is_noted_of_a_run_does_not_finish_it(tmp_path: Path) -> None:
+    run_id, record = runs.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
+    runs.note(str(tmp_path), record, run_id, asked_of_servers={"requests": 3})
+    assert runs.require(str(tmp_path))["runs"][0] | {"finished_at": None, "asked_of_servers": {"requests": 3}} == record["runs"][0]
 
 
 def test_a_strange_run_json_is_refused(tmp_path: Path) -> None:
@@ -120,5 +132,5 @@ def test_secrets_of_an_engine_are_neither_stored_nor_part_of_what_a_run_is(tmp_p
     runs.open_run(str(tmp_path), config, "transcribe", "m.jsonl")
     stored = (tmp_path / "run.json").read_text()
     assert "hf_nobody" not in stored and "fp8" in stored
-    again = runs.settings_of(runs.require(str(tmp_path)))
+    again = saved.settings_of(str(tmp_path), runs.require(str(tmp_path)))
     assert again.asr.vllm.engine == {name: value for name, value in engine.items() if name != "hf_token"}
