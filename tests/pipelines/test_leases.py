@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import itertools
@@ -222,16 +223,19 @@ def test_s3_a_dead_process_of_this_machine_is_not_waited_for(s3_bucket: str, mon
 
 @pytest.mark.usefixtures("hurried")
 def test_s3_a_process_that_is_not_seen_from_a_container_with_the_same_name_is_no_dead_one(
-    s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+    s3_bucket: str,
 ) -> None:
     """Containers that share the host's name count their processes themselves: number 7 of one is not there in the other."""
     out = f"{s3_bucket}/containers"
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    monkeypatch.setattr(holders, "pids", lambda: "another container")
-    monkeypatch.setattr("os.getpid", lambda: gone.pid)
-    with leases.held(out, "transcribe", lambda: None):
-        monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as there:
+        there.setattr(holders, "pids", lambda: "another container")
+        there.setattr("os.getpid", lambda: gone.pid)
+        held = leases.held(out, "transcribe", lambda: None)
+        held.__enter__()
+    with contextlib.ExitStack() as stack:
+        stack.push(held)
         with pytest.raises(leases.LeaseError, match=f"process {gone.pid} on {socket.gethostname()}"):
             leases.acquire(out, "transcribe")
 
