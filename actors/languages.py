@@ -50,6 +50,7 @@ ALIGNER_LANGUAGES: frozenset[str] = frozenset(
 )
 UNSPACED_LANGUAGES: frozenset[str] = frozenset({"Chinese", "Cantonese", "Japanese", "Thai"})
 
+_CANTONESE = frozenset({"yue", "cantonese"})  # behind "zh" or "Chinese"
 _AUTO = frozenset({"", "auto", "null", "none"})
 # Other names and codes in use: ISO 639-2 (both forms), 639-3, retired codes. Speech tagged Hong Kong or Macau is Cantonese.
 _ALIASES: dict[str, str] = {
@@ -100,10 +101,14 @@ def normalize_language(value: str | None) -> str | None:
     Returns the model's English name; None (let the model decide) for None, "", "auto", "null" and "none".
     Raises UnknownLanguage, a UsageError and ValueError, for a language that the model does not know, naming those that it does.
     """
-    key = re.sub(r"[_\s]+", "-", value.strip().lower()) if value is not None else ""
+    key = re.sub(r"[_\s]+", "-", value.strip().lower().removesuffix(".utf-8")) if value is not None else ""
     if key in _AUTO:
         return None
-    name = _SPELLINGS.get(key) or _SPELLINGS.get(key.split("-")[0])
+    tags = re.split(r"[-()]+", key)
+    # Longest beginning first: what stands behind "zh-yue" or "zh-hk" must not make Mandarin of it.
+    name = next((_SPELLINGS[start] for end in range(len(tags), 0, -1) if (start := "-".join(tags[:end])) in _SPELLINGS), None)
+    if name == "Chinese" and not _CANTONESE.isdisjoint(tags):
+        name = "Cantonese"
     if name is None:
         known = ", ".join(f"{name} ({code})" for name, code in CODES.items())
         raise UnknownLanguage(f"unknown language {value!r}: give one of {known}, or leave it empty to let the model decide")

@@ -42,6 +42,13 @@ def test_tables_are_consistent():
         ("yue", "Cantonese"),
         ("yue_hant_hk", "Cantonese"),
         ("zh-HK", "Cantonese"),
+        ("zh_HK.UTF-8", "Cantonese"),
+        ("zh-Hant-HK-x-radio", "Cantonese"),
+        ("zh-yue-HK", "Cantonese"),
+        ("zh-cantonese", "Cantonese"),
+        ("Chinese (Cantonese)", "Cantonese"),
+        ("Chinese (Taiwan)", "Chinese"),
+        ("English (US)", "English"),
         ("pt_BR", "Portuguese"),
         ("tl", "Filipino"),
         ("fil", "Filipino"),
@@ -57,7 +64,7 @@ def test_languages_are_read_as_people_write_them(value, name):
     assert normalize_language(value) == name
 
 
-@pytest.mark.parametrize("value", ["Klingon", "xx", "english,chinese", "zzz-DE"])
+@pytest.mark.parametrize("value", ["Klingon", "xx", "english,chinese", "English, Cantonese", "zzz-DE"])
 def test_an_unknown_language_is_refused_with_the_choices(value):
     with pytest.raises(ValueError, match=r"Macedonian \(mk\)"):
         normalize_language(value)
