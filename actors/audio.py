@@ -15,15 +15,16 @@ import soxr
 
 from actors.errors import RowError
 from actors.frames import Losses, require_frames
+from actors.levels import finite, to_int16
 from actors.results import SAMPLING_RATE
 from actors.timeline import Block, Recording
 
 _SETTLE = 0.05  # seconds that the resampling filter needs to forget where it was started
-_CLIPPED = 0.001  # share of samples at full scale from which a recording counts as clipped
-_DC = 0.02  # offset, relative to full scale, that is worth removing
 _CANCELLED = 0.003  # energy of a mix relative to its channels below which they cancel each other
-_AUDIBLE = 1e-7  # mean square of a channel that is more than silence (-70 dBFS)
-_OVERSHOOT = 2.0  # lossy codecs swing a little above full scale, which is clipped; beyond this the recording itself is too loud
+_AUDIBLE = 1e-6  # mean square of channels that are more than silence (-60 dBFS)
+_CANCELLED_TENTHS = 10  # tenths of a second in which audible channels cancel each other that are too much to lose
+_CANCELLED_PARTLY = "phase_cancelled_partly"
+_PACKET_SECONDS = 0.025  # about what one undecodable packet costs
 
 
 @dataclass
@@ -58,7 +59,13 @@ def decode_span(recording: Recording, start: int, end: int | None, channel: str 
             no_audio_stream for a channel that is not there.
         RetryableError: reading failed.
     """
-    picker = _Picker(channel, recording.channels)
+    decoded = _decode(recording, start, end, limit, _Picker(channel, recording.channels, recording.sampling_rate))
+    if _CANCELLED_PARTLY in decoded.flags:  # seldom enough that decoding once more costs less than keeping both channels always
+        return _decode(recording, start, end, limit, _Picker(channel, recording.channels, recording.sampling_rate, uneven=True))
+    return decoded
+
+
+def _decode(recording: Recording, start: int, end: int | None, limit: int | None, picker: _Picker) -> Decoded:
     resampler = _Resampler(recording.sampling_rate, len(picker.channels), start)
     last = None if end is None else resampler.source_end(end)
     losses = Losses()
@@ -76,15 +83,16 @@ def decode_span(recording: Recording, start: int, end: int | None, channel: str 
     if not reached:
         require_frames(losses)
     pieces = resampler.finish(None if end is None else max(0, end - start))
-    flags = picker.flags()
-    samples16 = _to_int16(pieces, len(picker.channels), recording.codec, flags)
-    count = samples16.shape[1]
+    levelled = to_int16(pieces, len(picker.channels), recording.codec)
+    flags = [*picker.flags(), *levelled.flags]
+    losses.errors += ceil(levelled.nonsense / _PACKET_SECONDS)  # decoded, but not to sound
+    count = levelled.samples.shape[1]
     stop = start + count if count else min(start, round(known_end * SAMPLING_RATE / recording.sampling_rate))
     if losses.errors:
         flags.append("decode_errors")
     if losses.filled:
         flags.append("gap_filled")
-    return Decoded(samples16, picker.channels, min(start, stop), stop, not reached, losses, flags)
+    return Decoded(levelled.samples, picker.channels, min(start, stop), stop, not reached, losses, flags)
 
 
 class _Resampler:
@@ -129,10 +137,14 @@ class _Resampler:
 
 
 class _Picker:
-    """Applies the channel policy and cleans samples."""
+    """Applies the channel policy and cleans samples.
 
-    def __init__(self, policy: str, available: int) -> None:
-        self._policy, self._energy, self._mixed, self._fixed = policy, 0.0, 0.0, False
+    `uneven` mixes two channels two to one: no polarity and no position between them is lost in that.
+    """
+
+    def __init__(self, policy: str, available: int, rate: int, uneven: bool = False) -> None:
+        self._policy, self._uneven, self._tenth = policy, uneven, rate // 10
+        self._energy, self._mixed, self._cancelled, self._fixed = 0.0, 0.0, 0, False
         self._missing = policy == "right" and available == 1
         self.channels: list[int | None] = [None]
         if policy == "each":
@@ -146,69 +158,51 @@ class _Picker:
 
     def pick(self, samples: np.ndarray) -> np.ndarray:
         """Blocks of shape (samples, channels of the file) to (samples, channels wanted)."""
-        # The first sum is fast, but loud nonsense may exceed its range; the second one is slow.
-        if not np.isfinite(samples.sum()) and not np.isfinite(samples.sum(dtype=np.float64)):
-            samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-            self._fixed = True
+        samples, fixed = finite(samples)
+        self._fixed |= fixed
         if self._policy != "mix":
             wanted = [number for number in self.channels if number is not None]
             there = samples.shape[1]
             return samples[:, [min(number, there - 1) for number in wanted]]
         if samples.shape[1] == 1:
             return samples
+        if self._uneven and samples.shape[1] == 2:
+            return samples[:, :1] * np.float32(2 / 3) + samples[:, 1:] * np.float32(1 / 3)
         mixed = samples[:, :1].copy()
         for number in range(1, samples.shape[1]):  # several times faster than a mean over so short an axis
             mixed += samples[:, number : number + 1]
         mixed *= np.float32(1 / samples.shape[1])
         if samples.shape[1] == 2:
-            self._energy += float(np.vdot(samples, samples).real) / 2
-            self._mixed += float(np.vdot(mixed, mixed).real)
+            self._compare(samples, mixed)
         return mixed
+
+    def _compare(self, samples: np.ndarray, mixed: np.ndarray) -> None:
+        energy, left = _energies(samples, self._tenth) / 2, _energies(mixed, self._tenth)
+        self._energy += float(energy.sum())
+        self._mixed += float(left.sum())
+        self._cancelled += int(np.count_nonzero((energy > _AUDIBLE * self._tenth) & (left < _CANCELLED * energy)))
 
     def flags(self) -> list[str]:
         found = ["non_finite_samples"] if self._fixed else []
         found += ["channel_missing"] if self._missing else []
         # Two channels of opposite polarity: their mean is silence.
-        found += ["phase_cancelled"] if self._energy > 1.0 and self._mixed < _CANCELLED * self._energy else []
+        if self._energy > 1.0 and self._mixed < _CANCELLED * self._energy:
+            found.append("phase_cancelled")
+        elif self._uneven or self._cancelled >= _CANCELLED_TENTHS:
+            found.append(_CANCELLED_PARTLY)
         return found
+
+
+def _energies(samples: np.ndarray, length: int) -> np.ndarray:
+    """Sum of squares over all channels of every `length` samples; the last stretch may be shorter."""
+    whole = len(samples) // length
+    stretches = samples[: whole * length].reshape(whole, length * samples.shape[1])
+    rest = samples[whole * length :]
+    sums = (stretches[:, None, :] @ stretches[:, :, None]).reshape(whole)  # as fast as one product of all, and four times as fast as einsum
+    return np.append(sums.astype(np.float64), float(np.vdot(rest, rest).real))
 
 
 def _trim(block: Block, first: int, last: int | None) -> Any:
     start = max(0, first - block.position)
     stop = len(block.samples) if last is None else max(0, last - block.position)
     return block.samples[start:stop]
-
-
-def _to_int16(pieces: list[np.ndarray], channels: int, codec: str, flags: list[str]) -> np.ndarray:
-    """Pieces of float32 of shape (samples, channels) to int16 of shape (channels, samples); what had to be done is added to `flags`.
-
-    Piece by piece, so that it happens in the processor's cache.
-    """
-    result = np.empty((channels, sum(map(len, pieces))), np.int16)
-    if not result.size:
-        return result
-    peak = max(max(float(piece.max()), -float(piece.min())) for piece in pieces)
-    gain, offset = 1.0, np.zeros(channels)
-    if peak > 1.0 and (codec.startswith("pcm_f") or peak > _OVERSHOOT):
-        gain = 1 / peak
-        flags.append("peak_scaled")
-    mean = gain * sum(piece.sum(axis=0).astype(np.float64) for piece in pieces) / result.shape[1]
-    if np.abs(mean).max() > _DC:
-        offset = mean
-        flags.append("dc_offset_removed")
-    shift = (32768 * offset).astype(np.float32)
-    place = full = 0
-    for piece in pieces:
-        scaled = piece * np.float32(32768 * gain)
-        if shift.any():
-            scaled -= shift
-        np.rint(scaled, out=scaled)
-        np.clip(scaled, -32768, 32767, out=scaled)
-        # Without a single sample at full scale, as nearly always, there is nothing to count.
-        if peak * gain > 0.99 or shift.any():
-            full += int(np.count_nonzero(np.abs(scaled) >= 32767))
-        result[:, place : place + len(piece)] = scaled.T
-        place += len(piece)
-    if full > _CLIPPED * result.size:
-        flags.append("clipped")
-    return result
