@@ -11,23 +11,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
-import fsspec
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from actors.config import LONGEST, AlignerConfig, ASRConfig, AudioConfig, Labels, SegmenterConfig, Settings, StorageConfig, Timeout
 from actors.errors import UsageError
+from pipelines.given import assign, explain, laid_over, read_yaml, resolve_models
 
-MAY_BE_SECRET = (
-    "api_keys",
-    "base_url",
-    "key_variable",
-    "runtime_env",
-    "engine",
-)  # settings where somebody may have put a secret: a wrong value is not repeated
 WORDS_MAX_DURATION = 180  # seconds: the aligner places words badly in longer segments (the reference's own limit)
 
 
@@ -213,18 +204,18 @@ def load_config(path: str | None, overrides: Sequence[str] = (), start: dict[str
     """
     values = copy.deepcopy(start or {})
     if path is not None:
-        given = _read_yaml(path)
-        _resolve_models(given, path)
-        values = _laid_over(RunConfig, values, given)
+        given = read_yaml(path)
+        resolve_models(given, path)
+        values = laid_over(RunConfig, values, given)
     for override in overrides:
         name, equals, value = override.partition("=")
         if not equals or not name:
             raise UsageError(f"--set wants NAME=VALUE such as asr.language=German, not {override!r}")
-        _assign(values, name.strip(), value)
+        assign(values, name.strip(), value)
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise UsageError(_explain(error, ", ".join(filter(None, (origin, path))))) from None
+        raise UsageError(explain(error, ", ".join(filter(None, (origin, path))))) from None
 
 
 def describe(section: BaseModel, indent: int = 0) -> Iterator[str]:
@@ -241,71 +232,3 @@ def describe(section: BaseModel, indent: int = 0) -> Iterator[str]:
             # Whole seconds are written as such, whether they came as 60 or as 60.0.
             plain = int(value) if isinstance(value, float) and value.is_integer() else value
             yield f"{pad}{name}: {json.dumps(plain, ensure_ascii=False)}  # {field.description}"
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    try:
-        with fsspec.open(path, "r", encoding="utf-8") as file:
-            values = yaml.safe_load(file)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {error}") from None
-    except Exception as error:
-        raise UsageError(f"cannot read the config {path}: {error}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UsageError(f"{path}: a config is a mapping of sections (asr:, aligner:, ...), not a {type(values).__name__}")
-    return values
-
-
-def _resolve_models(values: dict[str, Any], path: str) -> None:
-    for section in ("asr", "aligner"):
-        model = values.get(section, {}).get("model") if isinstance(values.get(section), dict) else None
-        if isinstance(model, str) and "://" not in path and not Path(model).is_absolute():
-            beside = Path(path).resolve().parent / model
-            if beside.is_dir():
-                values[section]["model"] = str(beside)
-
-
-def section_of(settings: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """The class of a setting that is a section; None for one that is a value, and for one that is not there."""
-    field = settings.model_fields.get(name)
-    kind = field.annotation if field else None
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def _laid_over(settings: type[BaseModel], old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Section by section; a value that is a mapping itself, such as labels, is replaced as a whole."""
-    both = {**old, **new}
-    for name, value in new.items():
-        section = section_of(settings, name)
-        if section and isinstance(value, dict) and isinstance(old.get(name), dict):
-            both[name] = _laid_over(section, old[name], value)
-    return both
-
-
-def _assign(values: dict[str, Any], name: str, text: str) -> None:
-    try:
-        value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError:
-        value = text
-    *sections, last = name.split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise UsageError(f"--set {name}: {section} is a value, not a section")
-    values[last] = value
-
-
-def _explain(error: ValidationError, origin: str) -> str:
-    problems = []
-    for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"]) or "settings"
-        if problem["type"] == "extra_forbidden":
-            problems.append(f"{name}: there is no such setting (`scriptorium transcribe --print-config` lists them)")
-        else:
-            tell = problem["loc"] and not isinstance(problem["input"], dict) and not any(part in MAY_BE_SECRET for part in problem["loc"])
-            got = f" (got {problem['input']!r})" if tell else ""
-            problems.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}{got}")
-    where = f"{origin}: " if origin else ""
-    return where + "; ".join(problems)

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from actors.errors import UsageError
-from pipelines.config import RunConfig, is_secret, load_config, section_of
+from pipelines.config import RunConfig, is_secret, load_config
+from pipelines.given import section_of
 from pipelines.storage import locations
 
 log = logging.getLogger(__name__)
