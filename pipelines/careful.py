@@ -55,6 +55,7 @@ class Careful(Generic[Actor]):
         self.stage, self.ledger, self.tries = stage, ledger, tries
         self.process = uuid.uuid4().hex
         self._room = Room()
+        self.before_end: Callable[[], None] = lambda: None  # what else is to be told when the process ends
         before_exit(self._leave_words)
         before_call(Beat(ledger))
         if reason := self._ask(
@@ -125,6 +126,7 @@ class Careful(Generic[Actor]):
         return verdict
 
     def _leave_words(self, error: FatalError) -> None:
+        self.before_end()
         self._ask("leave_words", self.process, "model_timeout" if error.code == "model_timeout" else "worker_lost", error.message)
 
     def _ask(self, method: str, *arguments: Any) -> Any:

@@ -246,14 +246,14 @@ def kept(replicas: int, begun: dict[str, int], **options: Any) -> Iterator[Any]:
         raise FatalError(reason)
 
 
-def losses_of(ledger: Any) -> Losses:
-    """What a ledger knows, by its handle; nothing where it does not answer."""
+def losses_of(ledger: Any, patience: float = _PATIENCE) -> Losses:
+    """What a ledger knows, by its handle; nothing where it does not answer within so many seconds."""
     import ray
 
     try:
-        processes, again = ray.get(ledger.losses.remote(), timeout=_PATIENCE)
-        reasons = ray.get(ledger.suspicions.remote(), timeout=_PATIENCE)
-        return Losses(processes, again, reasons, ray.get(ledger.spent.remote(), timeout=_PATIENCE))
+        asked = [ledger.losses.remote(), ledger.suspicions.remote(), ledger.spent.remote()]
+        (processes, again), reasons, spent = ray.get(asked, timeout=patience)
+        return Losses(processes, again, reasons, spent)
     except ray.exceptions.RayError:
         return Losses()
 

@@ -75,15 +75,19 @@ class Recognise(InTurn):
     def __init__(self, make_actor: Callable[[ASRConfig], ASRActor | GivenTextActor], config: ASRConfig, ledger: Any) -> None:
         self.careful = Careful("recognise", functools.partial(make_actor, config), ledger, config.pool.max_task_retries + 1)
         self.actor = self.careful.actor
+        self.careful.before_end = self._tell_cost
         super().__init__(self.actor.lanes)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = self.in_turn(self.careful, to_rows(table))
         for row in rows:
             row["asr_model"], row["asr_revision"] = self.actor.model, self.actor.revision
+        self._tell_cost()
+        return to_table(rows, RECOGNISED, table)
+
+    def _tell_cost(self) -> None:
         if isinstance(self.actor, ASRActor) and (spent := self.actor.spent()):
             self.careful.ledger.spend.remote(self.careful.process, spent)
-        return to_table(rows, RECOGNISED, table)
 
 
 class Align(InTurn):

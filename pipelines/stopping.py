@@ -51,6 +51,11 @@ def abort() -> None:
     os._exit(1)
 
 
+def may_store() -> bool:
+    """Whether, after a KeyboardInterrupt, a word may still be stored: the stop was asked for in order, and the output directory is ours."""
+    return asked.is_set() and not _urgent.is_set()
+
+
 @contextmanager
 def handled() -> Iterator[None]:
     """Answer signals with `interrupt` while a `with` block runs; only the main thread can, elsewhere nothing changes."""

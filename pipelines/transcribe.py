@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from actors.given_text import GivenTextActor
 from pipelines import __version__, cluster, planning, report, setbacks, silence, stopping
 from pipelines.config import RunConfig
 from pipelines.ledger import Losses, kept, losses_of
+from pipelines.noted import noted
 from pipelines.placement import placed
 from pipelines.progress import Progress, Snapshot, Totals
 from pipelines.stages import Align, Recognise, decode
@@ -97,11 +99,11 @@ def finish(out: str, config: RunConfig, run_id: str, record: dict[str, Any], new
     """Do what is planned and not done, stitch what is done and not stitched, and write the report."""
     plan = planning.read_plan(out)
     todo = left_to_do(plan, out)
-    losses = Losses()
     if todo.num_rows:
         with cluster.started(config.cluster):
             try:
-                losses = run_passes(out, config, run_id, plan, todo, command=record["command"])
+                with noted(out, record, run_id) as passes:
+                    run_passes(out, config, run_id, plan, todo, passes, command=record["command"])
             except FatalError:  # what is finished is not to wait until the cause is mended
                 shards.settle(out)
                 stitch(out, config, run_id, on_ray=False)
@@ -117,19 +119,19 @@ def finish(out: str, config: RunConfig, run_id: str, record: dict[str, Any], new
         new_recordings=new_recordings,
     )
     facts = {"recordings": outcome.recordings, "transcripts": outcome.transcripts, "dead_letters": outcome.dead_letters}
-    runs.close_run(out, record, run_id, **facts, processes_died=losses.processes, shards_again=losses.again, asked_of_servers=losses.spent)
+    runs.close_run(out, record, run_id, **facts)
     report.write(out)
     return outcome
 
 
-def run_passes(out: str, config: RunConfig, run_id: str, plan: pa.Table, todo: pa.Table, *, command: str) -> Losses:
+def run_passes(out: str, config: RunConfig, run_id: str, plan: pa.Table, todo: pa.Table, passes: list[Losses], *, command: str) -> None:
     """`run_shards` over all that is to do, then over what was lost with a process that died, each shard alone; what is lost again is given up."""
-    losses = run_shards(out, config, run_id, plan, todo, command=command)
+    run_shards(out, config, run_id, plan, todo, passes, command=command)
     shards.settle(out)  # a commit may have failed half-way
     left = left_to_do(plan, out)
     if left.num_rows:
-        last = run_shards(out, config, run_id, plan, left, command=command, alone=True)
-        losses = losses.and_then(last)
+        run_shards(out, config, run_id, plan, left, passes, command=command, alone=True)
+        first, last = passes
         shards.settle(out)
         lost = left_to_do(plan, out)
         if not last.explain(lost[shards.ID].to_pylist()):
@@ -137,8 +139,7 @@ def run_passes(out: str, config: RunConfig, run_id: str, plan: pa.Table, todo: p
                 f"{lost.num_rows:,} of {left.num_rows:,} shards were not done, but only {last.processes} processes died and {last.tasks} tasks "
                 f"failed{': ' * bool(last.failure)}{last.failure}; the shards are not to blame and stay to be done; look at Ray's logs"
             )
-        shards.bury(out, lost.to_pylist(), run_id, losses.reasons, last.failure)
-    return losses
+        shards.bury(out, lost.to_pylist(), run_id, first.and_then(last).reasons, last.failure)
 
 
 def run_shards(
@@ -147,10 +148,11 @@ def run_shards(
     run_id: str,
     plan: pa.Table,
     todo: pa.Table,
+    passes: list[Losses],
     *,
     command: str = "transcribe",
     alone: bool = False,
-) -> Losses:
+) -> None:
     """The flow on Ray: from planned shards to rows in OUT/shards, streamed and committed task by task.
 
     Args:
@@ -159,11 +161,9 @@ def run_shards(
         run_id: written into every row.
         plan: all planned shards.
         todo: those of them without a committed row; only their plan files are read.
+        passes: what died on the way, and what was asked of servers, is put there, also where an error ends the pass.
         command: `align` takes the text from the manifest instead of the model.
         alone: one shard a task, so that a row that kills its process takes no neighbour with it.
-
-    Returns:
-        What died on the way.
 
     Raises:
         FatalError: no process of a stage can do its work; the message says why.
@@ -217,8 +217,13 @@ def run_shards(
             **cluster.pool_arguments(place.aligner, alone),
             **_TABLES,
         )
-        aligned.write_parquet(_path(shards.folder(out)), filesystem=store, compression=config.output.compression)
-        return replace(losses_of(ledger), tasks=len(failed), failure=setbacks.last_line(failed))
+        try:
+            aligned.write_parquet(_path(shards.folder(out)), filesystem=store, compression=config.output.compression)
+        except BaseException:
+            with contextlib.suppress(Exception):  # the error is told, whatever Ray says now
+                passes.append(losses_of(ledger, patience=1.0))
+            raise
+        passes.append(replace(losses_of(ledger), tasks=len(failed), failure=setbacks.last_line(failed)))
 
 
 def stitch(out: str, config: RunConfig, run_id: str, *, on_ray: bool) -> tuple[int, int]:

@@ -5,8 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from actors import errors
+from actors.asr import ASRActor
+from actors.config import ASRConfig
+from actors.errors import FatalError
+from pipelines.careful import Careful
 from pipelines.room import Room
-from pipelines.stages import InTurn
+from pipelines.stages import InTurn, Recognise
 
 CALLS = 6
 
@@ -86,3 +91,33 @@ def test_who_wants_to_be_alone_is():
         for one in (*early, alone, late):
             one.result(10)
     assert seen == [set(), "late"]
+
+
+def test_a_recogniser_that_ends_tells_first_what_it_has_asked(monkeypatch):
+    """The batch under way when an account runs empty was paid for, too."""
+    told = []
+
+    class Paid(ASRActor):
+        lanes, model, revision = 1, "m", None
+
+        def __init__(self, config):
+            self.asked = 3
+
+        def spent(self):
+            return {"requests": self.asked}
+
+    class Sent:
+        def __init__(self, name):
+            self.remote = lambda *arguments: told.append((name, *arguments))
+
+    class Ledger:
+        def __getattr__(self, name):
+            return Sent(name)
+
+    monkeypatch.setattr(Careful, "_ask", lambda self, method, *arguments: told.append((method, *arguments)))
+    monkeypatch.setattr(errors, "_last_words", [])
+    stage = Recognise(Paid, ASRConfig(), Ledger())
+    for tell in errors._last_words:
+        tell(FatalError("the account is empty"))
+    process = stage.careful.process
+    assert told[-2:] == [("spend", process, {"requests": 3}), ("leave_words", process, "worker_lost", "the account is empty")]
