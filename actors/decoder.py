@@ -17,6 +17,7 @@ from actors.probing import probe
 from actors.results import SAMPLING_RATE, Probe, Span
 from actors.segmentation import find_cut, segment
 from actors.sources import AudioFile, open_audio
+from actors.stamps import longest_believable
 from actors.timeline import Recording
 
 Row = dict[str, Any]
@@ -127,18 +128,28 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
     if start is None:
         place = _true_end(recording, round(row["start"] * SAMPLING_RATE)) / SAMPLING_RATE
         return _outcome(row, "no_speech", [*flags, "beyond_end"], place, place, [])
-    planned = row.get("duration") if planned_end is None else planned_end
-    limit = round((max(planned or 0.0, row["start"]) + _BEYOND) * SAMPLING_RATE)
-    decoded = _decode_channels(recording, start, end, row.get("channel") or audio.channel, limit)
+    decoded = _decode_channels(recording, start, end, row.get("channel") or audio.channel, _limit(row, file, recording))
     flags += decoded.flags
     lost = _lost_seconds(decoded)
     if decoded.losses.broken or (decoded.ended and _ended_early(row, file, recording, decoded)):
         flags.append("truncated")
+    # Neighbours that are reached by a seek go by the stamps, and may stand elsewhere than where this shard ends.
+    apart = decoded.losses.apart >= _LOST and (row["start"] > 0 or planned_end is not None) and recording.sought
+    if apart:
+        flags.append("stamps_unreliable")
     segments = _segments(decoded, segmenter)
     status = "ok" if segments else "no_speech"
-    if "truncated" in flags or lost >= _LOST:
+    if "truncated" in flags or apart or lost >= _LOST:
         status = "partial"
     return _outcome(row, status, flags, decoded.start / SAMPLING_RATE, decoded.end / SAMPLING_RATE, segments)
+
+
+def _limit(row: Row, file: AudioFile, recording: Recording) -> int:
+    """The sample that must not be passed: a header may be wrong by so much; a guess by all that the file has bytes for."""
+    planned = max(row.get("duration") or 0.0, row.get("end") or 0.0, row["start"])
+    if duration_is_estimated(file, recording.format):
+        planned = max(planned, longest_believable(file.size))
+    return round((planned + _BEYOND) * SAMPLING_RATE)
 
 
 def _decode_channels(recording: Recording, start: int, end: int | None, channel: str, limit: int) -> Decoded:
@@ -188,7 +199,7 @@ def _lost_seconds(decoded: Decoded) -> float:
 def _ended_early(row: Row, file: AudioFile, recording: Recording, decoded: Decoded) -> bool:
     """Whether the file ended noticeably before its header said it would."""
     duration = row.get("duration")
-    if duration is None or duration_is_estimated(file, recording.format):
+    if duration is None or not recording.duration_is_its_own or duration_is_estimated(file, recording.format):
         return False
     return decoded.end / SAMPLING_RATE < duration - max(_SHORT, 0.01 * duration)
 

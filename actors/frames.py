@@ -28,6 +28,7 @@ class Losses:
     filled: float = 0.0  # seconds of missing audio replaced by silence
     broken: str | None = None  # why reading stopped before the end of the file
     frames: int = 0  # frames that could be decoded
+    apart: float = 0.0  # seconds by which time stamps and counting came apart at most
 
 
 @dataclass(slots=True)  # not frozen: there are fifty a second, and that would double what making one costs

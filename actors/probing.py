@@ -9,23 +9,21 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Literal
 
-import av
-
 from actors.containers import Opened, open_container
 from actors.errors import RowError, as_row_error
 from actors.lengths import duration_is_estimated, riff_facts
+from actors.rates import is_constant
 from actors.results import Probe
 from actors.sources import AudioFile, open_audio
+from actors.stamps import duration_of, furthest, is_chained, longest_believable, walk
 
 _BLOCK = 128 << 10  # bytes read ahead: a header is small
 _PROBE_BYTES = 64 << 10  # bytes behind the header
 _SMALL = 256 << 10  # bytes: whatever is no larger is scanned where its header leaves questions
 SCAN_BYTES = 1 << 20  # a file below this fits into one shard: `probe_many` does not read all of it to learn its length
-_SLOWEST = 10.0  # bytes per second: no codec says anything in less
-_SLOW = 1000.0  # bytes per second: speech codecs need about as much; a longer recording is silence, or its header a lie
-_SLACK = 60.0  # seconds
-_DOUBTED = 3600.0  # seconds: shorter claims do little harm even if they are not true
-_LONGEST_GAP = 1800.0  # seconds that time stamps may jump; more is a broken stamp, here as in decoding
+_COUNTED = 1 << 30  # bytes: a larger file is not read as a whole only because its length is a guess
+# Estimated formats whose bit rate does not change: the guess is right.
+_CONSTANT = frozenset({"ac3", "eac3", "dts", "gsm", "adx"})
 _WIDTHS = {  # bytes of a sample
     "pcm_u8": 1,
     "pcm_mulaw": 1,
@@ -48,8 +46,9 @@ def probe(uri: str, scan: bool = False, retries: int | None = None) -> Probe:
 
     Returns:
         The facts. `duration` is None where the header does not say, or says something absurd. Flags: duration_estimated (a guess from the bit
-        rate), duration_scanned (counted), duration_from_size (a WAVE whose writer never filled in its length), absurd_duration (and few bytes
-        a second: counted, too).
+        rate), constant_rate (and a good one), duration_scanned (counted), duration_from_size (a WAVE whose writer never filled in its length),
+        duration_of_video (its sound may end sooner), absurd_duration (and few bytes a second: counted, too), chained (several recordings
+        behind each other, of which the header knows one: counted, too).
 
     Raises:
         RowError: a code that names what is wrong with the file.
@@ -63,8 +62,8 @@ def probe(uri: str, scan: bool = False, retries: int | None = None) -> Probe:
                 raise
             facts, duration, flags = _header(file, None)  # a video may need more bytes until its audio shows
         if duration is None or "duration_estimated" in flags:
-            if scan or file.size <= _SMALL or "absurd_duration" in flags:
-                duration, flags = _scanned(file), [flag for flag in flags if flag != "duration_estimated"]
+            if scan or file.size <= _SMALL or "absurd_duration" in flags or "chained" in flags:
+                duration, flags = _scanned(file), [flag for flag in flags if flag not in ("duration_estimated", "constant_rate")]
                 flags.append("duration_scanned")
             if duration == 0:
                 raise RowError("a valid header, but not one sample behind it", "no_samples")
@@ -77,51 +76,42 @@ def _header(file: AudioFile, probe_bytes: int | None) -> tuple[Opened, float | N
 
 
 def _duration(opened: Opened, file: AudioFile) -> tuple[float | None, list[str]]:
-    stream, container = opened.stream, opened.container
-    duration: float | None = None
-    if stream.duration and stream.time_base:
-        duration = float(stream.duration * stream.time_base)
-    elif container.duration:
-        duration = container.duration / av.time_base
+    duration, certain = duration_of(opened)
     facts = riff_facts(file) if opened.format == "wav" else None
     if facts and facts.is_placeholder and facts.data_start is not None:
         width = _WIDTHS.get(opened.codec)
         if width:
             samples = (file.size - facts.data_start) // (width * opened.channels)
             return (samples / opened.sampling_rate, ["duration_from_size"]) if samples > 0 else (None, [])
+    if opened.format == "ogg" and is_chained(file):
+        return None, ["chained"]
     if duration is None or duration <= 0:
         return None, []
-    if duration > min(file.size / _SLOWEST + _SLACK, file.size / _SLOW + _DOUBTED):
+    if duration > longest_believable(file.size):
         return None, ["absurd_duration"]
-    return duration, ["duration_estimated"] if duration_is_estimated(file, opened.format) else []
+    if duration_is_estimated(file, opened.format):
+        constant = opened.format in _CONSTANT or (opened.format == "mp3" and file.size > _SMALL and is_constant(file))
+        return duration, ["duration_estimated", "constant_rate"] if constant else ["duration_estimated"]
+    return duration, [] if certain else ["duration_of_video"]
 
 
 def _scanned(file: AudioFile) -> float:
     """Seconds that all packets last, with the pauses between them."""
     with open_container(file) as opened:
-        time_base = float(opened.stream.time_base or 0)
-        total, expected = 0, None  # type: int, int | None
-        try:
-            for packet in opened.container.demux(opened.stream):
-                if packet.size == 0:
-                    continue
-                length = max(0, packet.duration or 0)
-                if packet.pts is not None:
-                    ahead = 0 if expected is None else packet.pts - expected
-                    total += ahead if -1.0 <= ahead * time_base <= _LONGEST_GAP else 0
-                    expected = packet.pts
-                total += length
-                expected = None if expected is None else expected + length
-        except av.error.FFmpegError:
-            pass  # what follows cannot be read when it is decoded either
-        return max(0, total) * time_base
+        return walk(opened, furthest(opened, file)).duration
+
+
+def worth_counting(found: Probe) -> bool:
+    """Whether a header leaves the length of a large file so unclear that its packets are to be counted: shards are cut by it."""
+    guessed = "duration_estimated" in found.flags and "constant_rate" not in found.flags and found.size_bytes <= _COUNTED
+    return found.size_bytes > SCAN_BYTES and (found.duration is None or guessed)
 
 
 Answer = Probe | tuple[str, str] | Literal["stuck", "waiting"]
 
 
 def probe_many(uris: Sequence[str], concurrency: int, patience: float | None) -> list[Answer]:
-    """Probe many files at the same time; counts the packets of large ones whose header does not tell their length.
+    """Probe many files at the same time; counts the packets of large ones whose header does not tell their length, or guesses it.
 
     Args:
         uris: of the files.
@@ -149,6 +139,6 @@ def _unfinished(future: Future[Answer]) -> Answer:
 def _probe_fully(uri: str) -> Answer:
     try:
         found = probe(uri)
-        return probe(uri, scan=True) if found.duration is None and found.size_bytes > SCAN_BYTES else found
+        return probe(uri, scan=True) if worth_counting(found) else found
     except Exception as error:
         return as_row_error(error)

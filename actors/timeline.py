@@ -1,14 +1,16 @@
 """Decoded audio on one time line: blocks of samples with exact positions, from the start of a recording or from anywhere in it.
 
-Positions are in samples of the source, counted from the recording's first audible sample: encoder priming is not part of it. After a seek they
-come from the container's time stamps, compared with those of the first second, so that formats whose stamps are coarse (WebM: 1 ms) or wander
-(Vorbis: half a block) still land where a decoder that read everything would be.
+Positions are in samples of the source, counted from the recording's first audible sample: encoder priming is not part of it, the seconds that a
+video runs before its sound begins are. After a seek they come from the container's time stamps, compared with those of the first second, so that
+formats whose stamps are coarse (WebM: 1 ms) or wander (Vorbis: half a block) still land where a decoder that read everything would be. Files whose
+stamps do not run on with the sound (`actors.stamps`) are not sought in: every place in them is reached by decoding up to it.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 
 import av
@@ -19,13 +21,12 @@ from actors.errors import RowError
 from actors.frames import Frame, Losses, anchor_of, constant_frames, decoded_rate, frames_of, joined, snapped, take
 from actors.lengths import mp3_facts
 from actors.sources import AudioFile
+from actors.stamps import GAP, can_be_sought, duration_of, furthest, is_hole, lead_of
 
 PRE_ROLL = (
     1.5  # seconds decoded and thrown away before a place: lossy codecs need their past (MP3's bit reservoir, Opus' 80 ms, AAC's overlap)
 )
 _ANCHOR = 1.0  # seconds of frames whose time stamps vote about the position
-_GAP = 0.05  # seconds that time stamps may run ahead before it counts as missing audio
-_LONGEST_GAP = 1800.0  # seconds; a larger jump is a broken time stamp, not missing audio
 _FROM_START = 5.0  # seconds; places nearer to the start are reached by decoding up to them
 
 
@@ -46,12 +47,20 @@ class Recording:
             self.format, self.codec, self.audio_streams = opened.format, opened.codec, opened.audio_streams
             first = next((frame for frame in frames_of(opened, opened.sampling_rate, Losses(), False)), None)
             self.sampling_rate, self.channels = opened.sampling_rate, opened.channels
+            self.duration_is_its_own = duration_of(opened)[1]  # not that of a video, which may go on without sound
+            self._furthest, lead = furthest(opened, file), lead_of(opened)
             if first is not None:
                 self.channels = first.channels
                 self.sampling_rate = decoded_rate(opened) or opened.sampling_rate
                 if not MIN_RATE <= self.sampling_rate <= MAX_RATE:
                     raise RowError(f"the decoder claims a sampling rate of {self.sampling_rate} Hz", "bad_header")
+        self._lead = round(lead * self.sampling_rate)
         self._mp3 = mp3_facts(file) if self.format == "mp3" else None
+
+    @functools.cached_property
+    def sought(self) -> bool:
+        """Whether places are reached by seeking; found out when the first one is wanted, because it may take reading the file."""
+        return can_be_sought(self.file, self.format)
 
     def blocks(self, first: int, losses: Losses) -> Iterator[Block]:
         """Yield consecutive blocks, the first of which begins at or before sample `first` (unless the recording ends before it).
@@ -78,7 +87,7 @@ class Recording:
 
     def _ways(self, first: int) -> list[tuple[float, bool]]:
         """What to try to get to `first`, cheapest way first: seconds of pre-roll, and whether to jump by byte position."""
-        if first <= _FROM_START * self.sampling_rate:
+        if first <= _FROM_START * self.sampling_rate or not self.sought:
             return []
         jump = self._mp3 is not None and self._mp3.constant and bool(self._mp3.frames) and bool(self._mp3.size)
         return [*([(PRE_ROLL, True)] if jump else []), (PRE_ROLL, False), (10 * PRE_ROLL, False)]
@@ -88,7 +97,9 @@ class Recording:
             frames = frames_of(opened, self.sampling_rate, losses, True)
             head = take(frames, _ANCHOR * self.sampling_rate)
             anchor = anchor_of(head, self.codec)
-            yield from self._line(head, frames, 0, anchor, losses)
+            channels = head[0].channels if head else self.channels
+            yield from _silence(0, self._lead if head else 0, channels, self.sampling_rate)
+            yield from self._line(head, frames, self._lead, None if anchor is None else anchor - self._lead, losses)
 
     def _after_seek(self, first: int, pre_roll: int, jump: bool, losses: Losses) -> Generator[Block, None, None]:
         with open_container(self.file, jump) as opened:
@@ -96,7 +107,7 @@ class Recording:
             origin = anchor_of(start, self.codec)
             if origin is None or opened.stream.time_base is None:
                 return
-            target = (first - pre_roll + origin) / self.sampling_rate
+            target = (first - self._lead - pre_roll + origin) / self.sampling_rate
             try:
                 opened.container.seek(round(target / float(opened.stream.time_base)), stream=opened.stream)
             except av.error.FFmpegError:
@@ -119,7 +130,7 @@ class Recording:
             position = round(landed - origin)
             if opened.stream.time_base * self.sampling_rate > 1:  # a tick is longer than a sample
                 position = snapped(landed - origin, start, head, self.sampling_rate)
-            yield from self._line(head, frames, position, origin, losses, total)
+            yield from self._line(head, frames, position + self._lead, origin - self._lead, losses, total)
 
     def _line(
         self, head: list[Frame], rest: Iterator[Frame], position: int, origin: float | None, losses: Losses, total: int | None = None
@@ -132,21 +143,21 @@ class Recording:
         # Blocks of about a second: a frame is 20 ms, and what is done for each block would cost more than its decoding.
         pieces: list[Frame] = []
         held = 0
-        rate, gap = self.sampling_rate, _GAP * self.sampling_rate
+        rate, gap = self.sampling_rate, GAP * self.sampling_rate
+        begin = drift
         for frame in chain(head, rest):
             if frame.stamp is not None and origin is not None and not -gap <= (ahead := frame.stamp + drift - position - held) <= gap:
-                if gap < ahead <= _LONGEST_GAP * rate:
+                if is_hole(ahead / rate, (position + held) / rate, self._furthest):
                     missing = round(ahead)
                     losses.filled += missing / rate
                     if pieces:
                         yield Block(position, joined(pieces))
                         position, pieces, held = position + held, [], 0
-                    for place in range(0, missing, rate):
-                        count = min(rate, missing - place)
-                        yield Block(position, np.zeros((count, frame.channels), np.float32))
-                        position += count
+                    yield from _silence(position, missing, frame.channels, rate)
+                    position += missing
                 else:
                     drift -= ahead  # the stamps started anew (chained streams) or are broken: count on from here
+                    losses.apart = max(losses.apart, abs(drift - begin) / rate)
             if pieces and pieces[0].channels != frame.channels:
                 yield Block(position, joined(pieces))
                 position, pieces, held = position + held, [], 0
@@ -161,5 +172,11 @@ class Recording:
             yield Block(position, samples[: len(samples) - surplus] if 0 < surplus <= 2 * pieces[0].count else samples)
 
 
+def _silence(position: int, samples: int, channels: int, rate: int) -> Iterator[Block]:
+    for place in range(0, samples, rate):
+        yield Block(position + place, np.zeros((min(rate, samples - place), channels), np.float32))
+
+
 def _adopt(losses: Losses, attempt: Losses) -> None:
-    losses.errors, losses.filled, losses.broken, losses.frames = attempt.errors, attempt.filled, attempt.broken, attempt.frames
+    for field in fields(Losses):
+        setattr(losses, field.name, getattr(attempt, field.name))

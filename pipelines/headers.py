@@ -21,7 +21,7 @@ import pyarrow as pa
 from actors.config import AudioConfig
 from actors.errors import RowError, as_row_error
 from actors.isolation import Child
-from actors.probing import SCAN_BYTES, Answer, probe_many
+from actors.probing import Answer, probe_many, worth_counting
 from actors.results import Probe
 from pipelines.config import PlanConfig
 from pipelines.schema import PLAN
@@ -178,6 +178,6 @@ def _probe_all(addresses: Iterator[str], concurrency: int, probe: ProbeFunction)
 def _probe_one(probe: ProbeFunction, address: str) -> tuple[object, ...]:
     try:
         found = probe(address)
-        return _row(probe(address, scan=True) if found.duration is None and found.size_bytes > SCAN_BYTES else found)
+        return _row(probe(address, scan=True) if worth_counting(found) else found)
     except Exception as error:
         return _row(as_row_error(error))
