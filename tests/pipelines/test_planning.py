@@ -111,7 +111,7 @@ def test_only_large_files_are_scanned_for_their_length() -> None:
 
 
 def planning_scan_bytes() -> int:
-    from pipelines.headers import SCAN_BYTES
+    from actors.probing import SCAN_BYTES
 
     return SCAN_BYTES
 
