@@ -17,6 +17,7 @@ from actors.lengths import Mp3Facts
 
 _DTYPES: dict[str, Any] = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
 _KINDS = {name + planar: (dtype, bool(planar)) for name, dtype in _DTYPES.items() for planar in ("", "p")}
+_WHOLE = 0.1  # frames by which a count of frames out of bytes may miss a whole number: more is a wrong length of one
 _HOPELESS = 5000  # packets more that could not be decoded than could: minutes of nothing but errors, each of which costs more than a frame
 
 
@@ -193,7 +194,7 @@ def snapped(position: float, start: list[Frame], head: list[Frame], rate: int) -
     return nearest if abs(nearest - position) <= 0.002 * rate else round(position)
 
 
-def constant_frames(start: list[Frame], landed: Frame, facts: Mp3Facts) -> int | None:
+def constant_frames(start: list[Frame], landed: Frame, facts: Mp3Facts, rate: int) -> int | None:
     """How many frames of an mp3 of constant bit rate lie before `landed`, from their bytes; None where the bit rate is not what it promises."""
     first = start[0].place if start else None
     if first is None or landed.place is None or not facts.frames or not facts.size:
@@ -201,7 +202,10 @@ def constant_frames(start: list[Frame], landed: Frame, facts: Mp3Facts) -> int |
     length = (facts.size - (first - facts.start)) / facts.frames
     if any(abs(frame.size - length) > 1.01 for frame in start) or abs(landed.size - length) > 1.01:
         return None
-    return round((landed.place - first) / length)
+    # Tags may count a frame too many or too few, which in the end is a whole frame; but bit rates are whole numbers of kbit/s.
+    bit_rate = round(length * 8 * rate / landed.count, -3)
+    passed = (landed.place - first) / (bit_rate * landed.count / 8 / rate) if bit_rate else 0.5
+    return round(passed) if abs(passed - round(passed)) <= _WHOLE else None
 
 
 def require_frames(losses: Losses) -> None:

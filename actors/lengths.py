@@ -58,6 +58,7 @@ class RiffFacts:
     data_start: int | None
     data_size: int | None
     walked: int  # bytes of the file that were walked over
+    byte_rate: int  # bytes a second, as the format chunk has it; 0 where there is none
 
     @property
     def is_placeholder(self) -> bool:
@@ -71,7 +72,7 @@ def riff_facts(file: AudioFile) -> RiffFacts | None:
     head = file.read(12)
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         return None
-    has_format = False
+    has_format, byte_rate = False, 0
     place = 12
     for _ in range(64):
         file.seek(place)
@@ -80,7 +81,8 @@ def riff_facts(file: AudioFile) -> RiffFacts | None:
             break
         size = struct.unpack("<I", chunk[4:])[0]
         if chunk[:4] == b"data":
-            return RiffFacts(has_format, place + 8, size, place + 8)
-        has_format = has_format or (chunk[:4] == b"fmt " and 14 <= size <= 4096)
+            return RiffFacts(has_format, place + 8, size, place + 8, byte_rate)
+        if chunk[:4] == b"fmt " and 14 <= size <= 4096:
+            has_format, byte_rate = True, int.from_bytes(file.read(12)[8:], "little")
         place += 8 + size + size % 2
-    return RiffFacts(has_format, None, None, min(place, file.size))
+    return RiffFacts(has_format, None, None, min(place, file.size), byte_rate)

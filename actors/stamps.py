@@ -12,6 +12,7 @@ import av
 from av.audio.stream import AudioStream
 
 from actors.containers import Opened, open_container
+from actors.lengths import riff_facts
 from actors.sources import AudioFile
 
 GAP = 0.05  # seconds that time stamps may run ahead before it counts as missing audio
@@ -122,10 +123,26 @@ def can_be_sought(file: AudioFile, container_format: str) -> bool:
     """Whether the stamp of a place tells how many samples are before it, so that the place can be reached without decoding these."""
     if container_format == "ogg":
         return not is_chained(file)
+    if container_format == "wav":
+        return _runs_by_bytes(file)
     if file.size > _WALKED.get(container_format, 0):
         return True
     with open_container(file) as opened:
         return walk(opened, furthest(opened, file)).apart <= _APART
+
+
+def _runs_by_bytes(file: AudioFile) -> bool:
+    """Whether a WAVE file lasts as long as its bytes a second say, by which ffmpeg seeks and makes the stamps behind it.
+
+    Many writers have it wrong: ffmpeg's own, for all ADPCM that it writes.
+    """
+    facts = riff_facts(file)
+    if facts is None or facts.data_start is None or facts.data_size is None or not facts.byte_rate:
+        return facts is None  # RF64, which no old writer makes
+    with open_container(file) as opened:
+        seconds = float(opened.stream.duration * opened.stream.time_base) if opened.stream.duration and opened.stream.time_base else None
+    sizes = {file.size - facts.data_start, facts.data_size}  # one that was cut off may count by either
+    return seconds is not None and any(abs(size / facts.byte_rate - seconds) <= _APART for size in sizes)
 
 
 def is_chained(file: AudioFile) -> bool:

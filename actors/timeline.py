@@ -117,7 +117,7 @@ class Recording:
             head = take(frames, _ANCHOR * self.sampling_rate)
             landed = anchor_of(head, self.codec)
             if jump and self._mp3 is not None and head:
-                passed = constant_frames(start, head[0], self._mp3)
+                passed = constant_frames(start, head[0], self._mp3, self.sampling_rate)
                 landed = None if passed is None else origin + (passed - 1) * head[0].count + start[0].count
             if landed is None:
                 return

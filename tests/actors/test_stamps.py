@@ -6,12 +6,15 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import soundfile
 
 from actors import decoder, probing, rates, stamps
+from actors.audio import decode_span
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import decode_shard
 from actors.probing import probe, probe_many
 from actors.sources import open_audio
+from actors.timeline import Recording
 
 AUDIO, KEEP = AudioConfig(isolate=False, retries=0), SegmenterConfig(max_duration=1200)
 
@@ -183,3 +186,38 @@ def test_an_mp3_of_one_bit_rate_is_not_counted(encoded, monkeypatch):
     assert found.flags == ("duration_estimated", "constant_rate") and found.duration == pytest.approx(40, abs=0.2)
     with open_audio(str(encoded("pcm.wav"))) as file:
         assert not rates.is_constant(file)
+
+
+@pytest.mark.parametrize("codec", ["adpcm_ima_wav", "adpcm_ms"])
+def test_a_wave_file_with_a_wrong_byte_rate_is_not_sought_in(tmp_path, speech, write, codec):
+    """ffmpeg seeks by it, and writes a wrong one for all ADPCM."""
+    path = write(tmp_path / "a.wav", speech(40, 16_000), codec, 16_000)
+    with open_audio(str(path)) as file:
+        assert not stamps.can_be_sought(file, "wav")
+    parts, whole = samples_of(shards(path, 40.0)), samples_of([decode(path)])
+    assert len(parts) == len(whole) and np.abs(parts.astype(int) - whole).max() <= 2
+
+
+def test_a_wave_file_is_sought_in_where_its_byte_rate_is_right(tmp_path, speech):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech(20, 16_000), 16_000)
+    data = bytearray(path.read_bytes())
+    for change, right in ((b"", True), ((16_000).to_bytes(4, "little"), False), (bytes(4), False)):
+        data[28 : 28 + len(change)] = change
+        path.write_bytes(data)
+        with open_audio(str(path)) as file:
+            assert stamps.can_be_sought(file, "wav") == right
+    path.write_bytes(data[:28] + (32_000).to_bytes(4, "little") + data[32:-100_000])  # cut off
+    with open_audio(str(path)) as file:
+        assert stamps.can_be_sought(file, "wav")
+
+
+def test_a_place_in_an_mp3_of_a_low_rate_is_the_right_frame(tmp_path, speech, write):
+    """Its tag counts a frame less than there are: at the end that was a frame of difference."""
+    path = write(tmp_path / "a.mp3", speech(60, 11_025), "libmp3lame", 11_025, {"b": "24k"})
+    with open_audio(str(path)) as file:
+        recording = Recording(file)
+        whole = decode_span(recording, 0, None).samples[0].astype(int)
+        for second in (20, 40, 57):
+            part = decode_span(recording, second * 16_000, (second + 2) * 16_000).samples[0]
+            assert np.abs(part - whole[second * 16_000 :][: len(part)]).max() <= 2
