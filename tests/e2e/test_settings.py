@@ -60,6 +60,7 @@ def test_align_wants_text(scriptorium: Scriptorium, demo: Demo, tmp_path: Path, 
     assert "has no `text`" in capsys.readouterr().err
 
 
+@pytest.mark.slow  # decoding, serving and stitching by channel have tests of their own
 def test_each_channel_is_heard_alone(scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
     left, right = (soundfile.read(demo[SURE[0]]["audio"]) for _ in range(2))
     samples, rate = left

@@ -91,6 +91,7 @@ def test_tables_lists_and_deletes_come_through(s3_bucket: str, proxy: Proxy) -> 
     assert proxy.injected.total() >= 12
 
 
+@pytest.mark.slow  # for what is patience
 def test_arrow_keeps_its_patience_when_it_is_pickled(s3_bucket: str, proxy: Proxy) -> None:
     store, path = locations.arrow_filesystem(f"{s3_bucket}/requests/arrow")
     store = pickle.loads(pickle.dumps(store))

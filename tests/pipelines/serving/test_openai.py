@@ -245,7 +245,7 @@ def test_a_full_house_says_when_to_come_back_and_a_client_who_leaves_frees_the_p
 
 
 def test_a_client_who_leaves_a_stream_frees_the_place(serve: Make) -> None:
-    served = serve(cost="fake:0.5", max_requests=3)
+    served = serve(cost="fake:0.2", max_requests=3)
     service = served.application.service
     assert service is not None
     samples = np.concatenate([np.concatenate([voice(3, seed), np.zeros(48_000, np.int16)]) for seed in range(9)])
