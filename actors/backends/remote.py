@@ -12,6 +12,7 @@ import dataclasses
 import logging
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Answer:
     data: bytes
 
 
-class RemoteASR:
+class RemoteASR(ABC):
     """A recogniser behind a network. Satisfies `ASRBackend`; may be called from any thread, also from several at once."""
 
     address_ends = "/v1"  # what `asr.openai.base_url` should end with
@@ -108,10 +109,11 @@ class RemoteASR:
 
     # What each of them does its own way.
 
+    @abstractmethod
     def _attempts(self, request: SegmentRequest, call: Call) -> Callable[[int], Awaitable[Hypothesis]]:
         """How a segment is asked about: makes one attempt, given how many there were before; it counts what it sends."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _offered(self) -> set[str]:
         """Names of the server's models; none where it does not list them.
 
@@ -119,7 +121,6 @@ class RemoteASR:
             MayPass: it does not answer.
             FatalError: it does not let us in.
         """
-        raise NotImplementedError
 
     async def _shown(self, silence: SegmentRequest, call: Call) -> None:
         """Raise MayPass where the server does not show that it works on what it is asked."""

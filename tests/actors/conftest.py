@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.actors.asking import make, quick, server  # noqa: F401 - fixtures
+
 # Before anything imports torch: several threads that wait for each other on busy cores make models this small a hundred times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

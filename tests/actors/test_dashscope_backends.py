@@ -14,30 +14,17 @@ import pytest
 pytest.importorskip("httpx2", reason="DashScope's APIs need httpx2 (extra `openai`)")
 pytest.importorskip("websockets", reason="DashScope's APIs need websockets (extra `openai`)")
 
-from actors.backends import create_asr, dashscope_files, dashscope_wire, openai_wire, patience, statuses
-from actors.backends.fake import FakeASR
+from actors.backends import create_asr, dashscope_wire, openai_wire, statuses
 from actors.backends.remote import RemoteASR
 from actors.config import ASRConfig, OpenAIConfig
 from actors.errors import FatalError, RetryableError, RowError, UsageError
 from actors.results import Hypothesis, SegmentRequest
 from pipelines.config import load_config
+from tests.actors.asking import FAKE, KEY, noise, said, texts
 from tests.actors.dashscope_server import MODELS, DashScope, serving_files, serving_realtime
 
-FAKE = FakeASR(ASRConfig(backend="fake"))
-KEY = "sk-a-key-that-nobody-may-see"
 Make = Callable[..., RemoteASR]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy of this machine, no key, and waits that a test can wait for."""
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(patience, "FIRST_DELAY", 0.01)
-    monkeypatch.setattr(patience, "LONGEST_DELAY", 0.05)
-    monkeypatch.setattr(dashscope_files, "FIRST_LOOK", 0.01)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture
@@ -72,18 +59,7 @@ def make() -> Iterator[Make]:
 
 
 def asked(count: int = 1, **request: Any) -> list[SegmentRequest]:
-    return [
-        SegmentRequest((np.random.default_rng(seed).standard_normal(16_000 + 999 * seed) * 3000).astype(np.int16), **request)
-        for seed in range(count)
-    ]
-
-
-def said(requests: list[SegmentRequest]) -> list[str]:
-    return [FAKE.transcribe([SegmentRequest(request.waveform)])[0].text for request in requests]
-
-
-def texts(results: list[Hypothesis | Exception]) -> list[str]:
-    return [result.text if isinstance(result, Hypothesis) else type(result).__name__ for result in results]
+    return [SegmentRequest(noise(1 + seed / 16, seed), **request) for seed in range(count)]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,68 +13,14 @@ import pytest
 pytest.importorskip("httpx2", reason="the backend openai needs httpx2 (extra `openai`)")
 
 from actors.asr import ASRActor
-from actors.backends import create_asr, patience, remote, statuses
-from actors.backends.fake import FakeASR
-from actors.backends.openai import OpenAIASR
+from actors.backends import remote, statuses
 from actors.config import ASRConfig, OpenAIConfig
 from actors.errors import FatalError, RetryableError, RowError, as_row_error
 from actors.results import Hypothesis, SegmentRequest
-from tests.actors.speaking_server import SpeakingServer, serving
+from tests.actors.asking import FAKE, KEY, Make, asked, noise, said, texts
+from tests.actors.speaking_server import SpeakingServer
 
-FAKE = FakeASR(ASRConfig(backend="fake"))
-KEY = "sk-a-key-that-nobody-may-see"
-Make = Callable[..., OpenAIASR]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy of this machine, no key, and back-offs that a test can wait for."""
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(patience, "FIRST_DELAY", 0.01)
-    monkeypatch.setattr(patience, "LONGEST_DELAY", 0.05)
-
-
-@pytest.fixture
-def server() -> Iterator[SpeakingServer]:
-    with serving(FAKE) as running:
-        yield running
-
-
-@pytest.fixture
-def make(server: SpeakingServer) -> Iterator[Make]:
-    """A backend in front of the server; `asr.openai` as keywords."""
-    made: list[OpenAIASR] = []
-
-    def create(model: str = "asr", language: str | None = None, compatible: bool = False, **remote: Any) -> OpenAIASR:
-        settings = {"base_url": server.url, "retries": 3, "timeout": 5.0, "patience": 20.0} | remote
-        config = ASRConfig(backend="openai", model=model, language=language, compatible=compatible, openai=OpenAIConfig(**settings))
-        backend = create_asr(config)
-        assert isinstance(backend, OpenAIASR)
-        made.append(backend)
-        return backend
-
-    yield create
-    for backend in made:
-        backend.close()
-
-
-def noise(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
-    return (np.random.default_rng(seed).standard_normal(round(seconds * 16_000)) * 3000).astype(np.int16)
-
-
-def asked(*contexts: str) -> list[SegmentRequest]:
-    return [SegmentRequest(noise(1 + number / 8, number), context=context) for number, context in enumerate(contexts)]
-
-
-def said(requests: list[SegmentRequest]) -> list[str]:
-    return [FAKE.transcribe([SegmentRequest(request.waveform)])[0].text for request in requests]
-
-
-def texts(results: list[Hypothesis | Exception]) -> list[str]:
-    return [result.text if isinstance(result, Hypothesis) else type(result).__name__ for result in results]
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.mark.parametrize(
@@ -138,121 +82,6 @@ def test_what_every_request_would_be_told_ends_the_process_and_all_that_is_under
         backend.transcribe(asked("server:slow", f"server:{fault}", *["server:slow"] * 20))
     assert len(server.asked) <= 5  # none of those that waited was begun
     assert texts(backend.transcribe(asked(""))) == said(asked(""))  # its connections are in order
-
-
-def test_a_model_that_the_server_has_not(server: SpeakingServer, make: Make) -> None:
-    with pytest.raises(FatalError, match=r"'other' its name of the model \(asr\.model\).*it offers asr$"):
-        make("other")
-
-
-def test_a_model_that_is_not_listed_but_answers(server: SpeakingServer, make: Make) -> None:
-    server.lists_models = False
-    assert texts(make().transcribe(asked(""))) == said(asked(""))
-    [probe, _] = server.asked
-    assert len(probe.waveform) == 8000 and not probe.waveform.any()
-
-
-@pytest.mark.parametrize(
-    ("fault", "why"), [("402", "HTTP 402: as you asked"), ("quota", "exceeded your current quota"), ("404", "HTTP 404")]
-)
-def test_a_server_that_refuses_everybody_is_found_out_before_a_segment_is_in_hand(
-    fault: str, why: str, server: SpeakingServer, make: Make
-) -> None:
-    """It lists the model all the same. What ends the process later is charged to its shards, and each new process would be given them."""
-    server.fault = fault
-    with pytest.raises(FatalError, match=why):
-        make()
-
-
-@pytest.mark.parametrize("fault", ["400", "500", "empty"])
-def test_a_server_that_cannot_do_silence_may_do_speech(fault: str, server: SpeakingServer, make: Make) -> None:
-    server.fault = fault
-    backend = make(retries=1)
-    server.fault = None
-    assert texts(backend.transcribe(asked(""))) == said(asked(""))
-    assert backend.spent()["requests"] == 1  # what was asked before is not the segments'
-
-
-def test_nobody_there(make: Make) -> None:
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
-        with pytest.raises(FatalError, match=r"ConnectError.*start the server, or set asr\.openai\.base_url") as caught:
-            make(base_url=url, retries=1)
-    assert caught.value.code == "server_unavailable"
-
-
-def test_no_such_server(server: SpeakingServer, make: Make) -> None:
-    with pytest.raises(FatalError, match="base_url right, with its /v1"):
-        make(base_url=server.url.removesuffix("/v1"))
-
-
-def test_a_server_that_goes_away_ends_the_process_and_its_segments_are_not_lost(server: SpeakingServer, make: Make) -> None:
-    backend = make(retries=1)
-    server.outage = 503
-    with pytest.raises(FatalError, match="HTTP 503: out of order"):
-        backend.transcribe(asked("", ""))
-    server.outage = None
-    assert texts(backend.transcribe(asked("", ""))) == said(asked("", ""))
-
-
-def test_a_server_that_goes_away_in_the_middle_of_a_batch_loses_none_of_it(server: SpeakingServer, make: Make) -> None:
-    """Some were answered before it went."""
-    backend = make(retries=1, concurrency=1)
-    requests = asked("", "", "server:503", "")
-    server.seconds = 0.1
-
-    def go() -> None:
-        while len(server.asked) < 4:  # one was silence
-            time.sleep(0.01)
-        server.outage = 503
-
-    thread = threading.Thread(target=go)
-    thread.start()
-    with pytest.raises(FatalError, match="answers nothing any more") as caught:
-        backend.transcribe(requests)
-    thread.join()
-    assert caught.value.code == "server_unavailable"
-
-
-@pytest.mark.parametrize("fault", ["error", "429", "502"])
-def test_a_server_that_lists_its_models_but_answers_nobody_is_gone(fault: str, server: SpeakingServer, make: Make) -> None:
-    """What stands in front of an engine knows its models also when the engine is not there: the archive is not to end as dead letters."""
-    backend = make(retries=1, patience=0.5)
-    server.fault = fault
-    with pytest.raises(FatalError, match="answers nothing any more") as caught:
-        backend.transcribe(asked("", ""))
-    assert caught.value.code == "server_unavailable"
-
-
-def test_a_server_that_is_only_busy_is_waited_for(server: SpeakingServer, make: Make) -> None:
-    """Being told to wait is no failure: `retries` is 0."""
-    requests = asked(*[f"server:busy:{1 + number % 3}" for number in range(9)])
-    assert texts(make(retries=0, concurrency=3).transcribe(requests)) == said(requests)
-
-
-def test_a_wait_that_is_asked_for_does_not_use_up_the_patience(server: SpeakingServer, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does the run take it for silence."""
-    signs: list[int] = []
-    monkeypatch.setattr(patience, "_SIGN", 0.1)
-    monkeypatch.setattr(patience, "alive", lambda: signs.append(1))
-    requests = asked("server:busy:2", "", "")
-    backend = make(patience=0.25, concurrency=1)
-    server.retry_after = 0.5
-    assert texts(backend.transcribe(requests)) == said(requests)
-    assert len(signs) > 2  # in two waits
-
-
-def test_a_wait_beyond_what_a_call_may_take_ends_the_process_and_costs_no_segment(server: SpeakingServer, make: Make) -> None:
-    """Otherwise the rest of the archive would be given up within a second, without being asked about."""
-    backend = make(patience=5)
-    server.retry_after = 3600
-    with pytest.raises(FatalError, match=r"asks to wait for 3600 s, which goes beyond the 610 s .*\(asr\.timeout\)") as caught:
-        backend.transcribe(asked("server:busy"))
-    assert caught.value.code == "server_unavailable"
-    assert server.times["server:busy"] == 1
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 16])
