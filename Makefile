@@ -52,7 +52,7 @@ test-gpu: $(STAMP)
 	$(BIN)/python -m pytest -m gpu
 
 test-vllm: $(VLLM_STAMP)  ## vLLM for real, on its CPU build: the contract suite, and the demo through both models
-	$(VLLM_VENV)/bin/python -m pytest -m slow -k vllm tests/actors/test_backend_contract.py tests/actors/test_vllm_backends.py tests/e2e/test_vllm.py
+	$(VLLM_VENV)/bin/python -m pytest -m slow -k vllm tests/actors/backends/test_contract.py tests/actors/backends/vllm/test_engine.py tests/e2e/test_vllm.py
 
 test-soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak

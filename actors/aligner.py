@@ -12,10 +12,10 @@ from actors.backends import create_aligner, runs_on_gpu
 from actors.config import AlignerConfig
 from actors.dispatch import dispatch
 from actors.errors import as_row_error
-from actors.languages import ALIGNER_LANGUAGES, name_of
-from actors.results import AlignmentRequest, Word
-from actors.units import Unit, locate_units
-from actors.watchdog import call_limit
+from actors.process.watchdog import call_limit
+from actors.records import AlignmentRequest, Word
+from actors.text.alignment_units import Unit, locate_units
+from actors.text.languages import ALIGNER_LANGUAGES, name_of
 
 Row = dict[str, Any]
 Segment = dict[str, Any]
@@ -50,7 +50,9 @@ class AlignerActor:
         self._limit = partial(call_limit, config.timeout, runs_on_gpu(self.backend))
         self._prefetch = getattr(self.backend, "prefetch", None)
         self._batches_itself = getattr(self.backend, "batches_itself", False)
-        self.lanes = 2 if self._batches_itself else 1  # calls at a time that are of use: such an engine is never to wait for the next one
+        self.lanes = (
+            2 if self._batches_itself else 1
+        )  # calls at a time that are of use: such an engine is never to wait for the next one
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """RECOGNISED to SHARD rows."""
@@ -60,11 +62,19 @@ class AlignerActor:
     def align(self, segments: Sequence[Segment]) -> list[Finished]:
         """Each recognised segment with its words and without its samples, in order, and what went wrong with it."""
         units = [self._units(segment) for segment in segments]
-        wanted = [index for index, of_segment in enumerate(units) if isinstance(of_segment, list) and of_segment]
+        wanted = [
+            index for index, of_segment in enumerate(units) if isinstance(of_segment, list) and of_segment
+        ]
         requests = [_request(segments[index], units[index]) for index in wanted]
-        short = [position for position, request in enumerate(requests) if request.duration <= self.backend.max_duration]
+        short = [
+            position
+            for position, request in enumerate(requests)
+            if request.duration <= self.backend.max_duration
+        ]
         results = self._through_backend([requests[position] for position in short])
-        found: dict[int, Times | Exception] = {wanted[position]: result for position, result in zip(short, results, strict=True)}
+        found: dict[int, Times | Exception] = {
+            wanted[position]: result for position, result in zip(short, results, strict=True)
+        }
         too_long = set(wanted) - set(found)
         return [
             _finish(segment, of_segment, found.get(index), index in too_long)
@@ -91,10 +101,14 @@ class AlignerActor:
 def _request(segment: Segment, units: list[Unit] | Exception) -> AlignmentRequest:
     assert isinstance(units, list)
     texts = tuple(unit.text for unit in units)
-    return AlignmentRequest(np.frombuffer(segment["samples"], dtype="<i2"), texts, name_of(segment["language"]))
+    return AlignmentRequest(
+        np.frombuffer(segment["samples"], dtype="<i2"), texts, name_of(segment["language"])
+    )
 
 
-def _finish(segment: Segment, units: list[Unit] | Exception, times: Times | Exception | None, too_long: bool) -> Finished:
+def _finish(
+    segment: Segment, units: list[Unit] | Exception, times: Times | Exception | None, too_long: bool
+) -> Finished:
     """A segment with its words and without its samples, and what went wrong."""
     finished = {key: value for key, value in segment.items() if key != "samples"}
     flags = list(segment.get("flags") or [])
@@ -109,10 +123,21 @@ def _finish(segment: Segment, units: list[Unit] | Exception, times: Times | Exce
     if error is not None:
         flags.append("alignment_failed")
     columns = [
-        {"text": word.text, "start": word.start, "end": word.end, "char_start": word.char_start, "char_end": word.char_end}
+        {
+            "text": word.text,
+            "start": word.start,
+            "end": word.end,
+            "char_start": word.char_start,
+            "char_end": word.char_end,
+        }
         for word in words
     ]
-    return {**finished, "flags": flags, "words": columns, "word_source": "aligner" if words else "none"}, error
+    return {
+        **finished,
+        "flags": flags,
+        "words": columns,
+        "word_source": "aligner" if words else "none",
+    }, error
 
 
 def _words(segment: Segment, units: list[Unit], times: Times) -> list[Word]:

@@ -13,9 +13,9 @@ from actors.backends import create_asr, runs_on_gpu
 from actors.config import ASRConfig
 from actors.dispatch import dispatch
 from actors.errors import RetryableError, UsageError, as_row_error
-from actors.languages import code_of, normalize_language
-from actors.results import Hypothesis, SegmentRequest
-from actors.watchdog import call_limit
+from actors.process.watchdog import call_limit
+from actors.records import Hypothesis, SegmentRequest
+from actors.text.languages import code_of, normalize_language
 
 Row = dict[str, Any]
 
@@ -45,7 +45,9 @@ class ASRActor:
         self._limit = partial(call_limit, config.timeout, runs_on_gpu(self.backend))
         self._prefetch = getattr(self.backend, "prefetch", None)
         self._batches_itself = getattr(self.backend, "batches_itself", False)
-        self.lanes = 2 if self._batches_itself else 1  # calls at a time that are of use: such an engine is never to wait for the next one
+        self.lanes = (
+            2 if self._batches_itself else 1
+        )  # calls at a time that are of use: such an engine is never to wait for the next one
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """DECODED to RECOGNISED rows."""
@@ -80,7 +82,8 @@ def requests_of(row: Row, config: ASRConfig) -> list[SegmentRequest] | UsageErro
         return error
     context = row.get("context") or config.context
     return [
-        SegmentRequest(np.frombuffer(segment["samples"], dtype="<i2"), language=language, context=context) for segment in row["segments"]
+        SegmentRequest(np.frombuffer(segment["samples"], dtype="<i2"), language=language, context=context)
+        for segment in row["segments"]
     ]
 
 
@@ -121,4 +124,11 @@ def _columns(hypothesis: Hypothesis) -> Row:
 
 def _failed(row: Row, error: Exception) -> Row:
     code, message = as_row_error(error, default="model_failed")
-    return {**row, "status": "error", "error_stage": STAGE, "error_code": code, "error_message": message, "segments": []}
+    return {
+        **row,
+        "status": "error",
+        "error_stage": STAGE,
+        "error_code": code,
+        "error_message": message,
+        "segments": [],
+    }

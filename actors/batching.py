@@ -31,7 +31,9 @@ def pack(durations: Sequence[float], max_batch_seconds: float, max_batch_size: i
         at once; equal durations keep their order.
     """
     if max_batch_seconds <= 0 or max_batch_size < 1:
-        raise ValueError(f"max_batch_seconds {max_batch_seconds} and max_batch_size {max_batch_size} must be positive")
+        raise ValueError(
+            f"max_batch_seconds {max_batch_seconds} and max_batch_size {max_batch_size} must be positive"
+        )
     order = sorted(range(len(durations)), key=lambda index: -durations[index])
     batches = []
     start = 0

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from actors.audio import Decoded, decode_span
+from actors.audio.decoding import Decoded, decode_span
+from actors.audio.header_facts import duration_is_estimated
+from actors.audio.probing import probe
+from actors.audio.pts import longest_believable
+from actors.audio.sources import AudioFile, open_audio
+from actors.audio.timeline import Recording
 from actors.config import AudioConfig, SegmenterConfig
 from actors.errors import RowError, as_row_error
-from actors.isolation import Child
-from actors.lengths import duration_is_estimated
-from actors.probing import probe
-from actors.results import SAMPLING_RATE, Probe, Span
-from actors.segmentation import find_cut, segment
-from actors.sources import AudioFile, open_audio
-from actors.stamps import longest_believable
-from actors.timeline import Recording
+from actors.process.isolation import Child
+from actors.records import SAMPLING_RATE, Probe, Span
+from actors.segmentation.energy import find_cut, segment
 
 Row = dict[str, Any]
 
@@ -51,7 +51,9 @@ class Decoder:
         """
         if not self.audio.isolate:
             return probe(uri, scan, self.audio.retries)
-        found: Probe = self._child.call("actors.probing:probe", uri, scan, self.audio.retries, timeout=timeout)
+        found: Probe = self._child.call(
+            "actors.audio.probing:probe", uri, scan, self.audio.retries, timeout=timeout
+        )
         return found
 
     def close(self) -> None:
@@ -63,7 +65,9 @@ class Decoder:
             return decode_shard(row, self.audio, self.segmenter)
         for final in (False, True):
             try:
-                return self._child.call("actors.decoder:decode_apart", row, self.audio, self.segmenter, timeout=self.audio.timeout)
+                return self._child.call(
+                    "actors.decoder:decode_apart", row, self.audio, self.segmenter, timeout=self.audio.timeout
+                )
             except Exception as error:
                 # A crash is tried once more: the child may have been ended by somebody else.
                 if final or getattr(error, "code", None) != "decoder_crashed":
@@ -87,7 +91,10 @@ def decode_apart(row: Row, audio: AudioConfig, segmenter: SegmenterConfig) -> Ro
 
 
 def _with_samples(row: Row, form: Callable[[memoryview], Any]) -> Row:
-    return {**row, "segments": [{**segment, "samples": form(segment["samples"])} for segment in row["segments"]]}
+    return {
+        **row,
+        "segments": [{**segment, "samples": form(segment["samples"])} for segment in row["segments"]],
+    }
 
 
 def _decode(row: Row, audio: AudioConfig, segmenter: SegmenterConfig) -> Row:
@@ -103,7 +110,13 @@ def failed(row: Row, error: BaseException) -> Row:
     """The DECODED row of a shard that could not be decoded."""
     code, message = as_row_error(error)
     start = float(row.get("start") or 0.0)
-    outcome = {"status": "error", "error_stage": "decode", "error_code": code, "error_message": message, "flags": []}
+    outcome = {
+        "status": "error",
+        "error_stage": "decode",
+        "error_code": code,
+        "error_message": message,
+        "flags": [],
+    }
     return {**row, **outcome, "decoded_start": start, "decoded_end": start, "segments": []}
 
 
@@ -128,13 +141,17 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
     if start is None:
         place = _true_end(recording, round(row["start"] * SAMPLING_RATE)) / SAMPLING_RATE
         return _outcome(row, "no_speech", [*flags, "beyond_end"], place, place, [])
-    decoded = _decode_channels(recording, start, end, row.get("channel") or audio.channel, _limit(row, file, recording))
+    decoded = _decode_channels(
+        recording, start, end, row.get("channel") or audio.channel, _limit(row, file, recording)
+    )
     flags += decoded.flags
     lost = _lost_seconds(decoded)
     if decoded.losses.broken or (decoded.ended and _ended_early(row, file, recording, decoded)):
         flags.append("truncated")
     # Neighbours that are reached by a seek go by the stamps, and may stand elsewhere than where this shard ends.
-    apart = decoded.losses.apart >= _LOST and (row["start"] > 0 or planned_end is not None) and recording.sought
+    apart = (
+        decoded.losses.apart >= _LOST and (row["start"] > 0 or planned_end is not None) and recording.sought
+    )
     if apart:
         flags.append("stamps_unreliable")
     segments = _segments(decoded, segmenter)
@@ -156,14 +173,22 @@ def _decode_channels(recording: Recording, start: int, end: int | None, channel:
     decoded = decode_span(recording, start, end, channel, limit)
     if "phase_cancelled" in decoded.flags:  # the mix is silence, one channel alone is not
         alone = decode_span(recording, start, end, "left", limit)
-        return Decoded(alone.samples, [None], alone.start, alone.end, alone.ended, alone.losses, [*alone.flags, "phase_cancelled"])
+        return Decoded(
+            alone.samples,
+            [None],
+            alone.start,
+            alone.end,
+            alone.ended,
+            alone.losses,
+            [*alone.flags, "phase_cancelled"],
+        )
     return decoded
 
 
 def _segments(decoded: Decoded, config: SegmenterConfig) -> list[Row]:
     regions: list[list[Span] | None] = [None] * len(decoded.channels)
     if config.backend == "silero" and decoded.samples.size:
-        from actors.vad import find_speech
+        from actors.segmentation.silero import find_speech
 
         regions = list(find_speech(list(decoded.samples), config))
     segments: list[Row] = []
@@ -174,14 +199,22 @@ def _segments(decoded: Decoded, config: SegmenterConfig) -> list[Row]:
                     "start": (decoded.start + span.start) / SAMPLING_RATE,
                     "end": (decoded.start + span.end) / SAMPLING_RATE,
                     "channel": channel,
-                    "samples": np.ascontiguousarray(samples[span.start : span.end], "<i2").view(np.uint8).data,
+                    "samples": np.ascontiguousarray(samples[span.start : span.end], "<i2")
+                    .view(np.uint8)
+                    .data,
                 }
             )
     return segments
 
 
 def _outcome(row: Row, status: str, flags: list[str], start: float, end: float, segments: list[Row]) -> Row:
-    outcome = {"status": status, "error_stage": None, "error_code": None, "error_message": None, "flags": flags}
+    outcome = {
+        "status": status,
+        "error_stage": None,
+        "error_code": None,
+        "error_message": None,
+        "flags": flags,
+    }
     return {**row, **outcome, "decoded_start": start, "decoded_end": end, "segments": segments}
 
 
@@ -189,11 +222,16 @@ def _same_object(row: Row, file: AudioFile) -> None:
     """Raises: RowError audio_changed where the object is not the one that was planned."""
     planned, size = row.get("etag"), row.get("audio_bytes")
     if planned and planned != file.etag:
-        raise RowError(f"planned as {planned} ({size} bytes), now {file.etag} ({file.size} bytes): plan it again", "audio_changed")
+        raise RowError(
+            f"planned as {planned} ({size} bytes), now {file.etag} ({file.size} bytes): plan it again",
+            "audio_changed",
+        )
 
 
 def _lost_seconds(decoded: Decoded) -> float:
-    return max(decoded.losses.filled if decoded.losses.errors else 0.0, decoded.losses.errors * _FRAME_SECONDS)
+    return max(
+        decoded.losses.filled if decoded.losses.errors else 0.0, decoded.losses.errors * _FRAME_SECONDS
+    )
 
 
 def _ended_early(row: Row, file: AudioFile, recording: Recording, decoded: Decoded) -> bool:

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from actors.batching import pack, unpack
 from actors.errors import FatalError, exit_process
-from actors.watchdog import limited
+from actors.process.watchdog import limited
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,9 @@ def dispatch(
 
 
 def _run(
-    batch: list[Request], call: Callable[[list[Request]], Sequence[Result | Exception]], limit: Callable[[float], float] | None
+    batch: list[Request],
+    call: Callable[[list[Request]], Sequence[Result | Exception]],
+    limit: Callable[[float], float] | None,
 ) -> list[Result | Exception]:
     seconds = sum(request.duration for request in batch)
     try:

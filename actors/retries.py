@@ -20,7 +20,15 @@ from actors.errors import RetryableError, RowError, ScriptoriumError, UsageError
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds of back-off
 CONNECTIONS = 64  # to S3, of one process
 MISSING = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
-LASTING = MISSING | {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EBADF}
+LASTING = MISSING | {
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOSPC,
+    errno.EROFS,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EBADF,
+}
 _HICCUPS = (408, 425, 429)  # HTTP says that the request is to blame, but it means: later
 _HICCUP_CODES = {
     "RequestTimeout",
@@ -42,7 +50,11 @@ def apply(config: StorageConfig) -> None:
 
 def variables() -> dict[str, str]:
     """The settings as environment variables, for processes elsewhere; none where they are the defaults."""
-    return {} if settings() == StorageConfig() else {_RETRIES: os.environ[_RETRIES], _TIMEOUT: os.environ[_TIMEOUT]}
+    return (
+        {}
+        if settings() == StorageConfig()
+        else {_RETRIES: os.environ[_RETRIES], _TIMEOUT: os.environ[_TIMEOUT]}
+    )
 
 
 def settings() -> StorageConfig:
@@ -90,7 +102,10 @@ def is_hiccup(error: BaseException) -> bool:
     """Whether another attempt may succeed."""
     if isinstance(error, ScriptoriumError | MemoryError):
         return isinstance(error, RetryableError)
-    if isinstance(error, ImportError | FileNotFoundError | PermissionError) or "Credentials" in type(error).__name__:
+    if (
+        isinstance(error, ImportError | FileNotFoundError | PermissionError)
+        or "Credentials" in type(error).__name__
+    ):
         return False
     status = _http_status(error)
     if status is not None:
@@ -112,7 +127,11 @@ def classify(error: BaseException, uri: str) -> BaseException:
         return UsageError(f"cannot open {uri}: {said}")
     if isinstance(error, PermissionError) or status in (401, 403) or "Credentials" in type(error).__name__:
         return RowError(f"the store refuses access to {uri}: {said}", "access_denied")
-    if isinstance(error, FileNotFoundError) or status in (404, 410) or getattr(error, "errno", None) in MISSING:
+    if (
+        isinstance(error, FileNotFoundError)
+        or status in (404, 410)
+        or getattr(error, "errno", None) in MISSING
+    ):
         return RowError(f"there is nothing at {uri}: {said}", "audio_not_found")
     if status in (412, 416):
         return RowError(f"{uri} changed while it was read: {said}", "audio_changed")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import CODES, ScriptoriumError, StorageError, UsageError
-from pipelines import stopping
+from pipelines.supervision import shutdown as stopping
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
@@ -51,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except StorageError as error:
-        _say(f"scriptorium: {error.message}. What was finished is kept; when that is put right, the same command goes on from there.")
+        _say(
+            f"scriptorium: {error.message}. What was finished is kept; when that is put right, the same command goes on from there."
+        )
         return 1
     except ScriptoriumError as error:
         _say(f"scriptorium: {error.message}")
@@ -59,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("SCRIPTORIUM_TRACEBACK"):
             raise
-        _say(f"scriptorium: {_cause(error)}\nSet SCRIPTORIUM_TRACEBACK=1 for the whole story. What was finished is kept.")
+        _say(
+            f"scriptorium: {_cause(error)}\nSet SCRIPTORIUM_TRACEBACK=1 for the whole story. What was finished is kept."
+        )
         return 1
 
 
@@ -72,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    plan = commands.add_parser("plan", help="what would run: hours, shards, cost, ETA; reads headers only, starts nothing")
+    plan = commands.add_parser(
+        "plan", help="what would run: hours, shards, cost, ETA; reads headers only, starts nothing"
+    )
     plan.add_argument("manifest", metavar="MANIFEST", nargs="?", help=MANIFEST_HELP)
     plan.add_argument("--json", action="store_true", help="print the figures as JSON")
     _settings(plan)
@@ -83,12 +89,20 @@ def _parser() -> argparse.ArgumentParser:
         ("align", "word times for text that the manifest already has"),
     ):
         command = commands.add_parser(
-            name, help=what, description=what, epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=what,
+            description=what,
+            epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_argument("manifest", metavar="MANIFEST", nargs="?", help=MANIFEST_HELP)
-        command.add_argument("out", metavar="OUT", nargs="?", help="output directory, local or any fsspec URI")
         command.add_argument(
-            "--accept-changes", action="store_true", help="go on in OUT although the settings are not those it was made with"
+            "out", metavar="OUT", nargs="?", help="output directory, local or any fsspec URI"
+        )
+        command.add_argument(
+            "--accept-changes",
+            action="store_true",
+            help="go on in OUT although the settings are not those it was made with",
         )
         command.add_argument(
             "--dry-run",
@@ -100,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
             metavar="NODES",
             help="with --dry-run: on nodes like these, not those of cluster.address: 2x(CPU=16,GPU=2,type=L4,memory=64),4x(CPU=32); memory in GiB",
         )
-        command.add_argument("--show", action="store_true", help="print the transcripts as a table at the end (the first 100)")
+        command.add_argument(
+            "--show", action="store_true", help="print the transcripts as a table at the end (the first 100)"
+        )
         _settings(command)
         command.set_defaults(run=_transcribe, command=name)
 
@@ -112,7 +128,12 @@ def _parser() -> argparse.ArgumentParser:
     again = commands.add_parser("retry", help="run the dead letters of a run again")
     again.add_argument("out", metavar="OUT", help="output directory of the run")
     again.add_argument(
-        "--code", action="append", default=[], metavar="CODE", choices=CODES, help="only those with this error code; may be repeated"
+        "--code",
+        action="append",
+        default=[],
+        metavar="CODE",
+        choices=CODES,
+        help="only those with this error code; may be repeated",
     )
     _settings(again)
     again.set_defaults(run=_retry)
@@ -130,9 +151,15 @@ def _parser() -> argparse.ArgumentParser:
 def _settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="YAML file with settings, local or any fsspec URI")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="one setting by its dotted name, such as asr.language=German"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one setting by its dotted name, such as asr.language=German",
     )
-    parser.add_argument("--print-config", action="store_true", help="print all settings as they would be used, and stop")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print all settings as they would be used, and stop"
+    )
 
 
 def _config(given: argparse.Namespace) -> RunConfig:
@@ -154,12 +181,18 @@ def _plan(given: argparse.Namespace) -> int:
     if _printed(given, config):
         return 0
     from actors import retries
-    from pipelines import estimate, planning
-    from pipelines.storage.manifest import read_manifest
+    from pipelines.manifests.manifest import read_manifest
+    from pipelines.planning import estimate
+    from pipelines.planning import planner as planning
 
     retries.apply(config.storage)
     plan = planning.plan_table(read_manifest(_wanted(given.manifest, "MANIFEST")), config)
-    figures = estimate.estimate(plan, config.estimate, recognise=config.asr.backend != "openai", words=config.aligner.backend != "none")
+    figures = estimate.estimate(
+        plan,
+        config.estimate,
+        recognise=config.asr.backend != "openai",
+        words=config.aligner.backend != "none",
+    )
     _show(figures.as_dict() if given.json else estimate.render(figures), given.json)
     return 0
 
@@ -169,10 +202,14 @@ def _transcribe(given: argparse.Namespace) -> int:
     if _printed(given, config):
         return 0
     if given.dry_run:
-        from pipelines import dry_run
+        from pipelines.execution import preflight as dry_run
 
         there = _folder(given.out) if given.out else None
-        arguments = {"command": given.command, "described": given.nodes, "accept_changes": given.accept_changes}
+        arguments = {
+            "command": given.command,
+            "described": given.nodes,
+            "accept_changes": given.accept_changes,
+        }
         _show(dry_run.dry_run(given.manifest, there, config, **arguments), False)
         return 0
     if given.nodes:
@@ -181,9 +218,11 @@ def _transcribe(given: argparse.Namespace) -> int:
     there = _folder(out)
     from pipelines import transcribe
 
-    outcome = transcribe.transcribe(manifest, there, config, command=given.command, accept_changes=given.accept_changes)
+    outcome = transcribe.transcribe(
+        manifest, there, config, command=given.command, accept_changes=given.accept_changes
+    )
     if given.show:
-        from pipelines import show
+        from pipelines.reporting import transcript_table as show
 
         _show(show.table(there), False)
     return _finished(outcome, out)
@@ -191,7 +230,8 @@ def _transcribe(given: argparse.Namespace) -> int:
 
 def _retry(given: argparse.Namespace) -> int:
     from pipelines import transcribe
-    from pipelines.storage import runs, saved
+    from pipelines.output import run_record as runs
+    from pipelines.output import saved
 
     out = _folder(given.out)
     config = saved.settings_of(out, runs.require(out), given.config, given.set)
@@ -201,7 +241,7 @@ def _retry(given: argparse.Namespace) -> int:
 
 
 def _status(given: argparse.Namespace) -> int:
-    from pipelines import status
+    from pipelines.reporting import status
 
     state = status.read(_folder(given.out))
     _show(state if given.json else status.render(state), given.json)
@@ -220,8 +260,8 @@ def _serve(given: argparse.Namespace) -> int:
 
 
 def _report(given: argparse.Namespace) -> int:
-    from pipelines import report
-    from pipelines.storage.locations import join
+    from pipelines.reporting import report
+    from pipelines.storage.files import join
 
     out = _folder(given.out)
     sums = report.write(out)
@@ -236,7 +276,9 @@ def _finished(outcome: Outcome, out: str) -> int:
     if outcome.complete:
         print(f"{outcome.recordings:,} recordings = {counts}")
     else:
-        print(f"{outcome.recordings:,} recordings, but {counts}: not finished; the same command goes on from there")
+        print(
+            f"{outcome.recordings:,} recordings, but {counts}: not finished; the same command goes on from there"
+        )
     if outcome.dead_letters:
         print(f"see {out}/dead_letters; `scriptorium retry {out}` runs them again")
     return outcome.exit_code
@@ -266,7 +308,7 @@ def _folder(out: str) -> str:
     Raises:
         UsageError: it cannot be a folder.
     """
-    from pipelines.storage.locations import absolute, is_remote, parent
+    from pipelines.storage.files import absolute, is_remote, parent
 
     place = there = absolute(out)
     while not is_remote(place) and not os.path.exists(place) and parent(place) != place:

@@ -50,7 +50,9 @@ WORD = pa.struct(
 )
 
 _SPAN = [("start", pa.float64()), ("end", pa.float64()), ("channel", pa.int32())]
-_SAMPLES = [("samples", pa.large_binary())]  # int16 little-endian mono 16 kHz; large: Arrow's 2 GiB offset limit
+_SAMPLES = [
+    ("samples", pa.large_binary())
+]  # int16 little-endian mono 16 kHz; large: Arrow's 2 GiB offset limit
 _HYPOTHESIS = [
     ("language", pa.string()),
     ("text", pa.string()),
@@ -62,7 +64,9 @@ _ASR = [("asr_model", pa.string()), ("asr_revision", pa.string())]
 _WORDS = [("words", pa.list_(WORD)), ("word_source", pa.string())]
 
 
-def _row(segment: list[tuple[str, pa.DataType]], extra: list[tuple[str, pa.DataType]] | None = None) -> pa.Schema:
+def _row(
+    segment: list[tuple[str, pa.DataType]], extra: list[tuple[str, pa.DataType]] | None = None
+) -> pa.Schema:
     return pa.schema([*PLAN, *_OUTCOME, ("segments", pa.list_(pa.struct(segment))), *(extra or [])])
 
 

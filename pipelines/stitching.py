@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from actors.languages import is_spaced, name_of
+from actors.text.languages import is_spaced, name_of
 
 Row = dict[str, Any]
 Segment = dict[str, Any]
@@ -19,7 +19,11 @@ Segment = dict[str, Any]
 _SEAM_TOLERANCE = 0.001  # seconds between one shard's end and the next one's start
 _LOST = 0.1  # seconds: a longer gap at a seam counts as lost
 _HEADER_TOLERANCE = 1.0  # seconds between the header's duration and the decoded one
-_PASSING = ("storage_unavailable", "server_unavailable", "audio_changed")  # error codes that are no property of the audio as it is now
+_PASSING = (
+    "storage_unavailable",
+    "server_unavailable",
+    "audio_changed",
+)  # error codes that are no property of the audio as it is now
 _DIGITS = 3  # of seconds: milliseconds
 
 
@@ -32,10 +36,14 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
         version: of this program.
     """
     rows = _latest(shards)
-    segments, overlapped = _without_overlaps(sorted((s for row in rows for s in _segments(row)), key=_position))
+    segments, overlapped = _without_overlaps(
+        sorted((s for row in rows for s in _segments(row)), key=_position)
+    )
     text = join_texts(segments)
     errors = [row for row in rows if row["status"] == "error"]
-    passing = [row for row in rows if row["status"] in ("error", "partial") and row.get("error_code") in _PASSING]
+    passing = [
+        row for row in rows if row["status"] in ("error", "partial") and row.get("error_code") in _PASSING
+    ]
     if passing or (errors and not text):
         return _dead_letter(rows, (passing or errors)[0], config_hash, version)
     duration = _duration(rows)
@@ -43,7 +51,9 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
     flags = [flag for row in rows for flag in row.get("flags") or []]
     flags += [flag for flag, found in _checks(rows, duration).items() if found]
     flags += ["overlap_removed"] if overlapped else []
-    flags += [f"lost:{start:g}-{end:g}" for start, end in lost] + [f"error:{row['error_code']}" for row in errors]
+    flags += [f"lost:{start:g}-{end:g}" for start, end in lost] + [
+        f"error:{row['error_code']}" for row in errors
+    ]
     languages = _languages(segments)
     incomplete = bool(lost) or any(row["status"] in ("partial", "error") for row in rows)
     return {
@@ -73,7 +83,10 @@ def join_texts(segments: Sequence[Segment]) -> str:
 
 def _latest(shards: Sequence[Row]) -> list[Row]:
     """One row per shard, in order."""
-    latest = {row["index"]: row for row in sorted(shards, key=lambda row: (row.get("attempt") or 0, str(row.get("created_at") or "")))}
+    latest = {
+        row["index"]: row
+        for row in sorted(shards, key=lambda row: (row.get("attempt") or 0, str(row.get("created_at") or "")))
+    }
     return [latest[index] for index in sorted(latest)]
 
 
@@ -85,15 +98,31 @@ def _segments(row: Row) -> list[Segment]:
         text = raw.strip()
         words = _shifted(segment.get("words") or [], len(raw) - len(raw.lstrip()), len(text))
         source = segment.get("word_source") or "none"
-        filled = {"text": text, "words": words, "word_source": source, "language": segment.get("language") or None}
-        segments.append({**segment, **filled, "flags": list(segment.get("flags") or []), "confidence": segment.get("confidence")})
+        filled = {
+            "text": text,
+            "words": words,
+            "word_source": source,
+            "language": segment.get("language") or None,
+        }
+        segments.append(
+            {
+                **segment,
+                **filled,
+                "flags": list(segment.get("flags") or []),
+                "confidence": segment.get("confidence"),
+            }
+        )
     return segments
 
 
 def _shifted(words: Sequence[Row], by: int, length: int) -> list[Row]:
     """Words whose text lost its first `by` characters and is `length` long now."""
     return [
-        {**word, "char_start": min(max(word["char_start"] - by, 0), length), "char_end": min(max(word["char_end"] - by, 0), length)}
+        {
+            **word,
+            "char_start": min(max(word["char_start"] - by, 0), length),
+            "char_end": min(max(word["char_end"] - by, 0), length),
+        }
         for word in words
     ]
 
@@ -109,13 +138,22 @@ def _without_overlaps(segments: Sequence[Segment]) -> tuple[list[Segment], bool]
     changed = False
     for segment in segments:
         before = last.get(segment.get("channel"))
-        count = _said_twice(before, segment) if before and segment["start"] < before["end"] - _SEAM_TOLERANCE else 0
+        count = (
+            _said_twice(before, segment)
+            if before and segment["start"] < before["end"] - _SEAM_TOLERANCE
+            else 0
+        )
         if count:
             changed = True
             words = segment["words"][count:]
             cut = words[0]["char_start"] if words else len(segment["text"])
             text = segment["text"][cut:]
-            segment = {**segment, "text": text, "words": _shifted(words, cut, len(text)), "word_source": "aligner" if words else "none"}
+            segment = {
+                **segment,
+                "text": text,
+                "words": _shifted(words, cut, len(text)),
+                "word_source": "aligner" if words else "none",
+            }
         result.append(segment)
         last[segment.get("channel")] = segment
     return result, changed
@@ -135,9 +173,15 @@ def _plain(text: str) -> str:
 
 def _duration(rows: Sequence[Row]) -> float:
     """True length: what was decoded; where the end was not decoded, what header and plan say."""
-    known = [row["decoded_end"] for row in rows if row["status"] != "error" and row.get("decoded_end") is not None]
+    known = [
+        row["decoded_end"] for row in rows if row["status"] != "error" and row.get("decoded_end") is not None
+    ]
     if rows[-1]["status"] == "error":
-        known += [value for value in (rows[-1].get("duration"), rows[-1].get("end"), rows[-1].get("start")) if value is not None]
+        known += [
+            value
+            for value in (rows[-1].get("duration"), rows[-1].get("end"), rows[-1].get("start"))
+            if value is not None
+        ]
     return round(max(known, default=rows[0].get("duration") or 0.0), 6)
 
 
@@ -188,7 +232,9 @@ def _languages(segments: Sequence[Segment]) -> list[Row]:
     seconds: dict[str, float] = {}
     for segment in segments:
         if segment["text"] and segment["language"]:
-            seconds[segment["language"]] = seconds.get(segment["language"], 0.0) + segment["end"] - segment["start"]
+            seconds[segment["language"]] = (
+                seconds.get(segment["language"], 0.0) + segment["end"] - segment["start"]
+            )
     ordered = sorted(seconds.items(), key=lambda item: (-round(item[1], _DIGITS), item[0]))
     return [{"language": language, "duration": round(duration, _DIGITS)} for language, duration in ordered]
 
@@ -220,7 +266,11 @@ def _dead_letter(rows: Sequence[Row], failed: Row, config_hash: str, version: st
 def _provenance(rows: Sequence[Row], config_hash: str, version: str) -> Row:
     first = rows[0]
     models = ("asr_model", "asr_revision", "aligner_model", "aligner_revision")
-    newest = max((row for row in rows if row.get("created_at") is not None), key=lambda row: row["created_at"], default=first)
+    newest = max(
+        (row for row in rows if row.get("created_at") is not None),
+        key=lambda row: row["created_at"],
+        default=first,
+    )
     return {
         "audio_etag": first.get("etag"),
         **{column: first.get(column) for column in ("audio_bytes", "codec", "sampling_rate", "channels")},

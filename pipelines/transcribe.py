@@ -20,16 +20,25 @@ import pyarrow.compute as pc
 from actors import backends, retries
 from actors.asr import ASRActor
 from actors.errors import FatalError, UsageError
-from actors.given_text import GivenTextActor
-from pipelines import __version__, cluster, planning, report, setbacks, silence, stopping
+from actors.known_text import GivenTextActor
+from pipelines import __version__
+from pipelines.cluster import session as cluster
+from pipelines.cluster.placement import placed
 from pipelines.config import RunConfig
-from pipelines.ledger import Losses, kept, losses_of
-from pipelines.noted import noted
-from pipelines.placement import placed
-from pipelines.progress import Progress, Snapshot, Totals
-from pipelines.stages import Align, Recognise, decode
-from pipelines.storage import leases, locations, runs, shards, transcripts
-from pipelines.storage.manifest import Recording, read_manifest
+from pipelines.execution.passes import noted
+from pipelines.execution.progress import Progress, Snapshot, Totals
+from pipelines.execution.stages import Align, Recognise, decode
+from pipelines.manifests.manifest import Recording, read_manifest
+from pipelines.output import lease as leases
+from pipelines.output import run_record as runs
+from pipelines.output import shards, transcripts
+from pipelines.planning import planner as planning
+from pipelines.reporting import report
+from pipelines.storage import files as locations
+from pipelines.supervision import shutdown as stopping
+from pipelines.supervision import stall as silence
+from pipelines.supervision import storage_failures as setbacks
+from pipelines.supervision.supervisor import Losses, kept, losses_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,9 @@ class Outcome:
         return 3 if self.dead_letters else 0
 
 
-def transcribe(manifest: str, out: str, config: RunConfig, *, command: str = "transcribe", accept_changes: bool = False) -> Outcome:
+def transcribe(
+    manifest: str, out: str, config: RunConfig, *, command: str = "transcribe", accept_changes: bool = False
+) -> Outcome:
     """Transcribe (or, with `command="align"`, give word times to the texts of) everything in a manifest that OUT does not have yet.
 
     Args:
@@ -91,11 +102,19 @@ def retry(out: str, config: RunConfig, codes: Sequence[str] = ()) -> Outcome:
         letters = [row for row in transcripts.dead_letters(out) if not codes or row["error_code"] in codes]
         run_id, record = runs.open_run(out, config, command, "retry")
         shards.settle(out)
-        planning.plan_again(out, {row["recording_id"]: row["attempts"] for row in letters}, run_id, config, whole=command == "align")
+        planning.plan_again(
+            out,
+            {row["recording_id"]: row["attempts"] for row in letters},
+            run_id,
+            config,
+            whole=command == "align",
+        )
         return finish(out, config, run_id, record)
 
 
-def finish(out: str, config: RunConfig, run_id: str, record: dict[str, Any], new_recordings: int = 0) -> Outcome:
+def finish(
+    out: str, config: RunConfig, run_id: str, record: dict[str, Any], new_recordings: int = 0
+) -> Outcome:
     """Do what is planned and not done, stitch what is done and not stitched, and write the report."""
     plan = planning.read_plan(out)
     todo = left_to_do(plan, out)
@@ -118,13 +137,26 @@ def finish(out: str, config: RunConfig, run_id: str, record: dict[str, Any], new
         shards_done=todo.num_rows,
         new_recordings=new_recordings,
     )
-    facts = {"recordings": outcome.recordings, "transcripts": outcome.transcripts, "dead_letters": outcome.dead_letters}
+    facts = {
+        "recordings": outcome.recordings,
+        "transcripts": outcome.transcripts,
+        "dead_letters": outcome.dead_letters,
+    }
     runs.close_run(out, record, run_id, **facts)
     report.write(out)
     return outcome
 
 
-def run_passes(out: str, config: RunConfig, run_id: str, plan: pa.Table, todo: pa.Table, passes: list[Losses], *, command: str) -> None:
+def run_passes(
+    out: str,
+    config: RunConfig,
+    run_id: str,
+    plan: pa.Table,
+    todo: pa.Table,
+    passes: list[Losses],
+    *,
+    command: str,
+) -> None:
     """`run_shards` over all that is to do, then over what was lost with a process that died, each shard alone; what is lost again is given up."""
     run_shards(out, config, run_id, plan, todo, passes, command=command)
     shards.settle(out)  # a commit may have failed half-way
@@ -170,14 +202,18 @@ def run_shards(
     """
     import ray.data
 
-    from pipelines import draining
+    from pipelines.supervision import draining
 
     place = placed(config, cluster.nodes(), fewer=alone)
     models = ("recogniser", "aligner")[: 1 + (config.aligner.backend != "none")]
     cores = place.cores_each(models, os.cpu_count() if config.cluster.address == "local" else None)
     asr = cluster.with_share(config.asr, place.asr["num_gpus"], cores)
     aligner = cluster.with_share(config.aligner, place.aligner["num_gpus"], cores)
-    recogniser = functools.partial(GivenTextActor, max_duration=config.segmenter.max_duration) if command == "align" else ASRActor
+    recogniser = (
+        functools.partial(GivenTextActor, max_duration=config.segmenter.max_duration)
+        if command == "align"
+        else ASRActor
+    )
     files = planning.files_of(todo)
     store, _ = locations.arrow_filesystem(out)
 
@@ -185,15 +221,21 @@ def run_shards(
     bearable = -1 if alone else max(10, len(files) // 20)
     block = cluster.block_bytes(place.nodes, planning.seconds_of(todo), len(files))
     with (
-        kept(place.asr["size"] + place.aligner["size"], planning.begun(todo), **cluster.beside_driver()) as ledger,
-        silence.ended(lambda: tuple(ray.get(ledger.alive.remote(), timeout=60)), silence.patience(config, place.on_gpu)),
+        kept(
+            place.asr["size"] + place.aligner["size"], planning.begun(todo), **cluster.beside_driver()
+        ) as ledger,
+        silence.ended(
+            lambda: tuple(ray.get(ledger.alive.remote(), timeout=60)), silence.patience(config, place.on_gpu)
+        ),
         cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, bearable, block),
         draining.enabled(),
         setbacks.told(out, final=alone) as failed,
         Progress(_totals(plan, todo), lambda: tuple(ray.get(ledger.read.remote(), timeout=5)), _storing(out)),
     ):
         # All of them, by whatever name: what Ray takes for an extension ends at a question mark of the folder.
-        rows = ray.data.read_parquet(_paths(files), filesystem=store, override_num_blocks=len(files), file_extensions=None)
+        rows = ray.data.read_parquet(
+            _paths(files), filesystem=store, override_num_blocks=len(files), file_extensions=None
+        )
         if alone:
             rows = rows.repartition(target_num_rows_per_block=1)
         decoded = rows.map_batches(
@@ -218,7 +260,9 @@ def run_shards(
             **_TABLES,
         )
         try:
-            aligned.write_parquet(_path(shards.folder(out)), filesystem=store, compression=config.output.compression)
+            aligned.write_parquet(
+                _path(shards.folder(out)), filesystem=store, compression=config.output.compression
+            )
         except BaseException:
             with contextlib.suppress(Exception):  # the error is told, whatever Ray says now
                 passes.append(losses_of(ledger, patience=1.0))
@@ -282,7 +326,12 @@ def _storing(out: str) -> Any:
     import json
 
     def store(snapshot: Snapshot) -> None:
-        state = {"updated_at": runs.now(), "line": snapshot.line(), "rtfx": snapshot.rtfx, "eta_seconds": snapshot.eta}
+        state = {
+            "updated_at": runs.now(),
+            "line": snapshot.line(),
+            "rtfx": snapshot.rtfx,
+            "eta_seconds": snapshot.eta,
+        }
         locations.write_atomic(locations.join(out, "progress.json"), json.dumps(state).encode())
 
     return store
@@ -296,5 +345,7 @@ def recordings_of(manifest: str, command: str) -> Iterator[Recording]:
     """
     for recording in read_manifest(manifest):
         if command == "align" and not (recording.text and recording.text.strip()):
-            raise UsageError(f"{recording.origin}: {recording.id!r} has no `text`: `align` gives times to words that the manifest has")
+            raise UsageError(
+                f"{recording.origin}: {recording.id!r} has no `text`: `align` gives times to words that the manifest has"
+            )
         yield recording

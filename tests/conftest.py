@@ -24,7 +24,9 @@ def s3_bucket() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
+        for name in [
+            name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")
+        ]:
             patch.delenv(name)
         for name, value in {
             "AWS_ENDPOINT_URL": f"http://{host}:{port}",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 
-from actors.backends import original
 from actors.backends.base import AlignerBackend, ASRBackend
-from actors.backends.loading import check_folder
+from actors.backends.qwen import original_checkpoint as original
+from actors.backends.qwen.checkpoint import check_folder
 from actors.config import AlignerConfig, ASRConfig
 from actors.errors import FatalError
 
@@ -26,25 +26,25 @@ def create_asr(config: ASRConfig) -> ASRBackend:
             return _create_remote(config)
     if config.backend == "vllm":
         with _needs("vllm"):
-            from actors.backends.vllm_asr import VLLMASR
+            from actors.backends.vllm.asr import VLLMASR
 
             return VLLMASR(config)
     with _needs("transformers"):
-        from actors.backends.transformers_asr import TransformersASR
+        from actors.backends.transformers.asr import TransformersASR
 
         return TransformersASR(config)
 
 
 def _create_remote(config: ASRConfig) -> ASRBackend:
     if config.openai.endpoint == "dashscope-files":
-        from actors.backends.dashscope_files import DashScopeFiles
+        from actors.backends.remote.dashscope_files import DashScopeFiles
 
         return DashScopeFiles(config)
     if config.openai.endpoint == "dashscope-realtime":
-        from actors.backends.dashscope_realtime import DashScopeRealtime
+        from actors.backends.remote.dashscope_realtime import DashScopeRealtime
 
         return DashScopeRealtime(config)
-    from actors.backends.openai import OpenAIASR
+    from actors.backends.remote.openai import OpenAIASR
 
     return OpenAIASR(config)
 
@@ -63,11 +63,11 @@ def create_aligner(config: AlignerConfig) -> AlignerBackend:
         return FakeAligner(config)
     if config.backend == "vllm":
         with _needs("vllm"):
-            from actors.backends.vllm_aligner import VLLMAligner
+            from actors.backends.vllm.aligner import VLLMAligner
 
             return VLLMAligner(config)
     with _needs("transformers"):
-        from actors.backends.transformers_aligner import TransformersAligner
+        from actors.backends.transformers.aligner import TransformersAligner
 
         return TransformersAligner(config)
 
@@ -83,7 +83,10 @@ def check(asr: ASRConfig, aligner: AlignerConfig, *, here: bool) -> None:
     Raises:
         FatalError: the message says what to do.
     """
-    for kind, backend, model in (("asr", asr.backend, asr.model), ("aligner", aligner.backend, aligner.model)):
+    for kind, backend, model in (
+        ("asr", asr.backend, asr.model),
+        ("aligner", aligner.backend, aligner.model),
+    ):
         if backend not in ("transformers", "vllm"):
             continue
         content = check_folder(model, "asr" if kind == "asr" else "aligner")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from actors.results import AlignmentRequest, Hypothesis, SegmentRequest
+from actors.records import AlignmentRequest, Hypothesis, SegmentRequest
 
 
 class ASRBackend(Protocol):

@@ -22,7 +22,9 @@ _BROKEN_DEVICE = re.compile(
     r"|CUBLAS_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR|NOT_INITIALIZED)|NCCL error",
     re.IGNORECASE,
 )
-_NO_MEMORY = re.compile(r"out of memory|DefaultCPUAllocator|CUBLAS_STATUS_ALLOC_FAILED|can't allocate memory", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"out of memory|DefaultCPUAllocator|CUBLAS_STATUS_ALLOC_FAILED|can't allocate memory", re.IGNORECASE
+)
 
 
 def pick_device(setting: str) -> torch.device:
@@ -38,9 +40,13 @@ def pick_device(setting: str) -> torch.device:
     try:
         device = torch.device(setting)
     except RuntimeError as error:
-        raise FatalError(f"device {setting!r} is none that torch knows: use auto, cpu, cuda or cuda:N") from error
+        raise FatalError(
+            f"device {setting!r} is none that torch knows: use auto, cpu, cuda or cuda:N"
+        ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise FatalError(f"device {setting!r} was asked for, but torch {torch.__version__} sees no GPU here: use device: auto or cpu")
+        raise FatalError(
+            f"device {setting!r} was asked for, but torch {torch.__version__} sees no GPU here: use device: auto or cpu"
+        )
     return device
 
 
@@ -64,7 +70,9 @@ def pick_dtype(setting: str, device: torch.device, parameters: int, decodes: boo
 
     if setting == "int8":
         if device.type != "cpu":
-            raise FatalError(f"dtype int8 is for CPUs, and the model is to run on {device}: use auto (bf16) there")
+            raise FatalError(
+                f"dtype int8 is for CPUs, and the model is to run on {device}: use auto (bf16) there"
+            )
         return torch.float32  # of what is not turned to int8, see quantization
     if setting != "auto":
         dtype: torch.dtype = getattr(torch, setting)
@@ -83,7 +91,11 @@ def pick_attention(setting: str, device: torch.device, dtype: str) -> str:
     """
     if setting != "auto":
         return setting
-    if device.type != "cuda" or dtype not in ("auto", "bfloat16", "float16") or importlib.util.find_spec("flash_attn") is None:
+    if (
+        device.type != "cuda"
+        or dtype not in ("auto", "bfloat16", "float16")
+        or importlib.util.find_spec("flash_attn") is None
+    ):
         return "sdpa"
     import torch
     from transformers.utils import is_flash_attn_2_available
@@ -96,7 +108,9 @@ def cpu_multiplies_bf16() -> bool:
     """Whether this processor has AVX512_BF16 or AMX."""
     import torch
 
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # absent in older torch: then no
+    capabilities: dict[str, bool] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # absent in older torch: then no
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
@@ -113,7 +127,9 @@ def meaning_of(error: BaseException) -> Literal["memory", "broken", "other"]:
 
     `memory`: a smaller batch may fit. `broken`: nothing will work in this process any more. `other`: it is about the input or our code.
     """
-    torch = sys.modules.get("torch")  # not imported for this: where nobody has loaded it, no error is of its making
+    torch = sys.modules.get(
+        "torch"
+    )  # not imported for this: where nobody has loaded it, no error is of its making
     if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return "memory"
     if isinstance(error, RuntimeError):

@@ -31,10 +31,10 @@ from pathlib import Path
 
 import numpy as np
 
-from actors.backends.memory import MemoryGuard
+from actors.backends.out_of_memory import MemoryGuard
 from actors.config import AlignerConfig, ASRConfig
 from actors.errors import FatalError
-from actors.results import SAMPLING_RATE, AlignmentRequest, Hypothesis, SegmentRequest
+from actors.records import SAMPLING_RATE, AlignmentRequest, Hypothesis, SegmentRequest
 
 WORD_SAMPLES = SAMPLING_RATE // 2
 _FAULT, _LATER = "fault:", "fault:align:"
@@ -68,7 +68,10 @@ class FakeASR:
         return hypotheses
 
     def _hypothesis(self, request: SegmentRequest) -> Hypothesis:
-        pieces = [request.waveform[start : start + WORD_SAMPLES] for start in range(0, len(request.waveform), WORD_SAMPLES)]
+        pieces = [
+            request.waveform[start : start + WORD_SAMPLES]
+            for start in range(0, len(request.waveform), WORD_SAMPLES)
+        ]
         words = [pseudo_word(piece) for piece in pieces if _rms(piece) >= SILENCE_RMS]
         if words and request.context.startswith(_LATER):
             words.append("fault" + request.context.removeprefix(_LATER))
@@ -77,7 +80,9 @@ class FakeASR:
         confidence = round(1 - zlib.crc32(text.encode()) % 1000 / 10_000, 4) if words else None
         raw = f"language {language}<asr_text>{text}"
         settled = " ".join(raw.split(" ")[: -request.unsettled_tokens]) if request.unsettled_tokens else ""
-        return Hypothesis(text, language, raw, confidence, len(words), settled=max(settled, request.prefix, key=len))
+        return Hypothesis(
+            text, language, raw, confidence, len(words), settled=max(settled, request.prefix, key=len)
+        )
 
 
 class FakeAligner:
@@ -103,7 +108,9 @@ class FakeAligner:
 
     def _times(self, request: AlignmentRequest) -> list[tuple[float, float]]:
         count = len(request.units)
-        borders = [round(request.duration * position / count, 3) for position in range(count + 1)] if count else []
+        borders = (
+            [round(request.duration * position / count, 3) for position in range(count + 1)] if count else []
+        )
         return list(itertools.pairwise(borders))
 
 
@@ -132,9 +139,7 @@ class Cost:
 
     def __init__(self, model: str) -> None:
         name, *numbers = model.split(":")
-        wanted = (
-            f"model {model!r}: what follows fake: must be up to three numbers of seconds, per padded second of audio, per step, per call"
-        )
+        wanted = f"model {model!r}: what follows fake: must be up to three numbers of seconds, per padded second of audio, per step, per call"
         try:
             costs = [float(number) for number in numbers] if name == "fake" and any(numbers) else []
         except ValueError as error:
@@ -183,6 +188,10 @@ def _break(kind: str, together: int) -> None:
 
 def _trace(requests: Sequence[SegmentRequest]) -> None:
     if folder := os.environ.get("SCRIPTORIUM_FAKE_TRACE"):
-        lines = "".join(f"{zlib.crc32(request.waveform.tobytes()):08x} {request.duration:.3f}\n" for request in requests)
-        with open(Path(folder) / str(os.getpid()), "ab", buffering=0) as file:  # unbuffered: it must outlive a kill -9
+        lines = "".join(
+            f"{zlib.crc32(request.waveform.tobytes()):08x} {request.duration:.3f}\n" for request in requests
+        )
+        with open(
+            Path(folder) / str(os.getpid()), "ab", buffering=0
+        ) as file:  # unbuffered: it must outlive a kill -9
             file.write(lines.encode())

@@ -85,11 +85,18 @@ def warped(mel: np.ndarray, factor: float) -> np.ndarray:
         mel: log-mel, (128, frames), up to 8 kHz.
         factor: formants move to this multiple of their frequency.
     """
-    top, octave = 15 + 27 * np.log(8) / np.log(6.4), np.log(6.4) / 27  # Slaney's scale: linear up to 1 kHz, then logarithmic
+    top, octave = (
+        15 + 27 * np.log(8) / np.log(6.4),
+        np.log(6.4) / 27,
+    )  # Slaney's scale: linear up to 1 kHz, then logarithmic
     scale = np.linspace(0, top, len(mel))
     hertz = np.where(scale < 15, scale * 200 / 3, 1000 * np.exp((scale - 15) * octave))
     wanted = np.minimum(hertz / factor, 8000)
-    source = np.where(wanted < 1000, wanted * 3 / 200, 15 + np.log(np.maximum(wanted, 1) / 1000) / octave) / top * (len(mel) - 1)
+    source = (
+        np.where(wanted < 1000, wanted * 3 / 200, 15 + np.log(np.maximum(wanted, 1) / 1000) / octave)
+        / top
+        * (len(mel) - 1)
+    )
     low = np.minimum(source.astype(int), len(mel) - 2)
     share = (source - low)[:, None].astype(mel.dtype)
     return mel[low] * (1 - share) + mel[low + 1] * share
@@ -98,11 +105,20 @@ def warped(mel: np.ndarray, factor: float) -> np.ndarray:
 class Batcher:
     """Makes batches of random utterances."""
 
-    def __init__(self, tokenizer: Qwen2Tokenizer, clips: Clips, seed: int, aligner: bool, batch_seconds: float) -> None:
+    def __init__(
+        self, tokenizer: Qwen2Tokenizer, clips: Clips, seed: int, aligner: bool, batch_seconds: float
+    ) -> None:
         self._encode = lambda text: tokenizer(text, add_special_tokens=False).input_ids
-        self._clips, self._rng, self._aligner, self._batch_seconds = clips, np.random.default_rng(seed), aligner, batch_seconds
+        self._clips, self._rng, self._aligner, self._batch_seconds = (
+            clips,
+            np.random.default_rng(seed),
+            aligner,
+            batch_seconds,
+        )
         self._extractor = Qwen3ASRFeatureExtractor()
-        self._pad, self._audio, self._stamp = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|audio_pad|>", "<timestamp>"])
+        self._pad, self._audio, self._stamp = tokenizer.convert_tokens_to_ids(
+            ["<|endoftext|>", "<|audio_pad|>", "<timestamp>"]
+        )
         self._cache: dict[str, list[int]] = {}
 
     def _ids(self, text: str) -> list[int]:
@@ -130,12 +146,16 @@ class Batcher:
         if self._rng.random() < 0.7:
             return ""
         if self._rng.random() < 0.2:
-            return "".join(self._rng.choice(list("abcdefghijklmnopqrstuvwxyz ,.0123456789"), self._rng.integers(1, 30))).strip()
+            return "".join(
+                self._rng.choice(list("abcdefghijklmnopqrstuvwxyz ,.0123456789"), self._rng.integers(1, 30))
+            ).strip()
         language = LANGUAGES[self._rng.integers(len(LANGUAGES))]
         chosen = self._rng.integers(0, len(language.words), self._rng.integers(1, 7))
         return self._rng.choice([" ", ", "]).join(language.words[i] for i in chosen)
 
-    def _heard(self, item: Utterance, centres: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _heard(
+        self, item: Utterance, centres: np.ndarray, frames: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What a causal model can know of the words in each audio token, how much that counts, and the word before."""
         heard, weights = frames.copy(), np.where(frames > 0, 0.15, 0.1).astype(np.float32)
         before, previous = np.full(len(frames), IGNORE, np.int64), 0
@@ -149,7 +169,15 @@ class Batcher:
     def _targets(
         self, item: Utterance, count: int
     ) -> tuple[
-        list[int], list[int], list[float], np.ndarray, np.ndarray, list[tuple[int, int, int, int]], np.ndarray, np.ndarray, np.ndarray
+        list[int],
+        list[int],
+        list[float],
+        np.ndarray,
+        np.ndarray,
+        list[tuple[int, int, int, int]],
+        np.ndarray,
+        np.ndarray,
+        np.ndarray,
     ]:
         """Token ids, labels, weights, frame classes, counts and pointers of one utterance with ``count`` audio tokens."""
         starts = token_starts(count)
@@ -188,9 +216,15 @@ class Batcher:
                     labels.append(min(low, LABELS - 2))
                     weights.append(moment / STEP - low)
         else:
-            head = self._ids(f"<|im_start|>system\n{self._context()}<|im_end|>\n<|im_start|>user\n<|audio_start|>")
+            head = self._ids(
+                f"<|im_start|>system\n{self._context()}<|im_end|>\n<|im_start|>user\n<|audio_start|>"
+            )
             offset = len(head)
-            ids = [*head, *[self._audio] * count, *self._ids("<|audio_end|><|im_end|>\n<|im_start|>assistant\n")]
+            ids = [
+                *head,
+                *[self._audio] * count,
+                *self._ids("<|audio_end|><|im_end|>\n<|im_start|>assistant\n"),
+            ]
             labels = [IGNORE] * len(ids)
             if item.language is None:
                 answer = self._ids("language None<asr_text><|im_end|>")
@@ -202,7 +236,9 @@ class Batcher:
                 for k, (word, (first, last)) in enumerate(zip(item.words, ends, strict=True)):
                     text = item.language.words[word]
                     piece = self._ids(joiner + text if k else text[0].upper() + text[1:])
-                    pointers += [(0, len(ids) + j - 1, offset + first, offset + last) for j in range(len(piece))]
+                    pointers += [
+                        (0, len(ids) + j - 1, offset + first, offset + last) for j in range(len(piece))
+                    ]
                     pointers.append((1, len(ids) + len(piece) - 1, offset + first, offset + last))
                     ids, labels = ids + piece, labels + piece
                 answer = self._ids(f"{item.language.stop}<|im_end|>")
@@ -210,7 +246,10 @@ class Batcher:
             weights = [0.0] * len(ids)
         for (first, last), (next_first, next_last) in pairwise(ends):
             if next_first > last:
-                pointers += [(1, offset + position, offset + first, offset + last) for position in range(next_first, next_last + 1)]
+                pointers += [
+                    (1, offset + position, offset + first, offset + last)
+                    for position in range(next_first, next_last + 1)
+                ]
         counts = np.full(len(ids), IGNORE, np.int64)
         counts[offset : offset + count] = np.minimum(begun, MOST_WORDS - 1)
         heard, heard_weights = np.full(len(ids), IGNORE, np.int64), np.zeros(len(ids), np.float32)
@@ -239,7 +278,12 @@ class Batcher:
         )
         items = []
         while len(items) < size:
-            item = utterance(self._clips, rng, style, code=LANGUAGES[rng.integers(len(LANGUAGES))].code if self._aligner else None)
+            item = utterance(
+                self._clips,
+                rng,
+                style,
+                code=LANGUAGES[rng.integers(len(LANGUAGES))].code if self._aligner else None,
+            )
             if len(item.words) < MOST_WORDS:
                 items.append(item)
         mels = [self.features(item.audio) for item in items]
@@ -256,7 +300,17 @@ class Batcher:
         weights, heard_weights = torch.zeros(size, length), torch.zeros(size, length)
         heard, before = torch.full((size, length), IGNORE), torch.full((size, length), IGNORE)
         pointers = []
-        for k, (row_ids, row_labels, row_weights, _, row_counts, row_pointers, row_heard, row_heard_weights, row_before) in enumerate(rows):
+        for k, (
+            row_ids,
+            row_labels,
+            row_weights,
+            _,
+            row_counts,
+            row_pointers,
+            row_heard,
+            row_heard_weights,
+            row_before,
+        ) in enumerate(rows):
             ids[k, : len(row_ids)] = torch.tensor(row_ids)
             labels[k, : len(row_ids)] = torch.tensor(row_labels)
             weights[k, : len(row_ids)] = torch.tensor(row_weights)
@@ -285,7 +339,13 @@ class Stream(torch.utils.data.IterableDataset):
     """An endless stream of batches for a data worker; how hard they are is read from a shared tensor, which the trainer updates."""
 
     def __init__(
-        self, tokenizer: Qwen2Tokenizer, folder: Path, seed: int, aligner: bool, batch_seconds: float, schedule: torch.Tensor
+        self,
+        tokenizer: Qwen2Tokenizer,
+        folder: Path,
+        seed: int,
+        aligner: bool,
+        batch_seconds: float,
+        schedule: torch.Tensor,
     ) -> None:
         super().__init__()
         self._arguments = (tokenizer, folder, seed, aligner, batch_seconds)

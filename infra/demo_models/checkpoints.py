@@ -45,7 +45,8 @@ _CONTENT = (
 )
 
 ASR_TEMPLATE = (
-    _CONTENT + "{{- '<|im_start|>system\\n' + ns.system + '<|im_end|>\\n<|im_start|>user\\n' + ns.audio + '<|im_end|>\\n' -}}"
+    _CONTENT
+    + "{{- '<|im_start|>system\\n' + ns.system + '<|im_end|>\\n<|im_start|>user\\n' + ns.audio + '<|im_end|>\\n' -}}"
     "{%- for m in messages if m.role == 'assistant' -%}"
     "{%- set turn = namespace(text='') -%}"
     "{%- if m.content is string -%}{%- set turn.text = m.content -%}"
@@ -67,10 +68,22 @@ ALIGNER_TEMPLATE = (
 )
 """Chat template of the aligner: the audio, then each unit followed by two timestamps."""
 
-SHAPE = {"d_model": 128, "encoder_layers": 3, "encoder_attention_heads": 2, "encoder_ffn_dim": 384, "downsample_hidden_size": 32}
+SHAPE = {
+    "d_model": 128,
+    "encoder_layers": 3,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 384,
+    "downsample_hidden_size": 32,
+}
 """Shape of the audio encoder."""
 
-TEXT_SHAPE = {"hidden_size": 192, "intermediate_size": 448, "num_hidden_layers": 5, "num_attention_heads": 3, "num_key_value_heads": 1}
+TEXT_SHAPE = {
+    "hidden_size": 192,
+    "intermediate_size": 448,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 3,
+    "num_key_value_heads": 1,
+}
 """Shape of the language model; its heads are 64 wide.
 
 The encoder only knows a token's place within its second, so it cannot tell neighbours from tokens a second apart: putting the sounds of a word
@@ -96,17 +109,26 @@ def make_tokenizer(vocabulary: int = 2000) -> Qwen2Tokenizer:
         ]
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, show_progress=False, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), min_frequency=2
+        vocab_size=vocabulary,
+        show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        min_frequency=2,
     )
     bpe.train_from_iterator(corpus, trainer)
     model = json.loads(bpe.to_str())["model"]
-    merges = [tuple(merge) if not isinstance(merge, str) else tuple(merge.split(" ")) for merge in model["merges"]]
+    merges = [
+        tuple(merge) if not isinstance(merge, str) else tuple(merge.split(" ")) for merge in model["merges"]
+    ]
     tokenizer = Qwen2Tokenizer(
         vocab=model["vocab"],
         merges=merges,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        extra_special_tokens={"audio_bos_token": "<|audio_start|>", "audio_eos_token": "<|audio_end|>", "audio_token": "<|audio_pad|>"},
+        extra_special_tokens={
+            "audio_bos_token": "<|audio_start|>",
+            "audio_eos_token": "<|audio_end|>",
+            "audio_token": "<|audio_pad|>",
+        },
     )
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in PLAIN])
@@ -118,7 +140,13 @@ def make_config(tokenizer: Qwen2Tokenizer, labels: int | None = None) -> Qwen3AS
     token = tokenizer.convert_tokens_to_ids
     extra = {"num_labels": labels, "tie_word_embeddings": False} if labels else {"tie_word_embeddings": True}
     return Qwen3ASRConfig(
-        audio_config={**SHAPE, "output_dim": TEXT_SHAPE["hidden_size"], "n_window": 50, "n_window_infer": 800, "num_mel_bins": 128},
+        audio_config={
+            **SHAPE,
+            "output_dim": TEXT_SHAPE["hidden_size"],
+            "n_window": 50,
+            "n_window_infer": 800,
+            "num_mel_bins": 128,
+        },
         text_config={
             "model_type": "qwen3",
             "vocab_size": len(tokenizer),
@@ -139,7 +167,9 @@ def make_config(tokenizer: Qwen2Tokenizer, labels: int | None = None) -> Qwen3AS
     )
 
 
-def make_model(tokenizer: Qwen2Tokenizer, labels: int | None = None) -> Qwen3ASRForConditionalGeneration | Qwen3ASRForTokenClassification:
+def make_model(
+    tokenizer: Qwen2Tokenizer, labels: int | None = None
+) -> Qwen3ASRForConditionalGeneration | Qwen3ASRForTokenClassification:
     """Builds an untrained model whose weights are scaled by fan-in.
 
     The library's N(0, 0.02) starves so narrow a network: the convolutions' output drowns in the position embedding.
@@ -151,19 +181,26 @@ def make_model(tokenizer: Qwen2Tokenizer, labels: int | None = None) -> Qwen3ASR
             if parameter.dim() == 4:
                 torch.nn.init.kaiming_normal_(parameter, nonlinearity="relu")
             elif parameter.dim() == 2 and "embed" not in name and "lm_head" not in name:
-                residual = name.endswith(("o_proj.weight", "down_proj.weight", "out_proj.weight", "fc2.weight"))
+                residual = name.endswith(
+                    ("o_proj.weight", "down_proj.weight", "out_proj.weight", "fc2.weight")
+                )
                 parameter.normal_(0, (0.5 if residual else 1.0) / parameter.shape[1] ** 0.5)
     return model
 
 
-def save(model: torch.nn.Module, tokenizer: Qwen2Tokenizer, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+def save(
+    model: torch.nn.Module, tokenizer: Qwen2Tokenizer, folder: Path, dtype: torch.dtype = torch.bfloat16
+) -> None:
     """Writes a checkpoint in the hub's file layout."""
     aligner = isinstance(model, Qwen3ASRForTokenClassification)
     model = model.to(dtype)
     model.config.dtype = dtype
     if not aligner:
         model.generation_config = GenerationConfig(
-            eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id, do_sample=False, max_new_tokens=512
+            eos_token_id=model.config.eos_token_id,
+            pad_token_id=model.config.pad_token_id,
+            do_sample=False,
+            max_new_tokens=512,
         )
     model.save_pretrained(folder)
     template = ALIGNER_TEMPLATE if aligner else ASR_TEMPLATE

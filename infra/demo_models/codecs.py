@@ -32,7 +32,9 @@ def encoded(wave: np.ndarray, container: str, encoder: str, rate: int, bit_rate:
         stream.bit_rate = bit_rate
         stream.layout = "mono"
         resampler = av.AudioResampler(format=stream.format, layout="mono", rate=rate)
-        frame = av.AudioFrame.from_ndarray((np.clip(wave, -1, 1) * 32767).astype(np.int16)[None], format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            (np.clip(wave, -1, 1) * 32767).astype(np.int16)[None], format="s16", layout="mono"
+        )
         frame.sample_rate = RATE
         fifo = av.AudioFifo()
         for piece in [*resampler.resample(frame), *resampler.resample(None)]:

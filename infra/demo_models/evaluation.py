@@ -70,7 +70,10 @@ class Recogniser:
         """Answers ``{language, transcription}`` for each clip."""
         answers = []
         for first in range(0, len(waves), 16):
-            singles = [self.processor.apply_transcription_request(audio=[wave], **request) for wave in waves[first : first + 16]]
+            singles = [
+                self.processor.apply_transcription_request(audio=[wave], **request)
+                for wave in waves[first : first + 16]
+            ]
             length = max(single["input_ids"].shape[1] for single in singles)
             frames = max(single["input_features"].shape[2] for single in singles)
             pad = self.processor.tokenizer.pad_token_id
@@ -85,8 +88,12 @@ class Recogniser:
                 out = self.model.generate(
                     input_ids=torch.cat([left(single["input_ids"], pad) for single in singles]),
                     attention_mask=torch.cat([left(single["attention_mask"], 0) for single in singles]),
-                    input_features=torch.cat([right(single["input_features"]) for single in singles]).to(self.model.dtype),
-                    input_features_mask=torch.cat([right(single["input_features_mask"]) for single in singles]),
+                    input_features=torch.cat([right(single["input_features"]) for single in singles]).to(
+                        self.model.dtype
+                    ),
+                    input_features_mask=torch.cat(
+                        [right(single["input_features_mask"]) for single in singles]
+                    ),
                     max_new_tokens=120,
                 )
             answers += self.processor.decode(out[:, length:], return_format="parsed")
@@ -102,11 +109,15 @@ class Aligner:
 
     def __call__(self, wave: np.ndarray, text: str, language: str) -> list[dict[str, Any]]:
         """Answers ``{text, start_time, end_time}`` for each unit of the text."""
-        inputs, units = self.processor.prepare_forced_aligner_inputs(audio=[wave], transcript=[text], language=language)
+        inputs, units = self.processor.prepare_forced_aligner_inputs(
+            audio=[wave], transcript=[text], language=language
+        )
         inputs["input_features"] = inputs["input_features"].to(self.model.dtype)
         with torch.inference_mode():
             logits = self.model(**inputs).logits
-        return self.processor.decode_forced_alignment(logits, inputs["input_ids"], units, self.model.config.timestamp_token_id)[0]
+        return self.processor.decode_forced_alignment(
+            logits, inputs["input_ids"], units, self.model.config.timestamp_token_id
+        )[0]
 
 
 def synthetic(clips: Clips, style: Style, each: int, seed: int = 7) -> list[Utterance]:
@@ -146,10 +157,14 @@ def judge_aligner(aligner: Aligner, items: list[Utterance]) -> tuple[dict[str, f
             continue
         for (_, position, k, pieces), unit in zip(units, answer, strict=True):
             start, end = item.spans[position]
-            found = ([abs(unit["start_time"] - start)] if k == 0 else []) + ([abs(unit["end_time"] - end)] if k == pieces - 1 else [])
+            found = ([abs(unit["start_time"] - start)] if k == 0 else []) + (
+                [abs(unit["end_time"] - end)] if k == pieces - 1 else []
+            )
             shifts[item.language.code] += found
             shifts["all"] += found
-    return {key: 1000 * float(np.mean(values)) for key, values in shifts.items()}, 1000 * float(np.median(shifts["all"]))
+    return {key: 1000 * float(np.mean(values)) for key, values in shifts.items()}, 1000 * float(
+        np.median(shifts["all"])
+    )
 
 
 def real_digits(corpus: Path) -> list[tuple[np.ndarray, dict[str, Any]]]:
@@ -166,7 +181,9 @@ def real_digits(corpus: Path) -> list[tuple[np.ndarray, dict[str, Any]]]:
 
 def main() -> None:
     """Prints the tables of the README."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("clips", type=Path)
     parser.add_argument("--asr", type=Path)
     parser.add_argument("--aligner", type=Path)
@@ -191,7 +208,10 @@ def main() -> None:
                 key: f"{100 * rate:.1f} / {100 * right:.0f}" for key, (rate, right, _) in result.items()
             }
             rate, right, _ = result["all"]
-            print(f"{name}: {len(items)} utterances, error {100 * rate:.2f} %, language {100 * right:.1f} %, {speed:.0f}x", flush=True)
+            print(
+                f"{name}: {len(items)} utterances, error {100 * rate:.2f} %, language {100 * right:.1f} %, {speed:.0f}x",
+                flush=True,
+            )
         if aligner:
             shift, median = judge_aligner(aligner, items)
             columns[f"{name}: AAS, ms"] = {key: f"{value:.0f}" for key, value in shift.items()}
@@ -227,14 +247,21 @@ def judge_digits(recogniser: Recogniser | None, aligner: Aligner | None, corpus:
                 )
             for key in (row["language"], "all"):
                 counts[key] = [
-                    a + b for a, b in zip(counts[key], (errors, len(reference), answer["language"] == row["language"], 1), strict=True)
+                    a + b
+                    for a, b in zip(
+                        counts[key],
+                        (errors, len(reference), answer["language"] == row["language"], 1),
+                        strict=True,
+                    )
                 ]
         if aligner and row.get("words"):
             found = aligner(wave, row["text"], row["language"])
             for word, unit in zip(row["words"], found, strict=True):
                 shifts += [abs(word["start"] - unit["start_time"]), abs(word["end"] - unit["end_time"])]
     for key, (errors, total, right, number) in counts.items():
-        print(f"real digits {key}: error {100 * errors / total:.1f} % of {total:.0f} words, language {right:.0f}/{number:.0f}")
+        print(
+            f"real digits {key}: error {100 * errors / total:.1f} % of {total:.0f} words, language {right:.0f}/{number:.0f}"
+        )
     if shifts:
         print(f"real digits: AAS {1000 * np.mean(shifts):.0f} ms")
 

@@ -59,7 +59,13 @@ def said(
         chosen = rng.permutation(sorted(voice))[:group]
         for word in chosen:
             wave = voice[int(word)].astype(np.float32) / 32768 * rng.uniform(0.8, 1.1)
-            words.append({"text": language.words[int(word)], "start": round(at / RATE, 3), "end": round((at + len(wave)) / RATE, 3)})
+            words.append(
+                {
+                    "text": language.words[int(word)],
+                    "start": round(at / RATE, 3),
+                    "end": round((at + len(wave)) / RATE, 3),
+                }
+            )
             indices.append(int(word))
             parts.append(wave)
             at += len(wave)
@@ -86,7 +92,9 @@ def video(wave: np.ndarray) -> bytes:
             output.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         output.mux(picture.encode(None))
         fifo, resampler = av.AudioFifo(), av.AudioResampler(format=sound.format, layout="mono", rate=RATE)
-        frame = av.AudioFrame.from_ndarray((np.clip(wave, -1, 1) * 32767).astype(np.int16)[None], format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            (np.clip(wave, -1, 1) * 32767).astype(np.int16)[None], format="s16", layout="mono"
+        )
         frame.sample_rate = RATE
         for piece in [*resampler.resample(frame), *resampler.resample(None)]:
             piece.pts = None
@@ -139,7 +147,9 @@ def make(clips: Clips, folder: Path, seed: int = 5) -> None:
     write(audio / name, wave, rng)
     rows.append({"audio": f"audio/{name}", "id": name.split(".")[0], **reference, "collection": collection})
     soundfile.write(audio / "silence.flac", np.zeros(6 * RATE, np.int16), RATE)
-    rows.append({"audio": "audio/silence.flac", "id": "silence", "text": "", "words": [], "collection": "field"})
+    rows.append(
+        {"audio": "audio/silence.flac", "id": "silence", "text": "", "words": [], "collection": "field"}
+    )
     (audio / "broken.mp3").write_bytes(b"ID3\x04\x00\x00" + rng.bytes(3000))
     rows.append({"audio": "audio/broken.mp3", "id": "broken", "collection": "field"})
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
@@ -148,7 +158,9 @@ def make(clips: Clips, folder: Path, seed: int = 5) -> None:
 
 def main() -> None:
     """Makes the demo's recordings."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("clips", type=Path)
     parser.add_argument("demo", type=Path)
     arguments = parser.parse_args()

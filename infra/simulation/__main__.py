@@ -10,9 +10,9 @@ import numpy as np
 
 from infra.simulation.costs import COSTS, value
 from infra.simulation.model import IN_FLIGHT, Flow, Machine, Prices, simulate, tasks_of
-from pipelines.cluster import BLOCK_BYTES, BYTES_PER_SECOND, block_bytes
-from pipelines.nodes import Node
-from pipelines.planning import task_seconds
+from pipelines.cluster.nodes import Node
+from pipelines.cluster.session import BLOCK_BYTES, BYTES_PER_SECOND, block_bytes
+from pipelines.planning.planner import task_seconds
 
 SIZES = (1, 8, 64, 512)
 CORES_PER_GPU = 8  # as in the files of infra/kubernetes
@@ -53,7 +53,14 @@ def shards_of(seconds: np.ndarray) -> np.ndarray:
     return np.repeat(seconds / counts, counts)
 
 
-def run(recordings: np.ndarray, gpus: int, *, block: float | None = None, task: float | None = None, drivers: int = 1) -> Job:
+def run(
+    recordings: np.ndarray,
+    gpus: int,
+    *,
+    block: float | None = None,
+    task: float | None = None,
+    drivers: int = 1,
+) -> Job:
     """Simulate one run, or `drivers` runs side by side, each with its part of the recordings and of the cards.
 
     Args:
@@ -72,9 +79,13 @@ def run(recordings: np.ndarray, gpus: int, *, block: float | None = None, task: 
     cards = gpus // drivers
     room = max(IN_FLIGHT + 1, int(cards * STORE * STORE_SHARE / block))
     machine = Machine(cards, cards * CORES_PER_GPU, speed, room)
-    flow = simulate(tasks, machine, Prices(value("workers") / 3600, value("driver_chain"), value("driver_idle")))
+    flow = simulate(
+        tasks, machine, Prices(value("workers") / 3600, value("driver_chain"), value("driver_idle"))
+    )
     stitching = total / 3600 * value("stitch") / machine.cores + flow.blocks * value("index")
-    return Job(gpus, drivers, flow, value("plan") * len(mine) / 1e6 + value("start") + value("load"), stitching)
+    return Job(
+        gpus, drivers, flow, value("plan") * len(mine) / 1e6 + value("start") + value("load"), stitching
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -93,17 +104,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def table(recordings: np.ndarray) -> list[str]:
     """Rows of Markdown, one for each size and way."""
-    lines = ["| GPUs | way | hours | GPUs busy | cores busy | driver busy | files | limit |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| GPUs | way | hours | GPUs busy | cores busy | driver busy | files | limit |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for gpus in SIZES:
-        ways = {"64 MiB blocks, as it was": run(recordings, gpus, block=float(BLOCK_BYTES)), "as it is": run(recordings, gpus)}
+        ways = {
+            "64 MiB blocks, as it was": run(recordings, gpus, block=float(BLOCK_BYTES)),
+            "as it is": run(recordings, gpus),
+        }
         if gpus == SIZES[-1]:
             ways["`plan.task_seconds=30000`"] = run(recordings, gpus, task=30_000)
             for drivers in (2, 4):
-                ways[f"{drivers} runs side by side, `plan.task_seconds=15000`"] = run(recordings, gpus, drivers=drivers, task=15_000)
+                ways[f"{drivers} runs side by side, `plan.task_seconds=15000`"] = run(
+                    recordings, gpus, drivers=drivers, task=15_000
+                )
         for way, job in ways.items():
             flow = job.flow
             shares = f"{job.gpu_share:.0%} | {flow.cores:.0%} | {flow.driver:.0%}"
-            lines.append(f"| {gpus} | {way} | {job.hours:,.2f} | {shares} | {flow.blocks * job.drivers:,} | {flow.limit} |")
+            lines.append(
+                f"| {gpus} | {way} | {job.hours:,.2f} | {shares} | {flow.blocks * job.drivers:,} | {flow.limit} |"
+            )
     return lines
 
 

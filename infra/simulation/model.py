@@ -49,7 +49,9 @@ class Flow:
     @property
     def limit(self) -> str:
         """What was busiest."""
-        return max(("GPUs", self.gpu), ("decoding", self.cores), ("driver", self.driver), key=lambda pair: pair[1])[0]
+        return max(
+            ("GPUs", self.gpu), ("decoding", self.cores), ("driver", self.driver), key=lambda pair: pair[1]
+        )[0]
 
 
 def simulate(tasks: Sequence[Sequence[float]], machine: Machine, prices: Prices) -> Flow:
@@ -147,7 +149,9 @@ def simulate(tasks: Sequence[Sequence[float]], machine: Machine, prices: Prices)
     return Flow(now, *shares, blocks=int(done[0]), audio=done[1])
 
 
-def tasks_of(shards: Sequence[float], task_seconds: float, block_seconds: float, most: int = 256) -> list[list[float]]:
+def tasks_of(
+    shards: Sequence[float], task_seconds: float, block_seconds: float, most: int = 256
+) -> list[list[float]]:
     """Shards in the order of the plan as tasks, and each task's blocks: as `pipelines.storage.plans` and Ray cut them.
 
     Args:

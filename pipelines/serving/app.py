@@ -18,13 +18,17 @@ from starlette.types import ASGIApp
 
 from pipelines import __version__
 from pipelines.config import RunConfig
-from pipelines.serving import description, openai_audio, openai_chat, page, realtime
-from pipelines.serving.answers import model_names
-from pipelines.serving.description import ERRORS
-from pipelines.serving.door import Door
-from pipelines.serving.models import Models
-from pipelines.serving.problems import GONE, Problem
+from pipelines.serving import openapi as description
+from pipelines.serving import page
+from pipelines.serving.api import chat_completions as openai_chat
+from pipelines.serving.api import transcriptions as openai_audio
+from pipelines.serving.api.responses import model_names
+from pipelines.serving.inference.model_client import Models
+from pipelines.serving.openapi import ERRORS
+from pipelines.serving.realtime import websocket as realtime
 from pipelines.serving.service import Service
+from pipelines.serving.web.errors import GONE, Problem
+from pipelines.serving.web.middleware import Door
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +99,12 @@ class Application:
             docs_url=None,  # ours asks nobody else for its scripts
             redoc_url=None,
             lifespan=self._life,
-            exception_handlers={Problem: _problem, HTTPException: _http_problem, ClientDisconnect: _left, Exception: _defect},
+            exception_handlers={
+                Problem: _problem,
+                HTTPException: _http_problem,
+                ClientDisconnect: _left,
+                Exception: _defect,
+            },
         )
 
         names = model_names(self.config)
@@ -118,13 +127,21 @@ class Application:
             service = self._open()
             if not await service.ready():
                 return JSONResponse({"status": "models do not answer"}, 503, {"retry-after": "5"})
-            return JSONResponse({"status": "ready", "requests": service.requests.taken, "streams": service.streams.taken})
+            return JSONResponse(
+                {"status": "ready", "requests": service.requests.taken, "streams": service.streams.taken}
+            )
 
         @api.get("/v1/models", tags=["OpenAI"], summary="The models", responses=ERRORS, dependencies=keyed)
         async def models() -> dict[str, Any]:
             return {"object": "list", "data": [_model(name) for name in self._open().model_names]}
 
-        @api.get("/v1/models/{name:path}", tags=["OpenAI"], summary="One model", responses=ERRORS, dependencies=keyed)
+        @api.get(
+            "/v1/models/{name:path}",
+            tags=["OpenAI"],
+            summary="One model",
+            responses=ERRORS,
+            dependencies=keyed,
+        )
         async def model(name: str = Path(json_schema_extra={"enum": [*names]})) -> dict[str, Any]:
             return _model(self._open().checked_model(name))
 
@@ -175,7 +192,9 @@ async def _problem(request: Request, error: Exception) -> Response:
 async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message, code = _USUAL.get(error.status_code, (str(error.detail), None))
-    return JSONResponse(Problem(error.status_code, message, code).body, error.status_code, dict(error.headers or {}))
+    return JSONResponse(
+        Problem(error.status_code, message, code).body, error.status_code, dict(error.headers or {})
+    )
 
 
 async def _left(request: Request, error: Exception) -> Response:
@@ -185,7 +204,12 @@ async def _left(request: Request, error: Exception) -> Response:
 async def _defect(request: Request, error: Exception) -> Response:
     # Starlette raises it once more after this answer, for the door to log.
     number = request.scope.get("request_id")
-    return JSONResponse(Problem(500, f"an error of ours; our log has it under {number}", "internal_error").body, 500)
+    return JSONResponse(
+        Problem(500, f"an error of ours; our log has it under {number}", "internal_error").body, 500
+    )
 
 
-_USUAL = {404: ("there is nothing at this address", "not_found"), 405: ("this method is not possible here", "method_not_allowed")}
+_USUAL = {
+    404: ("there is nothing at this address", "not_found"),
+    405: ("this method is not possible here", "method_not_allowed"),
+}

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from actors.languages import CODES
+from actors.text.languages import CODES
 
 FOLDER = Path(__file__).parent / "page"
 _TYPES = {

@@ -29,15 +29,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from actors import backends
 from actors.errors import FatalError, UsageError
-from pipelines import cluster
+from pipelines.cluster import session as cluster
+from pipelines.cluster.placement import pools
 from pipelines.config import RunConfig
-from pipelines.placement import pools
-from pipelines.serving import door, visit
 from pipelines.serving.app import Application
-from pipelines.serving.models import Models
-from pipelines.serving.problems import Problem
-from pipelines.serving.replicas import Aligner, Recogniser, deployment
-from pipelines.serving.session import MAX_APPEND
+from pipelines.serving.inference.deployments import Aligner, Recogniser, deployment
+from pipelines.serving.inference.model_client import Models
+from pipelines.serving.realtime.session import MAX_APPEND
+from pipelines.serving.web import exchange as visit
+from pipelines.serving.web import middleware as door
+from pipelines.serving.web.errors import Problem
 
 HEADER_SECONDS = 30.0  # that the head of a request may take, also of the first one
 PING_SECONDS = 20.0  # between questions whether the client of a stream is still there
@@ -192,7 +193,11 @@ async def _listen(application: Application, config: RunConfig, listener: socket.
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     application.begin_to_end()
     deadline = time.monotonic() + config.serve.drain_timeout
-    print(f"scriptorium: ending; {application.busy} requests and streams are in work", file=sys.stderr, flush=True)
+    print(
+        f"scriptorium: ending; {application.busy} requests and streams are in work",
+        file=sys.stderr,
+        flush=True,
+    )
     while application.busy and time.monotonic() < deadline and signals < 2 and not serving.done():
         await asyncio.sleep(_LOOK)
     server.should_exit = True
@@ -203,8 +208,16 @@ async def _listen(application: Application, config: RunConfig, listener: socket.
 def _say_listening(listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    visit.access.info(json.dumps({"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": "listening", "url": url}))
-    print(f"scriptorium: listening on {url}, the API is described at {url}/docs; Ctrl-C ends it", file=sys.stderr, flush=True)
+    visit.access.info(
+        json.dumps(
+            {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": "listening", "url": url}
+        )
+    )
+    print(
+        f"scriptorium: listening on {url}, the API is described at {url}/docs; Ctrl-C ends it",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 @contextmanager
@@ -215,11 +228,15 @@ def _bound(config: RunConfig) -> Iterator[socket.socket]:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: the kernel ends connections whose client reads nothing, with what waits for him
+        if hasattr(
+            socket, "TCP_USER_TIMEOUT"
+        ):  # Linux: the kernel ends connections whose client reads nothing, with what waits for him
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(visit.SEND_SECONDS * 1000))
         listener.bind((host, port))
     except OSError as error:
-        raise UsageError(f"cannot listen on serve.host={host}, serve.port={port}: {error.strerror or error}") from None
+        raise UsageError(
+            f"cannot listen on serve.host={host}, serve.port={port}: {error.strerror or error}"
+        ) from None
     with listener:
         yield listener
 

@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from actors.errors import UsageError
-from actors.languages import code_of, normalize_language
+from actors.text.languages import code_of, normalize_language
 from pipelines.config import RunConfig
-from pipelines.serving.answers import model_names
-from pipelines.serving.decoding import Budget
-from pipelines.serving.models import Models
-from pipelines.serving.problems import Problem, busy, of_dead_letter, wrong
-from pipelines.serving.telling import OnText
-from pipelines.serving.transcription import NotOnePiece, TooLong, Transcriber, Wish
-from pipelines.serving.uploads import PARSED, Kept, Shelf
+from pipelines.serving.api.responses import model_names
+from pipelines.serving.inference.decoder_pool import Budget
+from pipelines.serving.inference.model_client import Models
+from pipelines.serving.inference.partial_text import OnText
+from pipelines.serving.inference.transcriber import NotOnePiece, TooLong, Transcriber, Wish
+from pipelines.serving.web.errors import Problem, busy, of_dead_letter, wrong
+from pipelines.serving.web.uploads import PARSED, Kept, Shelf
 
 Row = dict[str, Any]
 Result = TypeVar("Result")
@@ -54,7 +54,10 @@ class Places:
             Problem: 503.
         """
         if self.taken >= self._most:
-            raise busy(f"{self.taken} {self._what} are in work or waiting, which is all that this server takes", _LATER)
+            raise busy(
+                f"{self.taken} {self._what} are in work or waiting, which is all that this server takes",
+                _LATER,
+            )
         self.taken += 1
         try:
             yield
@@ -81,7 +84,9 @@ class Service:
         self.ending = asyncio.Event()
         self._look: asyncio.Task[tuple[bool, float]] | None = None
 
-    async def transcript(self, request: Request, kept: Kept, wish: Wish, on_text: OnText | None = None) -> Row:
+    async def transcript(
+        self, request: Request, kept: Kept, wish: Wish, on_text: OnText | None = None
+    ) -> Row:
         """The TRANSCRIPT row of a client's file.
 
         Raises:
@@ -98,7 +103,11 @@ class Service:
             raise wrong(error.message, "messages", "audio_in_pieces") from None
         if "error_code" in row:
             raise of_dead_letter(row, kept.path, kept.name)
-        request.scope["facts"] |= {"audio_seconds": round(row["duration"], 3), "outcome": row["status"], "text": row["text"]}
+        request.scope["facts"] |= {
+            "audio_seconds": round(row["duration"], 3),
+            "outcome": row["status"],
+            "text": row["text"],
+        }
         return row
 
     async def ready(self) -> bool:
@@ -123,9 +132,16 @@ class Service:
             Problem: 404 where it is another one.
         """
         if not isinstance(name, str) or not name:
-            raise wrong(f"model is missing; this server has {self._names()}", "model", "missing_required_parameter")
+            raise wrong(
+                f"model is missing; this server has {self._names()}", "model", "missing_required_parameter"
+            )
         if name not in self.model_names:
-            raise Problem(404, f"there is no model {name[:100]!r} here; this server has {self._names()}", "model_not_found", "model")
+            raise Problem(
+                404,
+                f"there is no model {name[:100]!r} here; this server has {self._names()}",
+                "model_not_found",
+                "model",
+            )
         return name
 
     def close(self) -> None:
@@ -164,7 +180,11 @@ def checked_prompt(value: Any) -> str | None:
     if not value.isascii() and value.encode("utf-8", "replace").decode() != value:
         raise wrong("prompt has half a character in it (a lone surrogate)", "prompt")
     if len(value) > MAX_PROMPT:
-        raise wrong(f"prompt has {len(value):,} characters, at most {MAX_PROMPT:,} are taken", "prompt", "string_above_max_length")
+        raise wrong(
+            f"prompt has {len(value):,} characters, at most {MAX_PROMPT:,} are taken",
+            "prompt",
+            "string_above_max_length",
+        )
     return value
 
 
@@ -179,7 +199,9 @@ def checked_temperature(value: Any) -> None:
     except (TypeError, ValueError, OverflowError):
         raise wrong("temperature must be a number", "temperature") from None
     if not zero:
-        raise wrong("temperature must be 0: a transcript is what is most probable, not a sample", "temperature")
+        raise wrong(
+            "temperature must be 0: a transcript is what is most probable, not a sample", "temperature"
+        )
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

@@ -53,7 +53,9 @@ def trouble(verb: str, uri: str, error: BaseException) -> StorageError:
     said = " ".join(str(error).split()).rstrip(".")
     said = said if isinstance(error, OSError) and said else f"{type(error).__name__}: {said}"
     advice = _ADVICE.get(getattr(error, "errno", None) or 0)
-    if advice is None and (isinstance(error, PermissionError) or "ACCESS_DENIED" in said or "Credentials" in type(error).__name__):
+    if advice is None and (
+        isinstance(error, PermissionError) or "ACCESS_DENIED" in said or "Credentials" in type(error).__name__
+    ):
         advice = "check the rights of the credentials in the environment"
     if advice is None and (isinstance(error, FileNotFoundError) or "NO_SUCH_BUCKET" in said):
         advice = "is the bucket or the folder still there?"

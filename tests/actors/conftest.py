@@ -14,14 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.actors.asking import make, quick, server  # noqa: F401 - fixtures
+from tests.actors.backends.remote.asking import make, quick, server  # noqa: F401 - fixtures
 
 # Before anything imports torch: several threads that wait for each other on busy cores make models this small a hundred times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|audio_start|>", "<|audio_end|>", "<|audio_pad|>"]
 PLAIN = ["<asr_text>", "<timestamp>"]  # not special: they must survive skip_special_tokens
-EXTRA = {"audio_bos_token": "<|audio_start|>", "audio_eos_token": "<|audio_end|>", "audio_token": "<|audio_pad|>"}
+EXTRA = {
+    "audio_bos_token": "<|audio_start|>",
+    "audio_eos_token": "<|audio_end|>",
+    "audio_token": "<|audio_pad|>",
+}
 LABELS = 160  # 80 ms each: 12.8 s
 
 _USER = (
@@ -38,7 +42,9 @@ ASR_TEMPLATE = _USER + (
     "{%- if messages[-1].role == 'assistant' or add_generation_prompt -%}{{- '<|im_start|>assistant\n' -}}{%- endif -%}"
     "{%- if messages[-1].role == 'assistant' -%}{{- ns.answer + '<|im_end|>\n' -}}{%- endif -%}"
 )
-ALIGNER_TEMPLATE = _USER + "{{- ns.audio + ns.words | join('<timestamp><timestamp>') + '<timestamp><timestamp>' -}}"
+ALIGNER_TEMPLATE = (
+    _USER + "{{- ns.audio + ns.words | join('<timestamp><timestamp>') + '<timestamp><timestamp>' -}}"
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,9 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
         _excite(model)
         if labels is None:
             eos = config.eos_token_id
-            model.generation_config = transformers.GenerationConfig(eos_token_id=eos, pad_token_id=eos[0], max_new_tokens=512)
+            model.generation_config = transformers.GenerationConfig(
+                eos_token_id=eos, pad_token_id=eos[0], max_new_tokens=512
+            )
         model.save_pretrained(folder)
         extractor = transformers.Qwen3ASRFeatureExtractor()
         transformers.Qwen3ASRProcessor(extractor, tokenizer, chat_template=template).save_pretrained(folder)
@@ -117,12 +125,16 @@ def make_speech(seconds: float, rate: int, seed: int = 0) -> np.ndarray:
         time = np.arange(min(burst, count - place)) / rate
         pitch = rng.uniform(90, 220)
         voice = sum(np.sin(2 * np.pi * pitch * k * time + rng.uniform(0, 6)) / k for k in range(1, 12))
-        wave[place : place + len(time)] += 0.12 * voice * np.sin(np.pi * np.arange(len(time)) / len(time)) ** 0.5
+        wave[place : place + len(time)] += (
+            0.12 * voice * np.sin(np.pi * np.arange(len(time)) / len(time)) ** 0.5
+        )
         place += burst + pause
     return wave
 
 
-def write_audio(path: Path, wave: np.ndarray, codec: str, rate: int, options: dict[str, str] | None = None) -> Path:
+def write_audio(
+    path: Path, wave: np.ndarray, codec: str, rate: int, options: dict[str, str] | None = None
+) -> Path:
     """Encode float samples of shape (samples,) or (samples, channels) with PyAV; Vorbis with libsndfile."""
     wave = wave.reshape(len(wave), -1)
     if codec == "vorbis":
@@ -178,7 +190,9 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="session")
 def corpus_dir() -> Path:
     """The folder of real recordings; skips where there is none."""
-    folder = Path(os.environ.get("CORPUS_DIR") or Path(__file__).resolve().parents[2].parent / "shared" / "corpus")
+    folder = Path(
+        os.environ.get("CORPUS_DIR") or Path(__file__).resolve().parents[2].parent / "shared" / "corpus"
+    )
     if not (folder / "manifest.jsonl").exists():
         pytest.skip(f"no {folder}/manifest.jsonl: set CORPUS_DIR to a folder with the real recordings")
     return folder
@@ -191,14 +205,25 @@ def _tokenizer() -> Any:
 
     bpe = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated", invert=False)
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    corpus = ["language English language German language None system user assistant", "one two three four five, eins zwei drei."] * 4
-    trainer = trainers.BpeTrainer(vocab_size=380, show_progress=False, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    corpus = [
+        "language English language German language None system user assistant",
+        "one two three four five, eins zwei drei.",
+    ] * 4
+    trainer = trainers.BpeTrainer(
+        vocab_size=380, show_progress=False, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())
+    )
     bpe.train_from_iterator(corpus, trainer)
     model = json.loads(bpe.to_str())["model"]
     merges = [tuple(merge) for merge in model["merges"]]
     tokenizer = Qwen2Tokenizer(
-        vocab=model["vocab"], merges=merges, eos_token="<|im_end|>", pad_token="<|endoftext|>", extra_special_tokens=EXTRA
+        vocab=model["vocab"],
+        merges=merges,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens=EXTRA,
     )
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in PLAIN])
@@ -269,16 +294,33 @@ def _write_original(native: Path, target: Path) -> None:
     audio = config["audio_config"] | {"model_type": "qwen3_asr_audio_encoder", "conv_chunksize": 500}
     text = {key: value for key, value in config["text_config"].items() if key != "rope_parameters"}
     half = text["head_dim"] // 2
-    text |= {"model_type": "qwen3", "rope_theta": 1_000_000.0, "rope_scaling": {"mrope_section": [half - 10, 5, 5], "interleaved": True}}
-    thinker = {"audio_config": audio, "text_config": text, "audio_token_id": config["audio_token_id"], "model_type": "qwen3_asr"}
-    original = {"architectures": ["Qwen3ASRForConditionalGeneration"], "model_type": "qwen3_asr", "thinker_config": thinker}
+    text |= {
+        "model_type": "qwen3",
+        "rope_theta": 1_000_000.0,
+        "rope_scaling": {"mrope_section": [half - 10, 5, 5], "interleaved": True},
+    }
+    thinker = {
+        "audio_config": audio,
+        "text_config": text,
+        "audio_token_id": config["audio_token_id"],
+        "model_type": "qwen3_asr",
+    }
+    original = {
+        "architectures": ["Qwen3ASRForConditionalGeneration"],
+        "model_type": "qwen3_asr",
+        "thinker_config": thinker,
+    }
     if labels is not None:
         thinker |= {"classify_num": labels, "model_type": "qwen3_forced_aligner"}
         original |= {"timestamp_token_id": config["timestamp_token_id"], "timestamp_segment_time": 80}
     (target / "config.json").write_text(json.dumps(original))
     weights = {}
     for name, weight in load_file(native / "model.safetensors").items():
-        name = "thinker.lm_head.weight" if name in ("score.weight", "lm_head.weight") else "thinker." + name.removeprefix("model.")
+        name = (
+            "thinker.lm_head.weight"
+            if name in ("score.weight", "lm_head.weight")
+            else "thinker." + name.removeprefix("model.")
+        )
         name = name.replace("thinker.multi_modal_projector.linear_", "thinker.audio_tower.proj")
         weights[name.replace("thinker.language_model.", "thinker.model.")] = weight
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})

@@ -10,7 +10,7 @@ import pytest
 from actors import aligner as aligner_module
 from actors.aligner import AlignerActor
 from actors.config import AlignerConfig
-from actors.results import AlignmentRequest
+from actors.records import AlignmentRequest
 
 Row = dict[str, Any]
 
@@ -27,7 +27,10 @@ class Seconds:
         self.batches.append(requests)
         if any("bad" in request.units for request in requests):
             raise ValueError("cannot align")
-        return [[(index, index + (unit != "blink")) for index, unit in enumerate(request.units)] for request in requests]
+        return [
+            [(index, index + (unit != "blink")) for index, unit in enumerate(request.units)]
+            for request in requests
+        ]
 
 
 @pytest.fixture
@@ -37,7 +40,13 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Seconds:
     return seconds
 
 
-def segment(text: str, language: str | None = "en", start: float = 0.0, seconds: float = 5.0, flags: tuple[str, ...] = ()) -> Row:
+def segment(
+    text: str,
+    language: str | None = "en",
+    start: float = 0.0,
+    seconds: float = 5.0,
+    flags: tuple[str, ...] = (),
+) -> Row:
     samples = np.ones(round(seconds * 16_000), dtype="<i2").tobytes()
     times = {"start": start, "end": start + seconds, "channel": 1, "samples": samples}
     return {**times, "language": language, "text": text, "raw": text, "confidence": 0.9, "flags": list(flags)}
@@ -101,9 +110,14 @@ def test_words_without_length_are_flagged_and_kept(backend: Seconds) -> None:
 
 
 def test_a_bad_segment_costs_itself(backend: Seconds) -> None:
-    after, whole = AlignerActor(AlignerConfig())([row(segment("one"), segment("bad"), segment("two")), row(segment("three"))])
+    after, whole = AlignerActor(AlignerConfig())(
+        [row(segment("one"), segment("bad"), segment("two")), row(segment("three"))]
+    )
     assert [len(done["words"]) for done in after["segments"]] == [1, 0, 1]
-    assert (after["segments"][1]["flags"], after["segments"][1]["word_source"]) == (["alignment_failed"], "none")
+    assert (after["segments"][1]["flags"], after["segments"][1]["word_source"]) == (
+        ["alignment_failed"],
+        "none",
+    )
     problem = (after["status"], after["error_stage"], after["error_code"], after["error_message"])
     assert problem == ("partial", "align", "alignment_failed", "ValueError: cannot align")
     assert whole["status"] == "ok"
@@ -124,7 +138,9 @@ def test_a_tokenizer_that_chokes_costs_its_segment(backend: Seconds, monkeypatch
 
 
 def test_what_is_too_long_is_not_asked(backend: Seconds) -> None:
-    [after] = AlignerActor(AlignerConfig())([row(segment("one two", seconds=20.5), segment("three", seconds=20))])
+    [after] = AlignerActor(AlignerConfig())(
+        [row(segment("one two", seconds=20.5), segment("three", seconds=20))]
+    )
     assert [done["flags"] for done in after["segments"]] == [["too_long_to_align"], []]
     assert [len(done["words"]) for done in after["segments"]] == [0, 1]
 
@@ -142,7 +158,12 @@ def test_the_input_is_not_touched(backend: Seconds) -> None:
 
 def test_on_a_random_model_rows_do_not_depend_on_their_neighbours(tiny_models, waveforms) -> None:
     rows = [
-        row(*[{**segment("one two three", start=10.0 * index), "samples": clip.tobytes()} for index, clip in enumerate(clips)])
+        row(
+            *[
+                {**segment("one two three", start=10.0 * index), "samples": clip.tobytes()}
+                for index, clip in enumerate(clips)
+            ]
+        )
         for clips in (waveforms[:2], waveforms[2:3], waveforms[3:])
     ]
     actor = AlignerActor(AlignerConfig(model=str(tiny_models.aligner)))
@@ -150,12 +171,18 @@ def test_on_a_random_model_rows_do_not_depend_on_their_neighbours(tiny_models, w
     assert together == [actor([alone])[0] for alone in rows]
     for done, clip in zip([done for after in together for done in after["segments"]], waveforms, strict=True):
         times = [time for word in done["words"] for time in (word["start"], word["end"])]
-        assert times == sorted(times) and times[0] >= done["start"] and times[-1] <= round(done["start"] + len(clip) / 16_000, 3)
+        assert (
+            times == sorted(times)
+            and times[0] >= done["start"]
+            and times[-1] <= round(done["start"] + len(clip) / 16_000, 3)
+        )
 
 
 def test_a_backend_that_can_is_told_of_each_batch(backend: Seconds, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[list[AlignmentRequest]] = []
     monkeypatch.setattr(Seconds, "prefetch", lambda self, requests: told.append(requests), raising=False)
     AlignerActor(AlignerConfig(max_batch_size=1))([row(segment("one", seconds=3), segment("two", seconds=5))])
-    assert [[id(request) for request in batch] for batch in told] == [[id(request) for request in batch] for batch in backend.batches]
+    assert [[id(request) for request in batch] for batch in told] == [
+        [id(request) for request in batch] for batch in backend.batches
+    ]
     assert len(told) == 2

@@ -10,7 +10,7 @@ import pytest
 from actors import asr as asr_module
 from actors.asr import ASRActor
 from actors.config import ASRConfig
-from actors.results import Hypothesis, SegmentRequest
+from actors.records import Hypothesis, SegmentRequest
 
 Row = dict[str, Any]
 
@@ -28,7 +28,14 @@ class Echo:
         if any(request.waveform[0] == 13 for request in requests):
             raise ValueError("bad audio")
         return [
-            Hypothesis(f"{request.waveform[0]} {request.context}", request.language or "Cantonese", "raw", 0.5, 2, ("odd",))
+            Hypothesis(
+                f"{request.waveform[0]} {request.context}",
+                request.language or "Cantonese",
+                "raw",
+                0.5,
+                2,
+                ("odd",),
+            )
             for request in requests
         ]
 
@@ -46,7 +53,15 @@ def segment(start: float, seconds: float, mark: int) -> Row:
 
 
 def row(*segments: Row, status: str = "ok", **columns: Any) -> Row:
-    plan = {"shard_id": "s", "language": None, "context": "", "error_stage": None, "error_code": None, "error_message": None, "flags": []}
+    plan = {
+        "shard_id": "s",
+        "language": None,
+        "context": "",
+        "error_stage": None,
+        "error_code": None,
+        "error_message": None,
+        "flags": [],
+    }
     return {**plan, "status": status, "segments": list(segments), **columns}
 
 
@@ -55,9 +70,15 @@ def texts(rows: list[Row]) -> list[list[str]]:
 
 
 def test_every_segment_gets_its_own_text_whatever_the_lengths(echo: Echo) -> None:
-    rows = [row(segment(0, 3, 1), segment(3, 1, 2)), row(segment(0, 2, 3)), row(segment(0, 0.2, 4), segment(1, 5, 5), segment(6, 1, 6))]
+    rows = [
+        row(segment(0, 3, 1), segment(3, 1, 2)),
+        row(segment(0, 2, 3)),
+        row(segment(0, 0.2, 4), segment(1, 5, 5), segment(6, 1, 6)),
+    ]
     assert texts(ASRActor(ASRConfig(max_batch_size=2))(rows)) == [["1", "2"], ["3"], ["4", "5", "6"]]
-    assert [len(batch[0].waveform) for batch in echo.batches] == sorted((len(batch[0].waveform) for batch in echo.batches), reverse=True)
+    assert [len(batch[0].waveform) for batch in echo.batches] == sorted(
+        (len(batch[0].waveform) for batch in echo.batches), reverse=True
+    )
     assert max(map(len, echo.batches)) <= 2
 
 
@@ -79,13 +100,17 @@ def test_the_columns_that_are_added(echo: Echo) -> None:
         ("", "fr", "French", "fr"),
     ],
 )
-def test_whose_language_counts(echo: Echo, of_row: str | None, of_config: str | None, asked: str | None, answered: str) -> None:
+def test_whose_language_counts(
+    echo: Echo, of_row: str | None, of_config: str | None, asked: str | None, answered: str
+) -> None:
     [after] = ASRActor(ASRConfig(language=of_config))([row(segment(0, 1, 1), language=of_row)])
     assert echo.batches[0][0].language == asked
     assert after["segments"][0]["language"] == answered
 
 
-@pytest.mark.parametrize(("of_row", "of_config", "asked"), [("", "", ""), ("a", "", "a"), ("", "b", "b"), ("a", "b", "a")])
+@pytest.mark.parametrize(
+    ("of_row", "of_config", "asked"), [("", "", ""), ("a", "", "a"), ("", "b", "b"), ("a", "b", "a")]
+)
 def test_whose_context_counts(echo: Echo, of_row: str, of_config: str, asked: str) -> None:
     ASRActor(ASRConfig(context=of_config))([row(segment(0, 1, 1), context=of_row)])
     assert echo.batches[0][0].context == asked
@@ -104,43 +129,80 @@ def test_a_bad_segment_costs_itself(echo: Echo) -> None:
 
 def test_a_row_of_which_all_failed_is_an_error(echo: Echo) -> None:
     failed, whole = ASRActor(ASRConfig())([row(segment(0, 1, 13), segment(1, 2, 13)), row(segment(0, 1, 3))])
-    assert (failed["status"], failed["error_stage"], failed["error_code"], failed["segments"]) == ("error", "recognise", "model_failed", [])
+    assert (failed["status"], failed["error_stage"], failed["error_code"], failed["segments"]) == (
+        "error",
+        "recognise",
+        "model_failed",
+        [],
+    )
     assert texts([whole]) == [["3"]]
 
 
 def test_what_went_wrong_first_stays(echo: Echo) -> None:
     before = row(
-        segment(0, 1, 1), segment(1, 1, 13), status="partial", error_stage="decode", error_code="corrupt_audio", error_message="cut"
+        segment(0, 1, 1),
+        segment(1, 1, 13),
+        status="partial",
+        error_stage="decode",
+        error_code="corrupt_audio",
+        error_message="cut",
     )
     [after] = ASRActor(ASRConfig())([before])
-    assert (after["status"], after["error_stage"], after["error_code"]) == ("partial", "decode", "corrupt_audio")
+    assert (after["status"], after["error_stage"], after["error_code"]) == (
+        "partial",
+        "decode",
+        "corrupt_audio",
+    )
 
 
 def test_an_unknown_language_costs_its_row(echo: Echo) -> None:
     failed, whole = ASRActor(ASRConfig())([row(segment(0, 1, 1), language="tlh"), row(segment(0, 1, 2))])
-    assert (failed["status"], failed["error_stage"], failed["error_code"]) == ("error", "recognise", "unsupported_language")
+    assert (failed["status"], failed["error_stage"], failed["error_code"]) == (
+        "error",
+        "recognise",
+        "unsupported_language",
+    )
     assert texts([whole]) == [["2"]]
 
 
-@pytest.mark.parametrize("untouched", [row(status="no_speech"), row(status="error", error_code="not_audio"), row(segments=None), row()])
+@pytest.mark.parametrize(
+    "untouched",
+    [row(status="no_speech"), row(status="error", error_code="not_audio"), row(segments=None), row()],
+)
 def test_rows_without_segments_pass_untouched(echo: Echo, untouched: Row) -> None:
     assert ASRActor(ASRConfig())([untouched]) == [untouched]
     assert echo.batches == []
 
 
 def test_a_segment_in_which_nothing_is_said(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(echo, "transcribe", lambda requests: [Hypothesis(" ", "German", "language German<asr_text> ", 0.9)] * len(requests))
+    monkeypatch.setattr(
+        echo,
+        "transcribe",
+        lambda requests: [Hypothesis(" ", "German", "language German<asr_text> ", 0.9)] * len(requests),
+    )
     [after] = ASRActor(ASRConfig())([row(segment(0, 1, 1), language="de")])
     silent = after["segments"][0]
-    assert (silent["text"], silent["language"], silent["confidence"], after["status"]) == ("", None, None, "ok")
+    assert (silent["text"], silent["language"], silent["confidence"], after["status"]) == (
+        "",
+        None,
+        None,
+        "ok",
+    )
 
 
-def test_on_the_fake_backend_and_on_a_random_model_rows_do_not_depend_on_their_neighbours(tiny_models, waveforms) -> None:
+def test_on_the_fake_backend_and_on_a_random_model_rows_do_not_depend_on_their_neighbours(
+    tiny_models, waveforms
+) -> None:
     rows = [
-        row(*[{**segment(index, 1, 0), "samples": clip.tobytes()} for index, clip in enumerate(clips)], context=context)
+        row(
+            *[{**segment(index, 1, 0), "samples": clip.tobytes()} for index, clip in enumerate(clips)],
+            context=context,
+        )
         for clips, context in ((waveforms[:2], "names"), (waveforms[2:3], ""), (waveforms[3:], ""))
     ]
-    random_model = ASRConfig(model=str(tiny_models.asr), max_tokens_per_second=1, min_tokens=6, max_batch_size=4)
+    random_model = ASRConfig(
+        model=str(tiny_models.asr), max_tokens_per_second=1, min_tokens=6, max_batch_size=4
+    )
     for config in (ASRConfig(backend="fake"), random_model):
         actor = ASRActor(config)
         together = actor(rows)
@@ -153,5 +215,7 @@ def test_a_backend_that_can_is_told_of_each_batch(echo: Echo, monkeypatch: pytes
     told: list[list[SegmentRequest]] = []
     monkeypatch.setattr(Echo, "prefetch", lambda self, requests: told.append(requests), raising=False)
     ASRActor(ASRConfig(max_batch_size=2))([row(segment(0, 3, 1), segment(3, 1, 2), segment(4, 2, 3))])
-    assert [[id(request) for request in batch] for batch in told] == [[id(request) for request in batch] for batch in echo.batches]
+    assert [[id(request) for request in batch] for batch in told] == [
+        [id(request) for request in batch] for batch in echo.batches
+    ]
     assert len(told) > 1

@@ -19,7 +19,9 @@ def test_every_index_once_and_within_the_budget(durations: list[float], seconds:
     assert sorted(index for batch in batches for index in batch) == list(range(len(durations)))
     for batch in batches:
         assert 1 <= len(batch) <= size
-        assert len(batch) == 1 or max(durations[index] for index in batch) * len(batch) <= seconds * (1 + 1e-9)
+        assert len(batch) == 1 or max(durations[index] for index in batch) * len(batch) <= seconds * (
+            1 + 1e-9
+        )
 
 
 @settings(deadline=None)  # a busy machine is no failure
@@ -57,7 +59,12 @@ def test_a_segment_above_the_budget_stands_alone() -> None:
 
 @pytest.mark.parametrize(
     ("batches", "results"),
-    [([[0, 1]], [["a"]]), ([[0], [0]], [["a"], ["b"]]), ([[0], [2]], [["a"], ["b"]]), ([[0]], [["a"], ["b"]])],
+    [
+        ([[0, 1]], [["a"]]),
+        ([[0], [0]], [["a"], ["b"]]),
+        ([[0], [2]], [["a"], ["b"]]),
+        ([[0]], [["a"], ["b"]]),
+    ],
 )
 def test_unpack_refuses_what_does_not_match(batches: list[list[int]], results: list[list[str]]) -> None:
     with pytest.raises(ValueError):

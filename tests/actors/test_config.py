@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from actors.config import LONGEST, AlignerConfig, ASRConfig, AudioConfig, OpenAIConfig, PoolConfig, SegmenterConfig, Settings, StorageConfig
+from actors.config import (
+    LONGEST,
+    AlignerConfig,
+    ASRConfig,
+    AudioConfig,
+    OpenAIConfig,
+    PoolConfig,
+    SegmenterConfig,
+    Settings,
+    StorageConfig,
+)
 
 LIMITS: list[tuple[type[Settings], str]] = [
     (StorageConfig, "timeout"),

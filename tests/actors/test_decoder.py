@@ -10,20 +10,46 @@ import numpy as np
 import pytest
 import soundfile
 
+from actors.audio.probing import probe
+from actors.audio.sources import etag_of, open_audio
+from actors.audio.timeline import Recording
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import Decoder, border, decode_shard
 from actors.errors import CODES
-from actors.probing import probe
-from actors.sources import etag_of, open_audio
-from actors.timeline import Recording
 
 AUDIO, SEGMENTER = AudioConfig(isolate=False, retries=0), SegmenterConfig(max_duration=10)
-SHARDED = ["pcm.wav", "pcm44.wav", "lossless.flac", "constant.mp3", "tagless.mp3", "lossy.m4a", "lossy.opus", "lossy.webm", "vorbis.ogg"]
+SHARDED = [
+    "pcm.wav",
+    "pcm44.wav",
+    "lossless.flac",
+    "constant.mp3",
+    "tagless.mp3",
+    "lossy.m4a",
+    "lossy.opus",
+    "lossy.webm",
+    "vorbis.ogg",
+]
 
 
 def plan(path, start=0.0, end=None, index=0, **more):
-    row = {"shard_id": f"s{index}", "recording_id": "r", "audio": str(path), "index": index, "shard_count": 1, "start": start, "end": end}
-    row |= {"duration": None, "channel": "", "etag": "", "audio_bytes": 0, "language": "de", "metadata": "{}", "attempt": 1}
+    row = {
+        "shard_id": f"s{index}",
+        "recording_id": "r",
+        "audio": str(path),
+        "index": index,
+        "shard_count": 1,
+        "start": start,
+        "end": end,
+    }
+    row |= {
+        "duration": None,
+        "channel": "",
+        "etag": "",
+        "audio_bytes": 0,
+        "language": "de",
+        "metadata": "{}",
+        "attempt": 1,
+    }
     return row | more
 
 
@@ -32,7 +58,9 @@ def decode(path, *, audio=AUDIO, segmenter=SEGMENTER, **more):
 
 
 def samples_of(rows):
-    return np.concatenate([np.frombuffer(segment["samples"], "<i2") for row in rows for segment in row["segments"]])
+    return np.concatenate(
+        [np.frombuffer(segment["samples"], "<i2") for row in rows for segment in row["segments"]]
+    )
 
 
 @pytest.mark.parametrize("name", SHARDED)
@@ -41,7 +69,14 @@ def test_shards_tile_the_recording(encoded, name):
     keep_all = SegmenterConfig(max_duration=1200)
     whole = decode(path, segmenter=keep_all)
     rows = [
-        decode(path, segmenter=keep_all, start=k * length, end=(k + 1) * length if k < 3 else None, index=k, duration=40.0)
+        decode(
+            path,
+            segmenter=keep_all,
+            start=k * length,
+            end=(k + 1) * length if k < 3 else None,
+            index=k,
+            duration=40.0,
+        )
         for k in range(4)
     ]
     assert [row["status"] for row in rows] == ["ok"] * 4
@@ -70,7 +105,13 @@ def test_a_decoded_row_is_the_plan_row_and_its_outcome(encoded):
     row = plan(encoded("pcm.wav"))
     got = decode_shard(row, AUDIO, SEGMENTER)
     assert {name: got[name] for name in row} == row
-    assert (got["status"], got["error_code"], got["error_stage"], got["error_message"], got["flags"]) == ("ok", None, None, None, [])
+    assert (got["status"], got["error_code"], got["error_stage"], got["error_message"], got["flags"]) == (
+        "ok",
+        None,
+        None,
+        None,
+        [],
+    )
     assert (got["decoded_start"], got["decoded_end"]) == (0.0, 40.0)
     for segment in got["segments"]:
         assert segment["end"] - segment["start"] <= 10 and segment["channel"] is None
@@ -82,14 +123,19 @@ def test_each_channel_has_its_segments(tmp_path, speech):
     soundfile.write(tmp_path / "a.wav", waves, 16_000)
     got = decode(tmp_path / "a.wav", channel="each")
     assert {segment["channel"] for segment in got["segments"]} == {0, 2}
-    assert {segment["channel"] for segment in decode(tmp_path / "a.wav", audio=AudioConfig(isolate=False, channel="2"))["segments"]} == {2}
+    assert {
+        segment["channel"]
+        for segment in decode(tmp_path / "a.wav", audio=AudioConfig(isolate=False, channel="2"))["segments"]
+    } == {2}
 
 
 def test_opposite_channels_are_heard(tmp_path, speech):
     wave = speech(5, 16_000)
     soundfile.write(tmp_path / "a.wav", np.stack([wave, -wave], axis=1), 16_000)
     got = decode(tmp_path / "a.wav")
-    assert got["status"] == "ok" and "phase_cancelled" in got["flags"] and np.abs(samples_of([got])).max() > 3000
+    assert (
+        got["status"] == "ok" and "phase_cancelled" in got["flags"] and np.abs(samples_of([got])).max() > 3000
+    )
 
 
 def test_silence_and_short_files(tmp_path, speech):
@@ -109,11 +155,15 @@ def test_a_truncated_file_is_partial_and_later_shards_know_the_end(encoded, tmp_
         second = decode(tmp_path / name, start=12.0, end=24.0, duration=40.0, index=1)
         third = decode(tmp_path / name, start=24.0, end=36.0, duration=40.0, index=2)
         last = decode(tmp_path / name, start=36.0, duration=40.0, index=3)
-        assert first["status"] == "ok" and second["status"] == "partial" and "truncated" in second["flags"], name
+        assert first["status"] == "ok" and second["status"] == "partial" and "truncated" in second["flags"], (
+            name
+        )
         assert first["decoded_end"] == second["decoded_start"] and 18 < second["decoded_end"] < 22
         for row in (third, last):
             assert row["status"] == "no_speech" and "beyond_end" in row["flags"] and row["segments"] == []
-            assert row["decoded_start"] == row["decoded_end"] == pytest.approx(second["decoded_end"], abs=0.05)
+            assert (
+                row["decoded_start"] == row["decoded_end"] == pytest.approx(second["decoded_end"], abs=0.05)
+            )
 
 
 def test_a_file_longer_than_its_header_is_decoded_to_its_end(encoded):
@@ -154,7 +204,12 @@ def test_a_broken_file_is_one_error_row(encoded, tmp_path, isolate):
     decoder.close()
     assert {os.path.basename(row["audio"]): row["error_code"] for row in rows[:-1]} == expected
     for row in rows[:-1]:
-        assert row["status"] == "error" and row["error_stage"] == "decode" and row["error_message"] and row["segments"] == []
+        assert (
+            row["status"] == "error"
+            and row["error_stage"] == "decode"
+            and row["error_message"]
+            and row["segments"] == []
+        )
         assert row["error_code"] in CODES
     assert rows[-1]["status"] == "ok"
 
@@ -228,12 +283,24 @@ def test_the_broken_files_of_the_corpus(corpus_dir):
 def test_long_real_recordings_in_shards(corpus_dir):
     """The long ones of the corpus, cut in shards of 120 s: nothing lost, nothing twice."""
     keep = SegmenterConfig(max_duration=1200)
-    for name in ("long_de_kerstin_24min.opus", "long_dutch_dialogue_22min.mp3", "long_en_so762_6min.m4a", "long_en_lj001_4min.ogg"):
+    for name in (
+        "long_de_kerstin_24min.opus",
+        "long_dutch_dialogue_22min.mp3",
+        "long_en_so762_6min.m4a",
+        "long_en_lj001_4min.ogg",
+    ):
         path = corpus_dir / "audio" / name
         duration = probe(str(path)).duration
         count = int(duration // 120) + 1
         rows = [
-            decode(path, segmenter=keep, start=k * 120.0, end=(k + 1) * 120.0 if k < count - 1 else None, index=k, duration=duration)
+            decode(
+                path,
+                segmenter=keep,
+                start=k * 120.0,
+                end=(k + 1) * 120.0 if k < count - 1 else None,
+                index=k,
+                duration=duration,
+            )
             for k in range(count)
         ]
         whole = decode(path, segmenter=keep, duration=duration)

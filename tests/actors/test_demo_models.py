@@ -70,7 +70,14 @@ def samples(name: str) -> np.ndarray:
 
 def row(waveform: np.ndarray, **columns: Any) -> Row:
     segment = {"start": 0.0, "end": len(waveform) / 16_000, "channel": None, "samples": waveform.tobytes()}
-    return {"status": "ok", "language": None, "context": "", "error_code": None, "segments": [segment], **columns}
+    return {
+        "status": "ok",
+        "language": None,
+        "context": "",
+        "error_code": None,
+        "segments": [segment],
+        **columns,
+    }
 
 
 def distance(left: str, right: str) -> int:
@@ -84,7 +91,9 @@ def distance(left: str, right: str) -> int:
     return previous[-1]
 
 
-def test_the_result_does_not_depend_on_the_batch(asr: ASRActor, aligner: AlignerActor, rows: list[Row], recognised: list[Row]) -> None:
+def test_the_result_does_not_depend_on_the_batch(
+    asr: ASRActor, aligner: AlignerActor, rows: list[Row], recognised: list[Row]
+) -> None:
     assert [asr([alone])[0] for alone in rows] == recognised
     together = aligner(recognised)
     assert [aligner([alone])[0] for alone in recognised] == together
@@ -111,7 +120,10 @@ def test_when_it_is_said(manifest: dict[str, Row], aligner: AlignerActor, rows: 
         if language in ("zh", "yue", "ja", "ko"):
             continue
         [segment] = before["segments"]
-        given = {**before, "segments": [{**segment, "text": manifest[name]["text"], "language": language, "flags": []}]}
+        given = {
+            **before,
+            "segments": [{**segment, "text": manifest[name]["text"], "language": language, "flags": []}],
+        }
         [done] = aligner([given])
         for word, truth in zip(done["segments"][0]["words"], manifest[name]["words"], strict=True):
             shifts += [abs(word["start"] - truth["start"]), abs(word["end"] - truth["end"])]

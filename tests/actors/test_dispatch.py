@@ -44,7 +44,13 @@ def test_a_backend_that_makes_its_own_batches_gets_all_at_once() -> None:
 def test_a_failure_stays_with_its_cause() -> None:
     clips = [Clip(1.0), Clip(2.0, bad=True), Clip(3.0), Clip(4.0), Clip(5.0, bad=True)]
     results = dispatch(clips, double, 120, 8)
-    assert [result if isinstance(result, float) else type(result) for result in results] == [2.0, ValueError, 6.0, 8.0, ValueError]
+    assert [result if isinstance(result, float) else type(result) for result in results] == [
+        2.0,
+        ValueError,
+        6.0,
+        8.0,
+        ValueError,
+    ]
 
 
 def test_a_backend_that_loses_a_result_is_not_believed() -> None:
@@ -73,7 +79,9 @@ def test_the_process_ends_without_clean_up() -> None:
         "import threading, time, atexit; from actors.errors import *; atexit.register(print, 'cleaned up');"
         "threading.Thread(target=time.sleep, args=(600,)).start(); exit_process(FatalError('the engine is broken'))"
     )
-    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
     assert finished.returncode == 1
     assert finished.stdout == "" and "the engine is broken" in finished.stderr
 

@@ -92,14 +92,24 @@ def test_what_s3_means_by_a_status_counts():
         error.__cause__.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code}}
         return error
 
-    assert is_hiccup(answer(503, "SlowDown")) and is_hiccup(answer(400, "RequestTimeout")) and is_hiccup(answer(429, "TooManyRequests"))
+    assert (
+        is_hiccup(answer(503, "SlowDown"))
+        and is_hiccup(answer(400, "RequestTimeout"))
+        and is_hiccup(answer(429, "TooManyRequests"))
+    )
     assert not is_hiccup(answer(400, "InvalidRequest")) and not is_hiccup(answer(412, "PreconditionFailed"))
     assert classify(answer(412, "PreconditionFailed"), "s3://b/k").code == "audio_changed"
 
 
 def test_arrow_has_tried_already_unless_it_does_not_know_the_answer():
-    assert not is_hiccup(OSError("AWS Error SLOW_DOWN during PutObject operation: Please reduce your request rate."))
-    assert is_hiccup(OSError("AWS Error UNKNOWN (HTTP status 429) during PutObject operation: Unable to parse ExceptionName"))
+    assert not is_hiccup(
+        OSError("AWS Error SLOW_DOWN during PutObject operation: Please reduce your request rate.")
+    )
+    assert is_hiccup(
+        OSError(
+            "AWS Error UNKNOWN (HTTP status 429) during PutObject operation: Unable to parse ExceptionName"
+        )
+    )
 
 
 def test_settings_reach_processes_that_are_started_later(monkeypatch):

@@ -38,7 +38,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.rows import Skipped
+from tests.benchmarks.workloads.rows import Skipped
 
 FOLDER = Path(__file__).parent
 LIMIT_SECONDS = 300
@@ -48,12 +48,18 @@ OUTPUT = "bench-output/results.json"
 def main() -> int:
     """Run what the command line names and print the table."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; without: all but those with BY_NAME")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="benchmarks to run; without: all but those with BY_NAME"
+    )
     parser.add_argument("--full", action="store_true", help="also what takes long")
     parser.add_argument("--list", action="store_true", help="only name the benchmarks")
-    parser.add_argument("--json", type=Path, default=Path(OUTPUT), help=f"where the figures go (default: {OUTPUT})")
+    parser.add_argument(
+        "--json", type=Path, default=Path(OUTPUT), help=f"where the figures go (default: {OUTPUT})"
+    )
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)  # set for the process of one benchmark
     arguments = parser.parse_args()
     known = {path.stem.removeprefix("bench_"): path for path in sorted(FOLDER.glob("bench_*.py"))}
@@ -73,7 +79,9 @@ def main() -> int:
     arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
     print(_table(figures))
     if not arguments.names and len(usual) < len(known):
-        print(f"(not run, because they were not named: {', '.join(name for name in known if name not in usual)})")
+        print(
+            f"(not run, because they were not named: {', '.join(name for name in known if name not in usual)})"
+        )
     print(f"(as JSON: {arguments.json})")
     return int(any(result["outcome"] not in ("measured", "skipped") for result in results))
 
@@ -98,7 +106,15 @@ def _run(name: str, path: Path, full: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.jsonl"
         rows.touch()
-        command = [sys.executable, "-m", "tests.benchmarks", name, "--rows", str(rows), *(["--full"] if full else [])]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.benchmarks",
+            name,
+            "--rows",
+            str(rows),
+            *(["--full"] if full else []),
+        ]
         process = subprocess.Popen(command, cwd=FOLDER.parents[1], start_new_session=True)
         try:
             code = process.wait(None if full else limit)
@@ -145,7 +161,10 @@ def _facts(path: Path) -> tuple[str, int, bool]:
 
 def _machine() -> dict[str, Any]:
     facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    model = next((line.partition(":")[2].strip() for line in facts.splitlines() if line.startswith("model name")), platform.processor())
+    model = next(
+        (line.partition(":")[2].strip() for line in facts.splitlines() if line.startswith("model name")),
+        platform.processor(),
+    )
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": model,
@@ -164,7 +183,9 @@ def _table(figures: dict[str, Any]) -> str:
         cells.append((f"{result['name']}: {result['title']} ({result['seconds']:.0f} s)",))
         for row in result["rows"]:
             reached = {True: "yes", False: "NO", None: ""}[row["reached"]]
-            cells.append((f"  {row['name']}", _number(row["value"]), row["unit"], row["aim"], reached, row["note"]))
+            cells.append(
+                (f"  {row['name']}", _number(row["value"]), row["unit"], row["aim"], reached, row["note"])
+            )
         if result["outcome"] != "measured":
             cells.append((f"  {result['outcome']}{': ' + result['reason'] if result['reason'] else ''}",))
     wide = [max(len(cell[column]) for cell in cells if len(cell) > 1) for column in range(6)]
@@ -172,7 +193,8 @@ def _table(figures: dict[str, Any]) -> str:
         cell[0]
         if len(cell) == 1
         else "  ".join(
-            text.rjust(width) if column == 1 else text.ljust(width) for column, (text, width) in enumerate(zip(cell, wide, strict=True))
+            text.rjust(width) if column == 1 else text.ljust(width)
+            for column, (text, width) in enumerate(zip(cell, wide, strict=True))
         )
         for cell in cells
     ]

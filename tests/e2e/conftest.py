@@ -22,12 +22,18 @@ NO_WORDS = ("--set", "aligner.backend=none")
 @pytest.fixture(scope="session")
 def local_ray(s3_bucket: str) -> Iterator[None]:
     """One Ray for all runs of this process; the job joins a Ray that is already there. It starts when S3's address is in the environment."""
-    from pipelines.cluster import LOCAL_ENVIRONMENT
+    from pipelines.cluster.session import LOCAL_ENVIRONMENT
 
     os.environ.update(LOCAL_ENVIRONMENT)
     import ray
 
-    ray.init(address="local", num_cpus=4, include_dashboard=False, object_store_memory=300 << 20, log_to_driver=False)
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        object_store_memory=300 << 20,
+        log_to_driver=False,
+    )
     yield
     ray.shutdown()
 
@@ -68,7 +74,7 @@ def read_dead_letters(out: Any) -> dict[str, dict[str, Any]]:
 
 
 def _by_id(out: str, table: str) -> dict[str, dict[str, Any]]:
-    from pipelines.storage import locations
+    from pipelines.storage import files as locations
 
     rows = locations.read_tables(locations.join(out, table)).to_pylist()
     found = {row["recording_id"]: row for row in rows}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines import stages
+from pipelines.execution import stages
 
 FOLDER = "SCRIPTORIUM_TEST_NOTES"
 """Variable with the folder of the notes, to be set before Ray starts."""
@@ -23,7 +23,11 @@ def note(stage: str) -> None:
 
     context = ray.get_runtime_context()
     labels = context.get_node_labels()
-    told = {"stage": stage, "node": labels.get("name", "head"), "cards": context.get_accelerator_ids().get("GPU", [])}
+    told = {
+        "stage": stage,
+        "node": labels.get("name", "head"),
+        "cards": context.get_accelerator_ids().get("GPU", []),
+    }
     Path(os.environ[FOLDER], uuid.uuid4().hex).write_text(json.dumps(told))
 
 

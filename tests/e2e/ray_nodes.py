@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.faults import checker
+from tests.faults.harness import checker
 
 BIN = Path(sys.executable).parent
 START_ATTEMPTS = 3
@@ -53,7 +53,13 @@ class Cluster:
         """The `ray` command."""
         command = self.inside([BIN / "ray", *arguments])
         return subprocess.run(
-            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, **options
+            command,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            **options,
         )
 
     def job(self, verb: str, *arguments: Any, **options: Any) -> str:
@@ -67,11 +73,15 @@ class Cluster:
         deadline = time.monotonic() + timeout
         while True:
             said = self.job("status", job).upper()
-            state = next(state for state in ("SUCCEEDED", "FAILED", "STOPPED", "RUNNING", "PENDING") if state in said)
+            state = next(
+                state for state in ("SUCCEEDED", "FAILED", "STOPPED", "RUNNING", "PENDING") if state in said
+            )
             if state in states:
                 return state
             assert state in ("RUNNING", "PENDING"), f"{state}: {self.job('logs', job)[-3000:]}"
-            assert time.monotonic() < deadline, f"still {state} after {timeout:g} s: {self.job('logs', job)[-3000:]}"
+            assert time.monotonic() < deadline, (
+                f"still {state} after {timeout:g} s: {self.job('logs', job)[-3000:]}"
+            )
             time.sleep(2)
 
 
@@ -79,7 +89,12 @@ def may_isolate() -> bool:
     """Whether we may give processes a network and a file system of their own; root may."""
     if not all(map(shutil.which, ("unshare", "nsenter", "ip", "mount"))):
         return False
-    return subprocess.run(["unshare", "--net", "--mount", "sh", "-c", "ip link set lo up && mount -t tmpfs tmpfs /mnt"]).returncode == 0
+    return (
+        subprocess.run(
+            ["unshare", "--net", "--mount", "sh", "-c", "ip link set lo up && mount -t tmpfs tmpfs /mnt"]
+        ).returncode
+        == 0
+    )
 
 
 @contextmanager
@@ -88,7 +103,11 @@ def cluster(workers: Sequence[Sequence[str]], hidden: Sequence[Path] = ()) -> It
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     mark = secrets.token_hex(8)
     variables = {
-        **{name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+        },
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_JOB_STOP_WAIT_TIME_S": "20",
         "RAY_AUTH_MODE": "token",
@@ -120,12 +139,21 @@ def add_node(made: Cluster, options: Sequence[str], hidden: Sequence[Path] = ())
     """One more worker, with these options of `ray start`."""
     mounts = "".join(f"mount -t tmpfs tmpfs {path} && " for path in (made.folder, *hidden))
     own_files = ["unshare", "--mount", "--propagation", "private", "sh", "-c", f'{mounts}exec "$@"', "sh"]
-    worker = _ray_start(f"--address={made.address}", f"--dashboard-agent-listen-port={52365 + len(made.processes)}", *options)
+    worker = _ray_start(
+        f"--address={made.address}", f"--dashboard-agent-listen-port={52365 + len(made.processes)}", *options
+    )
     _join(made, made.inside([*own_files, *worker]))
 
 
 def _ray_start(*options: str) -> list[str]:
-    return [str(BIN / "ray"), "start", *options, "--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--block"]
+    return [
+        str(BIN / "ray"),
+        "start",
+        *options,
+        "--node-ip-address=127.0.0.1",
+        "--object-store-memory=100000000",
+        "--block",
+    ]
 
 
 def _start(made: Cluster, command: Sequence[str]) -> None:
@@ -133,7 +161,12 @@ def _start(made: Cluster, command: Sequence[str]) -> None:
     with open(_log(made), "ab") as log:
         made.processes.append(
             subprocess.Popen(
-                command, env=made.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                env=made.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         )
 

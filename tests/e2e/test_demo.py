@@ -36,7 +36,11 @@ def test_every_recording_is_in_exactly_one_table(out: Path, demo: Demo) -> None:
     assert transcripts.keys() | letters.keys() == demo.keys()
     assert set(letters) == {"broken"}
     report = json.loads((out / "report.json").read_text())
-    assert report["exact"] and report["recordings"] == len(demo) and "nothing lost" in (out / "report.html").read_text()
+    assert (
+        report["exact"]
+        and report["recordings"] == len(demo)
+        and "nothing lost" in (out / "report.html").read_text()
+    )
 
 
 def test_the_text_is_what_was_said(out: Path, demo: Demo) -> None:
@@ -61,9 +65,19 @@ def test_languages_are_found_and_forced(out: Path, demo: Demo) -> None:
 
 def test_silence_is_proven_and_the_broken_file_is_a_dead_letter(out: Path) -> None:
     silence = read_transcripts(out)["silence"]
-    assert (silence["status"], silence["text"], silence["language"], silence["segments"]) == ("no_speech", "", None, [])
+    assert (silence["status"], silence["text"], silence["language"], silence["segments"]) == (
+        "no_speech",
+        "",
+        None,
+        [],
+    )
     broken = read_dead_letters(out)["broken"]
-    assert broken["error_stage"] == "decode" and broken["error_code"] in ("not_audio", "bad_header", "corrupt_audio", "no_samples")
+    assert broken["error_stage"] == "decode" and broken["error_code"] in (
+        "not_audio",
+        "bad_header",
+        "corrupt_audio",
+        "no_samples",
+    )
     assert broken["attempts"] == 1 and broken["error_message"]
 
 
@@ -86,7 +100,9 @@ def test_word_times_are_near_the_true_ones(out: Path, demo: Demo) -> None:
     transcripts = read_transcripts(out)
     for key in SURE:
         words = [word for segment in transcripts[key]["segments"] for word in segment["words"]]
-        shifts = [abs(found["start"] - true["start"]) for found, true in zip(words, demo[key]["words"], strict=True)]
+        shifts = [
+            abs(found["start"] - true["start"]) for found, true in zip(words, demo[key]["words"], strict=True)
+        ]
         assert sum(shifts) / len(shifts) < 0.08, key
 
 
@@ -109,8 +125,15 @@ def test_metadata_and_provenance_come_along(out: Path, demo: Demo) -> None:
     provenance = row["provenance"]
     assert provenance["audio_bytes"] == Path(demo["front-desk"]["audio"]).stat().st_size
     assert provenance["sampling_rate"] > 0 and provenance["codec"] and provenance["audio_etag"]
-    assert provenance["asr_model"].endswith("demo/asr") and provenance["aligner_model"].endswith("demo/aligner")
-    assert provenance["asr_revision"] and provenance["config_hash"] and provenance["version"] and provenance["created_at"]
+    assert provenance["asr_model"].endswith("demo/asr") and provenance["aligner_model"].endswith(
+        "demo/aligner"
+    )
+    assert (
+        provenance["asr_revision"]
+        and provenance["config_hash"]
+        and provenance["version"]
+        and provenance["created_at"]
+    )
 
 
 def test_again_does_nothing_and_new_rows_are_taken_in(
@@ -135,11 +158,16 @@ def test_again_does_nothing_and_new_rows_are_taken_in(
 def test_retry_turns_a_mended_dead_letter_into_a_transcript(
     scriptorium: Scriptorium, demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    manifest = write_manifest(tmp_path / "m.jsonl", [{"audio": "a.wav", "id": "a"}, {"audio": "b.wav", "id": "b"}])
+    manifest = write_manifest(
+        tmp_path / "m.jsonl", [{"audio": "a.wav", "id": "a"}, {"audio": "b.wav", "id": "b"}]
+    )
     (tmp_path / "b.wav").write_bytes(b"")
     out = tmp_path / "out"
     assert scriptorium("transcribe", manifest, out, *NO_WORDS) == 3
-    assert {key: row["error_code"] for key, row in read_dead_letters(out).items()} == {"a": "audio_not_found", "b": "empty_file"}
+    assert {key: row["error_code"] for key, row in read_dead_letters(out).items()} == {
+        "a": "audio_not_found",
+        "b": "empty_file",
+    }
     shutil.copy(demo[SURE[0]]["audio"], tmp_path / "a.wav")
     assert scriptorium("retry", out, "--code", "audio_not_found") == 3
     assert read_transcripts(out)["a"]["text"] == demo[SURE[0]]["text"]
@@ -149,7 +177,11 @@ def test_retry_turns_a_mended_dead_letter_into_a_transcript(
     capsys.readouterr()
     assert scriptorium("status", out, "--json") == 0
     state = json.loads(capsys.readouterr().out)
-    assert (state["recordings"], state["transcripts"], state["dead_letters_by_code"]) == (2, 1, {"empty_file": 1})
+    assert (state["recordings"], state["transcripts"], state["dead_letters_by_code"]) == (
+        2,
+        1,
+        {"empty_file": 1},
+    )
 
 
 def test_a_wrong_manifest_is_told_before_anything_is_written(
@@ -164,7 +196,10 @@ def test_a_wrong_manifest_is_told_before_anything_is_written(
 
 def _error_rate(said: str, wanted: str) -> float:
     """Word errors a word; character errors a character where words are not written apart."""
-    left, right = ("".join(c if c.isalnum() or c.isspace() else " " for c in text.lower()).split() for text in (said, wanted))
+    left, right = (
+        "".join(c if c.isalnum() or c.isspace() else " " for c in text.lower()).split()
+        for text in (said, wanted)
+    )
     if len(right) == 1 or any(c > "\u2e80" for c in wanted):
         left, right = list("".join(left)), list("".join(right))
     return _edits(left, right) / len(right)

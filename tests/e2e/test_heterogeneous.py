@@ -10,20 +10,24 @@ from typing import Any
 
 import pytest
 
-from pipelines.nodes import ACCELERATOR, Node
+from pipelines.cluster.nodes import ACCELERATOR, Node
 from tests.e2e import noted
-from tests.faults import checker, jobs
+from tests.faults.harness import checker, jobs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-CARDS = {"one": (1, "L4"), "two": (2, "A10G"), "eight": (8, "H100")}  # nodes with GPUs, which Ray takes our word for
+CARDS = {
+    "one": (1, "L4"),
+    "two": (2, "A10G"),
+    "eight": (8, "H100"),
+}  # nodes with GPUs, which Ray takes our word for
 STORE = 100 << 20
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A head, a node that only decodes, and nodes with one, two and eight cards of different types."""
-    from pipelines.cluster import LOCAL_ENVIRONMENT
+    from pipelines.cluster.session import LOCAL_ENVIRONMENT
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**LOCAL_ENVIRONMENT, noted.FOLDER: str(tmp_path_factory.mktemp("notes"))}.items():
@@ -32,12 +36,23 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         from ray.cluster_utils import Cluster
 
         made = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, "object_store_memory": STORE, "include_dashboard": False}
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 1,
+                "num_gpus": 0,
+                "object_store_memory": STORE,
+                "include_dashboard": False,
+            },
         )
         try:
             made.add_node(num_cpus=2, num_gpus=0, object_store_memory=STORE, labels={"name": "decoder"})
             for name, (gpus, kind) in CARDS.items():
-                made.add_node(num_cpus=2, num_gpus=gpus, object_store_memory=STORE, labels={"name": name, ACCELERATOR: kind})
+                made.add_node(
+                    num_cpus=2,
+                    num_gpus=gpus,
+                    object_store_memory=STORE,
+                    labels={"name": name, ACCELERATOR: kind},
+                )
             ray.init(address=made.address, log_to_driver=False)
             yield made
         finally:
@@ -53,7 +68,9 @@ def notes(cluster: Any) -> Path:
     return folder
 
 
-def run(manifest: Path, out: Path, notes: Path, *settings: str) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+def run(
+    manifest: Path, out: Path, notes: Path, *settings: str
+) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
     """Transcribe on the cluster with these settings; for each stage, node and cards of each process, as they really were."""
     from pipelines import transcribe
     from pipelines.config import load_config
@@ -71,15 +88,22 @@ def run(manifest: Path, out: Path, notes: Path, *settings: str) -> dict[str, lis
 
 
 @pytest.mark.parametrize("node", CARDS)
-def test_each_card_holds_a_recogniser_and_an_aligner(cluster: Any, notes: Path, tmp_path: Path, node: str) -> None:
+def test_each_card_holds_a_recogniser_and_an_aligner(
+    cluster: Any, notes: Path, tmp_path: Path, node: str
+) -> None:
     """0.7 and 0.3 of each of one, two, eight cards, on the type that was asked for, in the places that the dry run names."""
-    from pipelines.cluster import nodes
+    from pipelines.cluster.placement import placed
+    from pipelines.cluster.session import nodes
     from pipelines.config import load_config
-    from pipelines.placement import placed
 
     gpus, kind = CARDS[node]
     manifest, ids = jobs.archive(tmp_path / "archive", 24, seconds=0.5)
-    settings = ("asr.model=fake:5", f"asr.pool.accelerator={kind}", f"aligner.pool.accelerator={kind}", "cluster.decode_nodes=cpu")
+    settings = (
+        "asr.model=fake:5",
+        f"asr.pool.accelerator={kind}",
+        f"aligner.pool.accelerator={kind}",
+        "cluster.decode_nodes=cpu",
+    )
     places = run(manifest, tmp_path / "out", notes, *settings)
     assert places["recogniser"] == places["aligner"] == [(node, (str(card),)) for card in range(gpus)]
     assert {name for name, _ in places["decode"]} <= {"decoder", "head"}
@@ -87,9 +111,15 @@ def test_each_card_holds_a_recogniser_and_an_aligner(cluster: Any, notes: Path, 
 
     place = placed(load_config(None, [*jobs.FAKE, *settings]), nodes())
     for stage in ("recogniser", "aligner"):
-        said = [(place.nodes[seat.node].labels["name"], tuple(map(str, seat.cards))) for seat in place.seats if seat.stage == stage]
+        said = [
+            (place.nodes[seat.node].labels["name"], tuple(map(str, seat.cards)))
+            for seat in place.seats
+            if seat.stage == stage
+        ]
         assert said == places[stage]
-    assert {place.nodes[number].labels.get("name", "head") for number, tasks in enumerate(place.decoding) if tasks} == {"decoder", "head"}
+    assert {
+        place.nodes[number].labels.get("name", "head") for number, tasks in enumerate(place.decoding) if tasks
+    } == {"decoder", "head"}
 
 
 def test_stages_on_different_types_of_cards(cluster: Any, notes: Path, tmp_path: Path) -> None:
@@ -103,27 +133,38 @@ def test_stages_on_different_types_of_cards(cluster: Any, notes: Path, tmp_path:
     )
     places = run(manifest, tmp_path / "out", notes, *settings)
     assert places["recogniser"] == [("one", ("0",)), ("two", ("0",)), ("two", ("1",))]
-    assert [name for name, _ in places["aligner"]] == ["eight"] * 2 and len({card for _, card in places["aligner"]}) == 2
+    assert [name for name, _ in places["aligner"]] == ["eight"] * 2 and len(
+        {card for _, card in places["aligner"]}
+    ) == 2
     assert {name for name, _ in places["decode"]} <= set(CARDS)
     checker.check(tmp_path / "out", ids)
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
-def test_decoding_keeps_to_its_nodes_where_a_card_has_no_type(cluster: Any, notes: Path, tmp_path: Path, kind: str) -> None:
+def test_decoding_keeps_to_its_nodes_where_a_card_has_no_type(
+    cluster: Any, notes: Path, tmp_path: Path, kind: str
+) -> None:
     """Nodes are then chosen by Ray's own id of them."""
-    from pipelines.cluster import nodes
+    from pipelines.cluster.nodes import NODE_ID
+    from pipelines.cluster.placement import placed
+    from pipelines.cluster.session import nodes
     from pipelines.config import load_config
-    from pipelines.nodes import NODE_ID
-    from pipelines.placement import placed
 
     plain = cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=STORE, labels={"name": "plain"})
     try:
         manifest, ids = jobs.archive(tmp_path / "archive", 8, seconds=0.5)
-        settings = ("asr.model=fake:5", "asr.pool.size=1", "aligner.pool.size=1", f"cluster.decode_nodes={kind}")
+        settings = (
+            "asr.model=fake:5",
+            "asr.pool.size=1",
+            "aligner.pool.size=1",
+            f"cluster.decode_nodes={kind}",
+        )
         assert NODE_ID in placed(load_config(None, [*jobs.FAKE, *settings]), nodes()).decode_labels
         places = run(manifest, tmp_path / "out", notes, *settings)
         checker.check(tmp_path / "out", ids)
-        assert {name for name, _ in places["decode"]} <= ({"decoder", "head"} if kind == "cpu" else {*CARDS, "plain"})
+        assert {name for name, _ in places["decode"]} <= (
+            {"decoder", "head"} if kind == "cpu" else {*CARDS, "plain"}
+        )
     finally:
         cluster.remove_node(plain)
 
@@ -133,8 +174,8 @@ def test_selectors_mean_what_ray_takes_them_for(cluster: Any, wanted: str) -> No
     """`nodes.matches` against Ray's own scheduler, nodes without the label included."""
     import ray
 
-    from pipelines.cluster import nodes
-    from pipelines.nodes import matches
+    from pipelines.cluster.nodes import matches
+    from pipelines.cluster.session import nodes
 
     names = {"spot": "eight", "reserved": "two"}
     selector = {"name": wanted.replace("spot", names["spot"]).replace("reserved", names["reserved"])}
@@ -152,7 +193,7 @@ def test_selectors_mean_what_ray_takes_them_for(cluster: Any, wanted: str) -> No
 
 def test_a_described_node_is_as_a_real_one(cluster: Any) -> None:
     """Ray's own names of resources and labels are those that the dry run works with."""
-    from pipelines.cluster import nodes
+    from pipelines.cluster.session import nodes
 
     eight = next(node for node in nodes() if node.labels.get("name") == "eight")
     assert isinstance(eight, Node) and (eight.cpus, eight.gpus, eight.labels[ACCELERATOR]) == (2, 8, "H100")

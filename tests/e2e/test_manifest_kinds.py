@@ -39,12 +39,16 @@ def delimited(path: Path, delimiter: str, rows: list[dict[str, Any]]) -> str:
 
 
 def parquet(folder: Path, rows: list[dict[str, Any]]) -> str:
-    pq.write_table(pa.table({"path": [row["audio"] for row in rows], "shelf": ["A"] * len(rows)}), folder / "m.parquet")
+    pq.write_table(
+        pa.table({"path": [row["audio"] for row in rows], "shelf": ["A"] * len(rows)}), folder / "m.parquet"
+    )
     return str(folder / "m.parquet")
 
 
 def nemo(folder: Path, rows: list[dict[str, Any]]) -> str:
-    entries = [{"audio_filepath": row["audio"], "duration": 8.0, "text": "unused", "shelf": "A"} for row in rows]
+    entries = [
+        {"audio_filepath": row["audio"], "duration": 8.0, "text": "unused", "shelf": "A"} for row in rows
+    ]
     return str(write_manifest(folder / "nemo.json", entries))
 
 
@@ -69,7 +73,7 @@ def lhotse_cuts(folder: Path, rows: list[dict[str, Any]]) -> str:
 
 
 def recording(row: dict[str, Any]) -> dict[str, Any]:
-    from actors.probing import probe
+    from actors.audio.probing import probe
 
     facts = probe(row["audio"])
     return {
@@ -95,18 +99,25 @@ def a_glob(folder: Path, rows: list[dict[str, Any]]) -> str:
 
 
 # As lhotse_cuts and a_folder (and the demo's own manifest is JSON lines); reading alone is tested for all kinds in tests/pipelines.
-LIKE_OTHERS = [pytest.param(kind, marks=pytest.mark.slow) for kind in (jsonl, comma, tab, parquet, nemo, lhotse_recordings, a_glob)]
+LIKE_OTHERS = [
+    pytest.param(kind, marks=pytest.mark.slow)
+    for kind in (jsonl, comma, tab, parquet, nemo, lhotse_recordings, a_glob)
+]
 
 
 @pytest.mark.parametrize("kind", [lhotse_cuts, a_folder, *LIKE_OTHERS])
-def test_a_local_manifest(kind: Callable[[Path, list[dict[str, Any]]], str], scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
+def test_a_local_manifest(
+    kind: Callable[[Path, list[dict[str, Any]]], str], scriptorium: Scriptorium, demo: Demo, tmp_path: Path
+) -> None:
     manifest = kind(tmp_path, [demo[key] for key in KEYS])
     words = kind is jsonl
     assert scriptorium("transcribe", manifest, tmp_path / "out", *(() if words else NO_WORDS)) == 0
     rows = read_transcripts(tmp_path / "out")
     assert {row["text"] for row in rows.values()} == {demo[key]["text"] for key in KEYS}
     segments = [segment for row in rows.values() for segment in row["segments"]]
-    assert {(segment["word_source"], bool(segment["words"])) for segment in segments} == {("aligner", True) if words else ("none", False)}
+    assert {(segment["word_source"], bool(segment["words"])) for segment in segments} == {
+        ("aligner", True) if words else ("none", False)
+    }
     if kind in (jsonl, comma, tab, parquet, nemo):
         assert all(json.loads(row["metadata"])["shelf"] == "A" for row in rows.values())
 
@@ -123,7 +134,10 @@ def test_manifest_audio_and_output_on_s3(scriptorium: Scriptorium, demo: Demo, s
     store.pipe_file(f"{base}/in/m.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     assert scriptorium("transcribe", f"{base}/in/m.jsonl", f"{base}/out") == 3
     found, dead = read_transcripts(f"{base}/out"), read_dead_letters(f"{base}/out")
-    assert {key: row["text"] for key, row in found.items()} == {**{key: demo[key]["text"] for key in KEYS}, "silence": ""}
+    assert {key: row["text"] for key, row in found.items()} == {
+        **{key: demo[key]["text"] for key in KEYS},
+        "silence": "",
+    }
     assert set(dead) == {"broken", "nowhere"} and dead["nowhere"]["error_code"] == "audio_not_found"
     assert scriptorium("transcribe", f"{base}/in/m.jsonl", f"{base}/out") == 3
     assert read_transcripts(f"{base}/out") == found

@@ -12,11 +12,14 @@ import pytest
 
 from tests.e2e import ray_nodes
 from tests.e2e.conftest import DEMO, DEMO_CONFIG, ROOT, read_dead_letters, read_transcripts
-from tests.faults import checker, jobs
+from tests.faults.harness import checker, jobs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-WORKERS = (("--num-cpus=2", "--num-gpus=0", "--labels=zone=a"), ("--num-cpus=2", "--num-gpus=0", "--labels=zone=b"))
+WORKERS = (
+    ("--num-cpus=2", "--num-gpus=0", "--labels=zone=a"),
+    ("--num-cpus=2", "--num-gpus=0", "--labels=zone=b"),
+)
 # One recogniser and one aligner, on different nodes.
 APART = ("asr.pool.labels={zone: a}", "aligner.pool.labels={zone: b}")
 SENT = 30 << 20  # bytes that a submission may send: Ray takes at most 512 MiB
@@ -51,14 +54,20 @@ def cluster(checkout: Path) -> Iterator[ray_nodes.Cluster]:
         yield made
 
 
-def submit(cluster: ray_nodes.Cluster, checkout: Path, job: str, *arguments: object, settings: tuple[str, ...] = ()) -> None:
+def submit(
+    cluster: ray_nodes.Cluster, checkout: Path, job: str, *arguments: object, settings: tuple[str, ...] = ()
+) -> None:
     """As infra/README.md has it."""
     options = [part for setting in ("cluster.address=auto", *settings) for part in ("--set", setting)]
     command = ("bash", "infra/ray/transcribe.sh", *arguments, *options)
-    cluster.job("submit", "--submission-id", job, "--working-dir", ".", "--no-wait", "--", *command, cwd=checkout)
+    cluster.job(
+        "submit", "--submission-id", job, "--working-dir", ".", "--no-wait", "--", *command, cwd=checkout
+    )
 
 
-def test_the_demo_has_the_transcripts_of_a_local_run(cluster: ray_nodes.Cluster, checkout: Path, tmp_path: Path) -> None:
+def test_the_demo_has_the_transcripts_of_a_local_run(
+    cluster: ray_nodes.Cluster, checkout: Path, tmp_path: Path
+) -> None:
     from pipelines.cli import main
 
     manifest, out = "configs/demo/manifest.jsonl", tmp_path / "out"
@@ -67,9 +76,15 @@ def test_the_demo_has_the_transcripts_of_a_local_run(cluster: ray_nodes.Cluster,
     said = cluster.job("logs", "demo")
     assert "14 recordings = 13 transcripts + 1 dead letters" in said and "the job counts as done" in said
 
-    assert main(["transcribe", str(DEMO / "manifest.jsonl"), str(tmp_path / "local"), "--config", DEMO_CONFIG]) == 3
+    assert (
+        main(["transcribe", str(DEMO / "manifest.jsonl"), str(tmp_path / "local"), "--config", DEMO_CONFIG])
+        == 3
+    )
     sent, local = read_transcripts(out), read_transcripts(tmp_path / "local")
-    assert sent.keys() == local.keys() and read_dead_letters(out).keys() == read_dead_letters(tmp_path / "local").keys()
+    assert (
+        sent.keys() == local.keys()
+        and read_dead_letters(out).keys() == read_dead_letters(tmp_path / "local").keys()
+    )
     for key, row in sent.items():
         for name in ("text", "language", "languages", "segments", "duration", "status", "flags", "metadata"):
             assert row[name] == local[key][name], (key, name)
@@ -80,14 +95,22 @@ def test_the_demo_has_the_transcripts_of_a_local_run(cluster: ray_nodes.Cluster,
     assert all("/_ray_pkg_" in file and "/_ray_pkg_" in folder for file, folder, _ in notes), notes
     assert len({raylet for _, _, raylet in notes if raylet}) >= 2, "only one node worked"
     [package] = {file.removesuffix("/actors/__init__.py") for file, _, _ in notes}
-    assert {path.name for path in Path(package).iterdir()} == {"actors", "pipelines", "configs", "infra", *ROOT_FILES}
+    assert {path.name for path in Path(package).iterdir()} == {
+        "actors",
+        "pipelines",
+        "configs",
+        "infra",
+        *ROOT_FILES,
+    }
     assert sum(path.stat().st_size for path in Path(package).rglob("*") if path.is_file()) < SENT
 
 
 ROOT_FILES = {".rayignore", ".gitignore", "pyproject.toml", "README.md"}
 
 
-def test_a_job_that_is_stopped_and_submitted_again_loses_nothing(cluster: ray_nodes.Cluster, checkout: Path, tmp_path: Path) -> None:
+def test_a_job_that_is_stopped_and_submitted_again_loses_nothing(
+    cluster: ray_nodes.Cluster, checkout: Path, tmp_path: Path
+) -> None:
     manifest, ids = jobs.archive(tmp_path / "archive", 48, seconds=0.5)
     calm, out = tmp_path / "calm", tmp_path / "out"
     job = jobs.Job("transcribe", manifest, calm, log=tmp_path / "calm.log")
@@ -113,8 +136,26 @@ def test_a_job_that_is_stopped_and_submitted_again_loses_nothing(cluster: ray_no
 
 def test_a_dry_run_joins_the_cluster(cluster: ray_nodes.Cluster, checkout: Path) -> None:
     cluster.job(
-        *("submit", "--submission-id", "dry", "--working-dir", ".", "--", "python", "-m", "pipelines", "transcribe", "--dry-run"),
-        *("--config", "configs/demo.yaml", "--set", "cluster.address=auto", *(part for each in APART for part in ("--set", each))),
+        *(
+            "submit",
+            "--submission-id",
+            "dry",
+            "--working-dir",
+            ".",
+            "--",
+            "python",
+            "-m",
+            "pipelines",
+            "transcribe",
+            "--dry-run",
+        ),
+        *(
+            "--config",
+            "configs/demo.yaml",
+            "--set",
+            "cluster.address=auto",
+            *(part for each in APART for part in ("--set", each)),
+        ),
         cwd=checkout,
     )
     said = [" ".join(line.split()) for line in cluster.job("logs", "dry").splitlines()]

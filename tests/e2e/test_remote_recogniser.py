@@ -13,7 +13,7 @@ pytest.importorskip("transformers", reason="the demo models need transformers (e
 
 from actors.backends import create_asr
 from actors.config import ASRConfig
-from tests.actors.dashscope_server import MODELS, serving_files, serving_realtime
+from tests.actors.backends.remote.dashscope_server import MODELS, serving_files, serving_realtime
 from tests.e2e.conftest import DEMO, SURE, read_dead_letters, read_transcripts, write_manifest
 from tests.e2e.test_serving import Server
 
@@ -47,7 +47,9 @@ def test_a_run_through_another_machine_has_the_same_texts(
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     names = ["broken", "silence", *SURE]
-    rows = [{key: demo[name][key] for key in ("id", "audio", "language") if key in demo[name]} for name in names]
+    rows = [
+        {key: demo[name][key] for key in ("id", "audio", "language") if key in demo[name]} for name in names
+    ]
     rows[2] |= {"id": "forced", "language": "Portuguese"}
     rows.append({**rows[2], "id": SURE[0], "language": None})
     manifest = write_manifest(tmp_path / "manifest.jsonl", rows)
@@ -61,11 +63,23 @@ def test_a_run_through_another_machine_has_the_same_texts(
         there = read_transcripts(out)
         assert there.keys() == here.keys() and read_dead_letters(out).keys() == {"broken"}
         for name, row in there.items():
-            assert (row["text"], row["language"], row["status"]) == (here[name]["text"], here[name]["language"], here[name]["status"])
-            words = [[word for segment in each["segments"] for word in segment["words"]] for each in (row, here[name])]
+            assert (row["text"], row["language"], row["status"]) == (
+                here[name]["text"],
+                here[name]["language"],
+                here[name]["status"],
+            )
+            words = [
+                [word for segment in each["segments"] for word in segment["words"]]
+                for each in (row, here[name])
+            ]
             assert words[0] == words[1], name  # our own aligner times them in either case
         [run] = json.loads((out / "run.json").read_text())["runs"]
         asked = run["asked_of_servers"]
-        seconds = sum(segment["end"] - segment["start"] for row in there.values() for segment in row["segments"])
-        assert asked["requests"] == sum(len(row["segments"]) for row in there.values()) and asked["repeated"] == 0
+        seconds = sum(
+            segment["end"] - segment["start"] for row in there.values() for segment in row["segments"]
+        )
+        assert (
+            asked["requests"] == sum(len(row["segments"]) for row in there.values())
+            and asked["repeated"] == 0
+        )
         assert asked["audio_seconds"] == pytest.approx(seconds, abs=0.1)

@@ -18,7 +18,10 @@ from tests.e2e.conftest import DEMO_CONFIG, ROOT, SURE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-FIRST, LATE = ("--num-cpus=3", "--num-gpus=0", "--labels=zone=a"), ("--num-cpus=3", "--num-gpus=0", "--labels=zone=b")
+FIRST, LATE = (
+    ("--num-cpus=3", "--num-gpus=0", "--labels=zone=a"),
+    ("--num-cpus=3", "--num-gpus=0", "--labels=zone=b"),
+)
 SETTINGS = [
     *("serve.decoders=1", "serve.min_replicas=2"),
     *("asr.pool.size=2", "asr.pool.num_gpus=0", "asr.pool.labels={zone: a}"),
@@ -60,14 +63,23 @@ def cluster() -> Iterator[ray_nodes.Cluster]:
 def serve(cluster: ray_nodes.Cluster, *arguments: Any) -> str:
     """The `serve` command; what it said."""
     command = cluster.inside([ray_nodes.BIN / "serve", *arguments])
-    done = subprocess.run(command, env=cluster.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300)
+    done = subprocess.run(
+        command,
+        env=cluster.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout
 
 
 def state(cluster: ray_nodes.Cluster) -> dict[str, Any]:
     """Of the application."""
-    found: dict[str, Any] = yaml.safe_load(serve(cluster, "status", "--address", cluster.dashboard))["applications"]["scriptorium"]
+    found: dict[str, Any] = yaml.safe_load(serve(cluster, "status", "--address", cluster.dashboard))[
+        "applications"
+    ]["scriptorium"]
     return found
 
 
@@ -93,20 +105,36 @@ def test_the_deployed_server_answers_and_its_models_are_where_the_settings_want_
         time.sleep(2)
     running = {name: deployment["replica_states"] for name, deployment in status["deployments"].items()}
     assert running == {"front": {"RUNNING": 1}, "recogniser": {"RUNNING": 2}, "aligner": {"RUNNING": 1}}
-    said = cluster.ray("list", "actors", "--address", cluster.dashboard, "--filter", "state=ALIVE", "--format", "json", "--detail").stdout
+    said = cluster.ray(
+        "list",
+        "actors",
+        "--address",
+        cluster.dashboard,
+        "--filter",
+        "state=ALIVE",
+        "--format",
+        "json",
+        "--detail",
+    ).stdout
     places: dict[str, set[str]] = {}
     for actor in json.loads(said[said.index("[") :]):
         for name in running:
             if f"#{name}#" in (actor["name"] or ""):
                 places.setdefault(name, set()).add(actor["node_id"])
-    assert len(places["recogniser"]) == len(places["aligner"]) == 1 and places["recogniser"] != places["aligner"], places
+    assert (
+        len(places["recogniser"]) == len(places["aligner"]) == 1 and places["recogniser"] != places["aligner"]
+    ), places
 
     asked = json.dumps({key: demo[key]["audio"] for key in SURE})
     command = cluster.inside([sys.executable, "-c", CLIENT])
-    done = subprocess.run(command, env=cluster.environment, input=asked, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, env=cluster.environment, input=asked, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert (found["ready"], found["refused"], found["stream"]) == (200, "model_not_found", "session.created")
     for key in SURE:
-        assert found["answers"][key]["text"] == demo[key]["text"] and len(found["answers"][key]["words"]) == len(demo[key]["words"])
+        assert found["answers"][key]["text"] == demo[key]["text"] and len(
+            found["answers"][key]["words"]
+        ) == len(demo[key]["words"])
     serve(cluster, "shutdown", "--yes", "--address", cluster.dashboard)

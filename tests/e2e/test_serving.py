@@ -39,7 +39,17 @@ class Server:
 
     def __init__(self, folder: Path, *settings: str) -> None:
         options = [option for setting in settings for option in ("--set", setting)]
-        command = [sys.executable, "-m", "pipelines", "serve", "--config", DEMO_CONFIG, "--set", "serve.port=0", *options]
+        command = [
+            sys.executable,
+            "-m",
+            "pipelines",
+            "serve",
+            "--config",
+            DEMO_CONFIG,
+            "--set",
+            "serve.port=0",
+            *options,
+        ]
         self.log, self.errors = folder / "access.jsonl", folder / "errors.txt"
         with self.log.open("wb") as out, self.errors.open("wb") as err:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=err)
@@ -94,7 +104,10 @@ def test_a_file_sent_here_and_the_same_file_in_a_run_have_the_same_text_and_word
 ) -> None:
     from pipelines.cli import main
 
-    assert main(["transcribe", str(DEMO / "manifest.jsonl"), str(tmp_path / "out"), "--config", DEMO_CONFIG]) == 3
+    assert (
+        main(["transcribe", str(DEMO / "manifest.jsonl"), str(tmp_path / "out"), "--config", DEMO_CONFIG])
+        == 3
+    )
     rows = read_transcripts(tmp_path / "out")
     ask = server.client().audio.transcriptions
 
@@ -114,13 +127,28 @@ def test_a_file_sent_here_and_the_same_file_in_a_run_have_the_same_text_and_word
     for key, row in rows.items():
         answer = answers[key]
         assert (answer.text, answer.status, answer.flags) == (row["text"], row["status"], row["flags"]), key
-        words = [(word["text"], word["start"], word["end"]) for segment in row["segments"] for word in segment["words"]]
+        words = [
+            (word["text"], word["start"], word["end"])
+            for segment in row["segments"]
+            for word in segment["words"]
+        ]
         assert [(word.word, word.start, word.end) for word in answer.words] == words, key
-        assert [(segment.text, segment.language, segment.confidence, segment.start, segment.end) for segment in answer.segments] == [
-            (segment["text"], segment["language"], segment["confidence"], round(segment["start"], 3), round(segment["end"], 3))
+        assert [
+            (segment.text, segment.language, segment.confidence, segment.start, segment.end)
+            for segment in answer.segments
+        ] == [
+            (
+                segment["text"],
+                segment["language"],
+                segment["confidence"],
+                round(segment["start"], 3),
+                round(segment["end"], 3),
+            )
             for segment in row["segments"]
         ], key
-        assert [entry["code"] for entry in answer.languages] == [entry["language"] for entry in row["languages"]], key
+        assert [entry["code"] for entry in answer.languages] == [
+            entry["language"] for entry in row["languages"]
+        ], key
     with pytest.raises(openai.BadRequestError) as caught:
         ask.create(file=read(demo["broken"]["audio"]), model="asr")
     assert caught.value.code == "bad_header" and "/" not in caught.value.message.replace("broken.mp3", "")
@@ -129,20 +157,31 @@ def test_a_file_sent_here_and_the_same_file_in_a_run_have_the_same_text_and_word
 @pytest.mark.slow
 def test_formats_and_streams_of_a_long_file(server: Server, demo: Demo) -> None:
     ask, file = server.client().audio.transcriptions, read(demo["long-meeting"]["audio"])
-    cues = list(srt.parse(ask.create(file=file, model="asr", response_format="srt", language="en"), ignore_errors=False))
+    cues = list(
+        srt.parse(
+            ask.create(file=file, model="asr", response_format="srt", language="en"), ignore_errors=False
+        )
+    )
     events = list(ask.create(file=file, model="asr", stream=True, language="en"))
     text = events[-1].text  # type: ignore[union-attr]
-    assert "".join(event.delta for event in events if event.type == "transcript.text.delta") == text and len(events) > 5
+    assert (
+        "".join(event.delta for event in events if event.type == "transcript.text.delta") == text
+        and len(events) > 5
+    )
     assert " ".join(cue.content for cue in cues) == text and len(cues) > 15
     assert all(left.end <= right.start for left, right in pairwise(cues))
-    lines = webvtt.from_buffer(io.StringIO(ask.create(file=file, model="asr", response_format="vtt", language="en")))
+    lines = webvtt.from_buffer(
+        io.StringIO(ask.create(file=file, model="asr", response_format="vtt", language="en"))
+    )
     assert " ".join(line.text for line in lines) == text
 
 
 def test_chat_answers_as_the_model_writes(server: Server, demo: Demo) -> None:
     data = base64.b64encode(read(demo[SURE[0]]["audio"])[1]).decode()
     part: Any = {"type": "audio_url", "audio_url": {"url": f"data:audio/wav;base64,{data}"}}
-    answer = server.client().chat.completions.create(model="asr", messages=[{"role": "user", "content": [part]}])
+    answer = server.client().chat.completions.create(
+        model="asr", messages=[{"role": "user", "content": [part]}]
+    )
     assert answer.choices[0].message.content == f"language Portuguese<asr_text>{demo[SURE[0]]['text']}"
 
 
@@ -168,21 +207,33 @@ def test_realtime_with_openais_client(server: Server, demo: Demo) -> None:
 
             hearing = asyncio.create_task(hear())
             for place in range(0, len(sound), rate // 5):
-                await connection.input_audio_buffer.append(audio=base64.b64encode(sound[place : place + rate // 5].tobytes()).decode())
+                await connection.input_audio_buffer.append(
+                    audio=base64.b64encode(sound[place : place + rate // 5].tobytes()).decode()
+                )
                 await asyncio.sleep(0.1)  # twice as fast as it was spoken
             await asyncio.wait_for(hearing, 60)
             return events
 
     events = asyncio.run(main())
     kinds = [event.type for event in events]
-    assert kinds[:2] == ["session.created", "session.updated"] and kinds.count("input_audio_buffer.speech_started") == 2
+    assert (
+        kinds[:2] == ["session.created", "session.updated"]
+        and kinds.count("input_audio_buffer.speech_started") == 2
+    )
     completed = [event for event in events if event.type.endswith("transcription.completed")]
     assert [event.transcript for event in completed] == [demo[SURE[0]]["text"]] * 2
     for number, event in enumerate(completed):
-        deltas = "".join(other.delta for other in events if other.type.endswith("transcription.delta") and other.item_id == event.item_id)
+        deltas = "".join(
+            other.delta
+            for other in events
+            if other.type.endswith("transcription.delta") and other.item_id == event.item_id
+        )
         assert deltas == event.transcript and "\ufffd" not in deltas
         offset = number * (len(samples) / rate + 1)
-        shifts = [abs(word["start"] - offset - true["start"]) for word, true in zip(event.words, demo[SURE[0]]["words"], strict=True)]
+        shifts = [
+            abs(word["start"] - offset - true["start"])
+            for word, true in zip(event.words, demo[SURE[0]]["words"], strict=True)
+        ]
         assert sum(shifts) / len(shifts) < 0.1, shifts
 
 
@@ -193,7 +244,11 @@ def test_a_killed_replica_costs_nobody_an_answer(server: Server, demo: Demo, mod
 
     def send() -> Any:
         return ask.create(
-            file=file, model="asr", language="en", response_format="verbose_json", timestamp_granularities=["word", "segment"]
+            file=file,
+            model="asr",
+            language="en",
+            response_format="verbose_json",
+            timestamp_granularities=["word", "segment"],
         )
 
     with ThreadPoolExecutor(3) as pool:
@@ -212,7 +267,9 @@ def test_a_killed_replica_costs_nobody_an_answer(server: Server, demo: Demo, mod
 @pytest.mark.slow
 def test_a_file_that_kills_is_told_so_and_nobody_else_pays(tmp_path: Path) -> None:
     """The fake models end their process with kill -9, each time that they meet such a file; meanwhile others ask without a pause."""
-    running = Server(tmp_path, "asr.backend=fake", "aligner.backend=fake", "asr.model=fake:0.02", "aligner.model=fake:0.02")
+    running = Server(
+        tmp_path, "asr.backend=fake", "aligner.backend=fake", "asr.model=fake:0.02", "aligner.model=fake:0.02"
+    )
     over = threading.Event()
     name = running.client().models.list().data[0].id
     good, bad = speech(6, 1), speech(4, 2)
@@ -232,7 +289,11 @@ def test_a_file_that_kills_is_told_so_and_nobody_else_pays(tmp_path: Path) -> No
                 ask.create(file=bad, model=name, prompt="fault:kill")
             assert caught.value.code == "worker_lost" and "died 2 times" in caught.value.message
             lame = ask.create(
-                file=bad, model=name, prompt="fault:align:kill", response_format="verbose_json", timestamp_granularities=["word"]
+                file=bad,
+                model=name,
+                prompt="fault:align:kill",
+                response_format="verbose_json",
+                timestamp_granularities=["word"],
             )
             assert (lame.status, lame.words) == ("partial", []) and lame.text  # type: ignore[attr-defined]
             assert ask.create(file=bad, model=name).text
@@ -246,7 +307,9 @@ def test_a_file_that_kills_is_told_so_and_nobody_else_pays(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_another_replica_comes_with_load_and_works(tmp_path: Path) -> None:
-    running = Server(tmp_path, "asr.backend=fake", "aligner.backend=none", "asr.model=fake:0.05", "asr.pool.size=2")
+    running = Server(
+        tmp_path, "asr.backend=fake", "aligner.backend=none", "asr.model=fake:0.05", "asr.pool.size=2"
+    )
     over = threading.Event()
     ask = running.client().audio.transcriptions
     name = running.client().models.list().data[0].id
@@ -283,7 +346,12 @@ def test_another_replica_comes_with_load_and_works(tmp_path: Path) -> None:
 def speech(seconds: float, seed: int) -> tuple[str, bytes]:
     """Noise that the fake models take for words, as a file."""
     file = io.BytesIO()
-    soundfile.write(file, np.random.default_rng(seed).integers(-9000, 9000, round(seconds * 16_000)).astype(np.int16), 16_000, format="WAV")
+    soundfile.write(
+        file,
+        np.random.default_rng(seed).integers(-9000, 9000, round(seconds * 16_000)).astype(np.int16),
+        16_000,
+        format="WAV",
+    )
     return "noise.wav", file.getvalue()
 
 
@@ -319,8 +387,8 @@ def test_behind_rays_own_proxy(local_ray: None, demo: Demo) -> None:
     import yaml
     from ray import serve
 
-    from pipelines.serving import models
-    from pipelines.serving.application import build
+    from pipelines.serving.inference import model_client as models
+    from pipelines.serving.ray_serve_app import build
 
     described = yaml.safe_load((ROOT / "infra/ray/serve.yaml").read_text())
     (application,) = described["applications"]
@@ -330,9 +398,16 @@ def test_behind_rays_own_proxy(local_ray: None, demo: Demo) -> None:
         port = free.getsockname()[1]
     serve.start(http_options={**described["http_options"], "port": port})
     try:
-        serve.run(build({"config": DEMO_CONFIG, "set": ["serve.decoders=1"]}), name="scriptorium", route_prefix="/")
-        client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=120)
-        assert client.audio.transcriptions.create(file=read(demo[SURE[0]]["audio"]), model="asr").text == demo[SURE[0]]["text"]
+        serve.run(
+            build({"config": DEMO_CONFIG, "set": ["serve.decoders=1"]}), name="scriptorium", route_prefix="/"
+        )
+        client = openai.OpenAI(
+            base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=120
+        )
+        assert (
+            client.audio.transcriptions.create(file=read(demo[SURE[0]]["audio"]), model="asr").text
+            == demo[SURE[0]]["text"]
+        )
         with pytest.raises(openai.NotFoundError, match="there is no model"):
             client.audio.transcriptions.create(file=read(demo[SURE[0]]["audio"]), model="gpt")
         with connect(f"ws://127.0.0.1:{port}/v1/realtime", proxy=None) as stream:

@@ -14,7 +14,9 @@ Scriptorium = Callable[..., int]
 Demo = dict[str, dict[str, Any]]
 
 
-def test_a_forced_language_is_kept_and_a_context_does_not_leak(scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
+def test_a_forced_language_is_kept_and_a_context_does_not_leak(
+    scriptorium: Scriptorium, demo: Demo, tmp_path: Path
+) -> None:
     said = demo[SURE[0]]
     heard = {"audio": said["audio"]}
     manifest = write_manifest(
@@ -49,12 +51,16 @@ def test_align_gives_times_to_given_text(scriptorium: Scriptorium, demo: Demo, t
     for key, true in (("short", short), ("long", long)):
         assert rows[key]["text"].split() == true["text"].split(), key
         words = [word for segment in rows[key]["segments"] for word in segment["words"]]
-        shifts = np.array([abs(found["start"] - word["start"]) for found, word in zip(words, true["words"], strict=True)])
+        shifts = np.array(
+            [abs(found["start"] - word["start"]) for found, word in zip(words, true["words"], strict=True)]
+        )
         assert np.median(shifts) < 0.15, key
         assert "text_given" in rows[key]["segments"][0]["flags"]
 
 
-def test_align_wants_text(scriptorium: Scriptorium, demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_align_wants_text(
+    scriptorium: Scriptorium, demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     manifest = write_manifest(tmp_path / "m.jsonl", [{"audio": demo[SURE[0]]["audio"], "id": "x"}])
     assert scriptorium("align", manifest, tmp_path / "out") == 2
     assert "has no `text`" in capsys.readouterr().err
@@ -66,8 +72,14 @@ def test_each_channel_is_heard_alone(scriptorium: Scriptorium, demo: Demo, tmp_p
     samples, rate = left
     both = np.stack([samples, np.zeros_like(right[0])], axis=1)
     soundfile.write(tmp_path / "both.wav", both, rate)
-    rows = [{"audio": "both.wav", "id": channel, "channel": channel} for channel in ("each", "left", "right", "mix", "1")]
-    assert scriptorium("transcribe", write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "out", *NO_WORDS) == 0
+    rows = [
+        {"audio": "both.wav", "id": channel, "channel": channel}
+        for channel in ("each", "left", "right", "mix", "1")
+    ]
+    assert (
+        scriptorium("transcribe", write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "out", *NO_WORDS)
+        == 0
+    )
     found = read_transcripts(tmp_path / "out")
     assert found["left"]["text"] == found["each"]["text"] == found["mix"]["text"] == demo[SURE[0]]["text"]
     assert {flag for segment in found["each"]["segments"] for flag in segment["flags"]} >= {"channel:0"}

@@ -25,7 +25,7 @@ def vllm() -> None:
 @pytest.fixture(scope="module")
 def aligner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo aligner in the layout of the original checkpoints."""
-    from tests.benchmarks.checkpoints import to_original
+    from tests.benchmarks.workloads.checkpoints import to_original
 
     return to_original(DEMO / "aligner", tmp_path_factory.mktemp("original") / "aligner")
 
@@ -35,11 +35,23 @@ def words_of(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from segment["words"]
 
 
-def test_the_demo_through_vllm_is_the_demo_through_transformers(scriptorium: Callable[..., int], aligner: Path, tmp_path: Path) -> None:
+def test_the_demo_through_vllm_is_the_demo_through_transformers(
+    scriptorium: Callable[..., int], aligner: Path, tmp_path: Path
+) -> None:
     manifest = DEMO / "manifest.jsonl"
-    assert scriptorium("transcribe", manifest, tmp_path / "here") == 3  # one of its files is broken on purpose
+    assert (
+        scriptorium("transcribe", manifest, tmp_path / "here") == 3
+    )  # one of its files is broken on purpose
     engines = ["asr.backend=vllm", "aligner.backend=vllm", f"aligner.model={aligner}"]
-    assert scriptorium("transcribe", manifest, tmp_path / "vllm", *[part for engine in engines for part in ("--set", engine)]) == 3
+    assert (
+        scriptorium(
+            "transcribe",
+            manifest,
+            tmp_path / "vllm",
+            *[part for engine in engines for part in ("--set", engine)],
+        )
+        == 3
+    )
     here, there = read_transcripts(tmp_path / "here"), read_transcripts(tmp_path / "vllm")
     assert there.keys() == here.keys() and len(here) > 5
     assert read_dead_letters(tmp_path / "vllm").keys() == read_dead_letters(tmp_path / "here").keys()

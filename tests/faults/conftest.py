@@ -9,7 +9,7 @@ import pytest
 
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
-from tests.faults import jobs
+from tests.faults.harness import jobs
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import checker
-from tests.faults.jobs import FAKE, ROOT, Job, archive
+from tests.faults.harness import checker
+from tests.faults.harness.jobs import FAKE, ROOT, Job, archive
 
 pytestmark = pytest.mark.faults
 
@@ -36,7 +36,9 @@ def spoil(model: Path, how: str) -> str:
         (model / "config.json").write_text(json.dumps({**config, "model_type": "whisper"}))
         return "of type 'whisper', not a Qwen3-ASR model"
     if how == "aligner":
-        (model / "config.json").write_text(json.dumps({**config, "architectures": ["Qwen3ASRForTokenClassification"]}))
+        (model / "config.json").write_text(
+            json.dumps({**config, "architectures": ["Qwen3ASRForTokenClassification"]})
+        )
         return "belongs in aligner.model"
     data = weights.read_bytes()
     weights.write_bytes(data[: len(data) // 2] if how == "truncated weights" else b"\xff" * 64 + data[64:])
@@ -51,7 +53,20 @@ def test_what_config_json_tells_is_said_before_ray_starts(
 
     manifest, _ = archive(tmp_path / "archive", 1)
     wanted = spoil(model, how)
-    assert main(["transcribe", str(manifest), str(tmp_path / "out"), "--set", f"asr.model={model}", "--set", "aligner.backend=none"]) == 2
+    assert (
+        main(
+            [
+                "transcribe",
+                str(manifest),
+                str(tmp_path / "out"),
+                "--set",
+                f"asr.model={model}",
+                "--set",
+                "aligner.backend=none",
+            ]
+        )
+        == 2
+    )
     said = capsys.readouterr().err
     assert wanted in said and str(model) in said
     assert not (tmp_path / "out").exists()
@@ -60,7 +75,7 @@ def test_what_config_json_tells_is_said_before_ray_starts(
 @pytest.mark.parametrize("how", ["truncated weights", "overwritten weights"])
 def test_spoilt_weights_are_refused(how: str, model: Path) -> None:
     pytest.importorskip("torch")
-    from actors.backends.loading import load
+    from actors.backends.qwen.checkpoint import load
     from actors.config import ASRConfig
     from actors.errors import FatalError
 
@@ -77,7 +92,13 @@ def test_a_model_that_does_not_load_ends_the_run_at_once(model: Path, tmp_path: 
     manifest, _ = archive(tmp_path / "archive", 4)
     whole = (model / "model.safetensors").read_bytes()
     wanted = spoil(model, "truncated weights")
-    job = Job("transcribe", manifest, tmp_path / "out", settings=(f"asr.model={model}", "aligner.backend=none"), log=tmp_path / "log")
+    job = Job(
+        "transcribe",
+        manifest,
+        tmp_path / "out",
+        settings=(f"asr.model={model}", "aligner.backend=none"),
+        log=tmp_path / "log",
+    )
     assert job.wait(240) == 1
     assert f"scriptorium: asr.model {str(model)!r} {wanted}" in job.said()  # beside what Ray prints of itself
     checker.nobody_left(job.mark)
@@ -97,7 +118,9 @@ def test_a_model_that_does_not_load_ends_the_run_at_once(model: Path, tmp_path: 
         ),
     ],
 )  # fmt: skip
-def test_gpus_that_are_not_there_are_said_at_once(settings: tuple[str, ...], wanted: str, tmp_path: Path) -> None:
+def test_gpus_that_are_not_there_are_said_at_once(
+    settings: tuple[str, ...], wanted: str, tmp_path: Path
+) -> None:
     manifest, _ = archive(tmp_path / "archive", 2)
     job = Job("transcribe", manifest, tmp_path / "out", settings=(*FAKE, *settings), log=tmp_path / "log")
     assert job.wait(240) == 2

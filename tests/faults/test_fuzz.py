@@ -13,14 +13,21 @@ import pytest
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
 from actors.errors import CODES
-from tests.faults import checker, fuzzer
-from tests.faults.jobs import FAKE, Job
-from tests.faults.memory import MemoryWatch
+from tests.faults.harness import checker, fuzzer
+from tests.faults.harness.jobs import FAKE, Job
+from tests.faults.harness.memory import MemoryWatch
 
 pytestmark = pytest.mark.faults
 
 # What is never the fault of a local file's bytes.
-NOT_ITS_FAULT = {"internal_error", "decoder_crashed", "decode_timeout", "storage_unavailable", "worker_lost", "audio_changed"}
+NOT_ITS_FAULT = {
+    "internal_error",
+    "decoder_crashed",
+    "decode_timeout",
+    "storage_unavailable",
+    "worker_lost",
+    "audio_changed",
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +38,24 @@ def decoder() -> Any:
 
 
 def row(path: Path, duration: float | None = None) -> dict[str, Any]:
-    plan = {"shard_id": path.name, "recording_id": path.name, "audio": str(path), "index": 0, "shard_count": 1, "start": 0.0, "end": None}
-    return plan | {"duration": duration, "channel": "", "etag": "", "audio_bytes": 0, "language": None, "metadata": "{}", "attempt": 1}
+    plan = {
+        "shard_id": path.name,
+        "recording_id": path.name,
+        "audio": str(path),
+        "index": 0,
+        "shard_count": 1,
+        "start": 0.0,
+        "end": None,
+    }
+    return plan | {
+        "duration": duration,
+        "channel": "",
+        "etag": "",
+        "audio_bytes": 0,
+        "language": None,
+        "metadata": "{}",
+        "attempt": 1,
+    }
 
 
 def test_the_same_number_is_the_same_file(tmp_path: Path) -> None:
@@ -43,8 +66,13 @@ def test_the_same_number_is_the_same_file(tmp_path: Path) -> None:
     assert first != [fuzzer.mutant(files, 6, number) for number in range(40)]
     healthy = {path.read_bytes() for path in files}
     assert sum(one.data in healthy for one in first) <= 2, "mutants are not their sources"
-    assert len({name for one in first for name in one.name.split("_") if name in fuzzer.MUTATIONS}) == len(fuzzer.MUTATIONS)
-    assert max(len(one.data) for one in [fuzzer.mutant(files, 5, number, largest=1000) for number in range(20)]) <= 1000
+    assert len({name for one in first for name in one.name.split("_") if name in fuzzer.MUTATIONS}) == len(
+        fuzzer.MUTATIONS
+    )
+    assert (
+        max(len(one.data) for one in [fuzzer.mutant(files, 5, number, largest=1000) for number in range(20)])
+        <= 1000
+    )
 
 
 @pytest.mark.timeout(600)
@@ -58,8 +86,12 @@ def test_sixty_mutants_through_the_decoder(tmp_path: Path, decoder: Decoder) -> 
         path.write_bytes(damaged.data)
         got = decoder([row(path)])[0]
         assert got["status"] in ("ok", "partial", "no_speech", "error"), damaged.name
-        assert (got["status"] == "error") == (got["error_code"] in CODES) and got["error_code"] not in NOT_ITS_FAULT, (damaged.name, got)
-        assert (got["status"] == "error") == bool(got["error_message"]) and 0 <= got["decoded_start"] <= got["decoded_end"]
+        assert (got["status"] == "error") == (got["error_code"] in CODES) and got[
+            "error_code"
+        ] not in NOT_ITS_FAULT, (damaged.name, got)
+        assert (got["status"] == "error") == bool(got["error_message"]) and 0 <= got["decoded_start"] <= got[
+            "decoded_end"
+        ]
         for segment in got["segments"]:
             assert 0 < segment["end"] - segment["start"] <= 60 and len(segment["samples"]) == 2 * round(
                 (segment["end"] - segment["start"]) * 16_000
@@ -68,7 +100,9 @@ def test_sixty_mutants_through_the_decoder(tmp_path: Path, decoder: Decoder) -> 
         child = decoder._child.pid
         if number == 5:
             opened, alive = len(os.listdir(f"/proc/{child}/fd")), child
-    assert outcomes["ok"] and outcomes["partial"] and outcomes["bad_header"] and outcomes["not_audio"], outcomes
+    assert outcomes["ok"] and outcomes["partial"] and outcomes["bad_header"] and outcomes["not_audio"], (
+        outcomes
+    )
     assert child == alive, "the decoding process did not survive"
     assert len(os.listdir(f"/proc/{child}/fd")) == opened, "files are left open"
 
@@ -83,7 +117,7 @@ def test_headers_of_mutants_are_read_or_refused(tmp_path: Path, decoder: Decoder
         path = tmp_path / damaged.name
         path.write_bytes(damaged.data)
         try:
-            found = decoder._child.call("actors.probing:probe", str(path), False, 0, timeout=120)
+            found = decoder._child.call("actors.audio.probing:probe", str(path), False, 0, timeout=120)
         except Exception as error:
             assert getattr(error, "code", "internal_error") not in NOT_ITS_FAULT, (damaged.name, error)
             continue
@@ -103,7 +137,13 @@ def test_a_thousand_mutants_through_the_job(tmp_path: Path) -> None:
     names = [path.name for path in (tmp_path / "audio").iterdir() if path != manifest]
     assert len(names) == count
     started = time.monotonic()
-    job = Job("transcribe", manifest, tmp_path / "out", settings=(*FAKE, "audio.timeout=120", "audio.max_memory=2"), log=tmp_path / "log")
+    job = Job(
+        "transcribe",
+        manifest,
+        tmp_path / "out",
+        settings=(*FAKE, "audio.timeout=120", "audio.max_memory=2"),
+        log=tmp_path / "log",
+    )
     with MemoryWatch(job.mark) as memory:
         code = job.wait(3000)
     wall = time.monotonic() - started
@@ -111,8 +151,13 @@ def test_a_thousand_mutants_through_the_job(tmp_path: Path) -> None:
     transcripts, letters = checker.check(tmp_path / "out", names)
     checker.nobody_left(job.mark)
     codes = Counter(letter["error_code"] for letter in letters.values())
-    print(f"{count} files (seed {seed}): {len(transcripts)} transcripts, {len(letters)} dead letters {dict(codes.most_common())}, ", end="")
+    print(
+        f"{count} files (seed {seed}): {len(transcripts)} transcripts, {len(letters)} dead letters {dict(codes.most_common())}, ",
+        end="",
+    )
     print(f"peak {memory.peak / 2**30:.2f} GiB ({memory.samples} samples), {wall:.0f} s")
-    assert codes.keys() <= CODES.keys() - NOT_ITS_FAULT, [letter for letter in letters.values() if letter["error_code"] in NOT_ITS_FAULT]
+    assert codes.keys() <= CODES.keys() - NOT_ITS_FAULT, [
+        letter for letter in letters.values() if letter["error_code"] in NOT_ITS_FAULT
+    ]
     assert len(transcripts) > count / 4 and len(letters) > count / 10
     assert memory.samples > 10 and memory.peak < 8 * 2**30

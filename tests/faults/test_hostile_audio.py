@@ -14,13 +14,28 @@ import soundfile
 
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
-from tests.faults.hostile import DEMO, NOISE, PCM, REFUSALS, boxes, decode, outcome, peak_mib, planned
+from tests.faults.harness.hostile import DEMO, NOISE, PCM, REFUSALS, boxes, decode, outcome, peak_mib, planned
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 
-def wave(rate: int = 16_000, channels: int = 1, bits: int = 16, size: int | None = None, kind: int = 1, data: bytes = PCM) -> bytes:
-    form = struct.pack("<HHIIHH", kind, channels, rate, (rate * channels * bits // 8) & 0xFFFFFFFF, (channels * bits // 8) & 0xFFFF, bits)
+def wave(
+    rate: int = 16_000,
+    channels: int = 1,
+    bits: int = 16,
+    size: int | None = None,
+    kind: int = 1,
+    data: bytes = PCM,
+) -> bytes:
+    form = struct.pack(
+        "<HHIIHH",
+        kind,
+        channels,
+        rate,
+        (rate * channels * bits // 8) & 0xFFFFFFFF,
+        (channels * bits // 8) & 0xFFFF,
+        bits,
+    )
     claimed = len(data) if size is None else size
     return (
         b"RIFF"
@@ -36,7 +51,9 @@ def wave(rate: int = 16_000, channels: int = 1, bits: int = 16, size: int | None
 
 def aiff(rate: bytes, channels: int = 1, frames: int = 32_000, bits: int = 16) -> bytes:
     comm = b"COMM" + struct.pack(">IhIh", 18, channels, frames, bits) + rate
-    sound = b"SSND" + struct.pack(">III", 8 + len(PCM), 0, 0) + np.frombuffer(PCM, "<i2").astype(">i2").tobytes()
+    sound = (
+        b"SSND" + struct.pack(">III", 8 + len(PCM), 0, 0) + np.frombuffer(PCM, "<i2").astype(">i2").tobytes()
+    )
     return b"FORM" + struct.pack(">I", 4 + len(comm) + len(sound)) + b"AIFF" + comm + sound
 
 
@@ -44,7 +61,17 @@ def w64(frames_bytes: int) -> bytes:
     tail = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
     riff = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
     form = b"fmt " + tail + struct.pack("<Q", 40) + struct.pack("<HHIIHH", 1, 1, 16_000, 32_000, 2, 16)
-    return riff + struct.pack("<Q", 104 + len(PCM)) + b"wave" + tail + form + b"data" + tail + struct.pack("<Q", frames_bytes) + PCM
+    return (
+        riff
+        + struct.pack("<Q", 104 + len(PCM))
+        + b"wave"
+        + tail
+        + form
+        + b"data"
+        + tail
+        + struct.pack("<Q", frames_bytes)
+        + PCM
+    )
 
 
 RATE_16K = b"\x40\x0c\xfa" + bytes(7)  # 16 000 as an 80-bit float
@@ -100,7 +127,12 @@ def test_formats_of_samples(tmp_path: Path, decoder: Decoder) -> None:
         assert outcome(row) == "ok" and row["decoded_end"] == pytest.approx(2, abs=0.001), subtype
         assert np.sqrt(np.mean(heard**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.03), subtype
     strange = NOISE.copy()
-    strange[100::1000], strange[101::1000], strange[102::1000], strange[103::1000] = np.nan, np.inf, -np.inf, 1e300
+    strange[100::1000], strange[101::1000], strange[102::1000], strange[103::1000] = (
+        np.nan,
+        np.inf,
+        -np.inf,
+        1e300,
+    )
     soundfile.write(tmp_path / "a.wav", strange, 16_000, subtype="DOUBLE")
     row = decode(decoder, tmp_path / "a.wav")
     assert outcome(row) == "ok" and "non_finite_samples" in row["flags"]
@@ -128,7 +160,12 @@ def silent_flac(hours: float, claimed: int | None = None) -> bytes:
     """Digital silence, 16 kHz mono, in frames of 65 535 samples that take 17 bytes each: an hour in 15 KB."""
     frames = round(hours * 3600 * 16_000 / 65_535)
     total = frames * 65_535 if claimed is None else claimed
-    info = struct.pack(">HH", 65_535, 65_535) + bytes(6) + (16_000 << 44 | 0 << 41 | 15 << 36 | total).to_bytes(8, "big") + bytes(16)
+    info = (
+        struct.pack(">HH", 65_535, 65_535)
+        + bytes(6)
+        + (16_000 << 44 | 0 << 41 | 15 << 36 | total).to_bytes(8, "big")
+        + bytes(16)
+    )
     parts = [b"fLaC\x80\x00\x00\x22" + info]
     for number in range(frames):
         # Numbers in the manner of UTF-8; 0x78: size in 16 bits, rate as in the header; then one constant subframe.
@@ -183,7 +220,9 @@ def test_time_stamps_that_jump(tmp_path: Path, decoder: Decoder) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
         for number in range(100):
-            frame = av.AudioFrame.from_ndarray(np.frombuffer(PCM, "<i2")[None, number * 320 : number * 320 + 320], "s16", "mono")
+            frame = av.AudioFrame.from_ndarray(
+                np.frombuffer(PCM, "<i2")[None, number * 320 : number * 320 + 320], "s16", "mono"
+            )
             frame.sample_rate, frame.pts = 16_000, number * 1700 * 16_000
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -204,7 +243,9 @@ def ogg_pages(data: bytes, granule: int) -> bytes:
         if data[place + 6 : place + 14] != bytes(8):
             result[place + 6 : place + 14] = struct.pack("<Q", granule)
             result[place + 22 : place + 26] = bytes(4)
-            result[place + 22 : place + 26] = struct.pack("<I", crc(bytes(result[place : place + size]), 0x04C11DB7, 32))
+            result[place + 22 : place + 26] = struct.pack(
+                "<I", crc(bytes(result[place : place + size]), 0x04C11DB7, 32)
+            )
         place += size
     return bytes(result)
 
@@ -228,7 +269,15 @@ def test_mp4_boxes_that_lie_about_their_size(tmp_path: Path, decoder: Decoder) -
     assert {b"moov", b"stsz", b"stsc", b"mdat"} <= {name for _, name in found}
     seen = set()
     for place, name in found:
-        for offset, value in ((0, 0), (0, 1), (0, 9), (0, 0xFFFFFFFF), (0, 0x7FFFFFFF), (12, 0xFFFFFFFF), (16, 0xFFFFFFFF)):
+        for offset, value in (
+            (0, 0),
+            (0, 1),
+            (0, 9),
+            (0, 0xFFFFFFFF),
+            (0, 0x7FFFFFFF),
+            (12, 0xFFFFFFFF),
+            (16, 0xFFFFFFFF),
+        ):
             damaged = bytearray(data)
             damaged[place + offset : place + offset + 4] = struct.pack(">I", value)
             (tmp_path / "a.m4a").write_bytes(damaged)
@@ -272,7 +321,9 @@ def png(width: int, height: int) -> bytes:
     """The beginning of a picture that takes gigabytes to show."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
 
     rows = zlib.compress(bytes(4 * width + 1) * 20)
     return (
@@ -287,7 +338,10 @@ def test_video_is_never_decoded(tmp_path: Path) -> None:
     """A frame of 8,000 by 8,000 points beside the sound: its 190 MB are never made."""
     path = tmp_path / "a.mov"
     with av.open(str(path), "w") as container:
-        video, sound = container.add_stream("png", rate=1), container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        video, sound = (
+            container.add_stream("png", rate=1),
+            container.add_stream("pcm_s16le", rate=16_000, layout="mono"),
+        )
         video.width, video.height, video.pix_fmt = 8000, 8000, "rgb24"
         picture = av.VideoFrame(8000, 8000, "rgb24")
         picture.pts = 0
@@ -311,12 +365,18 @@ def test_a_thousand_streams(tmp_path: Path, decoder: Decoder) -> None:
     with av.open(str(path), "w") as container:
         streams = [container.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(900)]
         for number, stream in enumerate(streams):
-            frame = av.AudioFrame.from_ndarray(np.frombuffer(PCM, "<i2")[None, : 1600 if number else None], "s16", "mono")
+            frame = av.AudioFrame.from_ndarray(
+                np.frombuffer(PCM, "<i2")[None, : 1600 if number else None], "s16", "mono"
+            )
             frame.sample_rate, frame.pts = 16_000, 0
             container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     row = decode(decoder, path)
-    assert outcome(row) == "ok" and "several_audio_streams" in row["flags"] and row["decoded_end"] == pytest.approx(2, abs=0.01)
+    assert (
+        outcome(row) == "ok"
+        and "several_audio_streams" in row["flags"]
+        and row["decoded_end"] == pytest.approx(2, abs=0.01)
+    )
 
 
 def test_zip_and_gzip_are_not_unpacked(tmp_path: Path, decoder: Decoder) -> None:
@@ -326,4 +386,7 @@ def test_zip_and_gzip_are_not_unpacked(tmp_path: Path, decoder: Decoder) -> None
     with zipfile.ZipFile(tmp_path / "a.wav", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.wav", wave(data=bytes(50 << 20)))
     (tmp_path / "b.wav").write_bytes(gzip.compress(wave(data=bytes(50 << 20))))
-    assert [outcome(decode(decoder, tmp_path / name)) for name in ("a.wav", "b.wav")] == ["not_audio", "not_audio"]
+    assert [outcome(decode(decoder, tmp_path / name)) for name in ("a.wav", "b.wav")] == [
+        "not_audio",
+        "not_audio",
+    ]

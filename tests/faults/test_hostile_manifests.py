@@ -19,11 +19,11 @@ import pytest
 import soundfile
 
 from actors.errors import UsageError
-from pipelines import planning
 from pipelines.config import RunConfig
-from pipelines.storage.manifest import read_manifest
-from tests.faults import checker
-from tests.faults.jobs import Job
+from pipelines.manifests.manifest import read_manifest
+from pipelines.planning import planner as planning
+from tests.faults.harness import checker
+from tests.faults.harness.jobs import Job
 
 pytestmark = pytest.mark.faults
 
@@ -109,9 +109,13 @@ def test_what_only_looks_hostile_is_taken(tmp_path: Path) -> None:
     (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbfaudio,id\r\na.wav,x\r\n")
     assert collect(tmp_path / "bom.csv")[0]["recording_id"] == "x"
     columns = [f"c{number}" for number in range(20_000)]
-    (tmp_path / "wide.csv").write_text(",".join(["audio", *columns]) + "\n" + ",".join(["a.wav", *columns]) + "\n")
+    (tmp_path / "wide.csv").write_text(
+        ",".join(["audio", *columns]) + "\n" + ",".join(["a.wav", *columns]) + "\n"
+    )
     assert len(json.loads(collect(tmp_path / "wide.csv")[0]["metadata"])) == 20_000
-    (tmp_path / "array.json").write_text('[{"audio": "a.wav", "duration": NaN},\n {"audio": "b.wav", "n": ' + "9" * 4000 + "}]")
+    (tmp_path / "array.json").write_text(
+        '[{"audio": "a.wav", "duration": NaN},\n {"audio": "b.wav", "n": ' + "9" * 4000 + "}]"
+    )
     assert [row["claimed"] for row in collect(tmp_path / "array.json")] == [None, None]
 
 
@@ -132,9 +136,17 @@ def test_ids_are_data(tmp_path: Path) -> None:
         "''; --",
     ]
     manifest = tmp_path / "m.jsonl"
-    manifest.write_text("".join(json.dumps({"audio": f"{n}.wav", "id": one}) + "\n" for n, one in enumerate(ids) if one.strip()))
+    manifest.write_text(
+        "".join(
+            json.dumps({"audio": f"{n}.wav", "id": one}) + "\n" for n, one in enumerate(ids) if one.strip()
+        )
+    )
     assert [row["recording_id"] for row in collect(manifest)] == [one for one in ids if one.strip()]
-    manifest.write_text(json.dumps({"audio": "a.wav", "id": "x" * 10_000}) + "\n" + json.dumps({"audio": "b.wav", "id": "x" * 10_000}))
+    manifest.write_text(
+        json.dumps({"audio": "a.wav", "id": "x" * 10_000})
+        + "\n"
+        + json.dumps({"audio": "b.wav", "id": "x" * 10_000})
+    )
     assert "m.jsonl:2: the id 'xxx" in refusal(manifest)
 
 
@@ -190,12 +202,16 @@ def test_parquet_that_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         except UsageError as error:
             assert "bad.parquet" in error.message and "\n" not in error.message
     assert taken < 100
-    pq.write_table(pa.table({"audio": pa.DictionaryArray.from_arrays(np.zeros(300, np.int32), ["a" * (2 << 20)])}), bad)
+    pq.write_table(
+        pa.table({"audio": pa.DictionaryArray.from_arrays(np.zeros(300, np.int32), ["a" * (2 << 20)])}), bad
+    )
     assert bad.stat().st_size < 1 << 20
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "`audio` has 2,097,152 characters" in refusal(bad)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10, "KiB, not the 600 MiB that the rows spell out"
-    monkeypatch.setattr("pipelines.storage.manifest_readers.PARQUET_LIMIT", 1 << 20)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10, (
+        "KiB, not the 600 MiB that the rows spell out"
+    )
+    monkeypatch.setattr("pipelines.manifests.file_formats.PARQUET_LIMIT", 1 << 20)
     pq.write_table(pa.table({"audio": ["a" * (1 << 20), "b" * (1 << 20)]}), bad)
     assert "row 1: the 2 rows from here take 2 MiB; this is not a manifest" in refusal(bad)
 
@@ -206,7 +222,10 @@ def test_the_command_refuses_before_ray_starts(tmp_path: Path) -> None:
     manifest.write_text('{"audio": "good.wav"}\n' + deep(10_000))
     job = Job("transcribe", manifest, tmp_path / "out", log=tmp_path / "log")
     assert job.wait(120) == 2
-    assert f"scriptorium: {manifest}: line 2: JSON nested too deeply" in job.said() and "Traceback" not in job.said()
+    assert (
+        f"scriptorium: {manifest}: line 2: JSON nested too deeply" in job.said()
+        and "Traceback" not in job.said()
+    )
     assert "ray" not in job.said().lower() and not (tmp_path / "out").exists()
     manifest.write_text('{"audio": "http://169.254.169.254/latest/meta-data/"}\n')
     job = Job("transcribe", manifest, tmp_path / "out", log=tmp_path / "log2")
@@ -235,13 +254,17 @@ def test_hostile_ids_through_the_whole_job(tmp_path: Path) -> None:
     soundfile.write(folder / "good.wav", noise, 16_000)
     (folder / "bad.wav").write_bytes(b"")
     manifest = folder / "m.jsonl"
-    rows = [{"audio": "bad.wav" if number % 3 == 0 else "good.wav", "id": one} for number, one in enumerate(ids)]
+    rows = [
+        {"audio": "bad.wav" if number % 3 == 0 else "good.wav", "id": one} for number, one in enumerate(ids)
+    ]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     before = sorted(os.listdir("/tmp"))
     job = Job("transcribe", manifest, tmp_path / "deep" / "out", log=tmp_path / "log")
     assert job.wait(400) == 3, job.said()
     transcripts, letters = checker.check(tmp_path / "deep" / "out", ids)
-    assert set(letters) == {ids[number] for number in range(0, len(ids), 3)} and all(row["text"] for row in transcripts.values())
+    assert set(letters) == {ids[number] for number in range(0, len(ids), 3)} and all(
+        row["text"] for row in transcripts.values()
+    )
     checker.nobody_left(job.mark)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "log"] and not [
         name for name in os.listdir("/tmp") if "escaped" in name

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from actors.decoder import Decoder
-from tests.faults.hostile import DEMO, NOISE, REFUSALS, boxes, decode, outcome
+from tests.faults.harness.hostile import DEMO, NOISE, REFUSALS, boxes, decode, outcome
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
@@ -49,7 +49,9 @@ class Watch:
     def __init__(self, path: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         self.descriptor = libc.inotify_init1(os.O_NONBLOCK)
-        assert libc.inotify_add_watch(self.descriptor, os.fsencode(path), 0x20 | 0x01) >= 0, "IN_OPEN, IN_ACCESS"
+        assert libc.inotify_add_watch(self.descriptor, os.fsencode(path), 0x20 | 0x01) >= 0, (
+            "IN_OPEN, IN_ACCESS"
+        )
 
     def opened(self) -> bool:
         try:
@@ -61,9 +63,22 @@ class Watch:
 def with_reference(data: bytes, target: str) -> bytes:
     """An mp4 whose samples are said to lie in another file (an `alis` entry), with all sizes around it right."""
     name = target.encode()
-    alias = bytes(10) + b"\x01v" + bytes(26) + bytes(12) + bytes([min(63, len(name))]) + name[:63].ljust(63, b"\0") + bytes(16)
+    alias = (
+        bytes(10)
+        + b"\x01v"
+        + bytes(26)
+        + bytes(12)
+        + bytes([min(63, len(name))])
+        + name[:63].ljust(63, b"\0")
+        + bytes(16)
+    )
     alias += (
-        struct.pack(">hh", -1, -1) + bytes(16) + struct.pack(">hH", 2, len(name)) + name + bytes(len(name) % 2) + struct.pack(">hH", -1, 0)
+        struct.pack(">hh", -1, -1)
+        + bytes(16)
+        + struct.pack(">hH", 2, len(name))
+        + name
+        + bytes(len(name) % 2)
+        + struct.pack(">hH", -1, 0)
     )
     entry = struct.pack(">I4sI", 12 + len(alias), b"alis", 0) + alias
     place = data.index(b"dref") - 4

@@ -16,9 +16,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.storage import shards
-from tests.faults import checker
-from tests.faults.jobs import FAKE, Job, archive, committed
+from pipelines.output import shards
+from tests.faults.harness import checker
+from tests.faults.harness.jobs import FAKE, Job, archive, committed
 
 pytestmark = pytest.mark.faults
 
@@ -35,7 +35,9 @@ class Work:
     cost: float  # seconds of model time for a second of audio
     address: str = "local"  # of a Ray that stays while drivers come and go
     settings: tuple[str, ...] = ()
-    in_flight: int = 0  # shards that a recogniser had been asked about when a driver died, and that were not committed
+    in_flight: int = (
+        0  # shards that a recogniser had been asked about when a driver died, and that were not committed
+    )
 
     def __post_init__(self) -> None:
         self.manifest, self.calm = self.undisturbed / "archive/manifest.jsonl", self.undisturbed / "calm"
@@ -53,7 +55,14 @@ class Work:
             *self.settings,
         )
         trace = {"SCRIPTORIUM_FAKE_TRACE": str(self.trace)} if out == self.out else {}
-        return Job("transcribe", self.manifest, out, settings=settings, environment=trace, log=out.with_suffix(".log"))
+        return Job(
+            "transcribe",
+            self.manifest,
+            out,
+            settings=settings,
+            environment=trace,
+            log=out.with_suffix(".log"),
+        )
 
     def again(self) -> Job:
         """The same command on the disturbed directory."""
@@ -80,7 +89,7 @@ class Work:
 @contextmanager
 def standing_ray(num_cpus: int) -> Iterator[str]:
     """The address of a Ray of one node that no driver started."""
-    from pipelines.cluster import LOCAL_ENVIRONMENT
+    from pipelines.cluster.session import LOCAL_ENVIRONMENT
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in LOCAL_ENVIRONMENT.items():
@@ -119,7 +128,7 @@ def kill_drivers(work: Work, kills: int, seed: int) -> None:
 
 VICTIMS = {
     "decode task": ("ray::MapBatches(decode)", "ray::ReadParquet", "ray::read"),
-    "decode child": ("actors.isolation",),
+    "decode child": ("actors.process.isolation",),
     "recogniser": ("Recognise)",),
     "aligner": ("Align)",),
 }
@@ -161,11 +170,16 @@ def _victim(job: Job, kinds: list[str]) -> tuple[str, int]:
 
 def most_again(work: Work, recogniser_kills: int) -> int:
     """Shards that may be recognised twice: what was in flight when a driver died, and of a recogniser that died the tables that it had."""
-    return work.in_flight + TASKS_IN_FLIGHT * recogniser_kills * max(len(rows) for rows in _task_sizes(work.out))
+    return work.in_flight + TASKS_IN_FLIGHT * recogniser_kills * max(
+        len(rows) for rows in _task_sizes(work.out)
+    )
 
 
 def _task_sizes(out: Path) -> list[list[str]]:
-    return [pq.read_table(path, columns=["shard_id"])["shard_id"].to_pylist() for path in (out / "plan").glob("*.parquet")]
+    return [
+        pq.read_table(path, columns=["shard_id"])["shard_id"].to_pylist()
+        for path in (out / "plan").glob("*.parquet")
+    ]
 
 
 def _until(true: object, job: Job, seconds: float) -> None:
@@ -228,24 +242,32 @@ def test_twenty_driver_kills(six_hundred: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(5400)
-def test_twenty_drivers_of_one_cluster_are_killed(six_hundred: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_twenty_drivers_of_one_cluster_are_killed(
+    six_hundred: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The cluster lives on: what a dead driver had started there must not get in the way of the next one."""
     monkeypatch.setenv("SCRIPTORIUM_FAKE_TRACE", str(tmp_path / "trace"))
     with standing_ray(4) as address:
-        twenty_drivers(Work(six_hundred, tmp_path, task_seconds=20.0, cost=0.03, address=address), seed=20261125)
+        twenty_drivers(
+            Work(six_hundred, tmp_path, task_seconds=20.0, cost=0.03, address=address), seed=20261125
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_twenty_worker_kills(six_hundred: Path, tmp_path: Path) -> None:
     # A small object store, so that decoding waits for the models and goes on while they work.
-    work = Work(six_hundred, tmp_path, task_seconds=20.0, cost=0.04, settings=("cluster.object_store_memory=0.1",))
+    work = Work(
+        six_hundred, tmp_path, task_seconds=20.0, cost=0.04, settings=("cluster.object_store_memory=0.1",)
+    )
     began = time.monotonic()
     job, killed = kill_workers(work, 20, seed=20261124)
     work.finish(job)
     asked, different = work.asked()
     run = json.loads((work.out / "run.json").read_text())["runs"][-1]
-    assert different == 600 and asked - different <= min(run["shards_again"], most_again(work, killed["recogniser"]))
+    assert different == 600 and asked - different <= min(
+        run["shards_again"], most_again(work, killed["recogniser"])
+    )
     assert min(killed.values()) >= 2, killed
     report(
         "worker kills", injected=20, lost=0, twice=0, again=asked - different, died_with_work=run["processes_died"],

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults import checker
-from tests.faults.jobs import FAKE, Job, committed
+from tests.faults.harness import checker
+from tests.faults.harness.jobs import FAKE, Job, committed
 
 pytestmark = pytest.mark.faults
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.faults
 @contextmanager
 def cluster_of(workers: int) -> Iterator[tuple[Any, list[Any]]]:
     """A head that only keeps the books, and worker nodes with two CPUs each: the cluster and the worker nodes."""
-    from pipelines.cluster import LOCAL_ENVIRONMENT
+    from pipelines.cluster.session import LOCAL_ENVIRONMENT
 
     os.environ.update(LOCAL_ENVIRONMENT)
     from ray.cluster_utils import Cluster
@@ -41,7 +41,10 @@ def recognisers(node: Any) -> int:
     found = 0
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if entry.name.isdigit() and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == raylet.process.pid:
+            if (
+                entry.name.isdigit()
+                and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == raylet.process.pid
+            ):
                 found += b"Recognise)" in (entry / "cmdline").read_bytes()
     return found
 
@@ -59,7 +62,9 @@ def lose_nodes(undisturbed: Path, folder: Path, workers: int, lost: int, cost: f
         for number in range(lost):
             before = committed(out)
             while committed(out) < before + 2:
-                assert job.process.poll() is None, f"over before node {number + 1} was lost: {job.said()[-2000:]}"
+                assert job.process.poll() is None, (
+                    f"over before node {number + 1} was lost: {job.said()[-2000:]}"
+                )
                 time.sleep(0.05)
             node = max(nodes, key=recognisers)
             at_work += recognisers(node)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import checker
-from tests.faults.jobs import FAKE, Job
+from tests.faults.harness import checker
+from tests.faults.harness.jobs import FAKE, Job
 
 pytestmark = pytest.mark.faults
 
@@ -62,9 +62,15 @@ def test_each_poison_row_costs_itself(kinds: tuple[str, ...], undisturbed: Path,
     assert code == 3, job.said()
     failing = {ids[place] for place, fault in faults.items() if fault != "oom"}
     _, letters = checker.check(tmp_path / "out", ids, undisturbed / "calm", failing)
-    codes = {ids[place]: {**DEADLY, **SURVIVED}[fault] for place, fault in faults.items() if fault in {**DEADLY, **SURVIVED}}
+    codes = {
+        ids[place]: {**DEADLY, **SURVIVED}[fault]
+        for place, fault in faults.items()
+        if fault in {**DEADLY, **SURVIVED}
+    }
     codes |= {
-        ids[place]: DEADLY[fault.removeprefix("align:")] for place, fault in faults.items() if fault in ("align:segfault", "align:hang")
+        ids[place]: DEADLY[fault.removeprefix("align:")]
+        for place, fault in faults.items()
+        if fault in ("align:segfault", "align:hang")
     }
     assert {key: row["error_code"] for key, row in letters.items()} == codes
     message = {faults[ids.index(key)]: row["error_message"] for key, row in letters.items()}
@@ -77,7 +83,9 @@ def test_each_poison_row_costs_itself(kinds: tuple[str, ...], undisturbed: Path,
     deadly = sum(fault.rpartition(":")[2] in DEADLY for fault in faults.values())
     assert last_run(tmp_path / "out")["processes_died"] <= TRIES * deadly
     report = json.loads((tmp_path / "out/report.json").read_text())
-    assert report["exact"] and report["recordings"] == len(ids) == report["transcripts"] + report["dead_letters"]
+    assert (
+        report["exact"] and report["recordings"] == len(ids) == report["transcripts"] + report["dead_letters"]
+    )
 
 
 @pytest.mark.slow

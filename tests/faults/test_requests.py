@@ -10,11 +10,13 @@ import pyarrow as pa
 import pytest
 
 from actors import retries
+from actors.audio.sources import open_audio
 from actors.config import StorageConfig
 from actors.errors import RetryableError, RowError, StorageError
-from actors.sources import open_audio
-from pipelines.storage import conditional, locations, shards
-from tests.faults.proxy import KINDS, Proxy, Rule
+from pipelines.output import shards
+from pipelines.storage import conditional_writes as conditional
+from pipelines.storage import files as locations
+from tests.faults.harness.proxy import KINDS, Proxy, Rule
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
@@ -59,7 +61,9 @@ def test_audio_is_read_whole_or_not_at_all(s3_bucket: str, proxy: Proxy, kind: s
 
 
 @pytest.mark.parametrize("after", [b"another", None], ids=["replaced", "removed"])
-def test_an_object_that_changes_while_it_is_read_is_not_mixed(s3_bucket: str, proxy: Proxy, after: bytes | None) -> None:
+def test_an_object_that_changes_while_it_is_read_is_not_mixed(
+    s3_bucket: str, proxy: Proxy, after: bytes | None
+) -> None:
     uri = f"{s3_bucket}/requests/moving.bin"
     locations.write_atomic(uri, CONTENT)
     with pytest.raises(RowError) as error, open_audio(uri, block_size=1 << 18, whole=0) as file:
@@ -77,7 +81,9 @@ def test_tables_lists_and_deletes_come_through(s3_bucket: str, proxy: Proxy) -> 
     folder = f"{s3_bucket}/requests/tables"
     proxy.default = Rule(0.3, tuple(kind for kind in KINDS if kind != "stall"))
     for number in range(6):
-        locations.write_atomic(f"{folder}/{number}.parquet", shards.parquet_bytes(pa.table({"id": [f"x{number}"]})))
+        locations.write_atomic(
+            f"{folder}/{number}.parquet", shards.parquet_bytes(pa.table({"id": [f"x{number}"]}))
+        )
     assert locations.read_tables(folder)["id"].to_pylist() == [f"x{number}" for number in range(6)]
     with locations.open(f"{folder}/3.parquet") as file:
         assert file.read(4) == b"PAR1"

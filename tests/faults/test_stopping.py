@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import checker
-from tests.faults.jobs import FAKE, Job, archive, committed
+from tests.faults.harness import checker
+from tests.faults.harness.jobs import FAKE, Job, archive, committed
 
 pytestmark = pytest.mark.faults
 
@@ -38,7 +38,9 @@ def until_committed(out: Path, count: int, job: Job) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM], ids=["ctrl-c", "sigterm"]
+)
 def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(
     number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,13 +62,17 @@ def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(
         job.process.send_signal(number)
     assert job.wait(60) == 1, job.said()
     said = job.said()
-    assert "stopping; what is finished is stored first" in said and "the same command goes on from there" in said
+    assert (
+        "stopping; what is finished is stored first" in said and "the same command goes on from there" in said
+    )
     assert "Traceback" not in said, said
     checker.nobody_left(job.mark)
     assert not (out / "lease.json").exists()
     stored = committed(out)
     assert 2 <= stored < RECORDINGS
     assert not [*(out / "checkpoint").glob("*.pending*")], "a commit was cut off"
-    assert main(["transcribe", str(manifest), str(out), *settings(0.0)]) == 2, "other settings are refused also after a stop"
+    assert main(["transcribe", str(manifest), str(out), *settings(0.0)]) == 2, (
+        "other settings are refused also after a stop"
+    )
     assert start(manifest, out, tmp_path / "log3").wait() == 0
     checker.check(out, ids)

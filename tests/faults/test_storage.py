@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.faults import checker
-from tests.faults.jobs import FAKE, Job, archive
-from tests.faults.proxy import Proxy, Rule
+from tests.faults.harness import checker
+from tests.faults.harness.jobs import FAKE, Job, archive
+from tests.faults.harness.proxy import Proxy, Rule
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray]
 
@@ -38,14 +38,20 @@ def shelf(undisturbed: Path, s3_bucket: str) -> tuple[str, list[str]]:
     return f"{s3_bucket}/shelf/manifest.jsonl", [row["id"] for row in rows]
 
 
-def run(manifest: str, out: str, proxy: Proxy, log: Path, settings: tuple[str, ...] = SETTINGS, code: int = 0) -> Job:
+def run(
+    manifest: str, out: str, proxy: Proxy, log: Path, settings: tuple[str, ...] = SETTINGS, code: int = 0
+) -> Job:
     """The job with `proxy` for a store; its figures go to the log, for the table of results."""
     started = time.monotonic()
-    job = Job("transcribe", manifest, out, settings=settings, environment={"AWS_ENDPOINT_URL": proxy.url}, log=log)
+    job = Job(
+        "transcribe", manifest, out, settings=settings, environment={"AWS_ENDPOINT_URL": proxy.url}, log=log
+    )
     try:
         assert job.wait(540) == code, job.said()
     finally:
-        print(json.dumps({"seed": proxy.seed, "seconds": round(time.monotonic() - started), **proxy.summary()}))
+        print(
+            json.dumps({"seed": proxy.seed, "seconds": round(time.monotonic() - started), **proxy.summary()})
+        )
     return job
 
 
@@ -76,7 +82,10 @@ def test_an_object_that_fails_changes_or_vanishes_costs_itself_alone(
 
     manifest, ids = shelf
     bucket, client = urlsplit(s3_bucket).netloc, boto3.client("s3")
-    before = {number: client.get_object(Bucket=bucket, Key=f"shelf/{number:05d}.wav")["Body"].read() for number in (4, 5)}
+    before = {
+        number: client.get_object(Bucket=bucket, Key=f"shelf/{number:05d}.wav")["Body"].read()
+        for number in (4, 5)
+    }
 
     def meddle() -> None:
         client.put_object(Bucket=bucket, Key="shelf/00004.wav", Body=before[4][:-2000])
@@ -117,14 +126,25 @@ def test_commits_that_fail_half_way_lose_nothing_and_double_nothing(
         },
     ) as proxy:
         settings, environment = (*SETTINGS, "storage.retries=2"), {"AWS_ENDPOINT_URL": proxy.url}
-        for number in range(4):  # clearing up a commit may fail for good as well: then the run stops, and is started again
-            job = Job("transcribe", manifest, out, settings=settings, environment=environment, log=tmp_path / f"{number}.log")
+        for number in range(
+            4
+        ):  # clearing up a commit may fail for good as well: then the run stops, and is started again
+            job = Job(
+                "transcribe",
+                manifest,
+                out,
+                settings=settings,
+                environment=environment,
+                log=tmp_path / f"{number}.log",
+            )
             if job.wait(540) == 0:
                 break
             assert "the same command goes on from there" in _last_line(job), job.said()
     _, letters = checker.check(out, ids, calm=undisturbed / "calm", moved=True)
     assert not letters
-    assert sum("DELETE" in place for place in proxy.places) and sum("PUT" in place for place in proxy.places), proxy.places
+    assert sum("DELETE" in place for place in proxy.places) and sum(
+        "PUT" in place for place in proxy.places
+    ), proxy.places
 
 
 @pytest.mark.slow
@@ -134,13 +154,19 @@ def test_an_output_in_s3_that_refuses_to_be_written_stops_the_run_and_the_same_c
 ) -> None:
     manifest, ids = shelf
     out = f"{s3_bucket}/refused"
-    with Proxy(os.environ["AWS_ENDPOINT_URL"], 6, rules={r"PUT .*/refused/": Rule(1.0, ("denied",))}) as proxy:
+    with Proxy(
+        os.environ["AWS_ENDPOINT_URL"], 6, rules={r"PUT .*/refused/": Rule(1.0, ("denied",))}
+    ) as proxy:
         job = run(manifest, out, proxy, tmp_path / "before.log", code=1)
-        assert _last_line(job).startswith(f"scriptorium: cannot write {out}/") and "AccessDenied" in job.said().replace(" ", "")
+        assert _last_line(job).startswith(
+            f"scriptorium: cannot write {out}/"
+        ) and "AccessDenied" in job.said().replace(" ", "")
         assert "0 of 24" not in job.said(), "Ray was started first"
         proxy.rules = {r"PUT .*/shards/.*_000001-": Rule(1.0, ("denied",))}
         job = run(manifest, out, proxy, tmp_path / "during.log", code=1)
-        assert _last_line(job).startswith(f"scriptorium: cannot read or write {out}: ") and "ACCESS_DENIED" in _last_line(job)
+        assert _last_line(job).startswith(
+            f"scriptorium: cannot read or write {out}: "
+        ) and "ACCESS_DENIED" in _last_line(job)
         proxy.rules = {}
         run(manifest, out, proxy, tmp_path / "after.log")
     _, letters = checker.check(out, ids, calm=undisturbed / "calm", moved=True)
@@ -152,7 +178,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of a megabyte."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True
+    ).returncode:
         pytest.skip("mounting a tmpfs needs rights that this user does not have")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
@@ -160,7 +188,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_read_only_or_full_disk_stops_the_run_and_the_same_command_resumes(small_disk: Path, tmp_path: Path) -> None:
+def test_a_read_only_or_full_disk_stops_the_run_and_the_same_command_resumes(
+    small_disk: Path, tmp_path: Path
+) -> None:
     manifest, ids = archive(tmp_path / "audio", RECORDINGS, seconds=1.0)
     out = small_disk / "out"
 
@@ -171,12 +201,18 @@ def test_a_read_only_or_full_disk_stops_the_run_and_the_same_command_resumes(sma
 
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     said = _last_line(again("read-only.log", 1))
-    assert said.startswith("scriptorium: cannot write ") and "Read-only file system" in said and "the same command goes on" in said
+    assert (
+        said.startswith("scriptorium: cannot write ")
+        and "Read-only file system" in said
+        and "the same command goes on" in said
+    )
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes((1024 - 160) * 1024))  # room for the plan and for some shards
     job = again("full.log", 1)
-    assert "No space left on device" in _last_line(job) and "the same command goes on" in _last_line(job), job.said()
+    assert "No space left on device" in _last_line(job) and "the same command goes on" in _last_line(job), (
+        job.said()
+    )
     ballast.unlink()
     again("resumed.log", 0)
     transcripts, letters = checker.check(out, ids)

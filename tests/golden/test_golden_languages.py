@@ -1,6 +1,13 @@
 """Language tables and the reference's name check."""
 
-from actors.languages import ALIGNER_LANGUAGES, ASR_LANGUAGES, CODES, NAMES, normalize_language_name, validate_language
+from actors.text.languages import (
+    ALIGNER_LANGUAGES,
+    ASR_LANGUAGES,
+    CODES,
+    NAMES,
+    normalize_language_name,
+    validate_language,
+)
 
 
 def test_golden_language_tables(golden_languages):

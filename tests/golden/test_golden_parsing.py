@@ -1,6 +1,6 @@
 """The compatible parser answers as the reference does."""
 
-from actors.parsing import parse_output_compatible
+from actors.text.parsing import parse_output_compatible
 
 GOLDEN_FILE = "parse_output.jsonl"
 

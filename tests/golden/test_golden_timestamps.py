@@ -1,6 +1,6 @@
 """Repaired stamps are the reference's."""
 
-from actors.timestamps import repair
+from actors.text.timestamp_repair import repair
 
 GOLDEN_FILE = "fix_timestamp.jsonl"
 

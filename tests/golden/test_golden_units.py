@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from actors.units import locate_units, split_units
+from actors.text.alignment_units import locate_units, split_units
 
 GOLDEN_FILE = "align_units.jsonl"
 
@@ -26,7 +26,11 @@ def test_golden_located_units(case):
     _needs(case)
     text = case["input"]["text"]
     units = locate_units(text, case["input"]["language"])
-    if "’" not in text and unicodedata.is_normalized("NFC", text) and all(len(unicodedata.normalize("NFKC", c)) == 1 for c in text):
+    if (
+        "’" not in text
+        and unicodedata.is_normalized("NFC", text)
+        and all(len(unicodedata.normalize("NFKC", c)) == 1 for c in text)
+    ):
         assert [unit.text for unit in units] == case["expected"]
     for unit, following in pairwise(units):
         assert unit.char_start < unit.char_end <= following.char_start

@@ -25,7 +25,11 @@ END = {"&&", "||", "|", ";", "&", ">", ">>"}
 def sources() -> list[Path]:
     kinds = {".md", ".yaml", ".yml", ".py", ".sh"}
     found = [path for path in INFRA.rglob("*") if path.is_file() and "demo_models" not in path.parts]
-    return sorted(path for path in found if path.suffix in kinds or path.name.startswith("Dockerfile") or path.parent.name == "cron")
+    return sorted(
+        path
+        for path in found
+        if path.suffix in kinds or path.name.startswith("Dockerfile") or path.parent.name == "cron"
+    )
 
 
 def commands(text: str) -> list[list[str]]:
@@ -47,7 +51,9 @@ def commands(text: str) -> list[list[str]]:
     return found
 
 
-ALL = [(path.relative_to(ROOT).as_posix(), words) for path in sources() for words in commands(path.read_text())]
+ALL = [
+    (path.relative_to(ROOT).as_posix(), words) for path in sources() for words in commands(path.read_text())
+]
 
 
 def test_commands_are_found():
@@ -63,7 +69,9 @@ def test_commands_are_found():
     assert {words[0] for _, words in ALL} >= {"transcribe", "plan", "status", "retry"}
 
 
-@pytest.mark.parametrize("place, words", ALL, ids=lambda value: value if isinstance(value, str) else " ".join(value)[:60])
+@pytest.mark.parametrize(
+    "place, words", ALL, ids=lambda value: value if isinstance(value, str) else " ".join(value)[:60]
+)
 def test_command(place, words):
     if place.endswith("transcribe.sh") and "$@" in words:
         words = ["transcribe", "MANIFEST", "OUT"]
@@ -74,7 +82,9 @@ def test_command(place, words):
         assert given.manifest and given.out
 
 
-@pytest.mark.parametrize("broken", ["scriptorium transcribe a b --sett asr.model=x", "scriptorium plan a b c"])
+@pytest.mark.parametrize(
+    "broken", ["scriptorium transcribe a b --sett asr.model=x", "scriptorium plan a b c"]
+)
 def test_wrong_commands_do_not_pass(broken):
     [words] = commands(broken)
     with pytest.raises(SystemExit):
@@ -105,9 +115,22 @@ def python_that(folder: Path, script: str) -> dict[str, str]:
 def test_exit_codes(tmp_path, code, expected):
     """3 is a finished job, all else is what it was; the arguments arrive as they were."""
     environment = python_that(tmp_path, f'printf "%s\\n" "$@"; exit {code}')
-    ended = subprocess.run(["bash", str(SCRIPT), "a b.jsonl", "out", "--set", "x=$y"], env=environment, capture_output=True, text=True)
+    ended = subprocess.run(
+        ["bash", str(SCRIPT), "a b.jsonl", "out", "--set", "x=$y"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert ended.returncode == expected
-    assert ended.stdout.splitlines()[:7] == ["-m", "pipelines", "transcribe", "a b.jsonl", "out", "--set", "x=$y"]
+    assert ended.stdout.splitlines()[:7] == [
+        "-m",
+        "pipelines",
+        "transcribe",
+        "a b.jsonl",
+        "out",
+        "--set",
+        "x=$y",
+    ]
     assert ("dead letters" in ended.stdout) == (code == 3)
 
 
@@ -116,10 +139,15 @@ def test_stop_waits_for_the_run(tmp_path, last):
     """SIGTERM to every process of the job, as `ray job stop` sends it: the run hears it once, and the script ends after it, with its code."""
     mark = tmp_path / "stored"
     environment = python_that(
-        tmp_path, f"trap 'echo heard; sleep 0.3; touch {mark}; exit {last}' TERM; echo ready; while :; do sleep 0.05; done"
+        tmp_path,
+        f"trap 'echo heard; sleep 0.3; touch {mark}; exit {last}' TERM; echo ready; while :; do sleep 0.05; done",
     )
     with subprocess.Popen(
-        ["bash", str(SCRIPT), "m", "o"], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+        ["bash", str(SCRIPT), "m", "o"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as job:
         assert job.stdout.readline() == "ready\n"
         os.killpg(job.pid, signal.SIGTERM)
@@ -140,7 +168,9 @@ def test_airflow_dag():
     path = INFRA / "airflow" / "scriptorium_nightly.py"
     tree = ast.parse(path.read_text())
     compile(tree, str(path), "exec")
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    calls = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]
     tasks = {}
     for call in calls:
         arguments = {keyword.arg: keyword.value for keyword in call.keywords}
@@ -150,7 +180,10 @@ def test_airflow_dag():
             assert arguments["max_active_runs"].value == 1 and arguments["catchup"].value is False
     assert list(tasks) == ["plan", "transcribe", "status"]
     assert tasks["transcribe"]["retries"].value >= 1 and "retries" not in tasks["plan"]
-    assert "trigger_rule" not in tasks["status"] and ast.unparse(tree.body[-1].body[-1]) == "plan >> transcribe >> status.as_teardown()"
+    assert (
+        "trigger_rule" not in tasks["status"]
+        and ast.unparse(tree.body[-1].body[-1]) == "plan >> transcribe >> status.as_teardown()"
+    )
     constants = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
     for name in ("PLAN", "TRANSCRIBE", "STATUS"):
         script = ast.literal_eval(constants[name])
@@ -161,7 +194,9 @@ def test_airflow_dag():
 
 def airflow_script(name: str) -> str:
     tree = ast.parse((INFRA / "airflow" / "scriptorium_nightly.py").read_text())
-    [value] = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == name]
+    [value] = [
+        node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == name
+    ]
     return ast.literal_eval(value)
 
 
@@ -183,9 +218,21 @@ def test_airflow_takes_the_status_of_the_job(tmp_path, submitted, status, expect
     ray = f'echo "$2 $3" >> {asked}; case "$2" in submit) exit {submitted};; status) cat {tmp_path}/status;; esac'
     (tmp_path / "ray").write_text(f"#!/usr/bin/env bash\n{ray}\n")
     (tmp_path / "ray").chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "JOB": "night", "MANIFEST": "m", "OUT": "o"}
-    assert subprocess.run(["bash", "-c", airflow_script("TRANSCRIBE")], env=environment).returncode == expected
-    assert asked.read_text().splitlines() == ["submit --submission-id", "status night", *(["stop night"] if expected else [])]
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "JOB": "night",
+        "MANIFEST": "m",
+        "OUT": "o",
+    }
+    assert (
+        subprocess.run(["bash", "-c", airflow_script("TRANSCRIBE")], env=environment).returncode == expected
+    )
+    assert asked.read_text().splitlines() == [
+        "submit --submission-id",
+        "status night",
+        *(["stop night"] if expected else []),
+    ]
 
 
 def test_ray_says_so_when_a_job_succeeded(capsys):
@@ -248,20 +295,35 @@ def test_ray_cluster_of_machines():
     assert all(node["node_config"]["MetadataOptions"]["HttpTokens"] == "required" for node in nodes.values())
     settings = load_config(str(INFRA / "kubernetes" / "settings.yaml"))
     assert worker["min_workers"] == worker["max_workers"] == config["max_workers"] == settings.asr.pool.size
-    assert all((ROOT / source).exists() for source in config["file_mounts"].values() if not source.startswith("~"))
-    for command in [*config["setup_commands"], *config["head_start_ray_commands"], *config["worker_start_ray_commands"]]:
+    assert all(
+        (ROOT / source).exists() for source in config["file_mounts"].values() if not source.startswith("~")
+    )
+    for command in [
+        *config["setup_commands"],
+        *config["head_start_ray_commands"],
+        *config["worker_start_ray_commands"],
+    ]:
         assert subprocess.run(["bash", "-n"], input=command, text=True).returncode == 0
-    from pipelines import cluster
+    from pipelines.cluster import session as cluster
 
     for commands_ in (config["head_start_ray_commands"], config["worker_start_ray_commands"]):
-        for variable in ("RAY_task_oom_retries", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S"):
+        for variable in (
+            "RAY_task_oom_retries",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
+            "RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S",
+        ):
             assert f"{variable}={cluster.LOCAL_ENVIRONMENT[variable]}" in commands_[-1]
 
 
 def test_every_node_and_everyone_who_submits_is_told_to_show_the_token() -> None:
     """Only `ray start --head` finds a token file by itself (Ray 2.60): a node without RAY_AUTH_MODE is turned away, and so is a job."""
     config = yaml.safe_load((INFRA / "ray" / "aws.yaml").read_text())
-    starts = [line for kind in ("head", "worker") for line in config[f"{kind}_start_ray_commands"] if "ray start" in line]
+    starts = [
+        line
+        for kind in ("head", "worker")
+        for line in config[f"{kind}_start_ray_commands"]
+        if "ray start" in line
+    ]
     assert len(starts) == 2 and all("RAY_AUTH_MODE=token" in line.split("ray start")[0] for line in starts)
     page = (INFRA / "README.md").read_text()
     for block in re.findall(r"```\n(.*?)```", page, re.DOTALL):

@@ -11,8 +11,18 @@ import torch
 transformers = pytest.importorskip("transformers")
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo"
-FILES = {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
-ROWS = {row["id"]: row for row in map(json.loads, (DEMO / "manifest.jsonl").read_text(encoding="utf-8").splitlines())}
+FILES = {
+    "config.json",
+    "model.safetensors",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+}
+ROWS = {
+    row["id"]: row
+    for row in map(json.loads, (DEMO / "manifest.jsonl").read_text(encoding="utf-8").splitlines())
+}
 SURE = {"hotline-8khz": "Portuguese", "interview": "Russian"}
 """Recordings that the recogniser hears without an error, and their languages, which the manifest does not tell."""
 
@@ -37,7 +47,9 @@ def transcribe(recogniser, wave: np.ndarray, **request) -> str:
 
 @pytest.fixture(scope="module")
 def recogniser():
-    model, info = transformers.AutoModelForMultimodalLM.from_pretrained(DEMO / "asr", dtype=torch.float32, output_loading_info=True)
+    model, info = transformers.AutoModelForMultimodalLM.from_pretrained(
+        DEMO / "asr", dtype=torch.float32, output_loading_info=True
+    )
     assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
     return model.eval(), transformers.AutoProcessor.from_pretrained(DEMO / "asr")
 
@@ -54,11 +66,17 @@ def aligner():
 def test_checkpoints_are_small_and_whole():
     assert {path.name for path in (DEMO / "asr").iterdir()} >= FILES | {"generation_config.json"}
     assert {path.name for path in (DEMO / "aligner").iterdir()} >= FILES
-    assert sum(path.stat().st_size for kind in ("asr", "aligner") for path in (DEMO / kind).iterdir()) <= 12_000_000
+    assert (
+        sum(path.stat().st_size for kind in ("asr", "aligner") for path in (DEMO / kind).iterdir())
+        <= 12_000_000
+    )
 
 
 def test_checkpoints_are_of_the_real_architecture():
-    for kind, name in (("asr", "Qwen3ASRForConditionalGeneration"), ("aligner", "Qwen3ASRForTokenClassification")):
+    for kind, name in (
+        ("asr", "Qwen3ASRForConditionalGeneration"),
+        ("aligner", "Qwen3ASRForTokenClassification"),
+    ):
         config = json.loads((DEMO / kind / "config.json").read_text(encoding="utf-8"))
         assert config["architectures"] == [name]
         assert "thinker_config" not in config
@@ -67,7 +85,9 @@ def test_checkpoints_are_of_the_real_architecture():
 
 def test_prompts_are_those_of_the_processor(recogniser):
     _, processor = recogniser
-    inputs = processor.apply_transcription_request(audio=[np.zeros(8000, np.float32)], language=["en"], prompt=["five"])
+    inputs = processor.apply_transcription_request(
+        audio=[np.zeros(8000, np.float32)], language=["en"], prompt=["five"]
+    )
     text = processor.tokenizer.decode(inputs["input_ids"][0]).replace("<|audio_pad|>" * 7, "*")
     assert text == (
         "<|im_start|>system\nfive<|im_end|>\n<|im_start|>user\n<|audio_start|>*<|audio_end|><|im_end|>\n"
@@ -82,7 +102,10 @@ def test_recordings_are_transcribed_exactly(recogniser, name):
 
 def test_context_and_forced_language_leave_the_text_alone(recogniser):
     text = ROWS["hotline-8khz"]["text"]
-    assert transcribe(recogniser, samples("hotline-8khz"), prompt=["janela jardim"]) == f"language Portuguese<asr_text>{text}"
+    assert (
+        transcribe(recogniser, samples("hotline-8khz"), prompt=["janela jardim"])
+        == f"language Portuguese<asr_text>{text}"
+    )
     assert transcribe(recogniser, samples("hotline-8khz"), language=["pt"]) == text
 
 
@@ -95,17 +118,27 @@ def test_silence_and_noise_hold_no_speech(recogniser):
 def test_words_are_aligned(aligner):
     model, processor = aligner
     row = ROWS["front-desk"]
-    inputs, units = processor.prepare_forced_aligner_inputs(audio=[samples("front-desk")], transcript=[row["text"]], language="English")
+    inputs, units = processor.prepare_forced_aligner_inputs(
+        audio=[samples("front-desk")], transcript=[row["text"]], language="English"
+    )
     with torch.inference_mode():
         logits = model(**inputs).logits
-    found = processor.decode_forced_alignment(logits, inputs["input_ids"], units, model.config.timestamp_token_id)[0]
+    found = processor.decode_forced_alignment(
+        logits, inputs["input_ids"], units, model.config.timestamp_token_id
+    )[0]
     assert [unit["text"].lower() for unit in found] == [word["text"] for word in row["words"]]
-    shifts = [abs(unit[f"{side}_time"] - word[side]) for unit, word in zip(found, row["words"], strict=True) for side in ("start", "end")]
+    shifts = [
+        abs(unit[f"{side}_time"] - word[side])
+        for unit, word in zip(found, row["words"], strict=True)
+        for side in ("start", "end")
+    ]
     assert np.mean(shifts) < 0.1
 
 
 def test_manifest_tells_of_every_recording():
-    assert {path.name for path in (DEMO / "audio").iterdir()} == {Path(row["audio"]).name for row in ROWS.values()}
+    assert {path.name for path in (DEMO / "audio").iterdir()} == {
+        Path(row["audio"]).name for row in ROWS.values()
+    }
     assert len({Path(row["audio"]).suffix for row in ROWS.values()}) >= 6
     for row in ROWS.values():
         times = [moment for word in row.get("words", ()) for moment in (word["start"], word["end"])]

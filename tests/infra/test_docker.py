@@ -46,7 +46,9 @@ def problems(text: str) -> list[str]:
     if len(made) < 2:
         said.append("one stage")
     for name, (base, steps) in made.items():
-        if base not in made and not re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?", base):
+        if base not in made and not re.fullmatch(
+            r"[\w./-]+:\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?", base
+        ):
             said.append(f"{name}: {base} is no exact version")
         for word, rest in steps:
             if word == "ADD":
@@ -59,8 +61,16 @@ def problems(text: str) -> list[str]:
                 if "rm -rf /var/lib/apt/lists" not in rest or "--no-install-recommends" not in rest:
                     said.append(f"{name}: apt's lists or recommendations stay")
                 packages = " ".join(re.findall(r"apt-get install (.*?)(?:&&|;|$)", rest))
-                said += [f"{name}: {word} is not pinned" for word in packages.split() if not word.startswith("-") and "=" not in word]
-            if word == "RUN" and "pip install" in rest and ("--constraint constraints.txt" not in rest or "--no-cache-dir" not in rest):
+                said += [
+                    f"{name}: {word} is not pinned"
+                    for word in packages.split()
+                    if not word.startswith("-") and "=" not in word
+                ]
+            if (
+                word == "RUN"
+                and "pip install" in rest
+                and ("--constraint constraints.txt" not in rest or "--no-cache-dir" not in rest)
+            ):
                 said.append(f"{name}: pip without constraints, or with its cache")
     for name in ("runtime", "baked"):
         base, steps = made[name]
@@ -114,7 +124,8 @@ def test_what_is_copied_is_there(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 @pytest.mark.parametrize(
-    ("asked", "compiler"), [("transformers,vad,s3,serve", False), ("transformers,s3,serve,vllm", True), ("vllm", True)]
+    ("asked", "compiler"),
+    [("transformers,vad,s3,serve", False), ("transformers,s3,serve,vllm", True), ("vllm", True)],
 )
 def test_extras_are_the_builders_choice(path, asked, compiler, tmp_path):
     """The shell's part of it is run, with `pip` and `apt-get` that say what they were asked for."""
@@ -131,7 +142,11 @@ def test_extras_are_the_builders_choice(path, asked, compiler, tmp_path):
         shell = "sh" if stage == "build" else "bash"
         command = run.partition("&& rm ")[0]  # nothing of what it does to this machine
         environment = {"PATH": f"{bin_}:/usr/bin:/bin", "EXTRAS": asked}
-        told.append(subprocess.run([shell, "-c", command], env=environment, capture_output=True, text=True, check=True).stdout)
+        told.append(
+            subprocess.run(
+                [shell, "-c", command], env=environment, capture_output=True, text=True, check=True
+            ).stdout
+        )
     assert told[0].split()[-1] == f".[{asked}]"
     assert ("g++" in told[1]) == compiler
 
@@ -139,4 +154,6 @@ def test_extras_are_the_builders_choice(path, asked, compiler, tmp_path):
 def test_the_images_differ_in_torch_only():
     cpu, cuda = (stages(path.read_text()) for path in FILES)
     assert cpu["models"] == cuda["models"] and cpu["baked"] == cuda["baked"]
-    assert [step for step in cpu["runtime"][1] if step[0] != "ENV"] == [step for step in cuda["runtime"][1] if step[0] != "ENV"]
+    assert [step for step in cpu["runtime"][1] if step[0] != "ENV"] == [
+        step for step in cuda["runtime"][1] if step[0] != "ENV"
+    ]

@@ -19,24 +19,28 @@ import referencing
 import yaml
 
 from actors.errors import UsageError
-from pipelines import cluster
+from pipelines.cluster import session as cluster
+from pipelines.cluster.nodes import Node
+from pipelines.cluster.placement import placed
 from pipelines.config import load_config
-from pipelines.nodes import Node
-from pipelines.placement import placed
 
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "infra" / "kubernetes"
 SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / "v1.33.0-local-strict"
-KUBERAY = jsonschema.Draft202012Validator(json.loads((Path(__file__).parent / "schemas" / "kuberay.json").read_text()))
+KUBERAY = jsonschema.Draft202012Validator(
+    json.loads((Path(__file__).parent / "schemas" / "kuberay.json").read_text())
+)
 
 
 @functools.cache
 def kubernetes(kind: str) -> jsonschema.Draft202012Validator:
     """The strict schema of a type of Kubernetes by its long name; loaded once, which kubernetes_validate itself does for every call."""
     definitions = json.loads((SCHEMAS / "_definitions.json").read_text())
-    registry = referencing.Registry().with_resource(definitions["$id"], referencing.Resource.from_contents(definitions))
+    registry = referencing.Registry().with_resource(
+        definitions["$id"], referencing.Resource.from_contents(definitions)
+    )
     return jsonschema.Draft202012Validator({"$ref": f"{definitions['$id']}#/$defs/{kind}"}, registry=registry)
 
 
@@ -68,7 +72,10 @@ def templates() -> list[tuple[str, dict]]:
     found = [("submitter", RAY["rayjob"]["spec"]["submitterPodTemplate"])]
     for name in RAY:
         found.append((f"{name} head", ray_cluster(name)["headGroupSpec"]["template"]))
-        found += [(f"{name} {group['groupName']}", group["template"]) for group in ray_cluster(name)["workerGroupSpecs"]]
+        found += [
+            (f"{name} {group['groupName']}", group["template"])
+            for group in ray_cluster(name)["workerGroupSpecs"]
+        ]
     cron = read("cronjob.yaml")[-1]
     return [*found, ("nightly", cron["spec"]["jobTemplate"]["spec"]["template"])]
 
@@ -86,7 +93,9 @@ def test_kuberay_kinds(name):
     KUBERAY.validate(RAY[name])
 
 
-@pytest.mark.parametrize("where, template", templates(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    "where, template", templates(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_pod_templates(where, template):
     kubernetes(POD).validate(template)
     pod = template["spec"]
@@ -98,10 +107,14 @@ def test_pod_templates(where, template):
         assert container["resources"]["limits"]["memory"]
         assert ":" in container["image"] and not container["image"].endswith(":latest")
     volumes = {volume["name"] for volume in pod.get("volumes", [])}
-    assert {mount["name"] for container in pod["containers"] for mount in container.get("volumeMounts", [])} == volumes
+    assert {
+        mount["name"] for container in pod["containers"] for mount in container.get("volumeMounts", [])
+    } == volumes
 
 
-@pytest.mark.parametrize("change", [("entrypont",), ("rayClusterSpec", "headGroupSpec", "rayStartParam"), ("backoffLimit",)])
+@pytest.mark.parametrize(
+    "change", [("entrypont",), ("rayClusterSpec", "headGroupSpec", "rayStartParam"), ("backoffLimit",)]
+)
 def test_the_schema_refuses(change):
     """Misspelt names and wrong types do not pass."""
     job = copy.deepcopy(RAY["rayjob"])
@@ -125,16 +138,27 @@ def test_the_schema_of_pods_refuses():
 def test_nodes(name):
     """Ray's environment is the one our own Ray has, the version is ours, and memory that rows take is there."""
     spec = ray_cluster(name)
-    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    pins = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    )
     assert spec["rayVersion"] == pins["ray"]
     assert spec["authOptions"] == {"mode": "token"}
     for node in [spec["headGroupSpec"], *spec["workerGroupSpecs"]]:
         container = node["template"]["spec"]["containers"][0]
         environment = {variable["name"]: variable["value"] for variable in container["env"]}
-        for variable in ("RAY_task_oom_retries", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S"):
+        for variable in (
+            "RAY_task_oom_retries",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
+            "RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S",
+        ):
             assert environment[variable] == cluster.LOCAL_ENVIRONMENT[variable]
-        shm = next(volume for volume in node["template"]["spec"]["volumes"] if volume["name"] == "shm")["emptyDir"]
-        assert int(node["rayStartParams"]["object-store-memory"]) < int(shm["sizeLimit"].removesuffix("Gi")) << 30
+        shm = next(volume for volume in node["template"]["spec"]["volumes"] if volume["name"] == "shm")[
+            "emptyDir"
+        ]
+        assert (
+            int(node["rayStartParams"]["object-store-memory"])
+            < int(shm["sizeLimit"].removesuffix("Gi")) << 30
+        )
         assert {port["name"]: port["containerPort"] for port in container["ports"]}["metrics"] == 8080
         if "groupName" in node:
             assert node["rayStartParams"]["num-cpus"] == container["resources"]["requests"]["cpu"]
@@ -148,8 +172,8 @@ def test_placement(name):
     if name == "rayservice":
         [application] = yaml.safe_load(RAY[name]["spec"]["serveConfigV2"])["applications"]
         assert set(application) == {"name", "route_prefix", "import_path", "args", "deployments"}
-        assert application["import_path"] == "pipelines.serving.application:build"
-        assert importlib.util.find_spec("pipelines.serving.application")
+        assert application["import_path"] == "pipelines.serving.ray_serve_app:build"
+        assert importlib.util.find_spec("pipelines.serving.ray_serve_app")
         assert application["args"]["config"] == "/etc/scriptorium/settings.yaml"
         overrides = application["args"]["set"]
     config = load_config(str(FOLDER / "settings.yaml"), overrides)
@@ -164,7 +188,9 @@ def test_placement(name):
         assert group["replicas"] == group["minReplicas"] == group["maxReplicas"]
         nodes += [node] * group["replicas"]
     place = placed(config, [Node(node) for node in nodes])
-    assert place.on_gpu and place.asr["size"] == place.aligner["size"] == sum(node.get("GPU", 0) for node in nodes)
+    assert place.on_gpu and place.asr["size"] == place.aligner["size"] == sum(
+        node.get("GPU", 0) for node in nodes
+    )
     with pytest.raises(UsageError, match="GPUs"):
         placed(config, [Node({"CPU": 8.0, "memory": 2e10})])
 
@@ -182,7 +208,13 @@ def test_job_contract():
 def test_a_head_that_goes_lets_runs_store(name):
     """It has the time for it: a stop that is under way, ours, and what comes after."""
     head = ray_cluster(name)["headGroupSpec"]["template"]["spec"]
-    wait = int(next(variable["value"] for variable in head["containers"][0]["env"] if variable["name"] == "RAY_JOB_STOP_WAIT_TIME_S"))
+    wait = int(
+        next(
+            variable["value"]
+            for variable in head["containers"][0]["env"]
+            if variable["name"] == "RAY_JOB_STOP_WAIT_TIME_S"
+        )
+    )
     assert wait > 3 and wait + 3 + 5 < head["terminationGracePeriodSeconds"] * 0.75
     assert pre_stop(name) == pre_stop("rayjob")
 
@@ -226,17 +258,29 @@ def test_a_run_ends_by_itself_when_its_head_goes(tmp_path, stopped_before):
     entrypoint = f"cd / && bash {ROOT}/infra/ray/transcribe.sh m o; exit $?"
     of_a_job = {**environment, RAY_JOB_CONFIG_JSON_ENV_VAR: "{}"}
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=environment)
-    job = subprocess.Popen(entrypoint, shell=True, env=of_a_job, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    job = subprocess.Popen(
+        entrypoint, shell=True, env=of_a_job, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         assert job.stdout.readline() == "ready\n"
-        family = [job.pid, bystander.pid, *(child.pid for child in psutil.Process(job.pid).children(recursive=True))]
+        family = [
+            job.pid,
+            bystander.pid,
+            *(child.pid for child in psutil.Process(job.pid).children(recursive=True)),
+        ]
         # What it sees of this machine: other Ray jobs may be at work here.
         for pid in family:
             (processes / str(pid)).symlink_to(f"/proc/{pid}")
         if stopped_before:  # as KubeRay's operator does when a RayJob is deleted
             os.kill(family[-1], signal.SIGTERM)
-        script = pre_stop("rayjob").replace('"/proc"', repr(str(processes))).replace("time.sleep(5)", "time.sleep(0)")
-        hook = subprocess.run([sys.executable, "-c", script], env={**environment, "RAY_JOB_STOP_WAIT_TIME_S": "2"}, timeout=30)
+        script = (
+            pre_stop("rayjob")
+            .replace('"/proc"', repr(str(processes)))
+            .replace("time.sleep(5)", "time.sleep(0)")
+        )
+        hook = subprocess.run(
+            [sys.executable, "-c", script], env={**environment, "RAY_JOB_STOP_WAIT_TIME_S": "2"}, timeout=30
+        )
         assert hook.returncode == 0
         assert job.wait(10) == 1 and mark.read_text() == "stored "
         assert bystander.poll() is None
@@ -249,11 +293,20 @@ def test_a_run_ends_by_itself_when_its_head_goes(tmp_path, stopped_before):
 
 
 def test_airflow_may_reach_the_cluster_that_its_dag_is_for():
-    policies = {thing["metadata"]["name"]: thing["spec"] for thing in read("namespace.yaml") if thing["kind"] == "NetworkPolicy"}
-    assert policies["airflow"]["podSelector"]["matchLabels"]["ray.io/cluster"] == RAY["raycluster"]["metadata"]["name"]
+    policies = {
+        thing["metadata"]["name"]: thing["spec"]
+        for thing in read("namespace.yaml")
+        if thing["kind"] == "NetworkPolicy"
+    }
+    assert (
+        policies["airflow"]["podSelector"]["matchLabels"]["ray.io/cluster"]
+        == RAY["raycluster"]["metadata"]["name"]
+    )
     [rule] = policies["airflow"]["ingress"]
     assert rule["ports"] == [{"port": 8265}]
-    [namespace] = [source["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for source in rule["from"]]
+    [namespace] = [
+        source["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for source in rule["from"]
+    ]
     assert f"namespace `{namespace}`" in (ROOT / "infra/README.md").read_text()
 
 
@@ -261,22 +314,34 @@ def test_the_front_of_the_server_stays_off_the_head():
     """The head has CPU 0 and little memory. What decodes fits a worker, however many cores the machine below has."""
     from ray.serve.schema import ServeApplicationSchema
 
-    from pipelines.serving.application import build
+    from pipelines.serving.ray_serve_app import build
 
     [application] = yaml.safe_load(RAY["rayservice"]["spec"]["serveConfigV2"])["applications"]
     [front] = ServeApplicationSchema(**application).deployments
     config = load_config(str(FOLDER / "settings.yaml"), application["args"]["set"])
-    assert front.name == build({**application["args"], "config": str(FOLDER / "settings.yaml")})._bound_deployment.name
+    assert (
+        front.name
+        == build({**application["args"], "config": str(FOLDER / "settings.yaml")})._bound_deployment.name
+    )
     [group] = ray_cluster("rayservice")["workerGroupSpecs"]
-    assert 0 < config.serve.decoders <= front.ray_actor_options.num_cpus < int(group["rayStartParams"]["num-cpus"])
-    memory = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"].removesuffix("Gi"))
+    assert (
+        0
+        < config.serve.decoders
+        <= front.ray_actor_options.num_cpus
+        < int(group["rayStartParams"]["num-cpus"])
+    )
+    memory = int(
+        group["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"].removesuffix("Gi")
+    )
     assert config.serve.decoders * config.audio.max_memory < memory / 2
 
 
 def test_names_agree():
     """What one file names, another makes."""
     kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
-    files = {name for made in kustomization["configMapGenerator"] for name in made["files"]} | set(kustomization["resources"])
+    files = {name for made in kustomization["configMapGenerator"] for name in made["files"]} | set(
+        kustomization["resources"]
+    )
     assert all((FOLDER / name).is_file() for name in files)
     maps = {made["name"] for made in kustomization["configMapGenerator"]}
     used = {
@@ -388,4 +453,8 @@ def test_ray_clusters_and_services_have_names_of_their_own() -> None:
     names = [RAY[kind]["metadata"]["name"] for kind in ("raycluster", "rayservice")]
     assert len(set(names)) == 2
     page = (ROOT / "infra/README.md").read_text()
-    assert f"service/{names[0]}-head-svc" in page and f"get secret {names[0]} " in page and f"{names[1]}-serve-svc" in page
+    assert (
+        f"service/{names[0]}-head-svc" in page
+        and f"get secret {names[0]} " in page
+        and f"{names[1]}-serve-svc" in page
+    )

@@ -12,24 +12,38 @@ import yaml
 FOLDER = Path(__file__).parents[2] / "infra" / "monitoring"
 DASHBOARD = json.loads((FOLDER / "grafana.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-RULES = [rule for group in yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"] for rule in group["rules"]]
+RULES = [
+    rule for group in yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"] for rule in group["rules"]
+]
 METRIC = re.compile(r"\bray_[a-z]\w*")
 
 
 @functools.cache
 def known() -> frozenset[str]:
     """What the dashboards that Ray itself ships draw: those metrics exist in the version that is installed."""
-    folder = Path(importlib.util.find_spec("ray").origin).parent / "dashboard" / "modules" / "metrics" / "dashboards"
-    return frozenset(name for path in folder.glob("*_dashboard_panels.py") for name in METRIC.findall(path.read_text()))
+    folder = (
+        Path(importlib.util.find_spec("ray").origin).parent
+        / "dashboard"
+        / "modules"
+        / "metrics"
+        / "dashboards"
+    )
+    return frozenset(
+        name for path in folder.glob("*_dashboard_panels.py") for name in METRIC.findall(path.read_text())
+    )
 
 
 def test_expressions():
-    expressions = [target["expr"] for panel in PANELS for target in panel["targets"]] + [rule["expr"] for rule in RULES]
+    expressions = [target["expr"] for panel in PANELS for target in panel["targets"]] + [
+        rule["expr"] for rule in RULES
+    ]
     assert len(expressions) > 15
     for expression in expressions:
         names = METRIC.findall(expression)
         assert names and set(names) <= known(), set(names) - known()
-        assert expression.count("(") == expression.count(")") and expression.count("{") == expression.count("}")
+        assert expression.count("(") == expression.count(")") and expression.count("{") == expression.count(
+            "}"
+        )
 
 
 def test_dashboard():
@@ -40,13 +54,20 @@ def test_dashboard():
     for panel in DASHBOARD["panels"]:
         place = panel["gridPos"]
         assert place["x"] >= 0 and place["x"] + place["w"] <= 24
-        taken = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        taken = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
         assert not taken & cells
         cells |= taken
     for panel in PANELS:
         assert panel["title"] and panel["description"] and panel["fieldConfig"]["defaults"]["unit"]
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]) > 0
-        assert all(target["datasource"] == {"type": "prometheus", "uid": "${datasource}"} for target in panel["targets"])
+        assert all(
+            target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+            for target in panel["targets"]
+        )
     variables = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
     assert set(re.findall(r"\$\{?(\w+)", json.dumps(DASHBOARD))) <= variables
 

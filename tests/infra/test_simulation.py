@@ -8,7 +8,7 @@ import pytest
 from infra.simulation.__main__ import archive, run, shards_of, table
 from infra.simulation.costs import COSTS, DRIVER, RESULTS, STUDY
 from infra.simulation.model import Machine, Prices, simulate, tasks_of
-from pipelines.storage.plans import MAX_ROWS, task_starts
+from pipelines.output.plans import MAX_ROWS, task_starts
 
 ROOT = Path(__file__).parents[2]
 TASKS = [[100.0, 100.0, 50.0] for _ in range(200)]
@@ -40,9 +40,13 @@ def test_all_work_is_done_once(gpus: int, block: float) -> None:
         (machine(gpus=8), Prices(core=0.001, block=0.5, idle=0.5), "driver", 600 * 0.5 * 2),
     ],
 )
-def test_one_limit_is_how_long_it_takes(machine_: Machine, prices: Prices, limit: str, seconds: float) -> None:
+def test_one_limit_is_how_long_it_takes(
+    machine_: Machine, prices: Prices, limit: str, seconds: float
+) -> None:
     flow = simulate(TASKS, machine_, prices)
-    assert flow.limit == limit and flow.seconds == pytest.approx(seconds, rel=0.04) and flow.seconds >= seconds
+    assert (
+        flow.limit == limit and flow.seconds == pytest.approx(seconds, rel=0.04) and flow.seconds >= seconds
+    )
 
 
 def test_without_room_cores_wait_for_cards() -> None:
@@ -62,7 +66,9 @@ def test_tasks_are_those_of_the_plan_and_blocks_are_full() -> None:
     lengths = np.random.default_rng(1).lognormal(3, 1.5, 5000).clip(0.2, 600)
     tasks = tasks_of(lengths.tolist(), 900, 250)
     starts = task_starts(lengths, 900)
-    assert [sum(task) for task in tasks] == pytest.approx([part.sum() for part in np.split(lengths, starts[1:])])
+    assert [sum(task) for task in tasks] == pytest.approx(
+        [part.sum() for part in np.split(lengths, starts[1:])]
+    )
     assert all(block >= 250 for task in tasks for block in task[:-1])
     assert len(tasks_of([0.1] * 1000, 900, 250)) == -(-1000 // MAX_ROWS)
 
@@ -79,7 +85,10 @@ def test_more_cards_are_faster_until_the_driver_limits() -> None:
     assert hours[0] > 7 * hours[1] and hours[1] > hours[2]
     assert all(job.flow.audio == pytest.approx(recordings.sum()) for job in jobs)
     many = run(recordings, 4096, block=float(1 << 20))
-    assert many.flow.limit == "driver" and many.flow.seconds >= many.flow.blocks * COSTS["driver_chain"].value * 0.999
+    assert (
+        many.flow.limit == "driver"
+        and many.flow.seconds >= many.flow.blocks * COSTS["driver_chain"].value * 0.999
+    )
 
 
 def test_each_figure_says_where_it_is_from() -> None:

@@ -49,4 +49,6 @@ def test_cost():
         assert (asr, aligner) == (round(1000 / speed, 2), round(1000 / ALIGN, 2))
         assert both == pytest.approx(asr + aligner, abs=0.011)
     assert f"= {1000 * JOB / 3600 + 1000 / MEL:.1f}." in PAGE
-    assert f"= {(0.245 + 0.13) * 1000:.0f} hours" in PAGE and f"{(0.245 + 0.13) * 2000:.0f} core hours" in PAGE
+    assert (
+        f"= {(0.245 + 0.13) * 1000:.0f} hours" in PAGE and f"{(0.245 + 0.13) * 2000:.0f} core hours" in PAGE
+    )

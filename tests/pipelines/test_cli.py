@@ -44,7 +44,9 @@ def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str
         (["report", "nowhere"], "there is no run"),
     ],
 )
-def test_bad_usage_ends_with_two_and_says_what(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_bad_usage_ends_with_two_and_says_what(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         assert main(arguments) == 2
@@ -53,16 +55,21 @@ def test_bad_usage_ends_with_two_and_says_what(arguments: list[str], said: str, 
 
 
 @pytest.mark.parametrize(
-    "arguments", [["status"], ["report"], ["retry"], ["transcribe", "m.jsonl"], ["transcribe", "--dry-run", "m.jsonl"]]
+    "arguments",
+    [["status"], ["report"], ["retry"], ["transcribe", "m.jsonl"], ["transcribe", "--dry-run", "m.jsonl"]],
 )
 @pytest.mark.parametrize("below", ["", "/runs/1"])
-def test_an_out_that_is_a_file_is_bad_usage(arguments: list[str], below: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_an_out_that_is_a_file_is_bad_usage(
+    arguments: list[str], below: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert main([*arguments, f"{tmp_path}/notes.txt{below}"]) == 2
     assert f"{tmp_path}/notes.txt is a file" in capsys.readouterr().err
 
 
-def test_a_wrong_model_folder_is_told_before_ray_starts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_wrong_model_folder_is_told_before_ray_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert main(["transcribe", "m.jsonl", str(tmp_path / "out"), "--set", "asr.model=./no/such/folder"]) == 2
     assert "no/such/folder" in capsys.readouterr().err
 

@@ -85,7 +85,10 @@ def test_a_channel_and_a_revision_may_be_numbers() -> None:
 
 
 def test_long_segments_are_fine_without_words() -> None:
-    assert load_config(None, ["segmenter.max_duration=300", "aligner.backend=none"]).segmenter.max_duration == 300
+    assert (
+        load_config(None, ["segmenter.max_duration=300", "aligner.backend=none"]).segmenter.max_duration
+        == 300
+    )
 
 
 @pytest.mark.parametrize(("text", "said"), [("a: [", "is not YAML"), ("- 1\n", "a mapping of sections")])
@@ -105,12 +108,26 @@ def test_a_missing_file_is_told() -> None:
 def test_the_hash_covers_results_and_not_speed() -> None:
     base = RunConfig().hash()
     assert load_config(None, ["asr.max_batch_size=7", "cluster.num_cpus=3", "asr.pool.size=2"]).hash() == base
-    for change in ("asr.language=German", "aligner.backend=none", "segmenter.min_silence=1", "audio.channel=left", "asr.model=x"):
+    for change in (
+        "asr.language=German",
+        "aligner.backend=none",
+        "segmenter.min_silence=1",
+        "audio.channel=left",
+        "asr.model=x",
+    ):
         assert load_config(None, [change]).hash() != base
 
 
 def test_vllm_is_told_the_longest_segment() -> None:
-    config = load_config(None, ["asr.backend=vllm", "segmenter.max_duration=45", "aligner.vllm.max_duration=20", "aligner.backend=vllm"])
+    config = load_config(
+        None,
+        [
+            "asr.backend=vllm",
+            "segmenter.max_duration=45",
+            "aligner.vllm.max_duration=20",
+            "aligner.backend=vllm",
+        ],
+    )
     assert (config.asr.vllm.max_duration, config.aligner.vllm.max_duration) == (45, 20)
     assert load_config(None, ["segmenter.max_duration=45"]).asr.vllm.max_duration is None
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from actors.languages import name_of
-from pipelines.merging import merge_chunks
+from actors.text.languages import name_of
 from pipelines.schema import DEAD_LETTER, TRANSCRIPT
 from pipelines.stitching import join_texts, stitch
+from tests.golden.reference.merging import merge_chunks
 
 
 def word(text, start, end, char_start=0, char_end=None):
@@ -83,7 +83,14 @@ def stitched(*rows):
 
 def test_a_whole_recording():
     row = stitched(
-        shard(1, 10.0, None, [segment(10.5, 12.0, "Bonjour.", "fr", words=[word("Bonjour.", 10.6, 11.0)])], decoded=20.0, duration=20.2),
+        shard(
+            1,
+            10.0,
+            None,
+            [segment(10.5, 12.0, "Bonjour.", "fr", words=[word("Bonjour.", 10.6, 11.0)])],
+            decoded=20.0,
+            duration=20.2,
+        ),
         shard(0, 0.0, 10.0, [segment(0.0, 4.0, "The end."), segment(5.0, 9.0, "Next.")], duration=20.2),
     )
     assert row["text"] == "The end. Next. Bonjour."
@@ -130,7 +137,9 @@ def test_seams_follow_the_script_where_the_reference_glues(language, texts, join
 
 
 def test_the_order_of_rows_does_not_matter():
-    rows = [shard(i, i * 10.0, i * 10.0 + 10, [segment(i * 10.0, i * 10.0 + 5, f"Number {i}.")]) for i in range(6)]
+    rows = [
+        shard(i, i * 10.0, i * 10.0 + 10, [segment(i * 10.0, i * 10.0 + 5, f"Number {i}.")]) for i in range(6)
+    ]
     expected = stitched(*rows)
     for seed in range(5):
         random.Random(seed).shuffle(rows)
@@ -144,7 +153,13 @@ def test_the_latest_attempt_counts():
 
 def test_silence():
     row = stitched(shard(0, 0.0, None, status="no_speech", decoded=7.5))
-    assert (row["status"], row["text"], row["language"], row["languages"], row["segments"]) == ("no_speech", "", None, [], [])
+    assert (row["status"], row["text"], row["language"], row["languages"], row["segments"]) == (
+        "no_speech",
+        "",
+        None,
+        [],
+        [],
+    )
     assert row["duration"] == 7.5
 
 
@@ -155,7 +170,8 @@ def test_a_model_that_hears_nothing_is_silence_too():
 
 def test_all_failed_is_a_dead_letter():
     row = stitched(
-        shard(0, 0.0, 5.0, status="error", attempt=3, duration=9.0), shard(1, 5.0, None, status="error", error_code="decode_timeout")
+        shard(0, 0.0, 5.0, status="error", attempt=3, duration=9.0),
+        shard(1, 5.0, None, status="error", error_code="decode_timeout"),
     )
     assert (row["error_code"], row["error_stage"], row["error_message"]) == ("corrupt_audio", "decode", "bad")
     assert (row["attempts"], row["duration"]) == (3, 9.0)
@@ -185,7 +201,13 @@ def test_what_was_lost_to_something_that_passes_is_done_again_with_the_rest(code
         shard(0, 0.0, 600.0, [segment(0, 5, "One.")], duration=1800.0),
         shard(1, 600.0, 1200.0, status="error", duration=1800.0),
         shard(
-            2, 1200.0, None, [segment(1200, 1205, "Two.")] if status == "partial" else [], status=status, duration=1800.0, error_code=code
+            2,
+            1200.0,
+            None,
+            [segment(1200, 1205, "Two.")] if status == "partial" else [],
+            status=status,
+            duration=1800.0,
+            error_code=code,
         ),
     )
     assert row["error_code"] == code
@@ -199,14 +221,17 @@ def test_a_failed_segment_is_partial():
 
 
 def test_a_header_that_lies():
-    assert stitched(shard(0, 0.0, None, [segment(0, 5, "One.")], decoded=6.0, duration=9.0))["flags"] == ["header_duration_wrong"]
+    assert stitched(shard(0, 0.0, None, [segment(0, 5, "One.")], decoded=6.0, duration=9.0))["flags"] == [
+        "header_duration_wrong"
+    ]
     assert stitched(shard(0, 0.0, None, [segment(0, 5, "One.")], decoded=6.0, duration=6.9))["flags"] == []
 
 
 def test_seams_that_do_not_meet():
     def flags(end, start):
         return stitched(
-            shard(0, 0.0, 10.0, [segment(0, 5, "One.")], decoded=end), shard(1, 10.0, 20.0, [segment(10, 15, "Two.")], decoded_start=start)
+            shard(0, 0.0, 10.0, [segment(0, 5, "One.")], decoded=end),
+            shard(1, 10.0, 20.0, [segment(10, 15, "Two.")], decoded_start=start),
         )["flags"]
 
     assert flags(10.0, 10.0005) == []
@@ -216,9 +241,17 @@ def test_seams_that_do_not_meet():
 
 
 def test_words_said_twice_where_segments_overlap():
-    first = segment(0, 10, "Hello big world.", words=[word("Hello", 1, 2), word("big", 8.5, 9, 6), word("world.", 9.2, 9.8, 10)])
+    first = segment(
+        0,
+        10,
+        "Hello big world.",
+        words=[word("Hello", 1, 2), word("big", 8.5, 9, 6), word("world.", 9.2, 9.8, 10)],
+    )
     again = [word("Big", 8.5, 9), word("world,", 9.2, 9.8, 4), word("again.", 11, 12, 11)]
-    row = stitched(shard(0, 0, 10.0, [first]), shard(1, 8.0, None, [segment(8, 14, "Big world, again.", words=again)], decoded=14.0))
+    row = stitched(
+        shard(0, 0, 10.0, [first]),
+        shard(1, 8.0, None, [segment(8, 14, "Big world, again.", words=again)], decoded=14.0),
+    )
     assert row["text"] == "Hello big world. again."
     assert row["segments"][1]["words"] == [word("again.", 11, 12, 0)]
     assert "overlap_removed" in row["flags"]
@@ -232,14 +265,26 @@ def test_words_said_twice_without_overlap_are_kept():
 
 
 def test_channels_are_told_apart_and_joined_in_time():
-    segments = [segment(0, 5, "Hi.", channel=0), segment(5, 9, "Bye.", channel=0), segment(0, 4, "Hello.", channel=1)]
+    segments = [
+        segment(0, 5, "Hi.", channel=0),
+        segment(5, 9, "Bye.", channel=0),
+        segment(0, 4, "Hello.", channel=1),
+    ]
     row = stitched(shard(0, 0.0, None, segments, decoded=9.0))
     assert row["text"] == "Hi. Hello. Bye."
     assert [s["flags"] for s in row["segments"]] == [["channel:0"], ["channel:1"], ["channel:0"]]
 
 
 def test_text_is_stripped_with_its_words():
-    row = stitched(shard(0, 0.0, None, [segment(0, 5, "  Hi there ", words=[word("Hi", 0, 1, 2), word("there", 1, 2, 5)])], decoded=5.0))
+    row = stitched(
+        shard(
+            0,
+            0.0,
+            None,
+            [segment(0, 5, "  Hi there ", words=[word("Hi", 0, 1, 2), word("there", 1, 2, 5)])],
+            decoded=5.0,
+        )
+    )
     for segment_ in row["segments"]:
         for found in segment_["words"]:
             assert segment_["text"][found["char_start"] : found["char_end"]] == found["text"]
@@ -252,5 +297,8 @@ def test_unknown_language_is_null_and_the_text_is_kept():
 
 def test_the_newest_shard_dates_the_transcript():
     later = datetime(2026, 1, 2, tzinfo=UTC)
-    row = stitched(shard(0, 0, 5.0, [segment(0, 5, "One.")], created_at=later, run_id="second"), shard(1, 5.0, None, decoded=9.0))
+    row = stitched(
+        shard(0, 0, 5.0, [segment(0, 5, "One.")], created_at=later, run_id="second"),
+        shard(1, 5.0, None, decoded=9.0),
+    )
     assert (row["provenance"]["created_at"], row["provenance"]["run_id"]) == (later, "second")

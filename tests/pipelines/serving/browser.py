@@ -12,7 +12,9 @@ import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
-needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no browser: install chromium and chromium-driver to test the page")
+needs_browser = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="no browser: install chromium and chromium-driver to test the page"
+)
 
 
 def started(microphone: Path, downloads: Path) -> Any:
@@ -49,7 +51,9 @@ def until(check: Callable[[], Any], seconds: float = 40) -> Any:
 
 
 def words(driver: Any) -> list[str]:
-    found: list[str] = driver.execute_script("return [...document.querySelectorAll('.word')].map((word) => word.textContent)")
+    found: list[str] = driver.execute_script(
+        "return [...document.querySelectorAll('.word')].map((word) => word.textContent)"
+    )
     return found
 
 

@@ -23,8 +23,8 @@ import soundfile
 from actors.config import AlignerConfig, ASRConfig
 from pipelines.config import RunConfig
 from pipelines.serving.app import Application
-from pipelines.serving.models import Models
-from pipelines.serving.replicas import Aligner, Recogniser
+from pipelines.serving.inference.deployments import Aligner, Recogniser
+from pipelines.serving.inference.model_client import Models
 from pipelines.serving.server import web_server
 from tests.pipelines.serving.browser import started, until
 
@@ -36,7 +36,9 @@ class Direct:
 
     def __init__(self, actor: Any) -> None:
         self.actor = actor
-        self.work, self.facts = (type("Method", (), {"remote": staticmethod(method)}) for method in (actor.work, actor.facts))
+        self.work, self.facts = (
+            type("Method", (), {"remote": staticmethod(method)}) for method in (actor.work, actor.facts)
+        )
 
 
 class Served:
@@ -68,7 +70,9 @@ class Served:
         self.thread.join(20)
         assert not self.thread.is_alive()
 
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
         """One request: status, headers in lower case, body."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(self.url + path, body, names, method=method)
@@ -78,11 +82,19 @@ class Served:
         except urllib.error.HTTPError as error:
             return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
 
-    def transcribe(self, audio: bytes, headers: dict[str, str] | None = None, **fields: str) -> tuple[int, dict[str, str], Any]:
+    def transcribe(
+        self, audio: bytes, headers: dict[str, str] | None = None, **fields: str
+    ) -> tuple[int, dict[str, str], Any]:
         """POST a file; a body that is JSON comes back parsed."""
         kind, body = form({"model": "fake", **fields}, audio)
-        status, found, data = self.ask("POST", "/v1/audio/transcriptions", body, **{"Content-Type": kind, **(headers or {})})
-        return status, found, json.loads(data) if found.get("content-type", "").startswith("application/json") else data
+        status, found, data = self.ask(
+            "POST", "/v1/audio/transcriptions", body, **{"Content-Type": kind, **(headers or {})}
+        )
+        return (
+            status,
+            found,
+            json.loads(data) if found.get("content-type", "").startswith("application/json") else data,
+        )
 
 
 def form(fields: dict[str, str | list[str]], audio: bytes | None, name: str = "a.wav") -> tuple[str, bytes]:
@@ -91,7 +103,9 @@ def form(fields: dict[str, str | list[str]], audio: bytes | None, name: str = "a
     body = io.BytesIO()
     for field, values in fields.items():
         for value in values if isinstance(values, list) else [values]:
-            body.write(f'--{border}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'.encode())
+            body.write(
+                f'--{border}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'.encode()
+            )
     if audio is not None:
         head = f'--{border}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: audio/wav\r\n\r\n'
         body.write(head.encode() + audio + b"\r\n")
@@ -172,5 +186,9 @@ def page(browser: Any, serve: Make) -> Iterator[tuple[Any, Served]]:
     yield browser, served
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
     asked = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
-    addresses = [line["params"]["request"]["url"] for line in asked if line["method"] == "Network.requestWillBeSent"]
-    assert addresses and all(address.startswith((served.url, "blob:" + served.url, "data:")) for address in addresses), addresses
+    addresses = [
+        line["params"]["request"]["url"] for line in asked if line["method"] == "Network.requestWillBeSent"
+    ]
+    assert addresses and all(
+        address.startswith((served.url, "blob:" + served.url, "data:")) for address in addresses
+    ), addresses

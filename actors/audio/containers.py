@@ -1,0 +1,259 @@
+"""Opening what an audio file is wrapped in: any container that ffmpeg's libraries know, recognised by its content and never by its name.
+
+A file that cannot be opened is named for what is wrong with it (`actors.errors.CODES`).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Discard
+
+from actors.audio.header_facts import riff_facts
+from actors.audio.sources import AudioFile
+from actors.errors import RowError
+
+MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside is a header that lies
+MAX_CHANNELS = 64
+# What opens other files and addresses, devices, and pictures without sound: none of it is asked whether it knows the content.
+_FOLLOWERS = frozenset(
+    {
+        "concat",
+        "dash",
+        "hls",
+        "imf",
+        "image2",
+        "image2pipe",
+        "alias_pix",
+        "vapoursynth",
+        "vobsub",
+        "webm_dash_manifest",
+    }
+)
+_NETWORK = frozenset({"rtp", "rtsp", "sap", "sdp"})  # these open sockets by themselves
+_DEVICES = frozenset(
+    {
+        "alsa",
+        "fbdev",
+        "kmsgrab",
+        "lavfi",
+        "oss",
+        "pulse",
+        "video4linux2,v4l2",
+        "x11grab",
+        "xcbgrab",
+        "avfoundation",
+    }
+)
+_PCM_PACKET = 32 << 10  # bytes: a WAVE file has no packets of its own, and ffmpeg's 4 KiB are a lot of them
+_LOOKED_THROUGH = 64 << 10  # bytes behind the first chunks of a WAVE file in which its samples must begin
+_HUGE_HEADER = 64 << 20  # bytes: no header of a smaller file needs more memory than a shard may have
+# Content that ffmpeg opens although it is text.
+_TEXT = frozenset(
+    {
+        "tty",
+        "srt",
+        "ass",
+        "webvtt",
+        "microdvd",
+        "subviewer",
+        "subviewer1",
+        "sami",
+        "lrc",
+        "txt",
+        "ffmetadata",
+        "jacosub",
+        "mpl2",
+        "vplayer",
+        "stl",
+    }
+)
+_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"RIFF", "WAVE or AVI"),
+    (0, b"RF64", "WAVE"),
+    (0, b"FORM", "AIFF"),
+    (0, b"fLaC", "FLAC"),
+    (0, b"OggS", "Ogg"),
+    (0, b"ID3", "MP3"),
+    (0, b"caff", "CAF"),
+    (0, b".snd", "AU"),
+    (0, b"#!AMR", "AMR"),
+    (0, b"\x1a\x45\xdf\xa3", "Matroska or WebM"),
+    (4, b"ftyp", "MP4"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open container and the audio stream that counts in it."""
+
+    container: InputContainer
+    stream: AudioStream
+    format: str
+    codec: str
+    sampling_rate: int
+    channels: int
+    audio_streams: int
+
+
+@contextmanager
+def open_container(file: AudioFile, jump: bool = False, probe_bytes: int | None = None) -> Iterator[Opened]:
+    """Open the container in `file` and choose its audio stream; codec threads are off: a decoding task owns one CPU.
+
+    Args:
+        file: what to open.
+        jump: seek in an mp3 by byte position, which its time stamps do not survive; without it an mp3 is read up to the place.
+        probe_bytes: how much behind the header may be read to learn about the streams; None leaves it to ffmpeg (up to 5 MB).
+
+    Raises:
+        RowError: empty_file, not_audio, no_audio_stream, no_samples, bad_header, unsupported_codec.
+        RetryableError: reading failed.
+    """
+    if file.size == 0:
+        raise RowError("the file has no bytes", "empty_file")
+    av.logging.set_level(av.logging.PANIC)
+    options = dict(_limits()) | ({"fflags": "fastseek"} if jump else {})
+    if probe_bytes is not None:
+        options["probesize"] = str(probe_bytes)
+    if _is_wave(file):
+        _show_samples(file)
+    if probe_bytes is None and _is_wave(file):
+        # One such packet shows whether there is DTS in it; ffmpeg would look at growing piles of them, for longer than decoding takes.
+        options |= {"max_size": str(_PCM_PACKET), "max_probe_packets": "1"}
+    file.seek(0)
+    try:
+        container = av.open(file, mode="r", options=options, metadata_errors="replace", io_open=_refuse)
+    except (
+        av.error.DecoderNotFoundError,
+        av.error.DemuxerNotFoundError,
+        av.error.PatchWelcomeError,
+    ) as error:
+        raise RowError(_said(error), "unsupported_codec") from error
+    except (av.error.FFmpegError, UnicodeError, ValueError) as error:
+        raise _diagnose(file, error) from error
+    try:
+        yield _choose(container, file)
+    finally:
+        container.close()
+
+
+@functools.cache
+def _limits() -> dict[str, str]:
+    """Options that keep ffmpeg at the one file it was given and away from decoding pictures, which may be of any size."""
+    formats = (
+        {name for name in av.formats_available if not name.endswith("_pipe")}
+        - _FOLLOWERS
+        - _NETWORK
+        - _DEVICES
+    )
+    decoders = [name for name in av.codecs_available if _is_audio_decoder(name)]
+    return {
+        "protocol_whitelist": "none",
+        "format_whitelist": ",".join(sorted(formats)),
+        "codec_whitelist": ",".join(sorted(decoders)),
+    }
+
+
+def _is_audio_decoder(name: str) -> bool:
+    try:
+        return av.Codec(name, "r").type == "audio"
+    except ValueError:  # it only encodes
+        return False
+
+
+def _choose(container: InputContainer, file: AudioFile) -> Opened:
+    streams = list(container.streams.audio)
+    if not streams:
+        return _without_audio(container, file)
+    best = container.streams.best("audio")
+    stream: Any = best if best is not None else streams[0]
+    context = stream.codec_context
+    if context is None:
+        raise RowError(
+            f"no decoder for the audio stream of this {container.format.name} file", "unsupported_codec"
+        )
+    rate, channels = context.sample_rate or 0, context.channels or 0
+    if not rate and not channels and _kind(file) is None:
+        raise RowError("no decoder recognises the content", "not_audio")
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise RowError(f"the header claims a sampling rate of {rate} Hz", "bad_header")
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise RowError(f"the header claims {channels} channels", "bad_header")
+    context.thread_count = 1
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
+    return Opened(container, stream, container.format.name, context.codec.name, rate, channels, len(streams))
+
+
+def _without_audio(container: InputContainer, file: AudioFile) -> Opened:
+    name = container.format.name
+    if name in _TEXT or not container.streams:
+        raise RowError(f"no decoder recognises the content as audio (it looks like {name})", "not_audio")
+    kinds = ", ".join(sorted({str(stream.type) for stream in container.streams}))
+    raise RowError(f"the {name} container has no audio stream, only {kinds}", "no_audio_stream")
+
+
+def _diagnose(file: AudioFile, error: Exception) -> RowError:
+    """Say why `file` could not be opened, from its first bytes."""
+    if isinstance(error, av.error.FFmpegError) and isinstance(error, MemoryError):
+        if file.size < _HUGE_HEADER:
+            return RowError(
+                f"the header claims sizes that no memory could hold: {_said(error)}", "bad_header"
+            )
+        return RowError(_said(error), "decode_out_of_memory")
+    facts = riff_facts(file)
+    if facts and facts.has_format and (facts.data_start is None or facts.data_start >= file.size):
+        return RowError("a WAVE header without any samples behind it", "no_samples")
+    kind = _kind(file)
+    if kind is None:
+        return RowError("no decoder recognises the content", "not_audio")
+    return RowError(f"starts like {kind}, but its header cannot be read: {_said(error)}", "bad_header")
+
+
+def _kind(file: AudioFile) -> str | None:
+    file.seek(0)
+    head = file.read(16)
+    return next((kind for place, magic, kind in _MAGIC if head[place : place + len(magic)] == magic), None)
+
+
+def _is_wave(file: AudioFile) -> bool:
+    file.seek(0)
+    head = file.read(12)
+    return head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE"
+
+
+def _show_samples(file: AudioFile) -> None:
+    """Hide what stands behind a WAVE file's samples; samples that do not come are not looked for without end.
+
+    Where there are zeros instead of chunks (a recorder that took its place on the disk beforehand), ffmpeg goes through them 8 bytes at a time, a
+    second for each MB.
+    """
+    facts = riff_facts(file)
+    if facts is None or facts.is_placeholder:
+        return
+    if facts.data_start is None or facts.data_size is None:
+        file.end = min(file.size, facts.walked + _LOOKED_THROUGH)
+    else:
+        file.end = min(file.size, facts.data_start + facts.data_size)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, av.error.FFmpegError):
+        return str(tuple(error.log)[-1] if error.log else error.strerror).strip()[:200]
+    return " ".join(str(error).split())[:200]
+
+
+def _refuse(url: str, flags: int, options: dict[str, Any]) -> None:
+    # Playlists and references (HLS, concat, external tracks) would make a stranger's "audio" open our files and addresses.
+    raise PermissionError(
+        f"the file refers to another one, which is not followed: {os.path.basename(url)[:80]}"
+    )

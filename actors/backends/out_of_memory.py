@@ -1,0 +1,96 @@
+"""Going on when a batch does not fit the device: halve it, and remember the size that was too much."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from actors.backends.devices import meaning_of
+from actors.errors import FatalError, RowError
+
+log = logging.getLogger(__name__)
+
+
+class Sized(Protocol):
+    """Anything with a length in seconds."""
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        ...
+
+
+Item = TypeVar("Item", bound=Sized)
+Result = TypeVar("Result")
+
+
+class MemoryGuard:
+    """Runs batches on a device whose memory is not known beforehand.
+
+    `max_seconds` is what was learned: a batch of twice that many padded seconds (longest * items) did not fit, so later batches are cut
+    to it before they are tried. It only ever falls, for the life of the process; an item that does not fit even alone teaches nothing.
+    """
+
+    def __init__(self) -> None:
+        self.max_seconds: float | None = None
+
+    def run(self, items: Sequence[Item], call: Callable[[Sequence[Item]], list[Result]]) -> list[Result]:
+        """Call `call` on all items, in as many pieces as the device needs; results in the order of the items.
+
+        Raises:
+            RowError: code device_out_of_memory: an item does not fit even alone.
+            FatalError: the device is broken.
+            Exception: whatever else `call` raised; it is about the items, not the device.
+        """
+        before = self.max_seconds
+        try:
+            return self._run(items, call)
+        except RowError as error:
+            if (
+                error.code == "device_out_of_memory"
+            ):  # the batches that it was in failed because of it: their sizes may be all right
+                self.max_seconds = before
+            raise
+
+    def _run(self, items: Sequence[Item], call: Callable[[Sequence[Item]], list[Result]]) -> list[Result]:
+        if self.max_seconds is not None and len(items) > 1 and _padded(items) > self.max_seconds:
+            return self._halve(items, call)
+        try:
+            return call(items)
+        except Exception as error:
+            meaning = meaning_of(error)
+            if meaning == "broken":
+                raise FatalError(f"the device is broken: {error}") from error
+            if meaning == "other":
+                raise
+            reason = str(error).split("\n")[0]
+        # Outside the except block: its traceback would keep the failed call's tensors alive while the halves run.
+        _release()
+        if len(items) == 1:
+            message = f"a segment of {items[0].duration:.1f} s does not fit the device ({reason}); lower segmenter.max_duration"
+            raise RowError(message, code="device_out_of_memory")
+        self.max_seconds = min(_padded(items) / 2, self.max_seconds or float("inf"))
+        log.warning(
+            "out of memory at %d segments; batches of %.0f padded seconds from now on",
+            len(items),
+            self.max_seconds,
+        )
+        return self._halve(items, call)
+
+    def _halve(self, items: Sequence[Item], call: Callable[[Sequence[Item]], list[Result]]) -> list[Result]:
+        middle = len(items) // 2
+        return self._run(items[:middle], call) + self._run(items[middle:], call)
+
+
+def _padded(items: Sequence[Item]) -> float:
+    return max(item.duration for item in items) * len(items)
+
+
+def _release() -> None:
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,66 @@
+"""What a forced aligner is asked and what is made of its answer: the same for every engine that runs the model in our hands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from actors.backends.qwen.prompts import TIMESTAMP, aligner_prompt
+from actors.errors import RowError
+from actors.records import AlignmentRequest
+from actors.text.timestamp_repair import repair
+
+MAX_SECONDS = 180.0  # what the reference gives the aligner at most; beyond it words pile up on one time
+_AUDIO = "<|audio_pad|>"
+
+
+class Slots:
+    """Prompts and times of one model.
+
+    Args:
+        name: the model's, for messages.
+        tokenizer: the model's.
+        classes: of its head.
+        class_ms: milliseconds of each.
+    """
+
+    def __init__(self, name: str, tokenizer: Any, classes: int, class_ms: float) -> None:
+        self.name, self.tokenizer, self.class_ms = name, tokenizer, class_ms
+        # A model with few classes cannot point further than its last one.
+        self.max_duration = min(MAX_SECONDS, classes * class_ms / 1000)
+        self.token: int = tokenizer.convert_tokens_to_ids(TIMESTAMP)
+        self._audio: int = tokenizer.convert_tokens_to_ids(_AUDIO)
+
+    def check(self, request: AlignmentRequest) -> None:
+        """Raise RowError where a segment is too long."""
+        if request.duration > self.max_duration:
+            message = f"a segment of {request.duration:.1f} s is longer than the {self.max_duration:g} s that {self.name} can align"
+            raise RowError(message, code="alignment_failed")
+
+    def prompt(self, request: AlignmentRequest, audio_tokens: int) -> list[int]:
+        """Token ids of a request: the audio, then each unit with its two slots.
+
+        Args:
+            request: the segment and its units.
+            audio_tokens: how often the placeholder of the audio stands there: as often as the encoder makes tokens of it, or once for an
+                engine that repeats it itself.
+
+        Raises:
+            ValueError: a unit holds a control token.
+        """
+        prompt: list[int] = self.tokenizer(aligner_prompt(request.units), add_special_tokens=False)[
+            "input_ids"
+        ]
+        slots, expected = prompt.count(self.token), 2 * len(request.units)
+        if slots != expected:
+            raise ValueError(
+                f"the units hold {slots} slots instead of {expected}: a unit contains a control token"
+            )
+        place = prompt.index(self._audio)
+        return [*prompt[:place], *[self._audio] * audio_tokens, *prompt[place + 1 :]]
+
+    def times(self, request: AlignmentRequest, classes: Sequence[int]) -> list[tuple[float, float]]:
+        """Classes (start, end, start, end ...) as seconds that never run backwards and never leave the clip."""
+        repaired = repair([int(number * self.class_ms) for number in classes])
+        seconds = [min(time / 1000, request.duration) for time in repaired]
+        return list(zip(seconds[::2], seconds[1::2], strict=True))

@@ -1,0 +1,157 @@
+"""Repetition: the reference's clean-up, bit for bit, and ours, which keeps numbers and catches the loops that models fall into.
+
+The reference (qwen_asr 0.0.6) cuts a character repeated more than 20 times, then any unit of at most 20 characters repeated at
+least 20 times. It cuts "0000000000000000000000" to "0", misses a loop over a sentence of 21 characters, and cuts inside words.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+
+import numpy as np
+
+_LONGEST_UNIT = 20  # characters: the reference's longest repeated unit
+_COPIES = 20  # repetitions that make a loop of any unit
+_LONG_COPIES = 6  # ... of a phrase that is repeated until the text ends ...
+_LONG_CHARS = 100  # ... and fills at least this many characters
+_NUMBER_COPIES = 200  # numbers are said again and again in earnest: only an endless tail of them is a loop
+_LONGEST_PHRASE = 80  # tokens
+_REPETITIVE = 10.0  # bytes of text per compressed byte; speech stays below 5
+
+# A word; an ideograph, kana or Thai letter by itself, for their scripts write no spaces.
+_SINGLE = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+_TOKEN = re.compile(rf"[{_SINGLE}]|[^\W{_SINGLE}]+(?:[-'’][^\W{_SINGLE}]+)*")
+_LONGEST_INSIDE = 60  # characters
+_INSIDE = re.compile(rf"(\S{{1,{_LONGEST_INSIDE}}}?|\s)\1{{{_COPIES - 1},}}")
+
+
+def fix_repetitions(text: str, threshold: int = 20) -> str:
+    """Cut repetitions exactly as the reference's `detect_and_fix_repetitions` does, in linear time.
+
+    A run of more than `threshold` equal characters becomes one. Then, from left to right and as long as `2 * threshold` characters
+    remain, the shortest unit (at most 20 characters) that is repeated at least `threshold` times becomes one copy.
+    """
+    text = re.sub(rf"(.)\1{{{threshold},}}", r"\1", text, flags=re.DOTALL)
+    total = len(text)
+    last_start = total - 2 * threshold
+    if last_start < 0:
+        return text
+    codes = _codes(text)
+    # runs[k - 1][i]: how many characters from i on equal the one k later, so that 1 + runs // k copies of a unit of k start at i.
+    runs = [_run_lengths(codes[:-k] == codes[k:]) for k in range(1, min(_LONGEST_UNIT, total - 1) + 1)]
+    pieces: list[str] = []
+    position = 0
+    starts = np.flatnonzero(_starts(runs, threshold, last_start))
+    for start in starts.tolist():
+        if start < position:
+            continue
+        unit = next(
+            k for k, run in enumerate(runs, 1) if start < len(run) and run[start] >= k * (threshold - 1)
+        )
+        pieces.append(text[position : start + unit])
+        position = start + unit * (1 + int(runs[unit - 1][start]) // unit)
+    return "".join(pieces) + text[position:]
+
+
+def collapse_loops(text: str) -> tuple[str, bool]:
+    """Cut what a model repeats because it is stuck, and nothing that people say.
+
+    Cut to one copy: any words repeated 20 times; phrases (also longer than 20 characters) that fill the rest of the text with at
+    least six copies; symbols and syllables repeated 20 times inside a word. Whole words are compared without case and punctuation,
+    so "no no ... nobody" keeps its "nobody". Numbers are kept: "0 0 0 ..." said 20 times is a serial number or a countdown.
+
+    Returns:
+        The text, and whether anything was cut.
+    """
+    before = text
+    if _may_repeat_inside(text):  # the expression alone takes most of the time that reading an output takes
+        text = _INSIDE.sub(_collapse_inside, text)
+    for _ in range(4):  # a loop of loops needs another look; the bound keeps hostile text cheap
+        shorter = _collapse_phrases(text)
+        if shorter == text:
+            break
+        text = shorter
+    return text, text != before
+
+
+def is_repetitive(text: str) -> bool:
+    """Whether a long text compresses as no speech does: a loop with small changes, which no exact comparison finds."""
+    data = text.encode("utf-8", "surrogatepass")
+    return len(data) >= 400 and len(data) / len(zlib.compress(data)) > _REPETITIVE
+
+
+def _may_repeat_inside(text: str) -> bool:
+    """Whether `_INSIDE` can match: 20 copies of a unit of k characters are 19 k characters that equal the one k later."""
+    codes = _codes(text)
+    units = range(1, min(_LONGEST_INSIDE, len(codes) // _COPIES) + 1)
+    return any(np.count_nonzero(codes[:-k] == codes[k:]) >= (_COPIES - 1) * k for k in units)
+
+
+def _collapse_inside(match: re.Match[str]) -> str:
+    """Shorten a unit that is repeated without spaces between its copies, unless it is a number."""
+    unit = match.group(1)
+    if any(c.isnumeric() for c in unit) and not any(c.isalpha() and not c.isnumeric() for c in unit):
+        return match.group(0)
+    follows = match.string[match.end() : match.end() + 1]
+    if unicodedata.category(unit[-1]) in ("Ll", "Lu") and follows.isalpha():
+        return unit + unit  # the last copy begins the next word: "hahaha...happy"
+    return unit
+
+
+def _collapse_phrases(text: str) -> str:
+    tokens = list(_TOKEN.finditer(text))
+    total = len(tokens)
+    if total < _LONG_COPIES:
+        return text
+    vocabulary: dict[str, int] = {}
+    codes = np.array([vocabulary.setdefault(t.group().casefold(), len(vocabulary)) for t in tokens])
+    lengths = np.cumsum([0] + [len(t.group()) for t in tokens])
+    is_number = np.cumsum([0] + [t.group().isnumeric() for t in tokens])
+    found: list[tuple[int, int, int]] = []  # start, tokens in the unit, tokens in the run
+    for unit in range(1, min(_LONGEST_PHRASE, total // _LONG_COPIES) + 1):
+        equal = codes[:-unit] == codes[unit:]
+        if np.count_nonzero(equal) < (_LONG_COPIES - 1) * unit:  # too few for a loop, wherever they are
+            continue
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], equal, [False]]).astype(np.int8)))
+        for start, end in edges.reshape(-1, 2).tolist():
+            run = end - start + unit
+            if _is_loop(unit, run // unit, int(lengths[start + run] - lengths[start]), start + run == total):
+                numbers = int(is_number[start + unit] - is_number[start])
+                if numbers < unit or run // unit >= _NUMBER_COPIES:
+                    found.append((start, unit, run))
+    pieces: list[str] = []
+    position, next_token = 0, 0
+    for start, unit, run in sorted(found):
+        if start < next_token:
+            continue
+        at_end = start + run == total
+        next_token = total if at_end else start + run // unit * unit
+        pieces.append(text[position : tokens[start + unit].start()])
+        position = len(text) if at_end else tokens[next_token].start()
+    return "".join(pieces).rstrip() if pieces and position == len(text) else "".join(pieces) + text[position:]
+
+
+def _is_loop(unit: int, copies: int, chars: int, at_end: bool) -> bool:
+    return copies >= _COPIES or (at_end and unit >= 4 and copies >= _LONG_COPIES and chars >= _LONG_CHARS)
+
+
+def _codes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+
+
+def _run_lengths(flags: np.ndarray) -> np.ndarray:
+    """For each position, how many flags in a row are true from there on."""
+    positions = np.arange(len(flags))
+    stops = np.where(flags, len(flags), positions)
+    return np.minimum.accumulate(stops[::-1])[::-1] - positions
+
+
+def _starts(runs: list[np.ndarray], threshold: int, last_start: int) -> np.ndarray:
+    """Where at least one unit is repeated `threshold` times or more."""
+    found = np.zeros(last_start + 1, dtype=bool)
+    for k, run in enumerate(runs, 1):
+        hits = run[: last_start + 1] >= k * (threshold - 1)
+        found[: len(hits)] |= hits
+    return found

@@ -1,0 +1,103 @@
+"""Settings as people give them: YAML files and overrides, one laid over the other, and what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from actors.errors import UsageError
+
+# Settings where somebody may have put a secret: a wrong value is not repeated.
+MAY_BE_SECRET = ("api_keys", "base_url", "key_variable", "runtime_env", "engine")
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """The sections in a file, on any fsspec URI.
+
+    Raises:
+        UsageError: there is no such file, or it is no mapping of sections.
+    """
+    try:
+        with fsspec.open(path, "r", encoding="utf-8") as file:
+            values = yaml.safe_load(file)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {error}") from None
+    except Exception as error:
+        raise UsageError(f"cannot read the config {path}: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"{path}: a config is a mapping of sections (asr:, aligner:, ...), not a {type(values).__name__}"
+        )
+    return values
+
+
+def resolve_models(values: dict[str, Any], path: str) -> None:
+    """Make model folders that stand beside the file `path` absolute."""
+    for section in ("asr", "aligner"):
+        model = values.get(section, {}).get("model") if isinstance(values.get(section), dict) else None
+        if isinstance(model, str) and "://" not in path and not Path(model).is_absolute():
+            beside = Path(path).resolve().parent / model
+            if beside.is_dir():
+                values[section]["model"] = str(beside)
+
+
+def section_of(settings: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The class of a setting that is a section; None for one that is a value, and for one that is not there."""
+    field = settings.model_fields.get(name)
+    kind = field.annotation if field else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def laid_over(settings: type[BaseModel], old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Settings over settings, section by section; a value that is a mapping itself, such as labels, is replaced as a whole."""
+    both = {**old, **new}
+    for name, value in new.items():
+        section = section_of(settings, name)
+        if section and isinstance(value, dict) and isinstance(old.get(name), dict):
+            both[name] = laid_over(section, old[name], value)
+    return both
+
+
+def assign(values: dict[str, Any], name: str, text: str) -> None:
+    """Set the setting with a dotted name to what `text` says in YAML.
+
+    Raises:
+        UsageError: the name goes through a value.
+    """
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        value = text
+    *sections, last = name.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"--set {name}: {section} is a value, not a section")
+    values[last] = value
+
+
+def explain(error: ValidationError, origin: str) -> str:
+    """What is wrong with settings, one after the other, for people; `origin` is where they come from."""
+    problems = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"]) or "settings"
+        if problem["type"] == "extra_forbidden":
+            problems.append(
+                f"{name}: there is no such setting (`scriptorium transcribe --print-config` lists them)"
+            )
+        else:
+            tell = (
+                problem["loc"]
+                and not isinstance(problem["input"], dict)
+                and not any(part in MAY_BE_SECRET for part in problem["loc"])
+            )
+            got = f" (got {problem['input']!r})" if tell else ""
+            problems.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}{got}")
+    where = f"{origin}: " if origin else ""
+    return where + "; ".join(problems)

@@ -1,0 +1,139 @@
+"""The stages of the job as Ray Data sees them: Arrow tables in, Arrow tables out, one row a shard throughout.
+
+Rows become dictionaries for the actors, which know nothing of Arrow, and tables again by the schemas of `pipelines.schema`, so that a
+block of nothing but nulls keeps its types.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from actors.aligner import AlignerActor
+from actors.asr import ASRActor
+from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
+from actors.decoder import Decoder
+from actors.known_text import GivenTextActor
+from pipelines.execution.arrow_rows import to_rows, to_table
+from pipelines.schema import DECODED, RECOGNISED, SHARD
+from pipelines.supervision.guarded_actor import Beat, Careful
+
+Row = dict[str, Any]
+
+PIECE_BYTES = 8 << 20  # of samples that decoding yields at once, at least: four minutes
+
+
+@functools.cache
+def _decoder(audio: AudioConfig, segmenter: SegmenterConfig) -> Decoder:
+    # One decoder, with its child process, for the life of a Ray worker: tasks come and go in the same process.
+    return Decoder(audio, segmenter)
+
+
+def decode(
+    table: pa.Table, audio: AudioConfig, segmenter: SegmenterConfig, ledger: Any
+) -> Iterator[pa.Table]:
+    """PLAN rows to DECODED rows, yielded as they are done, so that a block never holds much more than Ray's block size in memory.
+
+    Short recordings are yielded some at a time: Ray and Arrow have work for each piece of a block, at every stage.
+    """
+    decoder = _decoder(audio, segmenter)
+    beat = Beat(ledger)
+    done: list[Row] = []
+    size = 0
+    for row in table.to_pylist():
+        done += decoder([row])
+        size += sum(len(segment["samples"]) for segment in done[-1]["segments"])
+        beat()
+        if size >= PIECE_BYTES:
+            yield pa.Table.from_pylist(done, schema=DECODED)
+            done, size = [], 0
+    if done:
+        yield pa.Table.from_pylist(done, schema=DECODED)
+
+
+class InTurn:
+    """A stage whose calls overlap, but for the model's part of them, which so many threads do as are of use to the model: most often one.
+
+    Ray gives a replica a second table while it works on one: that table is read, and the one before it written, beside the model. With no
+    more than one call at a time a GPU of 3,000 times real time waited for a fifth of its time.
+    """
+
+    def __init__(self, lanes: int = 1) -> None:
+        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="model")
+
+    def in_turn(self, work: Callable[[list[Row]], list[Row]], rows: list[Row]) -> list[Row]:
+        """Rows through the model when it is their turn; what it raises is raised here."""
+        return self._threads.submit(work, rows).result()
+
+
+class Recognise(InTurn):
+    """DECODED to RECOGNISED rows on one replica of the model."""
+
+    def __init__(
+        self, make_actor: Callable[[ASRConfig], ASRActor | GivenTextActor], config: ASRConfig, ledger: Any
+    ) -> None:
+        self.careful = Careful(
+            "recognise", functools.partial(make_actor, config), ledger, config.pool.max_task_retries + 1
+        )
+        self.actor = self.careful.actor
+        self.careful.before_end = self._tell_cost
+        super().__init__(self.actor.lanes)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        rows = self.in_turn(self.careful, to_rows(table))
+        for row in rows:
+            row["asr_model"], row["asr_revision"] = self.actor.model, self.actor.revision
+        self._tell_cost()
+        return to_table(rows, RECOGNISED, table)
+
+    def _tell_cost(self) -> None:
+        if isinstance(self.actor, ASRActor) and (spent := self.actor.spent()):
+            self.careful.ledger.spend.remote(self.careful.process, spent)
+
+
+class Align(InTurn):
+    """RECOGNISED to SHARD rows: word times where the language has them, and the samples are dropped."""
+
+    def __init__(self, config: AlignerConfig, run_id: str, ledger: Any) -> None:
+        tries = config.pool.max_task_retries + 1
+        self.careful = (
+            Careful("align", functools.partial(AlignerActor, config), ledger, tries)
+            if config.backend != "none"
+            else None
+        )
+        self.actor = self.careful.actor if self.careful else None
+        super().__init__(self.actor.lanes if self.actor else 1)
+        self.run_id = run_id
+        self.ledger = ledger
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        rows = to_rows(table)
+        rows = self.in_turn(self.careful, rows) if self.careful else [_without_words(row) for row in rows]
+        created_at = datetime.now(UTC)
+        for row in rows:
+            row["aligner_model"] = self.actor.model if self.actor else None
+            row["aligner_revision"] = self.actor.revision if self.actor else None
+            row["run_id"], row["created_at"] = self.run_id, created_at
+        self.ledger.add.remote([_done(row) for row in rows])
+        return pa.Table.from_pylist(rows, schema=SHARD)
+
+
+def _without_words(row: dict[str, Any]) -> dict[str, Any]:
+    segments = [
+        {**{k: v for k, v in segment.items() if k != "samples"}, "words": [], "word_source": "none"}
+        for segment in row["segments"] or []
+    ]
+    return {**row, "segments": segments}
+
+
+def _done(row: dict[str, Any]) -> tuple[str, int, float, bool]:
+    """(recording, its shards, seconds of this shard, failed?) for the progress counter."""
+    seconds = max(0.0, (row["decoded_end"] or 0.0) - (row["decoded_start"] or 0.0))
+    if row["status"] == "error" and row["duration"]:
+        seconds = (row["end"] if row["end"] is not None else row["duration"]) - row["start"]
+    return row["recording_id"], row["shard_count"], seconds, row["status"] == "error"

@@ -1,0 +1,257 @@
+"""What the columns of a manifest mean: one row as found in a file, read into a Recording."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import difflib
+import functools
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from actors.errors import ScriptoriumError, UsageError
+from actors.text.languages import CODES, code_of, normalize_language
+from pipelines.storage import files as locations
+
+AUDIO_COLUMNS = ("audio", "audio_filepath", "uri", "url", "path")
+LANGUAGE_COLUMNS = ("language", "lang", "source_lang")
+ALL_COLUMNS = frozenset((*AUDIO_COLUMNS, *LANGUAGE_COLUMNS, "id", "context", "text", "duration", "channel"))
+CHANNELS = ("mix", "left", "right", "each")
+LONGEST_ID = 100_000  # characters: ids are held in memory, all of them
+LONGEST_AUDIO = 100_000  # characters: signed URLs are long, but not so long
+_DEEPEST = 100  # levels of nesting in metadata
+# No one language can be forced for these: the model decides, segment by segment.
+_SEVERAL = frozenset(
+    {"mul", "multi", "multilingual", "mixed", "und", "unk", "unknown", "other", "mis", "zxx", "n/a", "?"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One entry of a manifest, checked."""
+
+    id: str  # unique in its manifest; data only, never part of a path
+    audio: str  # absolute path or URI
+    language: str | None  # ISO code; None: the model decides
+    context: str | None
+    text: str | None
+    duration: float | None  # seconds, as the manifest claims
+    channel: str | None  # mix | left | right | each | a number; None: as configured
+    metadata: dict[str, Any]  # every other column, JSON values
+    origin: str  # file:line, for messages
+
+
+def read_row(values: dict[str, Any], file: str, line: int, base: str) -> Recording:
+    """Check one row.
+
+    Args:
+        values: the row's columns as found.
+        file: the manifest's address.
+        line: its line, from 1; 0 where the file itself is the recording.
+        base: the folder that relative audio paths start from.
+
+    Raises:
+        UsageError: naming file, line, column and what to do.
+    """
+    origin = f"{file}:{line}" if line else file
+    rest = dict(values)
+    audio = _audio(rest, origin)
+    recording_id = _id(rest, origin, audio)
+    try:
+        return Recording(
+            id=recording_id,
+            audio=locations.absolute(locations.join(base, audio)),
+            language=_language(rest, origin),
+            context=_text(rest, "context", origin),
+            text=_text(rest, "text", origin),
+            duration=_duration(rest, origin),
+            channel=_channel(rest, origin),
+            metadata={str(name): _jsonable(value) for name, value in rest.items()},
+            origin=origin,
+        )
+    except RecursionError:
+        raise UsageError(f"{origin}: nested more than {_DEEPEST} levels deep; flatten this entry") from None
+
+
+def _audio(rest: dict[str, Any], origin: str) -> str:
+    for name in AUDIO_COLUMNS:
+        if name in rest:
+            value = rest.pop(name)
+            # Hugging Face writes {"path": ..., "bytes": ...}.
+            audio = value.get("path") if isinstance(value, dict) else value
+            if isinstance(audio, str) and len(audio) > LONGEST_AUDIO:
+                _refuse(
+                    origin, f"`{name}` has {len(audio):,} characters; no address is so long: {_show(audio)}"
+                )
+            if not isinstance(audio, str) or not audio.strip():
+                _refuse(origin, f"`{name}` must be the audio's path or URI, not {_show(value)}")
+            if "\0" in audio or not _is_unicode(audio):
+                _refuse(origin, f"`{name}` has characters that no address can have: {_show(audio)}")
+            offset = rest.get("offset")
+            if name == "audio_filepath" and isinstance(offset, int | float) and offset > 0:
+                _refuse(
+                    origin,
+                    f"`offset` {offset:g}: this entry is a part of a file, but whole recordings are transcribed: list each file once, "
+                    "without offset, or cut the parts into files of their own",
+                )
+            return audio.strip()
+    _refuse(
+        origin,
+        f"no column with the audio's address: name one of {', '.join(AUDIO_COLUMNS)} (found: {', '.join(map(str, rest)) or 'nothing'})",
+    )
+
+
+def _id(rest: dict[str, Any], origin: str, audio: str) -> str:
+    if "id" not in rest:
+        return audio
+    value = rest.pop("id")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if _missing(value) or not isinstance(value, str) or not value.strip():
+        _refuse(
+            origin,
+            f"empty id ({_show(value)}); give each recording a unique id, or leave the column out everywhere",
+        )
+    if len(value) > LONGEST_ID:
+        _refuse(origin, f"the id has {len(value):,} characters, more than {LONGEST_ID:,}: {_show(value)}")
+    if not _is_unicode(value):
+        _refuse(
+            origin,
+            f"the id {_show(value)} has half a character (a lone surrogate); write it in valid Unicode",
+        )
+    return value
+
+
+def _language(rest: dict[str, Any], origin: str) -> str | None:
+    for name in LANGUAGE_COLUMNS:
+        if name in rest:
+            value = rest.pop(name)
+            if isinstance(value, list) and all(isinstance(one, str) for one in value):
+                value = "+".join(value)
+            if _missing(value):
+                return None
+            if not isinstance(value, str):
+                _refuse(origin, f"`{name}` must be a language's name or ISO code, not {_show(value)}")
+            try:
+                code, plural = _read_language(value)
+            except ValueError as error:
+                _refuse(origin, f"unknown language {_show(value)}{error}")
+            if plural:
+                rest[name] = value
+            return code
+    return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_language(value: str) -> tuple[str | None, bool]:
+    """(ISO code or None, whether it names several languages or none in particular). Raises ValueError with a hint."""
+    if value.strip().lower() in _SEVERAL:
+        return None, True
+    parts = [part for part in re.split(r"[+,;/|&]", value) if part.strip()]
+    codes = {code_of(_name(part)) for part in parts}
+    if len(codes) > 1:
+        return None, True
+    return (codes.pop() if codes else None), False
+
+
+def _name(value: str) -> str | None:
+    try:
+        return normalize_language(value)
+    except (ValueError, ScriptoriumError):
+        known = {spelling.lower(): spelling for pair in CODES.items() for spelling in pair}
+        near = difflib.get_close_matches(value.strip().lower(), known, n=1, cutoff=0.6)
+        hint = f"; did you mean {known[near[0]]}?" if near else ""
+        known_names = ", ".join(f"{name} ({code})" for name, code in CODES.items())
+        raise ValueError(
+            f"{hint} Give one of {known_names}, or leave it empty to let the model decide"
+        ) from None
+
+
+def _text(rest: dict[str, Any], name: str, origin: str) -> str | None:
+    value = rest.pop(name, None)
+    if _missing(value) or value == "":
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        _refuse(origin, f"`{name}` must be text, not {_show(value)}")
+    if not _is_unicode(value):
+        _refuse(origin, f"`{name}` has half a character (a lone surrogate); write it in valid Unicode")
+    return value
+
+
+def _duration(rest: dict[str, Any], origin: str) -> float | None:
+    value = rest.pop("duration", None)
+    if _missing(value) or value == "":
+        return None
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        _refuse(
+            origin, f"`duration` must be a number of seconds, not {_show(value)}; correct it or leave it out"
+        )
+    return seconds or None
+
+
+def _channel(rest: dict[str, Any], origin: str) -> str | None:
+    value = rest.pop("channel", None)
+    if _missing(value) or value == "":
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    channel = str(value).strip().lower()
+    if isinstance(value, bool) or not (
+        channel in CHANNELS or (channel.isascii() and channel.isdigit() and len(channel) <= 3)
+    ):
+        _refuse(
+            origin, f"`channel` must be one of {', '.join(CHANNELS)} or a number from 0, not {_show(value)}"
+        )
+    return channel
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
+def _jsonable(value: Any, depth: int = 0) -> Any:
+    """The value as JSON can say it: NaN and infinities become null, times ISO 8601, bytes base64, all else unknown its text.
+
+    Raises:
+        RecursionError: nested deeper than whoever reads it later is sure to bear.
+    """
+    if depth > _DEEPEST:
+        raise RecursionError
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(name): _jsonable(one, depth + 1) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(one, depth + 1) for one in value]
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return str(value)
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _refuse(origin: str, what: str) -> NoReturn:
+    raise UsageError(f"{origin}: {what}")

@@ -1,0 +1,81 @@
+"""Lhotse's recordings and cuts as manifest rows. Read from their JSON, so that lhotse need not be installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actors.errors import UsageError
+
+TOLERANCE = 0.05  # seconds by which a cut may miss its recording's borders and still be the whole of it
+_CUTS = frozenset({"MonoCut", "MultiCut", "DataCut"})
+
+
+def flatten_lhotse(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
+    """Turn an entry of a RecordingSet or a CutSet into the columns of a manifest; any other row comes back as it is.
+
+    Text and language come from a cut's supervisions; these and `custom` are carried as metadata. A cut must be the whole of its
+    recording, because transcripts are of recordings.
+
+    Raises:
+        UsageError: a cut of part of a recording, a mix, or audio that is not one file.
+    """
+    kind = row.get("type")
+    try:
+        if isinstance(row.get("sources"), list):
+            return _recording(row, uri, line)
+        if isinstance(kind, str) and kind in _CUTS and isinstance(row.get("recording"), dict):
+            return _cut(row, uri, line)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise UsageError(
+            f"{uri}: line {line}: looks like a lhotse entry, but is not as lhotse writes it ({error})"
+        ) from error
+    if isinstance(kind, str) and kind in ("MixedCut", "PaddingCut"):
+        raise UsageError(
+            f"{uri}: line {line}: a lhotse {kind} has no audio file of its own; save it (`cut.save_audio`) and list the file"
+        )
+    return row
+
+
+def _recording(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
+    sources = row["sources"]
+    if len(sources) != 1 or not isinstance(sources[0], dict) or sources[0].get("type") not in ("file", "url"):
+        kinds = (
+            ", ".join(str(source.get("type") if isinstance(source, dict) else source) for source in sources)
+            or "none"
+        )
+        raise UsageError(
+            f"{uri}: line {line}: a lhotse recording must have one source of type file or url, not {len(sources)} ({kinds})"
+        )
+    # The rest is metadata; how lhotse would load the samples says nothing about the recording.
+    columns: dict[str, Any] = {
+        name: row[name] for name in row if name not in ("sources", "channel_ids", "num_samples", "transforms")
+    }
+    return {**columns, "audio": sources[0].get("source")}
+
+
+def _cut(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
+    recording = row["recording"]
+    whole = recording.get("duration")
+    start, duration = row.get("start", 0), row.get("duration", whole)
+    if start > TOLERANCE or (whole is not None and duration is not None and duration < whole - TOLERANCE):
+        raise UsageError(
+            f"{uri}: line {line}: the cut {row.get('id')!r} is only {start:g} to {start + duration:g} s of a recording of {whole:g} s; "
+            "whole recordings are transcribed: list the recordings, or save the cuts as files (`cuts.save_audios`)"
+        )
+    flat = _recording(recording, uri, line)
+    supervisions = sorted(row.get("supervisions") or [], key=lambda one: one.get("start", 0))
+    texts = [one["text"] for one in supervisions if one.get("text")]
+    languages = list(dict.fromkeys(one["language"] for one in supervisions if one.get("language")))
+    channels = recording.get("channel_ids") or [0]
+    columns: dict[str, Any] = {**flat, "id": row.get("id")}
+    if texts:
+        columns["text"] = " ".join(texts)
+    if languages:
+        columns["language"] = "+".join(languages)
+    if isinstance(row.get("channel"), int) and len(channels) > 1:
+        columns["channel"] = row["channel"]
+    if supervisions:
+        columns["supervisions"] = supervisions
+    if row.get("custom"):
+        columns["custom"] = row["custom"]
+    return columns

@@ -1,0 +1,149 @@
+"""OUT/plan: the shards to do, in many small Parquet files, one for each Ray task, and one index for each run that planned.
+
+Ray reads one block a file, and a block is the unit of scheduling and of batching: so the size of a plan file decides how much work a task
+is. A plan counts once its index `_plan-<run_id>.index` stands, which is written last and holds all its rows once more: files without an
+index are left over from a plan that was cut off, and the next plan removes them. Whoever reads the plan reads indices, not a hundred
+thousand files. The index is Parquet too; its name keeps readers of the folder from taking it for a part of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.schema import PLAN
+from pipelines.storage import files as locations
+from pipelines.storage.parquet import read_table
+
+MAX_ROWS = 256  # shards of one plan file, however short they are
+INDEX = PLAN.append(
+    pa.field("plan_file", pa.string())
+)  # where the row is: a name in the index, an address in what `read` answers
+
+
+def write(out: str, rows: pa.Table, run_id: str, task_seconds: float) -> None:
+    """Store a plan: all of it counts, or, if this is cut off, nothing of it.
+
+    Args:
+        out: the output directory.
+        rows: PLAN columns, in the order in which they are to be done; others are left away.
+        run_id: names the files, which sort in the order of the rows.
+        task_seconds: audio of one file, unless a single shard is longer.
+    """
+    clear_leftovers(out)
+    rows = rows.select(PLAN.names).cast(PLAN)
+    starts = task_starts(seconds(rows), task_seconds)
+    names = [f"plan-{run_id}-{number:06d}.parquet" for number in range(len(starts))]
+    sizes = np.diff([*starts, rows.num_rows])
+
+    def store(task: tuple[str, int, int]) -> None:
+        name, start, size = task
+        locations.write_atomic(
+            locations.join(_folder(out), name), _parquet(rows.slice(start, size)), sync=False
+        )
+
+    # A distant store makes us wait; a disk does not, and there threads only get into each other's way.
+    with ThreadPoolExecutor(locations.READERS if locations.is_remote(out) else 1) as pool:
+        for _ in pool.map(store, zip(names, starts, sizes.tolist(), strict=True)):
+            pass
+    locations.sync_all(out)
+    column = pa.array(names, pa.string()).take(pa.array(np.repeat(np.arange(len(names)), sizes)))
+    locations.write_atomic(_index(out, run_id), _parquet(rows.append_column("plan_file", column)))
+
+
+def read(out: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of all finished plans, oldest first, each recording in its latest attempt only; `plan_file` is the address of a row's file."""
+    wanted = None if columns is None else sorted({*columns, "recording_id", "attempt"}, key=INDEX.names.index)
+    schema = INDEX if wanted is None else pa.schema([INDEX.field(name) for name in wanted])
+    tables = [schema.empty_table()]
+    for uri in locations.list(_folder(out), ".index", recursive=False):
+        tables.append(read_table(uri, wanted).cast(schema))
+    table = _latest(pa.concat_tables(tables))
+    if "plan_file" in table.column_names:
+        addresses = pc.binary_join_element_wise(f"{_folder(out)}/", table["plan_file"], "")
+        table = table.set_column(table.column_names.index("plan_file"), "plan_file", addresses)
+    return table if columns is None else table.select(columns)
+
+
+def files_of(rows: pa.Table) -> list[str]:
+    """Addresses of the plan files that hold some rows of `read`, in the order in which they are to be done."""
+    return sorted(pc.unique(rows["plan_file"]).to_pylist())
+
+
+def clear_leftovers(out: str) -> int:
+    """Remove the files of plans that were cut off; returns how many."""
+    finished = {
+        locations.name_of(uri).removeprefix("_").removesuffix(".index")
+        for uri in locations.list(_folder(out), ".index")
+    }
+    leftovers = [
+        uri
+        for uri in locations.list(_folder(out), ".parquet")
+        if locations.name_of(uri).rpartition("-")[0] not in finished
+    ]
+    for uri in leftovers:
+        locations.remove(uri)
+    return len(leftovers)
+
+
+def seconds(rows: pa.Table) -> np.ndarray:
+    """Audio seconds of each shard, shape (rows,); 0 where the header did not say."""
+    duration = _floats(rows["duration"])
+    end = _floats(rows["end"])
+    length = np.where(np.isnan(end), duration, end) - _floats(rows["start"])
+    return np.maximum(np.nan_to_num(length), 0.0)
+
+
+def task_starts(lengths: np.ndarray, task_seconds: float) -> list[int]:
+    """First row of each task: as many rows in a row as fit into `task_seconds` and MAX_ROWS.
+
+    Args:
+        lengths: audio seconds of each row, shape (rows,).
+        task_seconds: audio of one task; a longer row is a task of its own.
+    """
+    return [*_starts(lengths.tolist(), task_seconds)]
+
+
+def _starts(lengths: list[float], limit: float) -> Iterator[int]:
+    total, count = 0.0, 0
+    for row, length in enumerate(lengths):
+        if count == 0 or count == MAX_ROWS or total + length > limit:
+            yield row
+            total, count = 0.0, 0
+        total, count = total + length, count + 1
+
+
+def _latest(rows: pa.Table) -> pa.Table:
+    if not rows.num_rows or pc.max(rows["attempt"]).as_py() == 1:
+        return rows
+    last = rows.group_by("recording_id").aggregate([("attempt", "max")])
+    order = pc.index_in(rows["recording_id"], value_set=last["recording_id"].combine_chunks())
+    return rows.filter(pc.equal(rows["attempt"], last["attempt_max"].take(order)))
+
+
+def _floats(column: pa.ChunkedArray) -> np.ndarray:
+    values: np.ndarray = column.cast(pa.float64()).to_numpy()
+    return values
+
+
+def _folder(out: str) -> str:
+    return locations.join(out, "plan")
+
+
+def _index(out: str, run_id: str) -> str:
+    return locations.join(_folder(out), f"_plan-{run_id}.index")
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    # In files of a few rows, statistics, dictionaries and compression cost more than they save.
+    small: dict[str, Any] = {"use_dictionary": False, "write_statistics": False, "compression": "none"}
+    pq.write_table(table, sink, **(small if table.num_rows <= MAX_ROWS else {"compression": "zstd"}))
+    data: bytes = sink.getvalue().to_pybytes()
+    return data

@@ -1,0 +1,259 @@
+"""What a plan will take before anything is paid for: hours, GPUs, money, time and disk.
+
+The amounts of audio are read from headers; speeds and prices are assumptions of the configuration (section `estimate`), and said to be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.config import EstimateConfig
+
+# Upper bounds of the duration histogram, seconds, with what people call them.
+BINS: tuple[tuple[float, str], ...] = (
+    (10, "up to 10 s"),
+    (60, "up to 1 min"),
+    (600, "up to 10 min"),
+    (3600, "up to 1 h"),
+    (np.inf, "over 1 h"),
+)
+# Assumed for the size of the output: 150 words a minute; 14 bytes a word in zstd Parquet with its times, 4 without; each text is
+# stored twice, in shards and in transcripts; and a row costs about a kilobyte before its first word.
+WORDS_PER_HOUR = 9_000
+BYTES_PER_WORD = {True: 14, False: 4}
+COPIES = 2
+BYTES_PER_ROW = 1_000
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of the recordings."""
+
+    recordings: int
+    hours: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What would run. Hours are of audio unless they are called GPU, core or wall-clock hours."""
+
+    recordings: int
+    shards: int
+    hours: float
+    audio_bytes: int
+    by_codec: dict[str, Share]
+    by_language: dict[str, Share]  # as declared; "auto": the model decides
+    by_duration: dict[str, Share]
+    unknown_duration: int  # recordings whose header does not say how long they are; not in `hours`
+    failures: dict[
+        str, int
+    ]  # recordings whose header could not be read, by error code; they would be dead letters
+    gpus: int
+    cores: int
+    gpu_hours: float
+    core_hours: float
+    wall_hours: float
+    bound_by: str  # gpu | decode
+    cost: float
+    output_bytes: int
+    assumptions: dict[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dataclasses.asdict(self)
+
+
+def estimate(
+    rows: pa.Table,
+    settings: EstimateConfig,
+    *,
+    recognise: bool = True,
+    words: bool = True,
+    gpus: int | None = None,
+    cores: int | None = None,
+) -> Estimate:
+    """Sum up planned shards.
+
+    Args:
+        rows: PLAN columns, and `probe_error` where it is known.
+        settings: speeds and prices.
+        recognise: whether GPUs of ours recognise, and no server.
+        words: whether words are aligned too.
+        gpus: to plan for where the settings leave it open; by default those of this machine, at least one.
+        cores: likewise.
+    """
+    first = rows.filter(pc.equal(rows["index"], 0))
+    duration = first["duration"].to_numpy()
+    hours = float(np.nansum(duration)) / 3600
+    errors = (
+        first["probe_error"] if "probe_error" in first.column_names else pa.nulls(first.num_rows, pa.string())
+    )
+    failures = _counts(errors)
+    gpus = max(1, settings.gpus if settings.gpus is not None else gpus_here() if gpus is None else gpus)
+    cores = settings.cores or cores or os.cpu_count() or 1
+    recognising, aligning, core_hours = stage_hours(hours, settings, recognise=recognise, words=words)
+    gpu_hours = recognising + aligning
+    wall_hours = max(gpu_hours / gpus, core_hours / cores)
+    return Estimate(
+        recordings=first.num_rows,
+        shards=rows.num_rows,
+        hours=hours,
+        audio_bytes=pc.sum(first["audio_bytes"]).as_py() or 0,
+        by_codec=_shares(pc.fill_null(first["codec"], "unknown"), duration),
+        by_language=_shares(pc.fill_null(first["language"], "auto"), duration),
+        by_duration=_histogram(duration),
+        unknown_duration=int(np.isnan(duration).sum()) - sum(failures.values()),
+        failures=failures,
+        gpus=gpus,
+        cores=cores,
+        gpu_hours=gpu_hours,
+        core_hours=core_hours,
+        wall_hours=wall_hours,
+        bound_by="gpu" if gpu_hours / gpus >= core_hours / cores else "decode",
+        # GPUs are paid for while they wait for decoding, too.
+        cost=wall_hours * gpus * settings.gpu_hour_price,
+        output_bytes=round(
+            COPIES * (hours * WORDS_PER_HOUR * BYTES_PER_WORD[words] + BYTES_PER_ROW * first.num_rows)
+        ),
+        assumptions={
+            "asr_rtfx": settings.asr_rtfx,
+            "aligner_rtfx": settings.aligner_rtfx if words else 0.0,
+            "decode_rtfx": settings.decode_rtfx,
+            "gpu_hour_price": settings.gpu_hour_price,
+            "words_per_hour": WORDS_PER_HOUR,
+        },
+    )
+
+
+def stage_hours(
+    hours: float, settings: EstimateConfig, *, recognise: bool = True, words: bool = True
+) -> tuple[float, float, float]:
+    """GPU hours of recogniser and aligner, and core hours of decoding, that so many hours of audio take.
+
+    Args:
+        hours: of audio.
+        settings: the speeds.
+        recognise: whether GPUs of ours recognise; not where a server does, or the manifest has the text.
+        words: whether words are aligned.
+    """
+    return (
+        hours / settings.asr_rtfx * recognise,
+        hours / settings.aligner_rtfx * words,
+        hours / settings.decode_rtfx,
+    )
+
+
+def render(figures: Estimate) -> RenderableType:
+    """The estimate for a terminal."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold")
+    facts.add_column(justify="right")
+    for name, value in (
+        ("recordings", f"{figures.recordings:,}"),
+        ("shards", f"{figures.shards:,}"),
+        ("audio", in_words(figures.hours)),
+        ("audio size", _size(figures.audio_bytes)),
+        ("output size", f"about {_size(figures.output_bytes)}"),
+        ("GPU hours", f"{figures.gpu_hours:,.2f} on {figures.gpus} GPU{'s' * (figures.gpus > 1)}"),
+        ("core hours", f"{figures.core_hours:,.2f} on {figures.cores} core{'s' * (figures.cores > 1)}"),
+        ("time", f"{in_words(figures.wall_hours)}, bound by {figures.bound_by}"),
+        ("cost", f"{figures.cost:,.2f}"),
+    ):
+        facts.add_row(name, value)
+    parts: list[RenderableType] = [facts]
+    for title, shares in (
+        ("codec", figures.by_codec),
+        ("language", figures.by_language),
+        ("length", figures.by_duration),
+    ):
+        parts += [Text(), _table(title, shares, figures)]
+    if figures.unknown_duration:
+        parts.append(
+            Text(
+                f"\n{figures.unknown_duration:,} recordings do not say how long they are: they come on top",
+                style="yellow",
+            )
+        )
+    if figures.failures:
+        codes = ", ".join(f"{count:,} {code}" for code, count in figures.failures.items())
+        parts.append(
+            Text(
+                f"\n{sum(figures.failures.values()):,} recordings cannot be read and would be dead letters: {codes}",
+                style="red",
+            )
+        )
+    assumed = ", ".join(f"{name} {value:g}" for name, value in figures.assumptions.items() if value)
+    parts.append(
+        Text(f"\nassumed, not measured (section `estimate` of the configuration): {assumed}", style="dim")
+    )
+    return Group(*parts)
+
+
+def gpus_here() -> int:
+    """NVIDIA GPUs of this machine, counted without loading anything."""
+    folder = Path("/proc/driver/nvidia/gpus")
+    return len([*folder.iterdir()]) if folder.is_dir() else 0
+
+
+def _shares(column: pa.ChunkedArray, duration: np.ndarray) -> dict[str, Share]:
+    """Recordings and hours by the values of a column, most hours first."""
+    table = pa.table({"key": column, "seconds": pa.array(np.nan_to_num(duration))})
+    sums = table.group_by("key").aggregate([("seconds", "sum"), ("seconds", "count")]).to_pylist()
+    sums.sort(key=lambda row: (-row["seconds_sum"], -row["seconds_count"], row["key"]))
+    return {row["key"]: Share(row["seconds_count"], row["seconds_sum"] / 3600) for row in sums}
+
+
+def _histogram(duration: np.ndarray) -> dict[str, Share]:
+    known = duration[~np.isnan(duration)]
+    place = np.searchsorted([bound for bound, _ in BINS], known)
+    return {
+        name: Share(int((place == bin).sum()), float(known[place == bin].sum()) / 3600)
+        for bin, (_, name) in enumerate(BINS)
+    }
+
+
+def _counts(column: pa.ChunkedArray | pa.Array) -> dict[str, int]:
+    counts = {
+        row["values"]: row["counts"]
+        for row in pc.value_counts(column).to_pylist()
+        if row["values"] is not None
+    }
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _table(title: str, shares: Mapping[str, Share], figures: Estimate) -> Table:
+    table = Table(title, "recordings", "hours", "share", box=None, header_style="bold", pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, share in shares.items():
+        part = share.hours / figures.hours if figures.hours else 0.0
+        table.add_row(Text(name), f"{share.recordings:,}", f"{share.hours:,.2f}", f"{part:.1%}")
+    return table
+
+
+def in_words(hours: float) -> str:
+    """Hours as seconds, minutes or hours."""
+    seconds = hours * 3600
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if hours < 1.5 else f"{hours:,.1f} h"
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1000
+    raise AssertionError("unreachable")

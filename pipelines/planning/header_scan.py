@@ -1,0 +1,213 @@
+"""The headers of many recordings, read a few at a time: what planning knows about audio before anybody decodes it.
+
+A header can crash or hang the library that reads it as well as the audio behind it can: headers are read in child processes, many at a time;
+where a child dies, its files are read once more one by one, so that each loses only itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import os
+import queue
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+
+from actors.audio.probing import Answer, probe_many, worth_counting
+from actors.config import AudioConfig
+from actors.errors import RowError, as_row_error
+from actors.process.isolation import Child
+from actors.records import Probe
+from pipelines.config import PlanConfig
+from pipelines.schema import PLAN
+
+FACTS = ("duration", "etag", "audio_bytes", "codec", "container", "sampling_rate", "channels")
+# All null where a header was not read; `probe_error`: the code of what is wrong, where it could not be read.
+HEADER = pa.schema([*(PLAN.field(name) for name in FACTS), pa.field("probe_error", pa.string())])
+
+MIN_BYTE_RATE = 8  # bytes per second: no codec says a second of sound in less, so a longer duration is a lie unless it was counted
+LONGEST = (
+    3600 * 24 * 60
+)  # seconds: without a size to hold it against, a claim of more than two months is a lie too
+CHUNK = 20_000  # rows turned into Arrow at once
+PART = 128  # files that a child process reads in one call: read again one by one where it dies
+
+ProbeFunction = Callable[..., Probe]
+Progress = Callable[[int, int], None]  # headers read, headers to read
+
+
+def read_headers(
+    addresses: pa.ChunkedArray,
+    wanted: np.ndarray,
+    plan: PlanConfig,
+    audio: AudioConfig,
+    probe: ProbeFunction | None = None,
+    progress: Progress | None = None,
+) -> pa.Table:
+    """HEADER columns, one row an address. A file that cannot be read is a row with its error code, not an exception.
+
+    Args:
+        addresses: of audio files.
+        wanted: whether to read this one, bool, shape (addresses,); the others' rows are null.
+        plan: how many at the same time, and how long one may take.
+        audio: whether in child processes, and how much memory these may take.
+        probe: reads one header, in this process; by default `actors.probing.probe_many` reads them.
+        progress: called every hundred headers and after the last.
+    """
+    total, done = int(wanted.sum()), 0
+    left = (address.as_py() for address in addresses.filter(pa.array(wanted)))
+    answers = (
+        _probe_all(left, plan.probe_concurrency, probe)
+        if probe
+        else _probe_isolated(left, total, plan, audio)
+    )
+    tables = [HEADER.empty_table()]
+    with contextlib.closing(answers):
+        for first in range(0, len(wanted), CHUNK):
+            rows: list[tuple[object, ...]] = []
+            for asked in wanted[first : first + CHUNK].tolist():
+                rows.append(next(answers) if asked else _UNREAD)
+                done += asked
+                if progress and asked and (done % 100 == 0 or done == total):
+                    progress(done, total)
+            columns = [
+                pa.array(column, field.type)
+                for column, field in zip(zip(*rows, strict=True), HEADER, strict=True)
+            ]
+            tables.append(pa.table(columns, schema=HEADER))
+    return pa.concat_tables(tables)
+
+
+def plausible(duration: float | None, size_bytes: int | None, counted: bool = False) -> float | None:
+    """The duration that a header claims, or None where it cannot be true: not a number, or longer than the file has bytes for.
+
+    `counted` durations are no claims: silence can be very small.
+    """
+    if duration is None or not 0 < duration < math.inf:
+        return None
+    longest = LONGEST if size_bytes is None or counted else min(LONGEST, size_bytes / MIN_BYTE_RATE)
+    return duration if duration <= longest else None
+
+
+_UNREAD: tuple[object, ...] = (None,) * len(HEADER)
+
+
+def _probe_isolated(
+    addresses: Iterator[str], total: int, plan: PlanConfig, audio: AudioConfig
+) -> Generator[tuple[object, ...], None, None]:
+    """HEADER rows in the order of the addresses, from child processes."""
+    if not audio.isolate:
+        yield from itertools.chain.from_iterable(
+            map(_row, probe_many(part, plan.probe_concurrency, None)) for part in _parts(addresses)
+        )
+        return
+    # A process reads as fast as its interpreter lets its threads; a small manifest is not worth starting several.
+    lanes = max(1, min(4, os.cpu_count() or 1, plan.probe_concurrency, -(-total // 256)))
+    threads = -(-plan.probe_concurrency // lanes)
+    children = [Child(audio.max_memory, threaded=True) for _ in range(lanes)]
+    idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
+    for child in children:
+        idle.put(child)
+    waiting: deque[Future[list[tuple[object, ...]]]] = deque()
+
+    def read(part: list[str]) -> list[tuple[object, ...]]:
+        child = idle.get()
+        try:
+            return [_row(answer) for answer in _ask(child, part, threads, plan.probe_timeout)]
+        finally:
+            idle.put(child)
+
+    pool = ThreadPoolExecutor(lanes)
+    try:
+        for part in _parts(addresses):
+            waiting.append(pool.submit(read, part))
+            if len(waiting) > 2 * lanes:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        # The interpreter does not end before the pool's threads do, and these wait for answers that may never come: Ctrl-C ends the children.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in children:
+            child.close()
+
+
+def _ask(child: Child, part: list[str], threads: int, patience: float) -> list[Answer]:
+    """What `probe_many` answers for `part` from `child`, whatever the files do to it."""
+    longest = patience * (2 + len(part) // threads)
+    try:
+        answers: list[Answer] = child.call(
+            "actors.audio.probing:probe_many", part, threads, patience, timeout=longest
+        )
+    except RowError as error:
+        if len(part) == 1:
+            return [as_row_error(error)]
+        return [answer for address in part for answer in _ask(child, [address], 1, patience)]
+    if "stuck" in answers:
+        child.kill()  # its threads hang
+    # One file that needs too much memory takes it from those that are read at the same time.
+    again = [
+        at
+        for at, answer in enumerate(answers)
+        if len(part) > 1 and isinstance(answer, tuple) and answer[0] == "decode_out_of_memory"
+    ]
+    for at in again:
+        answers[at] = _ask(child, [part[at]], 1, patience)[0]
+    late = [at for at, answer in enumerate(answers) if answer == "waiting"]
+    for at, answer in zip(
+        late, _ask(child, [part[at] for at in late], threads, patience) if late else (), strict=True
+    ):
+        answers[at] = answer
+    return answers
+
+
+def _row(answer: Answer) -> tuple[object, ...]:
+    if isinstance(answer, str):
+        return (*_UNREAD[:-1], "decode_timeout")
+    if isinstance(answer, tuple):
+        return (*_UNREAD[:-1], answer[0])
+    duration = plausible(answer.duration, answer.size_bytes, "duration_scanned" in answer.flags)
+    return (
+        duration,
+        answer.etag,
+        answer.size_bytes,
+        answer.codec,
+        answer.container,
+        answer.sampling_rate,
+        answer.channels,
+        None,
+    )
+
+
+def _parts(addresses: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(addresses)
+    while part := list(itertools.islice(rest, PART)):
+        yield part
+
+
+def _probe_all(
+    addresses: Iterator[str], concurrency: int, probe: ProbeFunction
+) -> Generator[tuple[object, ...], None, None]:
+    """HEADER rows in the order of the addresses, with a bounded number of requests under way in this process."""
+    waiting: deque[Future[tuple[object, ...]]] = deque()
+    with ThreadPoolExecutor(concurrency) as pool:
+        for address in addresses:
+            waiting.append(pool.submit(_probe_one, probe, address))
+            # Some files answer late: the others may run ahead, but not so far that a million answers wait in memory.
+            if len(waiting) >= 8 * concurrency:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _probe_one(probe: ProbeFunction, address: str) -> tuple[object, ...]:
+    try:
+        found = probe(address)
+        return _row(probe(address, scan=True) if worth_counting(found) else found)
+    except Exception as error:
+        return _row(as_row_error(error))

@@ -1,0 +1,179 @@
+"""Which audio a manifest may name: it may come from a stranger, and what it names is fetched with our rights from where we stand.
+
+Without `plan.allowed_uris`, what only we could reach is refused: chained addresses, unusual protocols, the address at which clouds hand out
+credentials; and, to manifests that come over a network, files and servers of this machine. With it, everything outside of its prefixes is.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Sequence
+from urllib.parse import unquote, urlsplit
+
+from actors.errors import UsageError
+from pipelines.manifests.columns import Recording
+from pipelines.storage import files as locations
+
+_STORES = frozenset(
+    {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "hf", "hdfs", "http", "https"}
+)
+_WEB = ("http://", "https://")
+_METADATA_NAMES = frozenset(
+    {"metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"}
+)
+_METADATA_HOSTS = frozenset(
+    map(
+        ipaddress.ip_address,
+        ("100.100.100.200", "192.0.0.192", "168.63.129.16", "fd00:ec2::254", "fd20:ce::254"),
+    )
+)
+
+
+def check_allowed(recording: Recording, allowed: Sequence[str]) -> None:
+    """Refuse a recording whose audio the manifest may not name.
+
+    Args:
+        recording: of a manifest, its audio's address absolute.
+        allowed: prefixes (`plan.allowed_uris`); empty: the rules for everybody.
+
+    Raises:
+        UsageError: naming file and line, the address and what to do.
+    """
+    audio = recording.audio
+    if any(is_inside(audio, prefix) for prefix in allowed):
+        host = _host(audio)
+        if host is None or not _is_metadata(host) or any(_host(prefix) == host for prefix in allowed):
+            return
+    if allowed:
+        raise UsageError(
+            f"{recording.origin}: {audio} is outside of what plan.allowed_uris allows ({', '.join(allowed)}); move it, or allow its folder"
+        )
+    reason = _refused(audio, recording.origin)
+    if reason:
+        raise UsageError(
+            f"{recording.origin}: {audio}: {reason}; list what this manifest may name in plan.allowed_uris"
+        )
+
+
+def _refused(audio: str, origin: str) -> str | None:
+    """Why nobody's manifest, or not one from there, may name this address; None where it may."""
+    if _store(audio) == _store(origin) and locations.is_remote(origin):
+        return None  # beside the manifest itself, which a person named
+    if "::" in audio:
+        return "an address chained with `::` opens files and addresses within others"
+    if not locations.is_remote(audio):
+        return (
+            "a manifest that came over a network names a file of this machine"
+            if locations.is_remote(origin)
+            else None
+        )
+    scheme = audio.partition("://")[0].lower()
+    if scheme not in _STORES:
+        return f"{scheme}:// is not a store that manifests usually name"
+    host = _host(audio)
+    if host is None:
+        return None
+    if _is_metadata(host):
+        return "this is where a cloud hands out credentials, not audio"
+    if locations.is_remote(origin) and _is_here(host):
+        return "a manifest that came over a network names a server of this machine"
+    return None
+
+
+def is_inside(audio: str, prefix: str) -> bool:
+    """Whether an address lies under a prefix: of the same store, by whole names of its path, which does not lead up."""
+    if "::" in audio or "::" in prefix:
+        return "::" in prefix and audio.startswith(prefix)
+    if not locations.is_remote(audio):
+        return not locations.is_remote(prefix) and _within(os.path.realpath(audio), _real(prefix))
+    if not locations.is_remote(prefix):
+        return False
+    wanted, given = _parts(prefix), _parts(audio)
+    if wanted is None or given is None or wanted[0] != given[0] or (wanted[1] and wanted[1] != given[1]):
+        return False
+    return _within(given[2], wanted[2])
+
+
+def _within(path: str, folder: str) -> bool:
+    folder = folder.rstrip("/")
+    return path == folder or path.startswith(folder + "/")
+
+
+@functools.lru_cache(maxsize=256)
+def _real(prefix: str) -> str:
+    return os.path.realpath(
+        locations.absolute(prefix if prefix.rstrip("/") not in ("file:", "local:") else "/")
+    )
+
+
+def _parts(uri: str) -> tuple[str, str, str] | None:
+    """(scheme, store, path) of an address; None where its path leads up, in whatever spelling, or it hides a name and password."""
+    scheme, _, rest = uri.partition("://")
+    if uri.lower().startswith(_WEB):
+        try:
+            web = urlsplit(uri)
+            store = (
+                f"{web.hostname or ''}:{web.port or (443 if web.scheme == 'https' else 80)}"
+                if web.netloc
+                else ""
+            )
+        except ValueError:
+            return None
+        if "@" in web.netloc:
+            return None
+        path = unquote(unquote(web.path)).replace("\\", "/")
+    else:
+        store, _, path = rest.partition("/")
+        path = f"/{path}"
+    if any(part in ("..", ".") for part in path.split("/")):
+        return None
+    return scheme.lower(), store, path
+
+
+def _store(uri: str) -> tuple[str, str]:
+    """What stays the same for all files of one store; for chained addresses all but the innermost path."""
+    first, _, outer = uri.partition("::")
+    scheme, _, rest = first.partition("://")
+    return scheme.lower(), re.sub(r":\d+$", "", outer) if outer else rest.partition("/")[0]
+
+
+def _host(uri: str) -> str | None:
+    """The host of a web address, in lower case; None for other addresses, "" where it cannot be told."""
+    if not uri.lower().startswith(_WEB):
+        return None
+    try:
+        return (urlsplit(uri).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+@functools.lru_cache(maxsize=4096)
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that `host` spells in any way that resolvers take (`2852039166`, `0xa9.254.43518`); None for names."""
+    try:
+        found = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        try:
+            found = ipaddress.IPv4Address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return None
+    mapped = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
+    return mapped or found
+
+
+def _is_metadata(host: str) -> bool:
+    address = _address(host)
+    if address is None:
+        return not host or unquote(host) != host or host in _METADATA_NAMES
+    return address.is_link_local or address in _METADATA_HOSTS
+
+
+def _is_here(host: str) -> bool:
+    address = _address(host)
+    if address is None:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified

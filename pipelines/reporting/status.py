@@ -1,0 +1,84 @@
+"""What `scriptorium status` tells: how far a run is, by what is committed, while it runs or after."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pyarrow.compute as pc
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.output import lease as leases
+from pipelines.output import run_record as runs
+from pipelines.output import shards, transcripts
+from pipelines.planning import planner as planning
+from pipelines.storage import files as locations
+
+
+def read(out: str) -> dict[str, Any]:
+    """Count what is planned, done and stitched in `out`; reads no text.
+
+    Raises:
+        UsageError: there is no run in `out`.
+    """
+    record = runs.require(out)
+    plan = planning.read_plan(out)
+    done = plan.filter(pc.is_in(plan[shards.ID], shards.committed_ids(out).combine_chunks()))
+    letters = transcripts.dead_letters(out)
+    last = record["runs"][-1]
+    return {
+        "out": out,
+        "command": record["command"],
+        "config_hash": record["config_hash"],
+        "recordings": pc.count_distinct(plan["recording_id"]).as_py(),
+        "transcripts": len(transcripts.transcript_ids(out)),
+        "dead_letters": len(letters),
+        "dead_letters_by_code": dict(Counter(row["error_code"] for row in letters).most_common()),
+        "shards": plan.num_rows,
+        "shards_done": done.num_rows,
+        "audio_hours": planning.seconds_of(plan) / 3600,
+        "audio_hours_done": planning.seconds_of(done) / 3600,
+        "last_run": last,
+        "running": leases.seems_alive(leases.read(out)),
+        "progress": None if last["finished_at"] else _progress(out),
+    }
+
+
+def render(state: dict[str, Any]) -> RenderableType:
+    """The same for people."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    left = state["recordings"] - state["transcripts"] - state["dead_letters"]
+    table.add_row("recordings", f"{state['recordings']:,}")
+    table.add_row("  transcripts", f"{state['transcripts']:,}")
+    table.add_row("  dead letters", f"{state['dead_letters']:,}")
+    for code, count in state["dead_letters_by_code"].items():
+        table.add_row(f"    {code}", f"{count:,}")
+    table.add_row("  to come", f"{left:,}")
+    table.add_row("shards done", f"{state['shards_done']:,} of {state['shards']:,}")
+    table.add_row("audio hours done", f"{state['audio_hours_done']:.2f} of {state['audio_hours']:.2f}")
+    last = state["last_run"]
+    table.add_row(
+        "last run",
+        f"{last['run_id']}, started {last['started_at']} on {last['host']}, {_end(last, state['running'])}",
+    )
+    lines: list[RenderableType] = [Text(state["out"], style="bold"), table]
+    if state["progress"]:
+        lines.append(Text(f"{state['progress']['line']}  (at {state['progress']['updated_at']})"))
+    return Group(*lines)
+
+
+def _end(run: dict[str, Any], running: bool) -> str:
+    if run["finished_at"]:
+        return f"finished {run['finished_at']}"
+    return "running" if running else "cut off: the same command goes on"
+
+
+def _progress(out: str) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = json.loads(locations.read_bytes(locations.join(out, "progress.json")))
+    except (FileNotFoundError, ValueError):
+        return None
+    return state

@@ -1,0 +1,348 @@
+"""A small server with DashScope's own APIs for Qwen3-ASR around any of our engines, as they are publicly described, that misbehaves on request.
+
+Recorded files over HTTP: a permission to upload, a storage that takes forms, tasks, result files at signed addresses. Real time over WebSockets:
+sessions, appended audio, commits. `faults` is what goes wrong next, in this order, each once: at the steps `policy`, `upload`, `order`, `look`,
+`result` a status (`look:500`), at `task` the code of a failed task (`task:InternalError`), at `session` a status, `close` in the middle,
+or the type and code of an error event (`session:invalid_request_error/invalid_value`).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import email
+import email.policy
+import json
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+from websockets.sync.server import Server, ServerConnection, serve
+
+from actors.backends.base import ASRBackend
+from actors.records import Hypothesis, SegmentRequest
+from actors.text.languages import code_of, normalize_language
+from tests.actors.backends.remote.speaking_server import samples_of_wav
+
+MODELS = ("qwen3-asr-flash-filetrans", "qwen3-asr-flash-realtime")
+
+
+class DashScope:
+    """What both APIs share: an engine, a key, and what goes wrong next."""
+
+    def __init__(self, engine: ASRBackend, key: str | None = None, looks: int = 1) -> None:
+        self.engine, self.key = engine, key
+        self.looks = looks  # at a task before it is done
+        self.endless = 0  # tasks that are never done, of those to come
+        self.faults: list[str] = []
+        self.asked: list[SegmentRequest] = []
+        self.seen: list[Any] = []  # bodies of orders, sessions
+        self.keys: list[tuple[str, str | None]] = []  # path, key that came with it
+        self.url = ""
+        self.lock = threading.Lock()
+
+    def fault(self, step: str) -> str | None:
+        with self.lock:
+            for number, fault in enumerate(self.faults):
+                if fault.partition(":")[0] == step:
+                    return self.faults.pop(number).partition(":")[2]
+        return None
+
+    def heard(self, request: SegmentRequest) -> Hypothesis:
+        with self.lock:  # engines are not for several threads
+            self.asked.append(request)
+            [said] = self.engine.transcribe([request])
+        assert isinstance(said, Hypothesis)
+        return said
+
+
+@contextlib.contextmanager
+def serving_files(engine: ASRBackend, **options: Any) -> Iterator[DashScope]:
+    """The API for recorded files, on loopback."""
+    state = DashScope(engine, **options)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    server.state = state  # type: ignore[attr-defined]
+    server.stored, server.tasks = {}, {}  # type: ignore[attr-defined]
+    state.url = f"http://127.0.0.1:{server.server_address[1]}/api/v1"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
+def serving_realtime(engine: ASRBackend, **options: Any) -> Iterator[DashScope]:
+    """The real-time API, on loopback."""
+    state = DashScope(engine, **options)
+
+    def let_in(connection: ServerConnection, request: Any) -> Any:
+        address = urlsplit(request.path)
+        key = request.headers.get("authorization")
+        state.keys.append((address.path, key))
+        if status := state.fault("handshake"):
+            return connection.respond(
+                int(status),
+                json.dumps({"code": "Throttling" if status == "429" else "Fault", "message": "as you asked"}),
+            )
+        if there := state.fault("redirect"):
+            response = connection.respond(302, "")
+            response.headers["Location"] = there
+            return response
+        if state.key and key != f"Bearer {state.key}":
+            return connection.respond(
+                401, json.dumps({"code": "InvalidApiKey", "message": f"Invalid API-key provided: {key}"})
+            )
+        if address.path != "/api-ws/v1/realtime":
+            return connection.respond(404, "nothing here")
+        return None
+
+    server: Server = serve(
+        lambda socket: _converse(state, socket), "127.0.0.1", 0, process_request=let_in, max_size=16 << 20
+    )
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    state.url = f"ws://127.0.0.1:{server.socket.getsockname()[1]}/api-ws/v1"
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+    def do_GET(self) -> None:
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        self._answer(self.rfile.read(int(self.headers["content-length"])))
+
+    def _answer(self, body: bytes) -> None:
+        server: Any = self.server
+        state: DashScope = server.state
+        address = urlsplit(self.path)
+        key = self.headers.get("authorization")
+        state.keys.append((address.path, key))
+        ours = address.path.startswith("/api/v1/")
+        if ours and state.key and key != f"Bearer {state.key}":
+            return self._json(
+                401,
+                {"code": "InvalidApiKey", "message": f"Invalid API-key provided: {key}", "request_id": "1"},
+            )
+        if address.path == "/api/v1/uploads" and parse_qs(address.query).get("action") == ["getPolicy"]:
+            return self._policy(state, parse_qs(address.query)["model"][0])
+        if address.path == "/storage":
+            return self._store(state, body)
+        if address.path == "/api/v1/services/audio/asr/transcription":
+            return self._order(state, json.loads(body))
+        if address.path.startswith("/api/v1/tasks/"):
+            return self._look(state, address.path.rpartition("/")[2])
+        if address.path.startswith("/results/"):
+            if status := state.fault("result"):
+                return self._json(int(status), {})
+            return self._json(200, server.tasks[address.path.rpartition("/")[2]]["result"])
+        return self._json(404, {"code": "NotFound", "message": "nothing here"})
+
+    def _policy(self, state: DashScope, model: str) -> None:
+        if status := state.fault("policy"):
+            return self._json(int(status), {"code": "Fault", "message": "as you asked"})
+        if model not in MODELS:
+            return self._json(400, {"code": "InvalidParameter", "message": f"Model {model} not exist"})
+        host = f"http://127.0.0.1:{self.server.server_address[1]}/storage"
+        data = {
+            "policy": "eyJ", "signature": "sig=", "upload_dir": "dashscope-instant/abc/2026-11-23", "upload_host": host, "expire_in_seconds": 300,
+            "max_file_size_mb": 100, "oss_access_key_id": "LTAI", "x_oss_object_acl": "private", "x_oss_forbid_overwrite": "true",
+        }  # fmt: skip
+        self._json(200, {"request_id": "1", "data": data})
+
+    def _store(self, state: DashScope, body: bytes) -> None:
+        if status := state.fault("upload"):
+            return self._send(int(status), b"<Error><Code>Fault</Code></Error>")
+        head = f"content-type: {self.headers['content-type']}\r\n\r\n".encode()
+        message = email.message_from_bytes(head + body, policy=email.policy.HTTP)
+        form = {
+            part.get_param("name", header="content-disposition"): part.get_payload(decode=True)
+            for part in message.iter_parts()
+        }
+        wanted = {
+            "OSSAccessKeyId",
+            "Signature",
+            "policy",
+            "key",
+            "x-oss-object-acl",
+            "x-oss-forbid-overwrite",
+            "success_action_status",
+            "file",
+        }
+        assert set(form) == wanted and list(form)[-1] == "file", list(form)
+        place = form["key"].decode()
+        server: Any = self.server
+        if place in server.stored:
+            return self._send(409, b"<Error><Code>FileAlreadyExists</Code></Error>")
+        server.stored[place] = form["file"]
+        self._send(200, b"")
+
+    def _order(self, state: DashScope, body: dict[str, Any]) -> None:
+        if status := state.fault("order"):
+            return self._json(int(status), {"code": "Fault", "message": "as you asked"})
+        if (
+            self.headers.get("x-dashscope-async") != "enable"
+            or self.headers.get("x-dashscope-ossresourceresolve") != "enable"
+        ):
+            return self._json(
+                400,
+                {
+                    "code": "InvalidParameter",
+                    "message": "current user api does not support synchronous calls",
+                },
+            )
+        state.seen.append(body)
+        server: Any = self.server
+        number = secrets.token_hex(8)
+        audio = server.stored[body["input"]["file_url"].removeprefix("oss://")]
+        language = normalize_language(body["parameters"].get("language"))
+        looks, state.endless = (10**9, state.endless - 1) if state.endless else (state.looks, 0)
+        server.tasks[number] = {"looks": looks, "request": SegmentRequest(samples_of_wav(audio), language)}
+        self._json(200, {"request_id": "1", "output": {"task_id": number, "task_status": "PENDING"}})
+
+    def _look(self, state: DashScope, number: str) -> None:
+        if status := state.fault("look"):
+            return self._json(
+                int(status), {"code": "Throttling" if status == "429" else "Fault", "message": "as you asked"}
+            )
+        server: Any = self.server
+        task = server.tasks[number]
+        task["looks"] -= 1
+        if task["looks"] >= 0:
+            return self._json(
+                200, {"request_id": "1", "output": {"task_id": number, "task_status": "RUNNING"}}
+            )
+        if code := state.fault("task"):
+            return self._failed(number, code, "as you asked")
+        request = task["request"]
+        try:
+            said = state.heard(request)
+        except ValueError as error:
+            return self._failed(number, "InvalidParameter", str(error))
+        if not said.text:
+            return self._failed(number, "SUCCESS_WITH_NO_VALID_FRAGMENT", "no speech")
+        sentence = {
+            "sentence_id": 0,
+            "begin_time": 0,
+            "end_time": round(request.duration * 1000),
+            "text": said.text,
+        }
+        sentence |= {"language": code_of(said.language), "emotion": "neutral"} if said.language else {}
+        transcript = {"channel_id": 0, "text": said.text, "sentences": [sentence]}
+        task["result"] = {
+            "file_url": "oss://x",
+            "audio_info": {"format": "wav", "sample_rate": 16000},
+            "transcripts": [transcript],
+        }
+        url = f"http://127.0.0.1:{self.server.server_address[1]}/results/{number}?Expires=1&Signature=s"
+        output = {"task_id": number, "task_status": "SUCCEEDED", "result": {"transcription_url": url}}
+        self._json(
+            200, {"request_id": "1", "output": output, "usage": {"seconds": max(1, round(request.duration))}}
+        )
+
+    def _failed(self, number: str, code: str, message: str) -> None:
+        self._json(
+            200,
+            {
+                "request_id": "1",
+                "output": {"task_id": number, "task_status": "FAILED", "code": code, "message": message},
+            },
+        )
+
+    def _json(self, status: int, value: Any) -> None:
+        self._send(status, json.dumps(value).encode())
+
+    def _send(self, status: int, data: bytes) -> None:
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        if status == 429:
+            self.send_header("retry-after", "0.05")
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def _converse(state: DashScope, socket: ServerConnection) -> None:
+    """One session, in manual mode."""
+
+    def say(kind: str, **content: Any) -> None:
+        socket.send(json.dumps({"event_id": f"event_{secrets.token_hex(4)}", "type": kind, **content}))
+
+    def complain(kind: str, code: str, message: str) -> None:
+        say("error", error={"type": kind, "code": code, "message": message, "param": None, "event_id": None})
+
+    session: dict[str, Any] = {
+        "id": "sess_1",
+        "object": "realtime.session",
+        "model": MODELS[1],
+        "modalities": ["text"],
+    }
+    say("session.created", session=session)
+    audio = bytearray()
+    for message in socket:
+        event = json.loads(message)
+        assert event["event_id"]
+        if event["type"] == "session.update":
+            state.seen.append(event["session"])
+            session |= event["session"]
+            say("session.updated", session=session)
+        elif event["type"] == "input_audio_buffer.append":
+            if (fault := state.fault("session")) == "close":
+                return socket.close(1011, "internal error")
+            if fault:
+                complain(*fault.split("/"), "as you asked")
+                return None
+            audio += base64.b64decode(event["audio"], validate=True)
+        elif event["type"] == "input_audio_buffer.commit":
+            if len(audio) > 60 * 32_000:
+                return complain("invalid_request_error", "audio_too_long", "more than 60 s")
+            say("input_audio_buffer.committed", item_id="item_1")
+        elif event["type"] == "session.finish":
+            transcription = session["input_audio_transcription"]
+            waveform = np.frombuffer(bytes(audio), "<i2")
+            context = (transcription.get("corpus") or {}).get("text", "")
+            try:
+                said = state.heard(
+                    SegmentRequest(waveform, normalize_language(transcription.get("language")), context)
+                )
+            except ValueError as error:
+                return complain("invalid_request_error", "invalid_value", str(error))
+            if said.text:
+                half = said.text[: len(said.text) // 2]
+                say(
+                    "conversation.item.input_audio_transcription.text",
+                    item_id="item_1",
+                    content_index=0,
+                    text=half,
+                    stash="...",
+                )
+                language = {"language": code_of(said.language)} if said.language else {}
+                done = {"transcript": said.text, "emotion": "neutral", **language}
+                say(
+                    "conversation.item.input_audio_transcription.completed",
+                    item_id="item_1",
+                    content_index=0,
+                    **done,
+                )
+            say("session.finished")
+            time.sleep(0.01)
+            return None
+    return None

@@ -1,0 +1,192 @@
+"""What is read out of a recognition server's answers, and what its statuses mean: no server, no network."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors.backends.remote import http as statuses
+from actors.backends.remote import openai_protocol as openai_wire
+from actors.records import Hypothesis, SegmentRequest
+
+SILENCE = np.zeros(16_000, np.int16)  # nobody looks at it here
+
+
+def chat(content: Any, tokens: list[tuple[str, float]] | None = None, **choice: Any) -> dict[str, Any]:
+    logprobs = (
+        {
+            "content": [
+                {"token": token, "logprob": score, "bytes": list(token.encode())} for token, score in tokens
+            ]
+        }
+        if tokens
+        else None
+    )
+    return {
+        "choices": [{"message": {"content": content}, "logprobs": logprobs, "finish_reason": "stop"} | choice]
+    }
+
+
+def read(
+    answer: dict[str, Any], endpoint: Any = "chat", compatible: bool = False, **request: Any
+) -> Hypothesis:
+    return openai_wire.hypothesis(answer, SegmentRequest(SILENCE, **request), endpoint, compatible=compatible)
+
+
+def test_the_confidence_is_that_of_the_text_alone() -> None:
+    head = [("language", -1.0), (" English", -1.0), ("<asr", -2.0), ("_text", -2.0), (">", -2.0)]
+    hypothesis = read(
+        chat(
+            "language English<asr_text>one two", [*head, ("one", -0.1), (" two", -0.3), ("<|im_end|>", -9.0)]
+        )
+    )
+    assert (hypothesis.confidence, hypothesis.tokens, hypothesis.language) == (0.8187, 7, "English")
+    assert read(chat("one two", [("one", -0.1), (" two", -0.3)]), language="English").confidence == 0.8187
+    assert read(chat("language None<asr_text>", head)).confidence is None
+    assert read(chat("language English<asr_text>one")).confidence is None
+
+
+@pytest.mark.parametrize("endpoint", ["chat", "dashscope"])
+def test_an_answer_that_was_broken_off_or_kept_back_is_neither_silence_nor_whole(endpoint: str) -> None:
+    for reason, content in (
+        ("abort", "language English<asr_text>one"),
+        ("error", None),
+        ("tool_calls", None),
+        ("length", ""),
+    ):
+        with pytest.raises(openai_wire.Malformed, match=f"broken off .finish_reason {reason}"):
+            read(chat(content, finish_reason=reason), endpoint)
+    with pytest.raises(openai_wire.Withheld):
+        read(chat(None, finish_reason="content_filter"), endpoint)
+    assert [read(chat(None, finish_reason=reason), endpoint).text for reason in ("stop", None)] == ["", ""]
+
+
+def test_half_characters_of_an_answer_can_be_stored() -> None:
+    """Servers that cut strings in the middle of a pair write one."""
+    answer = openai_wire.parsed(
+        b'{"choices": [{"message": {"content": "one \\ud83d"}, "finish_reason": "stop"}], "x": "\\uD83D\\uDE00"}'
+    )
+    assert (read(answer).text, answer["x"]) == ("one ?", "\U0001f600")
+    said = statuses.meaning_of(500, b'{"error": {"message": "bad \\ud83d"}}')[1]
+    assert said.encode() == b"HTTP 500: bad ?"
+
+
+def test_an_answer_that_was_cut_is_flagged() -> None:
+    assert read(chat("language English<asr_text>one", finish_reason="length")).flags == ("truncated",)
+
+
+def test_answers_of_streams_go_on_from_their_prefix() -> None:
+    tokens = [(" two", -0.1), (" thr", -0.1), ("ee", -0.1)]
+    hypothesis = read(chat(" two three", tokens), prefix="language English<asr_text>one", unsettled_tokens=2)
+    assert (hypothesis.text, hypothesis.settled) == ("one two three", "language English<asr_text>one two")
+    blind = read(chat(" two three"), prefix="language English<asr_text>one", unsettled_tokens=2)
+    assert blind.settled == "language English<asr_text>one"
+    halves = chat("é", [("é", -0.1)])
+    halves["choices"][0]["logprobs"]["content"] = [
+        {"token": "\ufffd", "logprob": -0.1, "bytes": [byte]} for byte in "é".encode()
+    ]
+    assert read(halves, unsettled_tokens=1).settled == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "language", "flags"),
+    [("zh", "Chinese", ()), ("xx", None, ("unknown_language:xx",)), (None, None, ("no_language_tag",))],
+)
+def test_languages_that_are_told_beside_the_text(
+    code: str | None, language: str | None, flags: tuple[str, ...]
+) -> None:
+    answer = chat("你好。")
+    answer["choices"][0]["message"]["annotations"] = (
+        [{"type": "audio_info", "language": code}] if code else None
+    )
+    hypothesis = read(answer, "dashscope")
+    assert (hypothesis.text, hypothesis.language, hypothesis.flags) == ("你好。", language, flags)
+    assert read(answer, "dashscope", language="Japanese").language == "Japanese"
+
+
+def test_silence_of_each_endpoint() -> None:
+    for hypothesis in (
+        read(chat("language None<asr_text>")),
+        read(chat(None), "dashscope"),
+        read({"text": "", "language": ""}, "transcriptions"),
+    ):
+        assert (hypothesis.text, hypothesis.language, hypothesis.confidence) == ("", None, None)
+
+
+def test_a_language_that_the_server_did_not_force_is_flagged() -> None:
+    hypothesis = read(chat("language French<asr_text>un deux"), language="German")
+    assert (hypothesis.language, hypothesis.text, hypothesis.flags) == (
+        "German",
+        "un deux",
+        ("language_not_forced",),
+    )
+
+
+def test_the_reference_compatible_reading() -> None:
+    assert (
+        read(chat("language None<asr_text>"), language="German", compatible=True).text
+        == "language None<asr_text>"
+    )
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"choices": []},
+        {"choices": [{}]},
+        {"choices": "no"},
+        chat(["parts"]),
+        {"choices": [{"message": {"content": "x"}, "logprobs": 3}]},
+    ],
+)
+def test_malformed_chats(answer: dict[str, Any]) -> None:
+    with pytest.raises(openai_wire.Malformed):
+        read(answer)
+    with pytest.raises(openai_wire.Malformed):
+        read(answer, "transcriptions")
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("-3", 0.0),
+        ("Mon, 23 Nov 2026 05:00:30 GMT", 30.0),
+        ("Mon, 23 Nov 2026 04:00:00 GMT", 0.0),
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+        ("", None),
+    ],
+)
+def test_retry_after(value: str, seconds: float | None) -> None:
+    now = datetime(2026, 11, 23, 5, 0, 0, tzinfo=UTC)
+    assert statuses.retry_after({"retry-after": value}, now) == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "meaning", "said"),
+    [
+        (200, b"", "fine", ""),
+        (429, b"", "busy", "HTTP 429"),
+        (
+            429,
+            b'{"error": {"message": "no money", "code": "insufficient_quota"}}',
+            "fatal",
+            "HTTP 429: no money",
+        ),
+        (400, b'{"code": "Arrearage", "message": "overdue"}', "fatal", "HTTP 400: overdue"),
+        (400, b'{"detail": "too\\n long"}', "refused", "HTTP 400: too long"),
+        (400, b'{"error": "bad audio"}', "refused", "HTTP 400: bad audio"),
+        (422, b"<html>", "refused", "HTTP 422"),
+        (500, b"[1]", "failing", "HTTP 500: [1]"),
+        (501, b"", "fatal", "HTTP 501"),
+    ],
+)
+def test_what_a_status_means(status: int, body: bytes, meaning: str, said: str) -> None:
+    assert statuses.meaning_of(status, body) == (meaning, said)

@@ -1,0 +1,138 @@
+"""Our reading of the model's output, where it is deliberately not the reference's. Each test says what the reference does and why we differ."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.text.languages import ASR_LANGUAGES
+from actors.text.parsing import parse_output, parse_output_compatible
+
+
+@pytest.mark.parametrize("language", ASR_LANGUAGES)
+def test_the_usual_answer(language):
+    assert parse_output(f"language {language}<asr_text>Hello.") == (language, "Hello.", ())
+    assert parse_output("Hello.", language) == (language, "Hello.", ())
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "language None<asr_text>",
+        "language none<asr_text> ",
+        " language  None <asr_text>\n",
+        "",
+        None,
+        "  ",
+        "\u200b",
+    ],
+)
+@pytest.mark.parametrize("forced", [None, "German"])
+def test_silence_is_silence_forced_or_not(raw, forced):
+    """Reference: a forced language turns `language None<asr_text>` into the spoken text "language None<asr_text>"."""
+    assert parse_output(raw, forced) == (None, "", ())
+
+
+def test_the_reference_leaks_the_tag_under_a_forced_language():
+    assert parse_output_compatible("language None<asr_text>", "German") == (
+        "German",
+        "language None<asr_text>",
+    )
+
+
+@pytest.mark.parametrize(
+    "raw", ["language None<asr_text>None", "language None", "language Russian<asr_text>"]
+)
+def test_a_literal_none_is_not_speech(raw):
+    """Reference: "None" becomes a word of the transcript; a language without a text is claimed for silence."""
+    assert parse_output(raw)[:2] == (None, "")
+
+
+def test_a_model_that_disagrees_with_the_forced_language_is_flagged():
+    assert parse_output("language French<asr_text>Bonjour.", "German") == (
+        "German",
+        "Bonjour.",
+        ("language_not_forced",),
+    )
+    assert parse_output("language None<asr_text>Hallo.", "German") == (
+        "German",
+        "Hallo.",
+        ("language_not_forced",),
+    )
+    assert parse_output("language German<asr_text>Hallo.", "German") == ("German", "Hallo.", ())
+
+
+def test_speech_about_languages_under_a_forced_language_is_kept():
+    assert parse_output("The language None was spoken.", "English") == (
+        "English",
+        "The language None was spoken.",
+        (),
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "language", "flag"),
+    [
+        ("language Klingon<asr_text>nuqneH", None, "unknown_language:Klingon"),
+        ("language English,Chinese<asr_text>nuqneH", "English", "several_languages"),
+        ("nuqneH", None, "no_language_tag"),
+        ("<asr_text>nuqneH", None, "no_language_tag"),
+        ("language None<asr_text>nuqneH", None, "language_none_with_text"),
+    ],
+)
+def test_odd_languages_are_flagged_and_never_passed_on(raw, language, flag):
+    """Reference: "Klingon" and "English,chinese" are handed on as if they were languages."""
+    assert parse_output(raw) == (language, "nuqneH", (flag,))
+
+
+@pytest.mark.parametrize("name", ["zh", "zh-CN", "mandarin", "CHINESE", "Chinese."])
+def test_other_spellings_of_a_language_are_understood(name):
+    assert parse_output(f"language {name}<asr_text>你好") == ("Chinese", "你好", ())
+
+
+def test_tags_and_control_tokens_never_end_up_in_the_text():
+    """Reference: only the first tag is cut off."""
+    assert parse_output("language Korean<asr_text>안녕language English<asr_text>Hello<|im_end|>") == (
+        "Korean",
+        "안녕 Hello",
+        ("tag_removed",),
+    )
+
+
+def test_numbers_said_many_times_are_kept():
+    """Reference: 22 zeros become one."""
+    number = "0" * 22
+    assert parse_output(f"language English<asr_text>{number}") == ("English", number, ())
+    assert parse_output_compatible(f"language English<asr_text>{number}") == ("English", "0")
+
+
+def test_a_loop_is_cut_and_flagged():
+    raw = "language English<asr_text>Well. " + "I think we should go home now. " * 30
+    assert parse_output(raw) == ("English", "Well. I think we should go home now.", ("loop_collapsed",))
+    assert len(parse_output_compatible(raw)[1]) > 900
+
+
+def test_a_loop_with_small_changes_is_flagged():
+    text = " ".join(f"I think we should go home now {i}, yes." for i in range(300))
+    assert parse_output("language English<asr_text>" + text) == ("English", text, ("repetitive",))
+
+
+@given(st.text(), st.sampled_from([None, "German"]))
+def test_any_string_is_read(raw, forced):
+    language, text, flags = parse_output(raw, forced)
+    assert language is None or language in ASR_LANGUAGES
+    assert "<asr_text>" not in text
+    assert text == text.strip()
+    assert text or language is None
+    assert all(isinstance(flag, str) for flag in flags)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["language ", "None", "English", "<asr_text>", "\n", " ", "a", "<asr_text", ">", "<|im_end|>"]
+        )
+    )
+)
+def test_no_arrangement_of_tags_leaks(parts):
+    for forced in (None, "English"):
+        assert "<asr_text>" not in parse_output("".join(parts), forced)[1]

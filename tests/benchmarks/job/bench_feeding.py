@@ -1,0 +1,109 @@
+"""Feeding: the share of time that a fake GPU of 300, 1,000 and 3,000 times real time is busy, and how many cores one needs, by codec."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+from actors.config import AudioConfig, SegmenterConfig
+from actors.decoder import decode_shard
+from tests.benchmarks.workloads import archive, cpu
+from tests.benchmarks.workloads.rows import Row
+
+LIMIT_SECONDS = 420
+SECONDS = 30  # of fake GPU work in a run
+# (times real time, format): with two cores the first ones should suffice.
+CASES = ((300, "mp3"), (300, "opus"), (1000, "wav 16 kHz"), (3000, "wav 16 kHz"))
+AIM = ">= 95"
+
+
+def measure(full: bool) -> Iterator[Row]:
+    """One run each, with half a minute of GPU work; what counts is the steady state, after a third of the calls."""
+    formats = {format.name: format for format in archive.FORMATS}
+    with tempfile.TemporaryDirectory() as folder:
+        files = {file.format.name: file for file in archive.build(Path(folder), 600, 0)}
+        cores = os.cpu_count() or 1
+        decoding = {name: _decoding(files[name]) for name in formats}
+        for speed, name in CASES:
+            hours = SECONDS * (3 if full else 1) * speed / 3600
+            calls = _run(Path(folder), files[name], speed, hours)
+            whole, steady, gap = _busy(calls), _busy(calls[len(calls) // 3 :]), _gap(calls)
+            needed = speed * decoding[name] / 3600
+            enough = needed < 0.7 * cores
+            note = (
+                f"decoding alone needs {needed:.1f} of {cores} cores at load {os.getloadavg()[0]:.0f}; {100 * whole:.0f} % with the start, when "
+                f"decoders are not ahead yet; {len(calls)} calls, {1000 * gap:.0f} ms between two of them (median)"
+            )
+            yield Row(
+                f"GPU of {speed:,} x real time fed with {name}: busy",
+                100 * steady,
+                "%",
+                AIM if enough else "",
+                note,
+            )
+        for name in formats:
+            note = f"{decoding[name]:.1f} core-s an audio hour for one decoding process that is not disturbed"
+            yield Row(
+                f"cores for a GPU of 1,000 x real time, {name}",
+                1000 * decoding[name] / 3600,
+                "cores",
+                note=note,
+            )
+
+
+def _decoding(file: archive.File) -> float:
+    """Core-seconds that one audio hour takes to fetch, decode, resample and cut, in this process; the better of two runs."""
+    row = {"shard_id": "", "audio": str(file.path), "start": 0.0, "end": None, "duration": file.seconds}
+    spent = []
+    for _ in range(2):
+        began = time.process_time()
+        decode_shard(row, AudioConfig(), SegmenterConfig())
+        spent.append(time.process_time() - began)
+    return min(spent) * 3600 / file.seconds
+
+
+def _run(folder: Path, file: archive.File, speed: float, hours: float) -> list[tuple[float, float]]:
+    """The job on so many hours of copies of one recording: begin and end of each model call."""
+    calls = folder / f"calls-{time.monotonic_ns()}"
+    calls.mkdir()
+    manifest, out = folder / "manifest.jsonl", folder / f"out-{time.monotonic_ns()}"
+    count = max(1, round(hours * 3600 / file.seconds))
+    manifest.write_text(
+        "".join(json.dumps({"audio": str(file.path), "id": str(number)}) + "\n" for number in range(count))
+    )
+    settings = [
+        "asr.backend=fake",
+        f"asr.model=fake:{1 / speed}",
+        "aligner.backend=fake",
+        "aligner.model=fake",
+    ]
+    given = [part for one in settings for part in ("--set", one)]
+    environment = {"SCRIPTORIUM_FAKE_CALLS": str(calls)}
+    usage = cpu.measure(
+        [sys.executable, "-m", "pipelines", "transcribe", str(manifest), str(out), *given], environment
+    )
+    if usage.code != 0:
+        raise RuntimeError(f"the job ended with exit code {usage.code}:\n{usage.output[-3000:]}")
+    logs = [
+        [(float(begin), float(end)) for begin, end in map(str.split, log.read_text().splitlines())]
+        for log in calls.iterdir()
+    ]
+    # The aligner, which costs nothing, calls from another process; the recogniser's has the longest calls.
+    return max(logs, key=lambda log: sum(end - begin for begin, end in log))
+
+
+def _busy(calls: list[tuple[float, float]]) -> float:
+    """Share of the time from the first of the calls to the last in which one was under way."""
+    return sum(end - begin for begin, end in calls) / (calls[-1][1] - calls[0][0])
+
+
+def _gap(calls: list[tuple[float, float]]) -> float:
+    """Median seconds from one call to the next."""
+    return median(after[0] - before[1] for before, after in pairwise(calls))

@@ -1,0 +1,73 @@
+"""What a driver started does not outlive it for long."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines.cluster import orphan_reaper as reaper
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+# A driver with a child that nothing but the reaper ends.
+DRIVER = (
+    "import os, subprocess, sys, time; from pipelines import reaper\n"
+    "with reaper.behind():\n"
+    "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+    "    print(child.pid, os.environ[reaper.MARK], flush=True)\n"
+    "    {end}\n"
+)
+
+
+def drive(end: str) -> tuple[subprocess.Popen[str], int, str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER.format(end=end)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    child, mark = process.stdout.readline().split()
+    return process, int(child), mark
+
+
+def test_a_killed_driver_leaves_nobody() -> None:
+    process, child, mark = drive("time.sleep(600)")
+    while child not in reaper.marked(mark):  # its environment is there a moment after it is
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    while reaper.marked(mark):  # the test's timeout is the limit
+        time.sleep(0.1)
+
+
+def test_what_a_driver_was_just_starting_is_ended_too() -> None:
+    """It shows the driver's environment until it runs its own program: here, for a second after nobody else is left."""
+    driver = (
+        "import os, sys, time; from pipelines import reaper\n"
+        "with reaper.behind():\n"
+        "    mark = os.environ[reaper.MARK]\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        time.sleep(reaper.PATIENCE + 1)\n"
+        "        os.execvpe('sleep', ['sleep', '600'], os.environ)\n"
+        "    print(child, mark, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    child, mark = process.stdout.readline().split()
+    assert int(child) not in reaper.marked(mark)
+    process.kill()
+    process.wait()
+    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
+        time.sleep(0.1)  # the test's timeout is the limit
+
+
+def test_what_outlives_a_driver_that_ended_well_is_ended_too() -> None:
+    process, child, mark = drive("pass")
+    assert process.wait(60) == 0
+    assert child not in reaper.marked("another mark")
+    while reaper.marked(mark):
+        time.sleep(0.1)

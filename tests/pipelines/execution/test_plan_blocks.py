@@ -1,0 +1,102 @@
+"""One plan file is one block for Ray Data, on the first run and on a resume: the unit of scheduling, and what an actor gets in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from actors.records import Probe
+from pipelines.cluster import session as cluster
+from pipelines.config import ClusterConfig, RunConfig
+from pipelines.manifests.manifest import Recording
+from pipelines.output import shards
+from pipelines.planning import planner as planning
+from pipelines.storage import files as locations
+
+pytestmark = pytest.mark.ray
+CONFIG = RunConfig.model_validate({"plan": {"task_seconds": 600}})
+
+
+@pytest.fixture(scope="module")
+def ray(s3_bucket: str) -> Iterator[Any]:
+    """Ray on this machine, started after the S3 server so that its workers know the address; one that runs already is used as it is."""
+    import ray
+
+    with cluster.started(ClusterConfig.model_validate({"num_cpus": 4, "object_store_memory": 0.15})):
+        yield ray
+
+
+def _plan(out: str) -> None:
+    durations = {
+        "long": 1500.0,
+        **{f"s{number:03d}": 100.0 for number in range(20)},
+        **{f"t{number:03d}": 0.5 for number in range(600)},
+    }
+
+    def probe(uri: str, scan: bool = False) -> Probe:
+        return Probe(durations[uri.rpartition("/")[2]], "c", "c", 16000, 1, 10**9, "e")
+
+    recordings = [
+        Recording(name, f"/audio/{name}", None, None, None, None, None, {}, "m:1") for name in durations
+    ]
+    planning.extend_plan(out, recordings, CONFIG, "r1", probe=probe)
+
+
+def _run(ray: Any, out: str, todo: pa.Table, keep: str | None) -> None:
+    """Write the rows of `todo`, or only those whose id is smaller than `keep`, each with the size of the block it came in."""
+
+    def stage(table: pa.Table) -> pa.Table:
+        table = table.append_column("rows", pa.array([table.num_rows] * table.num_rows, pa.int64()))
+        return table if keep is None else table.filter(pc.less(table["shard_id"], keep))
+
+    files = planning.files_of(todo)
+    store, path = locations.arrow_filesystem(shards.folder(out))
+    with cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, 0):
+        rows = ray.data.read_parquet(
+            [locations.filesystem(uri)[1] for uri in files], filesystem=store, override_num_blocks=len(files)
+        )
+        rows.map_batches(stage, batch_format="pyarrow", batch_size=None).write_parquet(path, filesystem=store)
+
+
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_one_block_a_plan_file_also_on_resume(kind: str, ray: Any, s3_bucket: str, tmp_path: Path) -> None:
+    out = str(tmp_path / "out") if kind == "local" else f"{s3_bucket}/{tmp_path.name}"
+    _plan(out)
+    plan = planning.read_plan(out)
+    files = planning.files_of(plan)
+    # 3 shards of the long one, 20 x 100 s in sixes (the last task has 2 of them and shorter ones), 600 x 0.5 s by at most 256
+    assert len(files) == 3 + 3 + 3
+    sizes = {
+        row["plan_file"]: row["shard_id_count"]
+        for row in plan.group_by("plan_file").aggregate([("shard_id", "count")]).to_pylist()
+    }
+    size_of = dict(
+        zip(
+            plan["shard_id"].to_pylist(), (sizes[file] for file in plan["plan_file"].to_pylist()), strict=True
+        )
+    )
+
+    _run(ray, out, plan, keep="8")
+    first = locations.read_tables(shards.folder(out), ["shard_id", "rows"])
+    assert 0 < first.num_rows < plan.num_rows
+    assert all(rows == size_of[shard] for shard, rows in zip(*first.to_pydict().values(), strict=True))
+
+    done = set(first["shard_id"].to_pylist())
+    assert set(shards.committed_ids(out).to_pylist()) == done
+    _run(ray, out, plan, keep=None)
+    both = locations.read_tables(shards.folder(out), ["shard_id", "rows"])
+    assert sorted(both["shard_id"].to_pylist()) == sorted(size_of)
+    # What is left of a file comes in one block again, and never with another file's rows.
+    left: dict[str, int] = dict.fromkeys(files, 0)
+    for shard, file in zip(plan["shard_id"].to_pylist(), plan["plan_file"].to_pylist(), strict=True):
+        left[file] += shard not in done
+    file_of = dict(zip(plan["shard_id"].to_pylist(), plan["plan_file"].to_pylist(), strict=True))
+    again = [
+        (shard, rows) for shard, rows in zip(*both.to_pydict().values(), strict=True) if shard not in done
+    ]
+    assert all(rows == left[file_of[shard]] for shard, rows in again)

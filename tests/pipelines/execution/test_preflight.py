@@ -1,0 +1,165 @@
+"""`--dry-run`: says where a run would go, refuses what never starts, and writes nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import main
+
+FAKE = ("--set", "asr.backend=fake", "--set", "aligner.backend=fake")
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    path = tmp_path / "m.jsonl"
+    path.write_text("".join(json.dumps({"audio": f"{n}.wav", "duration": 1800}) + "\n" for n in range(6)))
+    return path
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_nodes_that_are_alike_are_one_line(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds = "(CPU=0),4x(CPU=8,GPU=2,type=L4,memory=20,store=6),2x(CPU=16)"
+    assert (
+        main(["transcribe", str(manifest), str(tmp_path / "out"), "--dry-run", "--nodes", kinds, *FAKE]) == 0
+    )
+    said = lines(capsys)
+    assert "4 x L4 8 2 2: 0.7 of cards 0, 1 2: 0.3 of cards 0, 1 8 8 20.0 GiB 6.0 GiB" in said
+    assert "2 x CPU node 16 0 - - 16 16 ? ?" in said
+    assert any(
+        line.startswith("decoding: up to 64 tasks at a time") and "on 6 of 7 nodes" in line for line in said
+    )
+    assert any(line.startswith("memory: 8 decoding tasks may take 32 GiB") for line in said)
+    assert "manifest: 6 recordings; `scriptorium plan` reads their headers and tells hours and cost" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"m.jsonl"}
+
+
+def test_this_machine_is_what_ray_would_see(capsys: pytest.CaptureFixture[str]) -> None:
+    """The slow test of `ray job submit` compares it with a Ray that runs."""
+    settings = (
+        "--set",
+        "cluster.num_cpus=7",
+        "--set",
+        "cluster.num_gpus=2",
+        "--set",
+        "cluster.object_store_memory=0.5",
+    )
+    assert main(["transcribe", "--dry-run", *FAKE, *settings]) == 0
+    assert any(
+        line.startswith("GPU node 7 2 2: 0.7 of cards 0, 1 2: 0.3 of cards 0, 1 7 7") and "0.5 GiB" in line
+        for line in lines(capsys)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kinds", "setting", "said"),
+    [
+        ("2x(CPU=2,GPU=1)", "asr.pool.num_cpus=2", "reserve 4 CPUs"),
+        ("2x(CPU=8,GPU=1)", "asr.pool.num_gpus=2", "replica 1 of 1 with 2 GPUs and 0 CPUs fits no node"),
+        ("2x(CPU=8,GPU=2,type=L4)", "asr.pool.accelerator=H100", "no node has such labels"),
+        ("2x(CPU=8,GPU=2,type=L4)", "cluster.decode_nodes=cpu", "no node without GPUs"),
+        ("2x(CPU=8,GPU=2", "asr.pool.size=1", "is no node"),
+    ],
+)
+def test_what_never_starts_is_bad_usage(
+    kinds: str, setting: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["transcribe", "--dry-run", "--nodes", kinds, "--set", setting, *FAKE]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_wrong_models_manifests_and_directories_are_told(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = ("--dry-run", "--nodes", "(CPU=8)")
+    assert main(["transcribe", *nodes, "--set", "asr.model=./no/such/folder"]) == 2
+    assert main(["align", str(manifest), *nodes, *FAKE]) == 2
+    (tmp_path / "other" / "shards").mkdir(parents=True)
+    (tmp_path / "other" / "shards" / "x.parquet").write_bytes(b"")
+    assert main(["transcribe", str(manifest), str(tmp_path / "other"), *nodes, *FAKE]) == 2
+    assert main(["transcribe", str(manifest), str(tmp_path / "out"), "--nodes", "(CPU=8)", *FAKE]) == 2
+    said = capsys.readouterr().err
+    for word in ("no/such/folder", "has no `text`", "no run.json", "--nodes is for --dry-run"):
+        assert word in said
+
+
+def test_what_is_left_of_a_plan_is_timed(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines.config import load_config
+    from pipelines.manifests.manifest import read_manifest
+    from pipelines.output import run_record as runs
+    from pipelines.planning import planner as planning
+
+    settings = [
+        "plan.trust_durations=true",
+        *FAKE[1::2],
+        "estimate.asr_rtfx=100",
+        "estimate.aligner_rtfx=300",
+    ]
+    config, out = load_config(None, settings), str(tmp_path / "out")
+    run_id, _ = runs.open_run(out, config, "transcribe", str(manifest))
+    planning.extend_plan(out, planning.collect(read_manifest(str(manifest)), config), config, run_id)
+    options = [part for setting in settings for part in ("--set", setting)]
+    assert main(["transcribe", str(manifest), out, "--dry-run", "--nodes", "2x(CPU=4,GPU=1)", *options]) == 0
+    said = lines(capsys)
+    # 3 h / 100 + 3 h / 300 are 144 s of one GPU, and there are two.
+    assert f"planned and not done in {out}: 18 shards of 6 recordings, 3.00 h" in said
+    assert "at the assumed speeds (section `estimate`): 72 s, bound by GPUs" in said
+    apart = [
+        "--set",
+        "estimate.asr_rtfx=150",
+        "--set",
+        "asr.pool.accelerator=H100",
+        "--set",
+        "aligner.pool.accelerator=L4",
+    ]
+    assert (
+        main(
+            [
+                "transcribe",
+                str(manifest),
+                out,
+                "--dry-run",
+                "--nodes",
+                "(CPU=4,GPU=1,type=H100),3x(CPU=4,GPU=1,type=L4)",
+                *options,
+                *apart,
+            ]
+        )
+        == 0
+    )
+    assert "at the assumed speeds (section `estimate`): 72 s, bound by GPUs" in lines(
+        capsys
+    )  # the recogniser's card alone, however many the aligners have
+    on_cpus = ["--set", "asr.pool.num_gpus=0", "--set", "aligner.pool.num_gpus=0"]
+    assert (
+        main(["transcribe", str(manifest), out, "--dry-run", "--nodes", "(CPU=8,GPU=1)", *options, *on_cpus])
+        == 0
+    )
+    assert any(
+        line.startswith("no time is estimated: the recognisers and aligners run on CPUs")
+        for line in lines(capsys)
+    )
+    assert (
+        main(
+            [
+                "transcribe",
+                str(manifest),
+                out,
+                "--dry-run",
+                "--nodes",
+                "(CPU=4)",
+                *options,
+                "--set",
+                "asr.language=de",
+            ]
+        )
+        == 2
+    )
+    assert main(["align", str(manifest), out, "--dry-run", "--nodes", "(CPU=4)", *options]) == 2

@@ -1,0 +1,367 @@
+"""One driver at a time on an output directory, on a file system and on S3."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.errors import StorageError
+from pipelines.output import lease as leases
+from pipelines.output import lease_holder as holders
+from pipelines.storage import conditional_writes as conditional
+from pipelines.storage import files as locations
+from tests.faults.harness.proxy import Proxy, Rule
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lives of leases in seconds that a test can wait for."""
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.3)
+    monkeypatch.setattr(leases, "LIFE_SECONDS", 1.5)
+
+
+@pytest.fixture
+def proxy(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """Between us and S3 from now on; it passes everything until told otherwise."""
+    import s3fs
+
+    with Proxy(os.environ["AWS_ENDPOINT_URL"], 20261123, stall=60.0) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield proxy
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_second_driver_is_refused_and_told_who_is_at_work(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    first = leases.acquire(out, "transcribe")
+    with pytest.raises(
+        leases.LeaseError,
+        match=rf"`scriptorium transcribe` \(process {os.getpid()} on .*, since 20.*at work on {out}",
+    ):
+        leases.acquire(out, "retry")
+    first.release()
+    assert not (tmp_path / "out/lease.json").exists()
+    leases.acquire(out, "retry").release()
+
+
+def test_a_killed_process_leaves_a_lease_that_is_taken_over_at_once(tmp_path: Path) -> None:
+    out = str(tmp_path)
+    program = f"from pipelines.storage import leases; import time; leases.acquire({out!r}, 'transcribe'); print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+    with pytest.raises(leases.LeaseError, match=f"process {holder.pid} "):
+        leases.acquire(out, "transcribe")
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    leases.acquire(out, "transcribe").release()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_another_machine_on_a_shared_file_system_is_believed_by_its_sign_of_life(tmp_path: Path) -> None:
+    # A lock that ends at the machine: the file is free here, but a holder elsewhere goes on renewing it.
+    path = tmp_path / "lease.json"
+    facts = {
+        "holder": "x",
+        "host": "elsewhere",
+        "pid": 1,
+        "since": "s",
+        "renewed_at": "1970-01-01T00:00:00+00:00",
+        "beat": 0,
+        "command": "c",
+    }
+    path.write_text(json.dumps(facts))
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(0.2):
+            facts["beat"] = int(str(facts["beat"])) + 1
+            locations.write_atomic(str(path), json.dumps(facts).encode())
+
+    holder = threading.Thread(target=renew)
+    holder.start()
+    with pytest.raises(leases.LeaseError, match="process 1 on elsewhere"):
+        leases.acquire(str(tmp_path), "transcribe")
+    over.set()
+    holder.join()
+    leases.acquire(str(tmp_path), "transcribe").release()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_lost_lease_stops_its_driver_and_stays_with_the_new_one(tmp_path: Path) -> None:
+    out, lost = str(tmp_path), threading.Event()
+    with (
+        pytest.raises(leases.LeaseError, match=r"stopped, because .* was removed or replaced"),
+        leases.held(out, "transcribe", lost.set),
+    ):
+        (tmp_path / "lease.json").unlink()
+        theirs = leases.acquire(out, "transcribe")
+        assert lost.wait(10)
+        raise KeyboardInterrupt
+    assert (leases.read(out) or {})["holder"] == theirs.facts["holder"]
+    theirs.release()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_without_locks_one_of_two_that_start_together_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    monkeypatch.setattr(leases, "LIFE_SECONDS", 60.0)  # a disk may be slow; who is alive shows it long before
+    out, together, write = str(tmp_path), threading.Barrier(2), leases._write_handle
+    at_work, refused, over = [], [], threading.Event()
+    first = threading.local()
+
+    def both_then_write(handle: int, facts: dict[str, Any]) -> None:
+        if facts["beat"] == 0 and not hasattr(first, "done"):
+            first.done = together.wait(60)  # both have seen that nobody is there
+        write(handle, facts)
+
+    def drive(name: str) -> None:
+        try:
+            with leases.held(out, name, lambda: None):
+                at_work.append(name)
+                over.wait(60)
+        except leases.LeaseError as error:
+            refused.append(error.message)
+            over.set()
+
+    monkeypatch.setattr(leases, "_write_handle", both_then_write)
+    drivers = [threading.Thread(target=drive, args=(name,)) for name in ("one", "other")]
+    for driver in drivers:
+        driver.start()
+    for driver in drivers:
+        driver.join()
+    assert len(at_work) == len(refused) == 1 and f"`scriptorium {at_work[0]}`" in refused[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_somebody_else_wrote_into_is_theirs(tmp_path: Path) -> None:
+    lease = leases.acquire(str(tmp_path), "transcribe")
+    theirs = json.dumps({**lease.facts, "holder": "x", "host": "elsewhere"})
+    (tmp_path / "lease.json").write_text(theirs)
+    with pytest.raises(leases.LeaseError, match=r"on elsewhere, .* has taken over"):
+        lease.renew()
+    lease.release()
+    assert (tmp_path / "lease.json").read_text() == theirs
+
+
+@pytest.mark.usefixtures("hurried")
+def test_s3_a_living_holder_keeps_its_lease_and_a_dead_one_loses_it(
+    s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = f"{s3_bucket}/leased"
+    with leases.held(out, "transcribe", lambda: None) as first:
+        before = first.facts["beat"]
+        with pytest.raises(leases.LeaseError, match="at work on"):
+            leases.acquire(out, "transcribe")
+        assert first.facts["beat"] > before
+    assert leases.read(out) is None
+    # Another machine that stopped without a word: its lease is watched, then replaced.
+    monkeypatch.setattr(
+        holders, "pids", lambda: "elsewhere"
+    )  # its processes are not seen from here; its name may be ours
+    dead = leases.acquire(out, "transcribe")
+    monkeypatch.undo()
+    monkeypatch.setattr(leases, "LIFE_SECONDS", 1.0)
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.2)
+    taken = leases.acquire(out, "transcribe")
+    with pytest.raises(leases.LeaseError, match="has taken over"):
+        dead.renew()
+    dead.lost = "taken over"
+    dead.release()
+    assert (leases.read(out) or {})["holder"] == taken.facts["holder"]
+    taken.release()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_s3_a_request_that_hangs_does_not_hide_that_the_lease_is_over(s3_bucket: str, proxy: Proxy) -> None:
+    lost = threading.Event()
+    with (
+        pytest.raises(leases.LeaseError, match=r"stopped, because .*lease\.json could not be renewed for"),
+        leases.held(f"{s3_bucket}/stalled", "transcribe", lost.set) as lease,
+    ):
+        proxy.rules = {"PUT .*lease": Rule(1.0, ("stall",))}
+        assert lost.wait(20), "nobody looked at the clock while the store did not answer"
+        assert lease.facts["beat"] == 0
+        raise KeyboardInterrupt
+
+
+def test_s3_a_renewal_whose_answers_all_got_lost_is_no_takeover(
+    s3_bucket: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conditional, "ATTEMPTS_MORE", 1)
+    seconds = itertools.count()
+    monkeypatch.setattr(
+        holders, "now", lambda: f"2026-01-01T00:{next(seconds):02}:00+00:00"
+    )  # no two renewals are of the same second
+    out = f"{s3_bucket}/unheard"
+    lease = leases.acquire(out, "transcribe")
+    proxy.rules = {"PUT .*lease": Rule(1.0, ("lost",))}
+    with pytest.raises(StorageError, match="cannot write"):
+        lease.renew()
+    proxy.rules = {}
+    assert (leases.read(out) or {})["beat"] == 1, "the first attempt was to go through"
+    lease.renew()
+    lease.renew()
+    found = leases.read(out) or {}
+    assert (found["holder"], found["beat"]) == (lease.facts["holder"], 3)
+    locations.write_atomic(lease.uri, json.dumps({**found, "holder": "x", "host": "elsewhere"}).encode())
+    with pytest.raises(leases.LeaseError, match=r"on elsewhere, .* has taken over"):
+        lease.renew()
+
+
+def test_s3_a_dead_process_of_this_machine_is_not_waited_for(
+    s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = f"{s3_bucket}/local-death"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = leases.acquire(out, "transcribe")
+    facts = {**left.facts, "pid": gone.pid}
+    locations.write_atomic(f"{out}/lease.json", json.dumps(facts).encode())
+    monkeypatch.setattr(leases, "LIFE_SECONDS", 1e6)  # to wait for the end of its life would be noticed
+    leases.acquire(out, "transcribe").release()
+
+
+@pytest.mark.usefixtures("hurried")
+def test_s3_a_process_that_is_not_seen_from_a_container_with_the_same_name_is_no_dead_one(
+    s3_bucket: str,
+) -> None:
+    """Containers that share the host's name count their processes themselves: number 7 of one is not there in the other."""
+    out = f"{s3_bucket}/containers"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with pytest.MonkeyPatch.context() as there:
+        there.setattr(holders, "pids", lambda: "another container")
+        there.setattr("os.getpid", lambda: gone.pid)
+        held = leases.held(out, "transcribe", lambda: None)
+        held.__enter__()
+    with contextlib.ExitStack() as stack:
+        stack.push(held)
+        with pytest.raises(leases.LeaseError, match=f"process {gone.pid} on {socket.gethostname()}"):
+            leases.acquire(out, "transcribe")
+
+
+def test_a_container_that_was_started_anew_does_not_wait_for_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name is another one, but the kernel, which gave the lock back, is the same."""
+    monkeypatch.setattr(leases, "LIFE_SECONDS", 1e6)
+    facts = {
+        "holder": "x",
+        "host": "3f2a",
+        "pid": 1,
+        "since": "s",
+        "renewed_at": "2026-01-01T00:00:00+00:00",
+        "beat": 0,
+        "command": "c",
+    }
+    (tmp_path / "lease.json").write_text(
+        json.dumps({**facts, "kernel": holders.kernel(), "pids": "another container"})
+    )
+    leases.acquire(str(tmp_path), "transcribe").release()
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize(
+    "kernel", [{}, {"kernel": "another machine's", "pids": "there"}], ids=["of an older version", "of today"]
+)
+def test_another_machine_with_the_name_of_this_one_is_watched(tmp_path: Path, kernel: dict[str, str]) -> None:
+    """A pod that is started on another node has the name of the one before, which may be at work still; its lock ends at its node."""
+    left = leases.acquire(str(tmp_path), "transcribe")
+    facts = {name: value for name, value in left.facts.items() if name not in ("kernel", "pids")} | kernel
+    left.release()
+    path, over = tmp_path / "lease.json", threading.Event()
+    path.write_text(json.dumps(facts))
+
+    def renew() -> None:
+        while not over.wait(0.2):
+            facts["beat"] += 1
+            locations.write_atomic(str(path), json.dumps(facts).encode())
+
+    holder = threading.Thread(target=renew)
+    holder.start()
+    try:
+        with pytest.raises(leases.LeaseError, match=f"on {socket.gethostname()}, .*at work on"):
+            leases.acquire(str(tmp_path), "transcribe")
+    finally:
+        over.set()
+        holder.join()
+    leases.acquire(
+        str(tmp_path), "transcribe"
+    ).release()  # as does a machine that was started anew: it has waited for itself
+
+
+def test_s3_of_many_writers_one_wins(s3_bucket: str) -> None:
+    uri, answers = f"{s3_bucket}/contended.json", []
+    threads = [
+        threading.Thread(target=lambda n=n: answers.append(conditional.create(uri, b"%d" % n)))
+        for n in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(answer is not None for answer in answers) == 1
+    found = conditional.look(uri)
+    assert found is not None
+    assert conditional.replace(uri, b"new", *found)
+    assert conditional.replace(uri, b"late", *found) is None
+    assert locations.read_bytes(uri) == b"new"
+
+
+@pytest.mark.parametrize("store", ["memory://conditional"])
+def test_a_store_without_conditions_is_looked_at_again(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conditional, "SETTLE_SECONDS", 0.01)
+    uri = f"{store}/lease.json"
+    assert conditional.create(uri, b"a") is not None
+    assert conditional.create(uri, b"b") is None
+    assert conditional.replace(uri, b"c", b"a", None) is not None
+    assert conditional.replace(uri, b"d", b"a", None) is None
+    assert locations.read_bytes(uri) == b"c"
+
+
+def test_of_two_that_take_over_at_once_where_a_store_knows_no_conditions_one_wins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(conditional, "SETTLE_SECONDS", 0.5)
+    uri = "memory://contended/lease.json"
+    locations.write_atomic(uri, b"dead")
+    together, write, answers = threading.Barrier(2), locations.write_atomic, []
+
+    def both_then_write(uri: str, data: bytes) -> None:
+        together.wait(10)  # both have seen what stands there
+        time.sleep(0.1 * int(data))
+        write(uri, data)
+
+    monkeypatch.setattr(locations, "write_atomic", both_then_write)
+    threads = [
+        threading.Thread(
+            target=lambda n=n: answers.append(conditional.replace(uri, b"%d" % n, b"dead", None, settle=True))
+        )
+        for n in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(answer is not None for answer in answers) == 1

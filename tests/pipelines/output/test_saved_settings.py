@@ -1,0 +1,124 @@
+"""The settings of a run are the start of the next one: what is given goes on top, and what an older version wrote is no obstacle."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.errors import UsageError
+from pipelines import transcribe
+from pipelines.cli import main
+from pipelines.config import RunConfig, load_config
+from pipelines.output import run_record as runs
+from pipelines.output import saved
+
+MADE = [
+    "asr.backend=fake",
+    "aligner.backend=fake",
+    "cluster.address=auto",
+    "asr.pool.size=8",
+    "asr.pool.labels={zone: a}",
+]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> str:
+    """A run that was made with other settings than the default ones."""
+    folder = str(tmp_path / "out")
+    runs.open_run(folder, load_config(None, MADE), "transcribe", "m.jsonl")
+    return folder
+
+
+@pytest.fixture
+def retried(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
+    """The settings with which dead letters were done again."""
+    seen: list[RunConfig] = []
+
+    def retry(out: str, config: RunConfig, codes: Any = ()) -> transcribe.Outcome:
+        runs.checked(out, config, "transcribe")
+        seen.append(config)
+        return transcribe.Outcome(1, 1, 0, 1)
+
+    monkeypatch.setattr(transcribe, "retry", retry)
+    return seen
+
+
+def test_one_setting_more_does_not_take_the_others_away(out: str, retried: list[RunConfig]) -> None:
+    assert main(["retry", out, "--set", "asr.timeout=900"]) == 0
+    assert retried == [load_config(None, [*MADE, "asr.timeout=900"])]
+
+
+def test_a_file_lies_over_what_is_saved_and_overrides_over_both(
+    out: str, tmp_path: Path, retried: list[RunConfig]
+) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("asr: {timeout: 900, threads: 2, pool: {labels: {}}}\n")
+    assert main(["retry", out, "--config", str(file), "--set", "asr.threads=3"]) == 0
+    assert retried == [load_config(None, [*MADE, "asr.timeout=900", "asr.threads=3", "asr.pool.labels={}"])]
+
+
+def test_other_settings_are_refused_with_a_way_that_there_is(
+    out: str, capsys: pytest.CaptureFixture[str], retried: list[RunConfig]
+) -> None:
+    assert main(["retry", out, "--set", "asr.language=de"]) == 2
+    assert (
+        "(asr.language)" in (said := capsys.readouterr().err)
+        and "`scriptorium transcribe` with --accept-changes" in said
+    )
+    assert not retried
+
+
+def test_settings_that_are_gone_are_dropped_and_told(
+    out: str, caplog: pytest.LogCaptureFixture, tmp_path: Path, retried: list[RunConfig]
+) -> None:
+    record = runs.require(out)
+    before = copy.deepcopy(record["config"])
+    record["config"]["asr"]["gone_setting"] = record["config"]["asr"]["pool"]["older"] = record["config"][
+        "section"
+    ] = {"a": 1}
+    runs.write(out, record)
+    with caplog.at_level(logging.WARNING):
+        assert main(["retry", out]) == 0
+    assert "asr.pool.older, asr.gone_setting, section" in caplog.text
+    assert retried == [RunConfig.model_validate(before)]
+
+
+def test_a_saved_setting_that_is_not_valid_any_more_is_named_and_can_be_replaced(
+    out: str, capsys: pytest.CaptureFixture[str], retried: list[RunConfig]
+) -> None:
+    record = runs.require(out)
+    record["config"]["output"]["compression"] = "foo"
+    record["config"]["asr"]["timeout"] = float("inf")
+    runs.write(out, record)
+    assert main(["retry", out]) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"{out}/run.json" in said
+        and "output.compression" in said
+        and "'foo'" in said
+        and "asr.timeout" in said
+        and "--set" in said
+    )
+    assert main(["retry", out, "--set", "output.compression=zstd", "--set", "asr.timeout=null"]) == 0
+    assert retried == [load_config(None, MADE)]
+
+
+@pytest.mark.parametrize("config", [None, {"asr": 1, "cluster": [], "aligner": {"vllm": 7}}])
+def test_what_is_no_settings_at_all_is_bad_usage(out: str, config: Any) -> None:
+    record = {**runs.require(out), "config": config}
+    with pytest.raises(UsageError, match=r"run\.json"):
+        saved.settings_of(out, record)
+
+
+def test_only_codes_that_a_dead_letter_may_have_are_taken(
+    out: str, capsys: pytest.CaptureFixture[str], retried: list[RunConfig]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["retry", out, "--code", "storage_unavaliable"])
+    assert stopped.value.code == 2 and "storage_unavailable" in capsys.readouterr().err
+    assert main(["retry", out, "--code", "storage_unavailable", "--code", "not_audio"]) == 0
+    assert len(retried) == 1
