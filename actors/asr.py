@@ -45,7 +45,7 @@ class ASRActor:
         self._limit = partial(call_limit, config.timeout, runs_on_gpu(self.backend))
         self._prefetch = getattr(self.backend, "prefetch", None)
         self._batches_itself = getattr(self.backend, "batches_itself", False)
-        self.lanes = (
+        self.max_concurrent_calls = (
             2 if self._batches_itself else 1
         )  # calls at a time that are of use: such an engine is never to wait for the next one
 

@@ -13,7 +13,7 @@ from actors.audio.header_facts import duration_is_estimated
 from actors.audio.probing import probe
 from actors.audio.pts import longest_believable
 from actors.audio.sources import AudioFile, open_audio
-from actors.audio.timeline import Recording
+from actors.audio.timeline import SampleReader
 from actors.config import AudioConfig, SegmenterConfig
 from actors.errors import RowError, as_row_error
 from actors.process.isolation import Child
@@ -120,7 +120,7 @@ def failed(row: Row, error: BaseException) -> Row:
     return {**row, **outcome, "decoded_start": start, "decoded_end": start, "segments": []}
 
 
-def border(recording: Recording, nominal: float) -> int | None:
+def border(recording: SampleReader, nominal: float) -> int | None:
     """The sample (at 16 kHz) at which the shards on both sides of `nominal` seconds part; None where the recording has ended before.
 
     Both neighbours work it out for themselves from the same few seconds, decoded in the same way: they agree without knowing of each other.
@@ -133,7 +133,7 @@ def border(recording: Recording, nominal: float) -> int | None:
 
 
 def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: SegmenterConfig) -> Row:
-    recording = Recording(file)
+    recording = SampleReader(file)
     planned_end = row.get("end")
     start: int | None = 0 if row["start"] <= 0 else border(recording, row["start"])
     end = None if planned_end is None else border(recording, planned_end)
@@ -161,7 +161,7 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
     return _outcome(row, status, flags, decoded.start / SAMPLING_RATE, decoded.end / SAMPLING_RATE, segments)
 
 
-def _limit(row: Row, file: AudioFile, recording: Recording) -> int:
+def _limit(row: Row, file: AudioFile, recording: SampleReader) -> int:
     """The sample that must not be passed: a header may be wrong by so much; a guess by all that the file has bytes for."""
     planned = max(row.get("duration") or 0.0, row.get("end") or 0.0, row["start"])
     if duration_is_estimated(file, recording.format):
@@ -169,7 +169,9 @@ def _limit(row: Row, file: AudioFile, recording: Recording) -> int:
     return round((planned + _BEYOND) * SAMPLING_RATE)
 
 
-def _decode_channels(recording: Recording, start: int, end: int | None, channel: str, limit: int) -> Decoded:
+def _decode_channels(
+    recording: SampleReader, start: int, end: int | None, channel: str, limit: int
+) -> Decoded:
     decoded = decode_span(recording, start, end, channel, limit)
     if "phase_cancelled" in decoded.flags:  # the mix is silence, one channel alone is not
         alone = decode_span(recording, start, end, "left", limit)
@@ -234,7 +236,7 @@ def _lost_seconds(decoded: Decoded) -> float:
     )
 
 
-def _ended_early(row: Row, file: AudioFile, recording: Recording, decoded: Decoded) -> bool:
+def _ended_early(row: Row, file: AudioFile, recording: SampleReader, decoded: Decoded) -> bool:
     """Whether the file ended noticeably before its header said it would."""
     duration = row.get("duration")
     if duration is None or not recording.duration_is_its_own or duration_is_estimated(file, recording.format):
@@ -242,6 +244,6 @@ def _ended_early(row: Row, file: AudioFile, recording: Recording, decoded: Decod
     return decoded.end / SAMPLING_RATE < duration - max(_SHORT, 0.01 * duration)
 
 
-def _true_end(recording: Recording, nominal: int) -> int:
+def _true_end(recording: SampleReader, nominal: int) -> int:
     """Where a recording that ends before `nominal` does end."""
     return min(nominal, decode_span(recording, nominal, nominal + 1).end)

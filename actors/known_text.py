@@ -26,7 +26,7 @@ class GivenTextActor:
         max_duration: seconds up to which a recording is aligned in one piece: the segmenter's limit.
     """
 
-    lanes = 1  # see `ASRActor`
+    max_concurrent_calls = 1  # see `ASRActor`
 
     def __init__(self, config: ASRConfig, max_duration: float) -> None:
         self.config = config

@@ -38,7 +38,7 @@ from pipelines.storage import files as locations
 from pipelines.supervision import shutdown as stopping
 from pipelines.supervision import stall as silence
 from pipelines.supervision import storage_failures as setbacks
-from pipelines.supervision.supervisor import Losses, kept, losses_of
+from pipelines.supervision.supervisor import PassLosses, kept, losses_of
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def run_passes(
     run_id: str,
     plan: pa.Table,
     todo: pa.Table,
-    passes: list[Losses],
+    passes: list[PassLosses],
     *,
     command: str,
 ) -> None:
@@ -180,7 +180,7 @@ def run_shards(
     run_id: str,
     plan: pa.Table,
     todo: pa.Table,
-    passes: list[Losses],
+    passes: list[PassLosses],
     *,
     command: str = "transcribe",
     alone: bool = False,
@@ -223,14 +223,17 @@ def run_shards(
     with (
         kept(
             place.asr["size"] + place.aligner["size"], planning.begun(todo), **cluster.beside_driver()
-        ) as ledger,
+        ) as supervisor,
         silence.ended(
-            lambda: tuple(ray.get(ledger.alive.remote(), timeout=60)), silence.patience(config, place.on_gpu)
+            lambda: tuple(ray.get(supervisor.alive.remote(), timeout=60)),
+            silence.patience(config, place.on_gpu),
         ),
         cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, bearable, block),
         draining.enabled(),
         setbacks.told(out, final=alone) as failed,
-        Progress(_totals(plan, todo), lambda: tuple(ray.get(ledger.read.remote(), timeout=5)), _storing(out)),
+        Progress(
+            _totals(plan, todo), lambda: tuple(ray.get(supervisor.read.remote(), timeout=5)), _storing(out)
+        ),
     ):
         # All of them, by whatever name: what Ray takes for an extension ends at a question mark of the folder.
         rows = ray.data.read_parquet(
@@ -240,7 +243,7 @@ def run_shards(
             rows = rows.repartition(target_num_rows_per_block=1)
         decoded = rows.map_batches(
             decode,  # type: ignore[arg-type]  # Ray's stubs do not know functions with keyword arguments
-            fn_kwargs={"audio": config.audio, "segmenter": config.segmenter, "ledger": ledger},
+            fn_kwargs={"audio": config.audio, "segmenter": config.segmenter, "supervisor": supervisor},
             num_cpus=config.audio.num_cpus,
             max_retries=2,
             **cluster.selecting(place.decode_labels),
@@ -249,13 +252,13 @@ def run_shards(
         # Ray's check in front of this one wants a batch size where there are GPUs; an actor of ours packs its own batches of a whole block.
         recognised = decoded.map_batches_internal(
             Recognise,
-            fn_constructor_args=(recogniser, asr, ledger),
+            fn_constructor_args=(recogniser, asr, supervisor),
             **cluster.pool_arguments(place.asr, alone),
             **_TABLES,
         )
         aligned = recognised.map_batches_internal(
             Align,
-            fn_constructor_args=(aligner, run_id, ledger),
+            fn_constructor_args=(aligner, run_id, supervisor),
             **cluster.pool_arguments(place.aligner, alone),
             **_TABLES,
         )
@@ -265,9 +268,9 @@ def run_shards(
             )
         except BaseException:
             with contextlib.suppress(Exception):  # the error is told, whatever Ray says now
-                passes.append(losses_of(ledger, patience=1.0))
+                passes.append(losses_of(supervisor, patience=1.0))
             raise
-        passes.append(replace(losses_of(ledger), tasks=len(failed), failure=setbacks.last_line(failed)))
+        passes.append(replace(losses_of(supervisor), tasks=len(failed), failure=setbacks.last_line(failed)))
 
 
 def stitch(out: str, config: RunConfig, run_id: str, *, on_ray: bool) -> tuple[int, int]:

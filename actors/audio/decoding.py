@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import soxr
 
-from actors.audio.frames import Losses, require_frames
+from actors.audio.frames import DecodeLosses, require_frames
 from actors.audio.pcm import finite, to_int16
-from actors.audio.timeline import Block, Recording
+from actors.audio.timeline import Block, SampleReader
 from actors.errors import RowError
 from actors.records import SAMPLING_RATE
 
@@ -42,12 +42,12 @@ class Decoded:
     start: int
     end: int
     ended: bool
-    losses: Losses
+    losses: DecodeLosses
     flags: list[str] = field(default_factory=list)
 
 
 def decode_span(
-    recording: Recording, start: int, end: int | None, channel: str = "mix", limit: int | None = None
+    recording: SampleReader, start: int, end: int | None, channel: str = "mix", limit: int | None = None
 ) -> Decoded:
     """Decode samples [start, end) of a recording, counted at 16 kHz; `end` None goes on to the end of the file.
 
@@ -79,10 +79,12 @@ def decode_span(
     return decoded
 
 
-def _decode(recording: Recording, start: int, end: int | None, limit: int | None, picker: _Picker) -> Decoded:
+def _decode(
+    recording: SampleReader, start: int, end: int | None, limit: int | None, picker: _Picker
+) -> Decoded:
     resampler = _Resampler(recording.sampling_rate, len(picker.channels), start)
     last = None if end is None else resampler.source_end(end)
-    losses = Losses()
+    losses = DecodeLosses()
     known_end, reached = 0, False
     for block in recording.blocks(resampler.first, losses):
         known_end = block.position + len(block.samples)

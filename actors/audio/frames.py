@@ -29,7 +29,7 @@ _HOPELESS = 5000  # packets more that could not be decoded than could: minutes o
 
 
 @dataclass
-class Losses:
+class DecodeLosses:
     """What went wrong while decoding."""
 
     errors: int = 0  # packets that could not be decoded
@@ -53,7 +53,7 @@ class Frame:
     size: int = 0  # bytes of its packet
 
 
-def frames_of(opened: Opened, rate: int, losses: Losses, to_end: bool) -> Iterator[Frame]:
+def frames_of(opened: Opened, rate: int, losses: DecodeLosses, to_end: bool) -> Iterator[Frame]:
     """Decode packet by packet; a packet that cannot be decoded costs itself only."""
     packets = opened.container.demux(opened.stream)
     per_tick = float(
@@ -224,7 +224,7 @@ def constant_frames(start: list[Frame], landed: Frame, facts: Mp3Facts, rate: in
     return round(passed) if abs(passed - round(passed)) <= _WHOLE else None
 
 
-def require_frames(losses: Losses) -> None:
+def require_frames(losses: DecodeLosses) -> None:
     """Raise where nothing, or little more than nothing, could be decoded.
 
     Raises:

@@ -18,8 +18,8 @@ import numpy as np
 
 from actors.audio.containers import MAX_RATE, MIN_RATE, open_container
 from actors.audio.frames import (
+    DecodeLosses,
     Frame,
-    Losses,
     anchor_of,
     constant_frames,
     decoded_rate,
@@ -46,14 +46,16 @@ class Block:
     samples: np.ndarray
 
 
-class Recording:
+class SampleReader:
     """The decoded time line of one audio file."""
 
     def __init__(self, file: AudioFile) -> None:
         self.file = file
         with open_container(file) as opened:
             self.format, self.codec, self.audio_streams = opened.format, opened.codec, opened.audio_streams
-            first = next((frame for frame in frames_of(opened, opened.sampling_rate, Losses(), False)), None)
+            first = next(
+                (frame for frame in frames_of(opened, opened.sampling_rate, DecodeLosses(), False)), None
+            )
             self.sampling_rate, self.channels = opened.sampling_rate, opened.channels
             self.duration_is_its_own = duration_of(opened)[
                 1
@@ -74,7 +76,7 @@ class Recording:
         """Whether places are reached by seeking; found out when the first one is wanted, because it may take reading the file."""
         return can_be_sought(self.file, self.format)
 
-    def blocks(self, first: int, losses: Losses) -> Iterator[Block]:
+    def blocks(self, first: int, losses: DecodeLosses) -> Iterator[Block]:
         """Yield consecutive blocks, the first of which begins at or before sample `first` (unless the recording ends before it).
 
         The caller drops what lies before `first`. `losses` is filled in for what lies behind it.
@@ -84,7 +86,7 @@ class Recording:
             RetryableError: reading failed.
         """
         for pre_roll, jump in self._ways(first):
-            attempt = Losses()
+            attempt = DecodeLosses()
             blocks = self._after_seek(first, int(pre_roll * self.sampling_rate), jump, attempt)
             head = next(blocks, None)
             if head is not None and head.position <= first:
@@ -106,7 +108,7 @@ class Recording:
         )
         return [*([(PRE_ROLL, True)] if jump else []), (PRE_ROLL, False), (10 * PRE_ROLL, False)]
 
-    def _from_start(self, losses: Losses) -> Iterator[Block]:
+    def _from_start(self, losses: DecodeLosses) -> Iterator[Block]:
         with open_container(self.file) as opened:
             frames = frames_of(opened, self.sampling_rate, losses, True)
             head = take(frames, _ANCHOR * self.sampling_rate)
@@ -118,10 +120,12 @@ class Recording:
             )
 
     def _after_seek(
-        self, first: int, pre_roll: int, jump: bool, losses: Losses
+        self, first: int, pre_roll: int, jump: bool, losses: DecodeLosses
     ) -> Generator[Block, None, None]:
         with open_container(self.file, jump) as opened:
-            start = take(frames_of(opened, self.sampling_rate, Losses(), False), _ANCHOR * self.sampling_rate)
+            start = take(
+                frames_of(opened, self.sampling_rate, DecodeLosses(), False), _ANCHOR * self.sampling_rate
+            )
             origin = anchor_of(start, self.codec)
             if origin is None or opened.stream.time_base is None:
                 return
@@ -163,7 +167,7 @@ class Recording:
         rest: Iterator[Frame],
         position: int,
         origin: float | None,
-        losses: Losses,
+        losses: DecodeLosses,
         total: int | None = None,
     ) -> Iterator[Block]:
         """Put frames on the time line: fill what is missing with silence, so that later words keep their times.
@@ -216,6 +220,6 @@ def _silence(position: int, samples: int, channels: int, rate: int) -> Iterator[
         yield Block(position + place, np.zeros((min(rate, samples - place), channels), np.float32))
 
 
-def _adopt(losses: Losses, attempt: Losses) -> None:
-    for field in fields(Losses):
+def _adopt(losses: DecodeLosses, attempt: DecodeLosses) -> None:
+    for field in fields(DecodeLosses):
         setattr(losses, field.name, getattr(attempt, field.name))

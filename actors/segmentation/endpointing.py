@@ -65,7 +65,7 @@ class Ended:
     waveform: np.ndarray  # int16, shape (end - start,)
 
 
-class Listener:
+class Endpointer:
     """Audio of one stream in, utterances out. Holds no more than the longest utterance, however long the stream is."""
 
     def __init__(self, turns: Turns) -> None:

@@ -22,7 +22,7 @@ SHARES = (0.7, 0.3)  # of a card, where a recogniser and an aligner share it
 
 
 @dataclass(frozen=True)
-class Seat:
+class ReplicaSlot:
     """One replica's place: its stage, its node's number, and the cards there that it has (a part of)."""
 
     stage: str
@@ -37,7 +37,7 @@ class Placement:
     nodes: tuple[Node, ...]
     asr: dict[str, Any]
     aligner: dict[str, Any]
-    seats: tuple[Seat, ...]
+    seats: tuple[ReplicaSlot, ...]
     cpus_left: tuple[float, ...]  # of each node, beside the replicas
     decode_labels: dict[str, str]  # label selector of decoding tasks
     decoding: tuple[int, ...]  # tasks at a time on each node, where nothing else wants its CPUs
@@ -204,7 +204,7 @@ def lay_out(config: RunConfig, wanted: Mapping[str, dict[str, Any]], nodes: Sequ
                     f"{where(labels)} beside the others: the nodes have {', '.join(node.short() for node in nodes)}; lower pool.size, "
                     "pool.num_gpus or pool.num_cpus (a fraction of a GPU must fit on one card), or set pool.num_gpus=0 to run on CPUs"
                 )
-            seats.append(Seat(stage, *found))
+            seats.append(ReplicaSlot(stage, *found))
     decode_labels = _decode_labels(config, nodes)
     hosts = [place for place, node in enumerate(nodes) if matches(node.labels, decode_labels)]
     _check_rest(

@@ -9,16 +9,16 @@ from typing import Any
 
 from pipelines.output import run_record as runs
 from pipelines.supervision import shutdown as stopping
-from pipelines.supervision.supervisor import Losses
+from pipelines.supervision.supervisor import PassLosses
 
 
 @contextlib.contextmanager
-def noted(out: str, record: dict[str, Any], run_id: str) -> Iterator[list[Losses]]:
+def noted(out: str, record: dict[str, Any], run_id: str) -> Iterator[list[PassLosses]]:
     """Note in a run what its passes cost, once a `with` block ends; they put it into the list.
 
     Nothing is written where the lease was lost: run.json is somebody else's then.
     """
-    passes: list[Losses] = []
+    passes: list[PassLosses] = []
     try:
         yield passes
     except BaseException as error:
@@ -31,8 +31,8 @@ def noted(out: str, record: dict[str, Any], run_id: str) -> Iterator[list[Losses
     _note(out, record, run_id, passes)
 
 
-def _note(out: str, record: dict[str, Any], run_id: str, passes: list[Losses]) -> None:
-    sums = functools.reduce(Losses.and_then, passes, Losses())
+def _note(out: str, record: dict[str, Any], run_id: str, passes: list[PassLosses]) -> None:
+    sums = functools.reduce(PassLosses.and_then, passes, PassLosses())
     runs.note(
         out,
         record,

@@ -21,7 +21,7 @@ from actors.decoder import Decoder
 from actors.known_text import GivenTextActor
 from pipelines.execution.arrow_rows import to_rows, to_table
 from pipelines.schema import DECODED, RECOGNISED, SHARD
-from pipelines.supervision.guarded_actor import Beat, Careful
+from pipelines.supervision.guarded_actor import GuardedActor, Heartbeat
 
 Row = dict[str, Any]
 
@@ -35,14 +35,14 @@ def _decoder(audio: AudioConfig, segmenter: SegmenterConfig) -> Decoder:
 
 
 def decode(
-    table: pa.Table, audio: AudioConfig, segmenter: SegmenterConfig, ledger: Any
+    table: pa.Table, audio: AudioConfig, segmenter: SegmenterConfig, supervisor: Any
 ) -> Iterator[pa.Table]:
     """PLAN rows to DECODED rows, yielded as they are done, so that a block never holds much more than Ray's block size in memory.
 
     Short recordings are yielded some at a time: Ray and Arrow have work for each piece of a block, at every stage.
     """
     decoder = _decoder(audio, segmenter)
-    beat = Beat(ledger)
+    beat = Heartbeat(supervisor)
     done: list[Row] = []
     size = 0
     for row in table.to_pylist():
@@ -56,36 +56,36 @@ def decode(
         yield pa.Table.from_pylist(done, schema=DECODED)
 
 
-class InTurn:
+class SerializedStage:
     """A stage whose calls overlap, but for the model's part of them, which so many threads do as are of use to the model: most often one.
 
     Ray gives a replica a second table while it works on one: that table is read, and the one before it written, beside the model. With no
     more than one call at a time a GPU of 3,000 times real time waited for a fifth of its time.
     """
 
-    def __init__(self, lanes: int = 1) -> None:
-        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="model")
+    def __init__(self, max_concurrent_calls: int = 1) -> None:
+        self._threads = ThreadPoolExecutor(max_concurrent_calls, thread_name_prefix="model")
 
     def in_turn(self, work: Callable[[list[Row]], list[Row]], rows: list[Row]) -> list[Row]:
         """Rows through the model when it is their turn; what it raises is raised here."""
         return self._threads.submit(work, rows).result()
 
 
-class Recognise(InTurn):
+class Recognise(SerializedStage):
     """DECODED to RECOGNISED rows on one replica of the model."""
 
     def __init__(
-        self, make_actor: Callable[[ASRConfig], ASRActor | GivenTextActor], config: ASRConfig, ledger: Any
+        self, make_actor: Callable[[ASRConfig], ASRActor | GivenTextActor], config: ASRConfig, supervisor: Any
     ) -> None:
-        self.careful = Careful(
-            "recognise", functools.partial(make_actor, config), ledger, config.pool.max_task_retries + 1
+        self.guarded = GuardedActor(
+            "recognise", functools.partial(make_actor, config), supervisor, config.pool.max_task_retries + 1
         )
-        self.actor = self.careful.actor
-        self.careful.before_end = self._tell_cost
-        super().__init__(self.actor.lanes)
+        self.actor = self.guarded.actor
+        self.guarded.before_end = self._tell_cost
+        super().__init__(self.actor.max_concurrent_calls)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows = self.in_turn(self.careful, to_rows(table))
+        rows = self.in_turn(self.guarded, to_rows(table))
         for row in rows:
             row["asr_model"], row["asr_revision"] = self.actor.model, self.actor.revision
         self._tell_cost()
@@ -93,33 +93,33 @@ class Recognise(InTurn):
 
     def _tell_cost(self) -> None:
         if isinstance(self.actor, ASRActor) and (spent := self.actor.spent()):
-            self.careful.ledger.spend.remote(self.careful.process, spent)
+            self.guarded.supervisor.spend.remote(self.guarded.process, spent)
 
 
-class Align(InTurn):
+class Align(SerializedStage):
     """RECOGNISED to SHARD rows: word times where the language has them, and the samples are dropped."""
 
-    def __init__(self, config: AlignerConfig, run_id: str, ledger: Any) -> None:
+    def __init__(self, config: AlignerConfig, run_id: str, supervisor: Any) -> None:
         tries = config.pool.max_task_retries + 1
-        self.careful = (
-            Careful("align", functools.partial(AlignerActor, config), ledger, tries)
+        self.guarded = (
+            GuardedActor("align", functools.partial(AlignerActor, config), supervisor, tries)
             if config.backend != "none"
             else None
         )
-        self.actor = self.careful.actor if self.careful else None
-        super().__init__(self.actor.lanes if self.actor else 1)
+        self.actor = self.guarded.actor if self.guarded else None
+        super().__init__(self.actor.max_concurrent_calls if self.actor else 1)
         self.run_id = run_id
-        self.ledger = ledger
+        self.supervisor = supervisor
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = to_rows(table)
-        rows = self.in_turn(self.careful, rows) if self.careful else [_without_words(row) for row in rows]
+        rows = self.in_turn(self.guarded, rows) if self.guarded else [_without_words(row) for row in rows]
         created_at = datetime.now(UTC)
         for row in rows:
             row["aligner_model"] = self.actor.model if self.actor else None
             row["aligner_revision"] = self.actor.revision if self.actor else None
             row["run_id"], row["created_at"] = self.run_id, created_at
-        self.ledger.add.remote([_done(row) for row in rows])
+        self.supervisor.add.remote([_done(row) for row in rows])
         return pa.Table.from_pylist(rows, schema=SHARD)
 
 

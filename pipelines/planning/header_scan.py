@@ -107,9 +107,9 @@ def _probe_isolated(
         )
         return
     # A process reads as fast as its interpreter lets its threads; a small manifest is not worth starting several.
-    lanes = max(1, min(4, os.cpu_count() or 1, plan.probe_concurrency, -(-total // 256)))
-    threads = -(-plan.probe_concurrency // lanes)
-    children = [Child(audio.max_memory, threaded=True) for _ in range(lanes)]
+    max_concurrent_calls = max(1, min(4, os.cpu_count() or 1, plan.probe_concurrency, -(-total // 256)))
+    threads = -(-plan.probe_concurrency // max_concurrent_calls)
+    children = [Child(audio.max_memory, threaded=True) for _ in range(max_concurrent_calls)]
     idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
     for child in children:
         idle.put(child)
@@ -122,11 +122,11 @@ def _probe_isolated(
         finally:
             idle.put(child)
 
-    pool = ThreadPoolExecutor(lanes)
+    pool = ThreadPoolExecutor(max_concurrent_calls)
     try:
         for part in _parts(addresses):
             waiting.append(pool.submit(read, part))
-            if len(waiting) > 2 * lanes:
+            if len(waiting) > 2 * max_concurrent_calls:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()

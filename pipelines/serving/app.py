@@ -28,7 +28,7 @@ from pipelines.serving.openapi import ERRORS
 from pipelines.serving.realtime import websocket as realtime
 from pipelines.serving.service import Service
 from pipelines.serving.web.errors import GONE, Problem
-from pipelines.serving.web.middleware import Door
+from pipelines.serving.web.middleware import AccessMiddleware
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Application:
     Args:
         config: all settings.
         models: makes the way to the models; called in the loop that serves.
-        fronted: see `Door`.
+        fronted: see `AccessMiddleware`.
     """
 
     def __init__(self, config: RunConfig, models: Callable[[], Models], fronted: bool = False) -> None:
@@ -47,7 +47,7 @@ class Application:
         self.service: Service | None = None
         self._make_models = models
         self._api = self._routes()
-        self.door = Door(self._api, config.serve, fronted)
+        self.door = AccessMiddleware(self._api, config.serve, fronted)
         self._outside = self._with_cors(self.door)
 
     @property
@@ -74,7 +74,7 @@ class Application:
         finally:
             self.service.close()
 
-    def _with_cors(self, door: Door) -> ASGIApp:
+    def _with_cors(self, door: AccessMiddleware) -> ASGIApp:
         # Around the door: what it refuses must be readable to a page of another site as well.
         origins = self.config.serve.cors_origins
         if not origins:

@@ -18,7 +18,7 @@ from pipelines.serving.api.responses import model_names
 from pipelines.serving.inference.decoder_pool import Budget
 from pipelines.serving.inference.model_client import Models
 from pipelines.serving.inference.partial_text import OnText
-from pipelines.serving.inference.transcriber import NotOnePiece, TooLong, Transcriber, Wish
+from pipelines.serving.inference.transcriber import NotOnePiece, TooLong, Transcriber, TranscriptionRequest
 from pipelines.serving.web.errors import Problem, busy, of_dead_letter, wrong
 from pipelines.serving.web.uploads import PARSED, Kept, Shelf
 
@@ -35,7 +35,7 @@ class ClientGone(Exception):
     """Nobody waits for the answer any longer."""
 
 
-class Places:
+class AdmissionLimit:
     """A number of places; whoever comes when all are taken is sent away.
 
     Args:
@@ -78,14 +78,14 @@ class Service:
         self.model_names = model_names(config)
         self.transcriber = Transcriber(config, models)
         self.shelf = Shelf()
-        self.requests = Places(config.serve.max_requests, "requests")
-        self.streams = Places(config.serve.max_streams, "streams")
+        self.requests = AdmissionLimit(config.serve.max_requests, "requests")
+        self.streams = AdmissionLimit(config.serve.max_streams, "streams")
         self.parsed = Budget(PARSED)
         self.ending = asyncio.Event()
         self._look: asyncio.Task[tuple[bool, float]] | None = None
 
     async def transcript(
-        self, request: Request, kept: Kept, wish: Wish, on_text: OnText | None = None
+        self, request: Request, kept: Kept, wish: TranscriptionRequest, on_text: OnText | None = None
     ) -> Row:
         """The TRANSCRIPT row of a client's file.
 

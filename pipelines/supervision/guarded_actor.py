@@ -1,4 +1,4 @@
-"""Work on rows by a process that may die of them: it says what it takes in hand to the ledger, which outlives it. See `pipelines.ledger`."""
+"""Work on rows by a process that may die of them: it says what it takes in hand to the ledger, which outlives it. See `pipelines.supervisor`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from actors.errors import FatalError, as_row_error, before_exit, exit_process
 from actors.process.watchdog import before_call
-from pipelines.supervision.room import Room
+from pipelines.supervision.shared_lock import SharedLock
 from pipelines.supervision.supervisor import Verdict
 
 ID = "shard_id"
@@ -23,23 +23,23 @@ _PATIENCE = 60.0  # seconds that the ledger may take to answer
 _LOAD_PAUSE = 10.0  # seconds before a model is loaded once more: a device gives back the memory of a dead process in its own time
 
 
-class Beat:
+class Heartbeat:
     """Tells the ledger that this process is alive, at most once in `BEAT_SECONDS`."""
 
-    def __init__(self, ledger: Any) -> None:
-        self._ledger, self._last = ledger, -BEAT_SECONDS
+    def __init__(self, supervisor: Any) -> None:
+        self._supervisor, self._last = supervisor, -BEAT_SECONDS
 
     def __call__(self) -> None:
         if time.monotonic() - self._last >= BEAT_SECONDS:
             self._last = time.monotonic()
-            self._ledger.beat.remote()
+            self._supervisor.beat.remote()
 
 
 Actor = TypeVar("Actor", bound=Callable[[list[Row]], list[Row]])
 
 
-class Careful(Generic[Actor]):
-    """Rows through an actor whose process may die of one of them: the ledger knows what it has in hand. See `pipelines.ledger`.
+class GuardedActor(Generic[Actor]):
+    """Rows through an actor whose process may die of one of them: the ledger knows what it has in hand. See `pipelines.supervisor`.
 
     Args:
         stage: its name, as in `error_stage`.
@@ -51,13 +51,13 @@ class Careful(Generic[Actor]):
         FatalError: it cannot be loaded.
     """
 
-    def __init__(self, stage: str, make: Callable[[], Actor], ledger: Any, tries: int) -> None:
-        self.stage, self.ledger, self.tries = stage, ledger, tries
+    def __init__(self, stage: str, make: Callable[[], Actor], supervisor: Any, tries: int) -> None:
+        self.stage, self.supervisor, self.tries = stage, supervisor, tries
         self.process = uuid.uuid4().hex
-        self._room = Room()
+        self._lock = SharedLock()
         self.before_end: Callable[[], None] = lambda: None  # what else is to be told when the process ends
         before_exit(self._leave_words)
-        before_call(Beat(ledger))
+        before_call(Heartbeat(supervisor))
         if reason := self._ask(
             "load", stage
         ):  # Ray makes several attempts; after the first one told why, the others need not load anything
@@ -78,10 +78,10 @@ class Careful(Generic[Actor]):
         Raises:
             FatalError: the run is to end.
         """
-        with self._room.together():
+        with self._lock.shared():
             if self._begin(rows).clear:
                 return self._work(rows)
-        with self._room.alone():
+        with self._lock.exclusive():
             return self._one_by_one(rows)
 
     def _one_by_one(self, rows: list[Row]) -> list[Row]:
@@ -92,7 +92,9 @@ class Careful(Generic[Actor]):
         living = [i for i, row in enumerate(rows) if row[ID] not in verdict.dead]
         # What is known to be harmless together and first: the next death must not cost it again.
         together = [
-            i for i in living if not verdict.alone or rows[i][ID] in verdict.proven or not rows[i]["segments"]
+            i
+            for i in living
+            if not verdict.isolated or rows[i][ID] in verdict.proven or not rows[i]["segments"]
         ]
         for group in [together, *([i] for i in living if i not in together)]:
             done |= zip(group, self._one_by_one([rows[i] for i in group]) if group else [], strict=True)
@@ -124,7 +126,7 @@ class Careful(Generic[Actor]):
             code, message = as_row_error(error)
             done = [self._failed(rows[0], code, message)]
         if ids := _busy(rows):
-            self.ledger.end.remote(self.stage, ids)
+            self.supervisor.end.remote(self.stage, ids)
         return done
 
     def _begin(self, rows: list[Row]) -> Verdict:
@@ -149,7 +151,7 @@ class Careful(Generic[Actor]):
         import ray
 
         try:
-            return ray.get(getattr(self.ledger, method).remote(*arguments), timeout=_PATIENCE)
+            return ray.get(getattr(self.supervisor, method).remote(*arguments), timeout=_PATIENCE)
         except (
             ray.exceptions.RayError
         ):  # no ledger, no suspicion: the bounded retries and the second pass still hold

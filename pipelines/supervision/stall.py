@@ -2,7 +2,7 @@
 
 Ray has a guard of its own, but it sees nothing but blocks: a model call that hangs is ended by its own time limit, and the shard that makes it
 hang is given up after a few of them, all of which may take longer than a run should wait where really nothing happens. So the processes say
-themselves that they are alive: when a model call begins, when a shard is decoded, when a table is finished (`pipelines.ledger`).
+themselves that they are alive: when a model call begins, when a shard is decoded, when a table is finished (`pipelines.supervisor`).
 """
 
 from __future__ import annotations

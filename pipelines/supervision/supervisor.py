@@ -26,11 +26,11 @@ Key = tuple[str, str]  # stage, shard id
 
 
 @dataclass
-class Suspect:
+class SuspectShard:
     """A shard that a dying process had in hand."""
 
-    deaths: int = 0
-    alone: int = 0  # those of them with no other shard in hand
+    crashes: int = 0
+    isolated: int = 0  # those of them with no other shard in hand
     proven: bool = False  # has been finished since
     code: str = "worker_lost"
     words: str = ""  # last ones of a process that could still say something
@@ -41,23 +41,23 @@ class Verdict(NamedTuple):
 
     stop: str | None  # nothing: the run is to end, for this reason
     dead: dict[str, tuple[str, str]]  # not these: code and message of each
-    alone: bool  # the others one at a time ...
+    isolated: bool  # the others one at a time ...
     proven: set[str]  # ... but for these, which may be done together
 
     @property
     def clear(self) -> bool:
         """Whether all may be done together; then, and only then, they are noted as in hand."""
-        return not (self.stop or self.dead or self.alone)
+        return not (self.stop or self.dead or self.isolated)
 
 
 @dataclass
-class Ledger(Counter):
+class Supervisor(Counter):
     """Progress and suspicions of one pass. Runs as a Ray actor, called by all replicas of the models."""
 
-    hands: dict[Key, tuple[str, bool]] = field(
+    in_flight: dict[Key, tuple[str, bool]] = field(
         default_factory=dict
     )  # what is in hand: whose, and whether alone
-    suspects: dict[Key, Suspect] = field(default_factory=dict)
+    suspects: dict[Key, SuspectShard] = field(default_factory=dict)
     words: dict[str, tuple[str, str]] = field(default_factory=dict)  # code and message that a process left
     dead: set[str] = field(default_factory=set)  # processes
     in_a_row: dict[str, int] = field(
@@ -88,17 +88,19 @@ class Ledger(Counter):
         dead = {
             shard: (one.code, _obituary(stage, one))
             for shard, one in known.items()
-            if one.deaths >= tries and one.alone
+            if one.crashes >= tries and one.isolated
         }
         proven = {shard for shard, one in known.items() if one.proven}
         verdict = Verdict(self.stop, dead, len(ids) > 1 and len(known) > len(proven), proven)
         if verdict.clear:
             self.again += len(known)
-            others = [key for key, (owner, _) in self.hands.items() if owner == process and key[1] not in ids]
+            others = [
+                key for key, (owner, _) in self.in_flight.items() if owner == process and key[1] not in ids
+            ]
             for key in others:  # of another call of this process
-                self.hands[key] = (process, False)
+                self.in_flight[key] = (process, False)
             for shard in ids:
-                self.hands[stage, shard] = (process, len(ids) == 1 and not others)
+                self.in_flight[stage, shard] = (process, len(ids) == 1 and not others)
         return verdict
 
     def end(self, stage: str, ids: Sequence[str]) -> None:
@@ -106,7 +108,7 @@ class Ledger(Counter):
         self.signs += 1
         self.in_a_row[stage] = 0
         for shard in ids:
-            self.hands.pop((stage, shard), None)
+            self.in_flight.pop((stage, shard), None)
             if suspect := self.suspects.get((stage, shard)):
                 suspect.proven = True
 
@@ -176,7 +178,8 @@ class Ledger(Counter):
     def suspicions(self) -> dict[str, tuple[str, str, str]]:
         """Stage, code and message of each shard that a process died with, or that is still in hand, by shard id."""
         open_hands = {
-            shard: (stage, "worker_lost", _obituary(stage, Suspect(deaths=1))) for stage, shard in self.hands
+            shard: (stage, "worker_lost", _obituary(stage, SuspectShard(crashes=1)))
+            for stage, shard in self.in_flight
         }
         charged = {
             shard: (stage, one.code, _obituary(stage, one))
@@ -188,12 +191,16 @@ class Ledger(Counter):
     def _charge(self, stage: str, ids: Sequence[str], process: str) -> None:
         """Hold the deaths of other processes against the shards that they had in hand."""
         for shard in ids:
-            owner, alone = self.hands.get((stage, shard), (process, False))
+            owner, isolated = self.in_flight.get((stage, shard), (process, False))
             if owner == process:
                 continue
-            del self.hands[stage, shard]
-            suspect = self.suspects.setdefault((stage, shard), Suspect())
-            suspect.deaths, suspect.alone, suspect.proven = suspect.deaths + 1, suspect.alone + alone, False
+            del self.in_flight[stage, shard]
+            suspect = self.suspects.setdefault((stage, shard), SuspectShard())
+            suspect.crashes, suspect.isolated, suspect.proven = (
+                suspect.crashes + 1,
+                suspect.isolated + isolated,
+                False,
+            )
             suspect.code, suspect.words = self.words.get(owner, ("worker_lost", ""))
             if owner not in self.dead:
                 self.dead.add(owner)
@@ -213,7 +220,7 @@ class Ledger(Counter):
 
 
 @dataclass(frozen=True)
-class Losses:
+class PassLosses:
     """What a pass, or two one after the other, cost beside time: what died, and what was asked of servers."""
 
     processes: int = 0  # of the models, with shards in hand
@@ -229,12 +236,12 @@ class Losses:
         """Whether so many shards, each alone in its task, can have been lost to what is known of."""
         return sum(shard not in self.reasons for shard in lost) <= self.tasks + self.processes
 
-    def and_then(self, later: Losses) -> Losses:
+    def and_then(self, later: PassLosses) -> PassLosses:
         """Both passes together; what the later one knows of a shard counts."""
         spent = _sum((self.spent, later.spent))
         reasons = {**self.reasons, **later.reasons}
         tasks, failure = self.tasks + later.tasks, later.failure or self.failure
-        return Losses(
+        return PassLosses(
             self.processes + later.processes, self.again + later.again, reasons, spent, tasks, failure
         )
 
@@ -253,31 +260,31 @@ def kept(replicas: int, begun: dict[str, int], **options: Any) -> Iterator[Any]:
     """
     import ray
 
-    ledger: Any = (
-        ray.remote(Ledger)
+    supervisor: Any = (
+        ray.remote(Supervisor)
         .options(**options)
         .remote(replicas=replicas, open={recording: [done, False] for recording, done in begun.items()})
     )
     try:
-        yield ledger
+        yield supervisor
     except Exception as error:
-        if reason := _reason(ledger):
+        if reason := _reason(supervisor):
             raise FatalError(reason) from error
         raise
-    if reason := _reason(ledger):
+    if reason := _reason(supervisor):
         raise FatalError(reason)
 
 
-def losses_of(ledger: Any, patience: float = _PATIENCE) -> Losses:
+def losses_of(supervisor: Any, patience: float = _PATIENCE) -> PassLosses:
     """What a ledger knows, by its handle; nothing where it does not answer within so many seconds."""
     import ray
 
     try:
-        asked = [ledger.losses.remote(), ledger.suspicions.remote(), ledger.spent.remote()]
+        asked = [supervisor.losses.remote(), supervisor.suspicions.remote(), supervisor.spent.remote()]
         (processes, again), reasons, spent = ray.get(asked, timeout=patience)
-        return Losses(processes, again, reasons, spent)
+        return PassLosses(processes, again, reasons, spent)
     except ray.exceptions.RayError:
-        return Losses()
+        return PassLosses()
 
 
 def _sum(parts: Iterable[dict[str, float]]) -> dict[str, float]:
@@ -287,20 +294,20 @@ def _sum(parts: Iterable[dict[str, float]]) -> dict[str, float]:
     return total
 
 
-def _reason(ledger: Any) -> str | None:
+def _reason(supervisor: Any) -> str | None:
     import ray
 
     try:
-        reason: str | None = ray.get(ledger.reason.remote(), timeout=_PATIENCE)
+        reason: str | None = ray.get(supervisor.reason.remote(), timeout=_PATIENCE)
         return reason
     except ray.exceptions.RayError:
         return None
 
 
-def _obituary(stage: str, suspect: Suspect) -> str:
+def _obituary(stage: str, suspect: SuspectShard) -> str:
     words = (
         suspect.words
         or "no last words, as after a segmentation fault or a kill -9 (by the kernel, where memory ran out)"
     )
-    times = "once" if suspect.deaths == 1 else f"{suspect.deaths} times"
-    return f"the process of the stage `{stage}` died {times} with this shard in hand, {suspect.alone} of them with no other: {words}"
+    times = "once" if suspect.crashes == 1 else f"{suspect.crashes} times"
+    return f"the process of the stage `{stage}` died {times} with this shard in hand, {suspect.isolated} of them with no other: {words}"

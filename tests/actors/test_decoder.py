@@ -12,7 +12,7 @@ import soundfile
 
 from actors.audio.probing import probe
 from actors.audio.sources import etag_of, open_audio
-from actors.audio.timeline import Recording
+from actors.audio.timeline import SampleReader
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import Decoder, border, decode_shard
 from actors.errors import CODES
@@ -93,7 +93,7 @@ def test_shards_tile_the_recording(encoded, name):
 
 def test_borders_are_quiet(encoded):
     with open_audio(str(encoded("pcm.wav"))) as file:
-        recording = Recording(file)
+        recording = SampleReader(file)
         wave, _ = soundfile.read(encoded("pcm.wav"), dtype="int16")
         for nominal in (12.0, 24.0, 36.0):
             cut = border(recording, nominal)

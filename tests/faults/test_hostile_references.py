@@ -19,7 +19,7 @@ from tests.faults.harness.hostile import DEMO, NOISE, REFUSALS, boxes, decode, o
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 
-class Door(http.server.BaseHTTPRequestHandler):
+class AccessMiddleware(http.server.BaseHTTPRequestHandler):
     """Notes who knocks."""
 
     knocked: list[str] = []  # noqa: RUF012
@@ -36,8 +36,8 @@ class Door(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def door() -> Iterator[str]:
-    Door.knocked.clear()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Door) as server:
+    AccessMiddleware.knocked.clear()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), AccessMiddleware) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
@@ -123,6 +123,6 @@ def test_no_file_makes_us_open_another(name: str, tmp_path: Path, decoder: Decod
         path.write_bytes(with_reference((DEMO / "memo.m4a").read_bytes(), target))
         assert outcome(decode(decoder, path)) in REFUSALS | {"ok", "partial", "no_speech"}
     assert not watch.opened(), "the other file was opened"
-    assert Door.knocked == [], "the server was asked"
+    assert AccessMiddleware.knocked == [], "the server was asked"
     secret.read_bytes()
     assert watch.opened(), "the watch does not see"

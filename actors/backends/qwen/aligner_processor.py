@@ -14,7 +14,7 @@ MAX_SECONDS = 180.0  # what the reference gives the aligner at most; beyond it w
 _AUDIO = "<|audio_pad|>"
 
 
-class Slots:
+class AlignerProcessor:
     """Prompts and times of one model.
 
     Args:

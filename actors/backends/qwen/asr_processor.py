@@ -21,7 +21,7 @@ _ENDS = (
 )  # either ends an answer; by name, as original checkpoints bring no generation config of use
 
 
-class Dialogue:
+class ASRProcessor:
     """Prompts and answers of one model.
 
     Args:

@@ -25,7 +25,7 @@ import numpy as np
 from actors.backends.remote import http as statuses
 from actors.backends.remote import openai_protocol as wire
 from actors.backends.remote.cost import Cost
-from actors.backends.remote.retry_policy import Call, MayPass, Patience
+from actors.backends.remote.retry_policy import Call, RetryPolicy, TransientError
 from actors.config import ASRConfig
 from actors.errors import FatalError, RetryableError, RowError
 from actors.process.watchdog import alive
@@ -72,7 +72,7 @@ class RemoteASR(ABC):
             raise FatalError(
                 f"the key in the environment variable {self.remote.key_variable} has characters that no key has"
             )
-        self._patience = Patience(self.remote, config.timeout)
+        self._patience = RetryPolicy(self.remote, config.timeout)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="remote-asr", daemon=True)
         self._thread.start()
@@ -224,7 +224,7 @@ class RemoteASR(ABC):
                 await self._shown(_SILENCE, call)
         except RowError:
             return
-        except (MayPass, RetryableError, TimeoutError) as error:
+        except (TransientError, RetryableError, TimeoutError) as error:
             why = str(error) or f"nothing about silence within {min(self.remote.timeout, _LAST_LOOK):g} s"
             gone = (
                 f"the recognition server at {self.remote.base_url} answers nothing any more: {why}; {_START}"
@@ -266,12 +266,12 @@ class RemoteASR(ABC):
                 async for piece in response.aiter_bytes():
                     data += piece
                     if len(data) > MAX_ANSWER:
-                        raise MayPass(f"the answer is longer than {MAX_ANSWER >> 20} MiB")
+                        raise TransientError(f"the answer is longer than {MAX_ANSWER >> 20} MiB")
                 return Answer(response.status_code, response.headers, bytes(data))
         except TimeoutError:
-            raise MayPass(f"no complete answer within {self.remote.timeout:g} s") from None
+            raise TransientError(f"no complete answer within {self.remote.timeout:g} s") from None
         except httpx2.HTTPError as error:
-            raise MayPass(f"{type(error).__name__}: {error}".rstrip(": ")) from None
+            raise TransientError(f"{type(error).__name__}: {error}".rstrip(": ")) from None
 
     def _authorization(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self._key}"} if self._key else {}
@@ -295,7 +295,7 @@ class RemoteASR(ABC):
                 f"the recognition server refuses {about}: {self._safe(said)}{hint}", "model_failed"
             )
         if meaning != "fine":
-            raise MayPass(
+            raise TransientError(
                 self._safe(said),
                 statuses.retry_after(answer.headers, datetime.now(UTC)),
                 busy=meaning == "busy",
@@ -310,7 +310,7 @@ class RemoteASR(ABC):
         try:
             return wire.parsed(answer.data)
         except wire.Malformed as error:
-            raise MayPass(self._safe(str(error))) from None
+            raise TransientError(self._safe(str(error))) from None
 
     def _fatal(self, answer: Answer, said: str) -> str:
         """What is wrong for every request, and what to do."""

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from actors.backends.remote import dashscope_protocol as dashscope
 from actors.backends.remote import openai_protocol as wire
 from actors.backends.remote.base import RemoteASR
-from actors.backends.remote.retry_policy import Call, MayPass
+from actors.backends.remote.retry_policy import Call, TransientError
 from actors.config import ASRConfig
 from actors.errors import RetryableError, RowError
 from actors.process.watchdog import alive
@@ -61,7 +61,7 @@ class DashScopeFiles(RemoteASR):
                 address = await self._finished(task, request, call)
             except _Failed as error:
                 task = ""
-                raise MayPass(self._safe(str(error)), busy=error.busy) from None
+                raise TransientError(self._safe(str(error)), busy=error.busy) from None
             return (
                 await self._read(address, request) if address else dashscope.silent_or_said("", None, request)
             )
@@ -81,10 +81,10 @@ class DashScopeFiles(RemoteASR):
         )
         if stored.status in (401, 403):
             self._permission = None
-            raise MayPass(f"the storage for uploads refuses with HTTP {stored.status}")
+            raise TransientError(f"the storage for uploads refuses with HTTP {stored.status}")
         if not 200 <= stored.status < 300:
             if stored.status in (408, 429) or stored.status >= 500:
-                raise MayPass(
+                raise TransientError(
                     f"the storage for uploads answers HTTP {stored.status}", busy=stored.status == 429
                 )
             raise RowError(
@@ -96,7 +96,7 @@ class DashScopeFiles(RemoteASR):
         self._must_be_fine(answer, about)
         begun = self._task(self._parsed(answer))
         if not begun.number:
-            raise MayPass("the answer has no output.task_id")
+            raise TransientError("the answer has no output.task_id")
         return begun.number
 
     async def _may_upload(self) -> dashscope.Permission:
@@ -109,7 +109,7 @@ class DashScopeFiles(RemoteASR):
             try:
                 permission = dashscope.permission(self._parsed(answer))
             except wire.Malformed as error:
-                raise MayPass(self._safe(str(error))) from None
+                raise TransientError(self._safe(str(error))) from None
             self._permission = permission, now + permission.duration
         return self._permission[0]
 
@@ -126,7 +126,7 @@ class DashScopeFiles(RemoteASR):
         while True:
             try:
                 task = await self._look(number)
-            except MayPass as error:
+            except TransientError as error:
                 error.heard = heard
                 raise
             if dashscope.is_silence(task.code):
@@ -163,19 +163,19 @@ class DashScopeFiles(RemoteASR):
     async def _read(self, address: str, request: SegmentRequest) -> Hypothesis:
         answer = await self._send("GET", address, known=False)
         if not 200 <= answer.status < 300:
-            raise MayPass(f"the result of a task is not to be had: HTTP {answer.status}")
+            raise TransientError(f"the result of a task is not to be had: HTTP {answer.status}")
         try:
             return dashscope.hypothesis_of_file(
                 self._parsed(answer), request, compatible=self.config.compatible
             )
         except wire.Malformed as error:
-            raise MayPass(self._safe(str(error))) from None
+            raise TransientError(self._safe(str(error))) from None
 
     def _task(self, answer: dict[str, object]) -> dashscope.Task:
         try:
             return dashscope.task(answer)
         except wire.Malformed as error:
-            raise MayPass(self._safe(str(error))) from None
+            raise TransientError(self._safe(str(error))) from None
 
     async def _shown(self, silence: SegmentRequest, call: Call) -> None:
         # A task may take minutes in the queue of a service that is well.

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from actors.backends.remote import dashscope_protocol as dashscope
 from actors.backends.remote import http as statuses
 from actors.backends.remote.base import MAX_ANSWER, Answer, RemoteASR
-from actors.backends.remote.retry_policy import Call, MayPass
+from actors.backends.remote.retry_policy import Call, TransientError
 from actors.errors import FatalError, RowError
 from actors.records import Hypothesis, SegmentRequest
 
@@ -102,13 +102,13 @@ class DashScopeRealtime(RemoteASR):
             ):
                 yield socket
         except TimeoutError:
-            raise MayPass(f"no complete answer within {self.remote.timeout:g} s") from None
+            raise TransientError(f"no complete answer within {self.remote.timeout:g} s") from None
         except InvalidStatus as error:
             response = error.response
             self._must_be_fine(Answer(response.status_code, response.headers, response.body or b""))
-            raise MayPass(f"HTTP {response.status_code} where a WebSocket should be") from None
+            raise TransientError(f"HTTP {response.status_code} where a WebSocket should be") from None
         except (OSError, InvalidHandshake, WebSocketException) as error:
-            raise MayPass(self._safe(f"{type(error).__name__}: {error}")) from None
+            raise TransientError(self._safe(f"{type(error).__name__}: {error}")) from None
 
     async def _heard(self, socket: ClientConnection, request: SegmentRequest | None) -> dict[str, Any]:
         """The next event of the service, unless it says that something is wrong.
@@ -120,7 +120,7 @@ class DashScopeRealtime(RemoteASR):
             message = await socket.recv()
         except ConnectionClosed as closed:
             why = closed.rcvd
-            raise MayPass(
+            raise TransientError(
                 self._safe(
                     f"the session was closed with {why.code} {why.reason}" if why else "the session was cut"
                 )
@@ -136,7 +136,7 @@ class DashScopeRealtime(RemoteASR):
         if code.lower() in statuses.FATAL_CODES and not dashscope.is_busy(code):
             raise FatalError(self._fatal(Answer(200, {}, b""), said))
         if request is None or kind != "invalid_request_error" or dashscope.may_pass(code or kind):
-            raise MayPass(said, busy=dashscope.is_busy(code or kind))
+            raise TransientError(said, busy=dashscope.is_busy(code or kind))
         raise RowError(
             f"the recognition server refuses a segment of {request.duration:.1f} s: {said}", "model_failed"
         )

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from actors.backends.remote import openai_protocol as wire
 from actors.backends.remote.base import RemoteASR
-from actors.backends.remote.retry_policy import Call, MayPass
+from actors.backends.remote.retry_policy import Call, TransientError
 from actors.config import ASRConfig
 from actors.errors import FatalError, RowError
 from actors.records import Hypothesis, SegmentRequest
@@ -66,7 +66,7 @@ class OpenAIASR(RemoteASR):
         try:
             hypothesis = wire.hypothesis(content, request, endpoint, compatible=compatible)
         except wire.Malformed as error:
-            raise MayPass(self._safe(str(error))) from None
+            raise TransientError(self._safe(str(error))) from None
         except wire.Withheld as error:
             raise RowError(
                 f"the recognition server refuses a segment of {request.duration:.1f} s: {error}",

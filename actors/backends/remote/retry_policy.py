@@ -35,7 +35,7 @@ class Call:
         return self.begin + _OF_CALL * (self.end - self.begin)
 
 
-class MayPass(Exception):
+class TransientError(Exception):
     """Another attempt may succeed; `busy`: the server asks to wait, `wait` seconds if it says so, which is no failure.
 
     `heard`: something good was heard in this attempt, so the failures before it do not count any more.
@@ -46,7 +46,7 @@ class MayPass(Exception):
         self.wait, self.busy, self.heard = wait, busy, False
 
 
-class Patience:
+class RetryPolicy:
     """That of one backend with its server; used in one event loop.
 
     Args:
@@ -93,7 +93,7 @@ class Patience:
             except RowError:
                 self.renew()  # it is there, and answers
                 raise
-            except MayPass as error:
+            except TransientError as error:
                 tries += 1
                 failures = (0 if error.heard else failures) + (not error.busy)
                 delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(tries - 1, 16)) * random.uniform(0.5, 1.0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from actors.backends.out_of_memory import MemoryGuard
 from actors.backends.qwen import features as mel
-from actors.backends.qwen.aligner_processor import Slots
+from actors.backends.qwen.aligner_processor import AlignerProcessor
 from actors.backends.qwen.checkpoint import load
 from actors.config import AlignerConfig
 from actors.records import AlignmentRequest
@@ -40,10 +40,10 @@ class TransformersAligner:
             checkpoint.dtype,
             checkpoint.features_dtype,
         )
-        self.slots = Slots(
+        self.processor = AlignerProcessor(
             config.model, checkpoint.tokenizer, self.network.config.num_labels, checkpoint.timestamp_ms
         )
-        self.max_duration = self.slots.max_duration
+        self.max_duration = self.processor.max_duration
         self._features = mel.Ahead[AlignmentRequest](
             self._extract, mel.GPU_THREADS if self.device.type == "cuda" else 0
         )
@@ -57,7 +57,7 @@ class TransformersAligner:
     def align(self, requests: list[AlignmentRequest]) -> list[list[tuple[float, float]]]:
         """Find word times, in halves where a batch does not fit the device. See `AlignerBackend`."""
         for request in requests:
-            self.slots.check(request)
+            self.processor.check(request)
         wordy = [request for request in requests if request.units]
         together = 1 if self.device.type == "cpu" else max(1, len(wordy))
         groups = [wordy[start : start + together] for start in range(0, len(wordy), together)]
@@ -68,14 +68,14 @@ class TransformersAligner:
         import torch
 
         inputs = self.prepare(requests)
-        slots = inputs["input_ids"] == self.slots.token
+        slots = inputs["input_ids"] == self.processor.token
         expected = [2 * len(request.units) for request in requests]
         with torch.inference_mode():
             hidden = self.network.model(**inputs, use_cache=False).last_hidden_state
             # The head only where its answer is read: 5,000 classes at every audio token would be most of the memory.
             classes = self.network.score(hidden[slots]).argmax(-1).cpu()
         return [
-            self.slots.times(request, stamps.tolist())
+            self.processor.times(request, stamps.tolist())
             for request, stamps in zip(requests, classes.split(expected), strict=True)
         ]
 
@@ -88,11 +88,11 @@ class TransformersAligner:
 
         mels = [self._features.take(request) for request in requests]
         prompts = [
-            self.slots.prompt(request, features.tokens)
+            self.processor.prompt(request, features.tokens)
             for request, features in zip(requests, mels, strict=True)
         ]
         input_ids = torch.full(
-            (len(prompts), max(map(len, prompts))), self.slots.tokenizer.pad_token_id, dtype=torch.long
+            (len(prompts), max(map(len, prompts))), self.processor.tokenizer.pad_token_id, dtype=torch.long
         )
         for row, prompt in enumerate(prompts):
             input_ids[row, : len(prompt)] = torch.tensor(prompt)

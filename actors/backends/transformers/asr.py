@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.backends.out_of_memory import MemoryGuard
 from actors.backends.qwen import features as mel
-from actors.backends.qwen.asr_processor import Dialogue
+from actors.backends.qwen.asr_processor import ASRProcessor
 from actors.backends.qwen.checkpoint import load
 from actors.config import ASRConfig
 from actors.records import Hypothesis, SegmentRequest
@@ -36,7 +36,7 @@ class TransformersASR:
         self.model = config.model
         self.revision = checkpoint.revision
         self.network = checkpoint.model
-        self.dialogue = Dialogue(checkpoint.tokenizer, config)
+        self.processor = ASRProcessor(checkpoint.tokenizer, config)
         self.extractor = checkpoint.extractor
         self.device, self.dtype, self.features_dtype = (
             checkpoint.device,
@@ -61,10 +61,10 @@ class TransformersASR:
 
     def _transcribe(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis]:
         inputs = self.prepare(requests)
-        budgets = [self.dialogue.budget(request) for request in requests]
+        budgets = [self.processor.budget(request) for request in requests]
         rows, logprobs = self._generate(inputs, budgets)
         return [
-            self.dialogue.hypothesis(request, tokens[:budget], scores)
+            self.processor.hypothesis(request, tokens[:budget], scores)
             for request, tokens, scores, budget in zip(requests, rows, logprobs, budgets, strict=True)
         ]
 
@@ -77,11 +77,11 @@ class TransformersASR:
 
         mels = [self._features.take(request) for request in requests]
         prompts = [
-            self.dialogue.prompt(request, features.tokens)
+            self.processor.prompt(request, features.tokens)
             for request, features in zip(requests, mels, strict=True)
         ]
         longest = max(map(len, prompts))
-        input_ids = torch.full((len(prompts), longest), self.dialogue.ends[0], dtype=torch.long)
+        input_ids = torch.full((len(prompts), longest), self.processor.ends[0], dtype=torch.long)
         attention_mask = torch.zeros_like(input_ids)
         for row, prompt in enumerate(prompts):
             input_ids[row, longest - len(prompt) :] = torch.tensor(prompt)
@@ -103,7 +103,7 @@ class TransformersASR:
         from actors.backends.transformers.generation import generate
 
         with torch.inference_mode():
-            rows = generate(self.network, inputs, budgets, self.dialogue.ends, self._prefiller)
+            rows = generate(self.network, inputs, budgets, self.processor.ends, self._prefiller)
         return [row.tokens for row in rows], [row.logprobs for row in rows]
 
 

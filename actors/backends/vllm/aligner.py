@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from actors.backends.qwen import features as mel
 from actors.backends.qwen import original_checkpoint as original
-from actors.backends.qwen.aligner_processor import Slots
+from actors.backends.qwen.aligner_processor import AlignerProcessor
 from actors.backends.qwen.checkpoint import fetch
 from actors.backends.vllm import engine as vllm_engine
 from actors.backends.vllm.engine_args import aligner_arguments, shape_of
@@ -40,10 +40,12 @@ class VLLMAligner:
         original.check_layout(config.model, files.content)
         self.config, self.model, self.revision = config, config.model, files.revision
         self.device = torch.device(device)
-        self.slots = Slots(
+        self.processor = AlignerProcessor(
             config.model, files.tokenizer, files.content["thinker_config"]["classify_num"], files.timestamp_ms
         )
-        self.max_duration = min(self.slots.max_duration, config.vllm.max_duration or self.slots.max_duration)
+        self.max_duration = min(
+            self.processor.max_duration, config.vllm.max_duration or self.processor.max_duration
+        )
         self.extractor = files.extractor
         self._n_window: int = files.n_window
         dtype = vllm_engine.dtype_for(config.dtype, device, files)
@@ -52,7 +54,7 @@ class VLLMAligner:
             "runner": "pooling",
             "hf_overrides": {"architectures": [_ARCHITECTURE]},
             "pooler_config": PoolerConfig(
-                tok_pooling_type="STEP", step_tag_id=self.slots.token, use_activation=False
+                tok_pooling_type="STEP", step_tag_id=self.processor.token, use_activation=False
             ),
             **aligner_arguments(config, shape_of(files.content), device, vllm_engine.ITEM_BYTES[dtype]),
         }
@@ -69,12 +71,12 @@ class VLLMAligner:
     async def _ask(self, request: AlignmentRequest) -> Times:
         from vllm import PoolingParams
 
-        self.slots.check(request)
+        self.processor.check(request)
         if not request.units:
             return []
         features = await self.engine.aside(self._extract, request)
         output = await self.engine.encode(
-            self.slots.prompt(request, 1), features, PoolingParams(task="token_classify")
+            self.processor.prompt(request, 1), features, PoolingParams(task="token_classify")
         )
         logits = output.outputs.data
         if len(logits) != 2 * len(request.units):
@@ -82,7 +84,7 @@ class VLLMAligner:
                 f"vLLM answered at {len(logits)} slots instead of {2 * len(request.units)}",
                 "alignment_failed",
             )
-        return self.slots.times(request, logits.argmax(-1).tolist())
+        return self.processor.times(request, logits.argmax(-1).tolist())
 
     def _extract(self, request: AlignmentRequest) -> mel.Mel:
         return mel.extract(self.extractor, request.waveform, self._n_window)

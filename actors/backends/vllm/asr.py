@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from actors.backends.qwen import features as mel
-from actors.backends.qwen.asr_processor import Dialogue
+from actors.backends.qwen.asr_processor import ASRProcessor
 from actors.backends.qwen.checkpoint import fetch
 from actors.backends.vllm import engine as vllm_engine
 from actors.backends.vllm.engine_args import asr_arguments, shape_of
@@ -35,7 +35,7 @@ class VLLMASR:
         files = fetch(config.model, "asr", config)
         self.config, self.model, self.revision = config, config.model, files.revision
         self.device = torch.device(device)
-        self.dialogue = Dialogue(files.tokenizer, config)
+        self.processor = ASRProcessor(files.tokenizer, config)
         self.extractor = files.extractor
         self._n_window: int = files.n_window
         dtype = vllm_engine.dtype_for(config.dtype, device, files)
@@ -53,7 +53,7 @@ class VLLMASR:
     async def _ask(self, request: SegmentRequest) -> Hypothesis:
         features = await self.engine.aside(self._extract, request)
         output = await self.engine.generate(
-            self.dialogue.prompt(request, 1), features, self._parameters(request)
+            self.processor.prompt(request, 1), features, self._parameters(request)
         )
         [answer] = output.outputs
         if answer.finish_reason not in ("stop", "length"):
@@ -61,7 +61,7 @@ class VLLMASR:
                 f"vLLM gave up a segment of {request.duration:.1f} s: {answer.finish_reason}", "model_failed"
             )
         tokens = list(answer.token_ids)
-        return self.dialogue.hypothesis(
+        return self.processor.hypothesis(
             request,
             tokens,
             [entry[token].logprob for token, entry in zip(tokens, answer.logprobs, strict=True)],
@@ -73,8 +73,8 @@ class VLLMASR:
 
         return SamplingParams(
             temperature=0,
-            max_tokens=self.dialogue.budget(request),
-            stop_token_ids=self.dialogue.ends,
+            max_tokens=self.processor.budget(request),
+            stop_token_ids=self.processor.ends,
             logprobs=0,  # that of the token itself
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,

@@ -21,8 +21,8 @@ from starlette.responses import JSONResponse, Response
 
 from actors.text.languages import name_of
 from pipelines.serving.api.transcriptions import texts_of
-from pipelines.serving.inference.partial_text import Heard
-from pipelines.serving.inference.transcriber import Wish
+from pipelines.serving.inference.partial_text import PartialTranscript
+from pipelines.serving.inference.transcriber import TranscriptionRequest
 from pipelines.serving.service import (
     ClientGone,
     Service,
@@ -83,7 +83,7 @@ async def chat(request: Request, service: Service) -> Response:
                 "model": question.model,
             }
             begun = question.beginning
-            wish = Wish(
+            wish = TranscriptionRequest(
                 kept.path,
                 begun.language if begun else None,
                 question.context,
@@ -229,7 +229,7 @@ def _audio(part: Row) -> bytes | str:
 
 
 async def _events(
-    texts: AsyncGenerator[Heard | Row | None], question: Question, head: Row
+    texts: AsyncGenerator[PartialTranscript | Row | None], question: Question, head: Row
 ) -> AsyncGenerator[bytes]:
     """Chunks as segments are recognised; the tag says the language of the first one in which something is said."""
 
@@ -249,7 +249,7 @@ async def _events(
             if found is None:
                 yield KEEP_ALIVE
                 continue
-            if isinstance(found, Heard):
+            if isinstance(found, PartialTranscript):
                 language, text = found.language, found.text
             else:
                 language, text = language if told else found["language"], found["text"]
@@ -259,7 +259,7 @@ async def _events(
             ):  # all of it may have more than was told on the way
                 yield chunk({"content": answer[len(told) :]})
                 told = answer
-            if not isinstance(found, Heard):
+            if not isinstance(found, PartialTranscript):
                 yield chunk({}, "stop")
     yield DONE
 

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from pipelines.serving.api import responses as answers
-from pipelines.serving.inference.partial_text import Heard
-from pipelines.serving.inference.transcriber import Wish
+from pipelines.serving.inference.partial_text import PartialTranscript
+from pipelines.serving.inference.transcriber import TranscriptionRequest
 from pipelines.serving.service import (
     ClientGone,
     Service,
@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Order:
+class FormRequest:
     """What a form asks for, checked."""
 
     file: UploadFile
@@ -50,7 +50,9 @@ async def transcriptions(request: Request, service: Service) -> Response:
         order = checked(await stack.enter_async_context(form_of(request)), service)
         kept = await stack.enter_async_context(service.shelf.keep(order.file, order.file.filename or ""))
         # The formats without words do not show what became of them either.
-        wish = Wish(kept.path, order.language, order.context, words=order.form not in ("json", "text"))
+        wish = TranscriptionRequest(
+            kept.path, order.language, order.context, words=order.form not in ("json", "text")
+        )
         if order.stream:
             return EventStream(_events(texts_of(service, request, kept, wish), order), stack.pop_all())
         try:
@@ -64,7 +66,7 @@ async def transcriptions(request: Request, service: Service) -> Response:
     return Response(answers.plain(row, order.form), media_type=answers.MEDIA_TYPES[order.form])
 
 
-def checked(form: FormData, service: Service) -> Order:
+def checked(form: FormData, service: Service) -> FormRequest:
     """The order in a form.
 
     Raises:
@@ -102,7 +104,7 @@ def checked(form: FormData, service: Service) -> Order:
     stream = _flag(form.get("stream"))
     if stream and form_name not in ("json", "text", "verbose_json"):
         raise wrong("stream=true wants response_format json, text or verbose_json", "stream")
-    return Order(
+    return FormRequest(
         file,
         checked_language(form.get("language")),
         checked_prompt(form.get("prompt")),
@@ -113,14 +115,14 @@ def checked(form: FormData, service: Service) -> Order:
 
 
 async def texts_of(
-    service: Service, request: Request, kept: Kept, wish: Wish
-) -> AsyncGenerator[Heard | Row | None]:
+    service: Service, request: Request, kept: Kept, wish: TranscriptionRequest
+) -> AsyncGenerator[PartialTranscript | Row | None]:
     """What is known of the text, each time it has grown; None where nothing happened for a while; at last the TRANSCRIPT row.
 
     Raises:
         Problem: there is none.
     """
-    texts: asyncio.Queue[Heard] = asyncio.Queue()
+    texts: asyncio.Queue[PartialTranscript] = asyncio.Queue()
     work = asyncio.create_task(service.transcript(request, kept, wish, texts.put_nowait))
     coming = asyncio.create_task(texts.get())
     try:
@@ -143,7 +145,9 @@ async def texts_of(
                 await task
 
 
-async def _events(texts: AsyncGenerator[Heard | Row | None], order: Order) -> AsyncGenerator[bytes]:
+async def _events(
+    texts: AsyncGenerator[PartialTranscript | Row | None], order: FormRequest
+) -> AsyncGenerator[bytes]:
     """Deltas as segments are recognised, then all of it; with `verbose_json`, which OpenAI does not stream, the last event has what that has."""
     told = ""
     async with aclosing(texts):
@@ -151,13 +155,13 @@ async def _events(texts: AsyncGenerator[Heard | Row | None], order: Order) -> As
             if found is None:
                 yield KEEP_ALIVE
                 continue
-            text = found.text if isinstance(found, Heard) else found["text"]
+            text = found.text if isinstance(found, PartialTranscript) else found["text"]
             if len(text) > len(told) and text.startswith(
                 told
             ):  # all of it may have more than was told on the way
                 yield event({"type": "transcript.text.delta", "delta": text[len(told) :]})
                 told = text
-            if not isinstance(found, Heard):
+            if not isinstance(found, PartialTranscript):
                 more = answers.verbose(found, order.granularities) if order.form == "verbose_json" else {}
                 yield event(
                     {**more, "type": "transcript.text.done", "text": found["text"], "usage": _tokens(found)}

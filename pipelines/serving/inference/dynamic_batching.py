@@ -75,11 +75,11 @@ class _Waiting(Generic[Item, Result]):
     since: float = field(default_factory=time.monotonic)
 
 
-class SharedBatches(Generic[Item, Result]):
+class DynamicBatcher(Generic[Item, Result]):
     """`await shared(item, seconds)` puts an item into the next batch that has room for it. All calls from one event loop.
 
     Args:
-        call: does a batch; an exception among its results is that item's alone. `lanes` of them at a time.
+        call: does a batch; an exception among its results is that item's alone. `max_concurrent_calls` of them at a time.
         max_seconds: padded seconds of a batch.
         max_size: items of a batch.
         call_seconds: how long a call may last while streams are served: batches are cut to it by the speed measured so far.
@@ -98,7 +98,7 @@ class SharedBatches(Generic[Item, Result]):
             max_size,
             call_seconds,
         )
-        self.lanes = 1
+        self.max_concurrent_calls = 1
         self._waiting: list[_Waiting[Item, Result]] = []
         self._workers: set[asyncio.Task[None]] = set()  # asyncio itself does not hold on to tasks
         self._running = 0  # lanes with a call
@@ -126,7 +126,7 @@ class SharedBatches(Generic[Item, Result]):
         if rank is not Rank.FILE:
             self._stream_seen = waiting.since
         self._waiting.append(waiting)
-        if self._running < self.lanes:
+        if self._running < self.max_concurrent_calls:
             self._running += 1
             worker = asyncio.create_task(self._work())
             self._workers.add(worker)
@@ -146,7 +146,7 @@ class SharedBatches(Generic[Item, Result]):
         """One lane: calls, as long as something waits."""
         try:
             await asyncio.sleep(0)  # what arrives in the same turn of the loop shares the first batch
-            while self._waiting and self._running <= self.lanes:
+            while self._waiting and self._running <= self.max_concurrent_calls:
                 batch, rank = self._next(time.monotonic())
                 for one, result in zip(batch, await self._results(batch, rank), strict=True):
                     if one.result.done():  # its caller has gone
@@ -201,7 +201,7 @@ class SharedBatches(Generic[Item, Result]):
             seconds *= _PARTIAL
         elif now - self._stream_seen >= _STREAMS_GONE:
             # Not all that waits at once: the model behind this one is to have work meanwhile, and so are other processes of this one.
-            half = self.seconds_waiting / (2 * self.lanes)
+            half = self.seconds_waiting / (2 * self.max_concurrent_calls)
             return min(self._max_seconds, speed * seconds * _UNWATCHED, max(half, speed * seconds * _LEAST))
         return min(self._max_seconds, speed * seconds)
 

@@ -18,7 +18,7 @@ from actors.errors import RowError
 from actors.records import Hypothesis, SegmentRequest
 from pipelines.config import RunConfig
 from pipelines.serving.inference.deployments import Facts, portable
-from pipelines.serving.inference.dynamic_batching import Rank, SharedBatches
+from pipelines.serving.inference.dynamic_batching import DynamicBatcher, Rank
 
 ATTEMPTS = 2  # of a segment whose process died; the second one alone
 _COUNT_EVERY = 5.0  # seconds between looks how many replicas there are
@@ -39,12 +39,12 @@ class Pool:
     Args:
         handle: of the deployment.
         config: of its model.
-        call_seconds: see `SharedBatches`.
+        call_seconds: see `DynamicBatcher`.
     """
 
     def __init__(self, handle: Handle, config: ModelConfig, call_seconds: float) -> None:
         self._handle = handle
-        self._shared = SharedBatches[Any, Any](
+        self._shared = DynamicBatcher[Any, Any](
             self._call, config.max_batch_seconds, config.max_batch_size, call_seconds
         )
         self._counted, self._counting = time.monotonic() - _COUNT_EVERY, asyncio.Lock()
@@ -99,7 +99,7 @@ class Pool:
             found = await asyncio.to_thread(_running, self._handle)
             self._counted = time.monotonic()
             if found is not None:
-                self._shared.lanes = max(1, found)
+                self._shared.max_concurrent_calls = max(1, found)
 
 
 def _running(handle: Any) -> int | None:

@@ -17,17 +17,17 @@ _TOLERANCE = 0.001  # seconds by which segments may overlap without having anyth
 
 
 @dataclass(frozen=True)
-class Heard:
+class PartialTranscript:
     """The text of a recording as far as it is known without a gap, and the language of its beginning (ISO code)."""
 
     text: str
     language: str | None
 
 
-OnText = Callable[[Heard], None]
+OnText = Callable[[PartialTranscript], None]
 
 
-class Telling:
+class PartialText:
     """The text of a recording as far as it is known without a gap, while its segments are recognised in any order.
 
     What is told is the beginning of what `stitch` makes of it in the end.
@@ -89,7 +89,7 @@ class Telling:
                 self._spoken = segment
         if len(self._text) > len(self._told) and self._text.startswith(self._told):
             self._told = self._text
-            self._on_text(Heard(self._text, self._language))
+            self._on_text(PartialTranscript(self._text, self._language))
 
 
 def _position(segment: Row) -> tuple[float, int, float]:

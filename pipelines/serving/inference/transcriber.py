@@ -23,7 +23,7 @@ from pipelines.manifests.columns import Recording
 from pipelines.planning import planner as planning
 from pipelines.serving.inference.decoder_pool import Budget, Decoders, Taken
 from pipelines.serving.inference.model_client import Models, gathered, without_words
-from pipelines.serving.inference.partial_text import OnText, Telling
+from pipelines.serving.inference.partial_text import OnText, PartialText
 from pipelines.stitching import stitch
 
 Row = dict[str, Any]
@@ -47,7 +47,7 @@ class NotOnePiece(UsageError):
 
 
 @dataclass(frozen=True)
-class Wish:
+class TranscriptionRequest:
     """What a client asks for about one file."""
 
     path: str  # local, ours
@@ -75,7 +75,7 @@ class Transcriber:
         self._decoded = Budget(config.serve.max_decoded)
         self._facts: dict[str, str | None] | None = None
 
-    async def transcribe(self, wish: Wish, on_text: OnText | None = None) -> Row:
+    async def transcribe(self, wish: TranscriptionRequest, on_text: OnText | None = None) -> Row:
         """Transcribe a file.
 
         Args:
@@ -97,7 +97,7 @@ class Transcriber:
             raise NotOnePiece(_NOT_ONE_PIECE)
         # Shards may overlap, and what is said twice then is found by its words.
         words = wish.words or len(shards) > 1
-        progress = Telling(len(shards), on_text)
+        progress = PartialText(len(shards), on_text)
         at_once = asyncio.Semaphore(SHARDS_AT_ONCE)
         places = asyncio.Semaphore(SEGMENTS_AT_ONCE)
 
@@ -120,7 +120,7 @@ class Transcriber:
         beginning: str,
         words: bool,
         places: asyncio.Semaphore,
-        progress: Telling,
+        progress: PartialText,
     ) -> Row:
         """A PLAN row to a SHARD row."""
         decoded = await self._decoders.decode(shard)
@@ -175,7 +175,7 @@ class Transcriber:
         self._decoders.close()
 
 
-def _planned(wish: Wish, config: RunConfig, probe: Callable[..., Any]) -> list[Row]:
+def _planned(wish: TranscriptionRequest, config: RunConfig, probe: Callable[..., Any]) -> list[Row]:
     """PLAN rows of one file."""
     recording = Recording(
         id=uuid.uuid4().hex,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
-from actors.segmentation.endpointing import Ended, Listener, Partial
+from actors.segmentation.endpointing import Ended, Endpointer, Partial
 from actors.segmentation.energy import segment
 from actors.text.languages import code_of, name_of
 from pipelines.serving.inference.dynamic_batching import Rank
@@ -95,7 +95,7 @@ class Utterances:
         """No more will come: `finish` returns when it has told all."""
         self._over.put_nowait(None)
 
-    async def follow(self, listener: Callable[[], Listener]) -> None:
+    async def follow(self, listener: Callable[[], Endpointer]) -> None:
         """Ask the model about the utterance that goes on, whenever there are two more seconds of it; one question at a time.
 
         Where answers take long, fewer are asked for.

@@ -19,7 +19,7 @@ import soxr
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from actors.records import SAMPLING_RATE
-from actors.segmentation.endpointing import Ended, Listener, Started
+from actors.segmentation.endpointing import Ended, Endpointer, Started
 from pipelines.serving.realtime import events
 from pipelines.serving.realtime.events import Event
 from pipelines.serving.realtime.session import Session, described, event_of, first, samples_of, updated
@@ -40,14 +40,14 @@ class _Stream:
     service: Service
     session: Session
     beta: bool
-    listener: Listener = field(init=False)
+    listener: Endpointer = field(init=False)
     utterances: Utterances = field(init=False)
     resampler: Any = None
     last_item: str | None = None
     seconds_heard: float = 0.0
 
     def __post_init__(self) -> None:
-        self.listener = Listener(self.session.turns)
+        self.listener = Endpointer(self.session.turns)
         self.utterances = Utterances(self.service, self.tell)
         self._sending = asyncio.Lock()
 
@@ -144,7 +144,7 @@ class _Stream:
             if self.seconds_heard:
                 self.session = before
                 raise wrong("turn_detection cannot change once audio has come", "turn_detection")
-            self.listener = Listener(self.session.turns)
+            self.listener = Endpointer(self.session.turns)
         await self._tell_session("updated")
 
     async def _tell_session(self, what: str) -> None:

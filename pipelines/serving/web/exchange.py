@@ -40,7 +40,7 @@ class Unread(OSError):
     """A client does not read what is sent to him. To Starlette it means, as every OSError does, that he has left."""
 
 
-class Visit:
+class Exchange:
     """One request on its way."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, log_text: bool) -> None:

@@ -16,13 +16,13 @@ from pipelines.config import ServeConfig
 from pipelines.serving.web import uploads
 from pipelines.serving.web.auth import Keys, Rates
 from pipelines.serving.web.errors import Problem, busy, wrong
-from pipelines.serving.web.exchange import Unread, Visit, is_open
+from pipelines.serving.web.exchange import Exchange, Unread, is_open
 
 _MIB = 1 << 20
 log = logging.getLogger(__name__)
 
 
-class Door:
+class AccessMiddleware:
     """ASGI middleware.
 
     Args:
@@ -42,7 +42,7 @@ class Door:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        visit = Visit(scope, receive, send, self._config.log_text)
+        visit = Exchange(scope, receive, send, self._config.log_text)
         try:
             headers = {
                 name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
@@ -93,7 +93,7 @@ class Door:
                 "wrong_origin",
             )
 
-    def _admit(self, scope: Scope, headers: dict[str, str], visit: Visit) -> None:
+    def _admit(self, scope: Scope, headers: dict[str, str], visit: Exchange) -> None:
         caller = self._keys.caller(headers, scope.get("subprotocols") or ())
         visit.caller = caller
         self._rates.count(caller or (scope.get("client") or ("",))[0])

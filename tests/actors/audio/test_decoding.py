@@ -7,9 +7,9 @@ import pytest
 import soundfile
 
 from actors.audio.decoding import decode_span
-from actors.audio.frames import Losses
+from actors.audio.frames import DecodeLosses
 from actors.audio.sources import open_audio
-from actors.audio.timeline import Recording
+from actors.audio.timeline import SampleReader
 from actors.errors import RowError
 
 NAMES = [
@@ -35,7 +35,7 @@ NOISY = (
 
 def decode(path, start=0, end=None, channel="mix", limit=None):
     with open_audio(str(path)) as file:
-        return decode_span(Recording(file), start, end, channel, limit)
+        return decode_span(SampleReader(file), start, end, channel, limit)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -177,8 +177,8 @@ def test_a_bad_stretch_costs_itself_only(encoded, tmp_path):
 
 def test_memory_is_bounded_by_blocks(encoded):
     with open_audio(str(encoded("pcm44.wav"))) as file:
-        recording = Recording(file)
-        sizes = [len(block.samples) for block in recording.blocks(0, Losses())]
+        recording = SampleReader(file)
+        sizes = [len(block.samples) for block in recording.blocks(0, DecodeLosses())]
     assert max(sizes) <= 2 * 44_100 and sum(sizes) == 40 * 44_100
 
 

@@ -7,12 +7,12 @@ import soundfile
 from actors.audio.decoding import decode_span
 from actors.audio.pcm import to_int16
 from actors.audio.sources import open_audio
-from actors.audio.timeline import Recording
+from actors.audio.timeline import SampleReader
 
 
 def decode(path, channel="mix"):
     with open_audio(str(path)) as file:
-        return decode_span(Recording(file), 0, None, channel)
+        return decode_span(SampleReader(file), 0, None, channel)
 
 
 def level(samples):

@@ -14,7 +14,7 @@ from actors.audio import pts as stamps
 from actors.audio.decoding import decode_span
 from actors.audio.probing import probe, probe_many
 from actors.audio.sources import open_audio
-from actors.audio.timeline import Recording
+from actors.audio.timeline import SampleReader
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import decode_shard
 
@@ -255,7 +255,7 @@ def test_a_place_in_an_mp3_of_a_low_rate_is_the_right_frame(tmp_path, speech, wr
     """Its tag counts a frame less than there are: at the end that was a frame of difference."""
     path = write(tmp_path / "a.mp3", speech(60, 11_025), "libmp3lame", 11_025, {"b": "24k"})
     with open_audio(str(path)) as file:
-        recording = Recording(file)
+        recording = SampleReader(file)
         whole = decode_span(recording, 0, None).samples[0].astype(int)
         for second in (20, 40, 57):
             part = decode_span(recording, second * 16_000, (second + 2) * 16_000).samples[0]

@@ -12,7 +12,7 @@ from actors.segmentation.endpointing import (
     CHUNK,
     UNSETTLED_TOKENS,
     Ended,
-    Listener,
+    Endpointer,
     Partial,
     Started,
     Turns,
@@ -33,7 +33,7 @@ def quiet(seconds: float, level: int = 2) -> np.ndarray:
     return np.random.default_rng(1).integers(-level, level + 1, round(seconds * RATE)).astype(np.int16)
 
 
-def heard(listener: Listener, sound: np.ndarray, piece: int = 1600) -> list[Started | Ended]:
+def heard(listener: Endpointer, sound: np.ndarray, piece: int = 1600) -> list[Started | Ended]:
     return [
         event
         for place in range(0, len(sound), piece)
@@ -43,7 +43,7 @@ def heard(listener: Listener, sound: np.ndarray, piece: int = 1600) -> list[Star
 
 def test_pauses_part_utterances_and_nothing_that_is_said_is_lost() -> None:
     sound = np.concatenate([quiet(1), voice(2), quiet(1), voice(3, 1), quiet(0.3), voice(1, 2), quiet(1)])
-    listener = Listener(Turns())
+    listener = Endpointer(Turns())
     events = heard(listener, sound)
     ended = [event for event in events if isinstance(event, Ended)]
     assert [type(event) for event in events] == [Started, Ended, Started, Ended] and listener.number is None
@@ -57,19 +57,23 @@ def test_pieces_do_not_matter(piece: int) -> None:
     sound = np.concatenate([voice(0.7), quiet(0.8), voice(0.4, 1), quiet(0.7)])
     spans = [
         (event.start, event.end)
-        for event in heard(Listener(Turns()), sound, piece)
+        for event in heard(Endpointer(Turns()), sound, piece)
         if isinstance(event, Ended)
     ]
     assert (
         spans
-        == [(event.start, event.end) for event in heard(Listener(Turns()), sound) if isinstance(event, Ended)]
+        == [
+            (event.start, event.end)
+            for event in heard(Endpointer(Turns()), sound)
+            if isinstance(event, Ended)
+        ]
         and len(spans) == 2
     )
 
 
 def test_one_who_does_not_pause_is_cut_where_it_is_quietest() -> None:
     sound = np.concatenate([voice(6), quiet(0.2), voice(9, 1), quiet(1)])
-    ended = [event for event in heard(Listener(Turns(window=8)), sound) if isinstance(event, Ended)]
+    ended = [event for event in heard(Endpointer(Turns(window=8)), sound) if isinstance(event, Ended)]
     assert 6.0 <= ended[0].end / RATE <= 6.2
     assert all(event.end - event.start <= 8 * RATE + 800 for event in ended)
     assert all(left.end == right.start for left, right in pairwise(ended))
@@ -80,7 +84,7 @@ def test_one_who_does_not_pause_is_cut_where_it_is_quietest() -> None:
 
 def test_a_quiet_that_is_longer_than_the_window_ends_the_utterance() -> None:
     sound = np.concatenate([quiet(8), voice(2), quiet(20), voice(1, 1), quiet(6)])
-    events = heard(Listener(Turns(silence=5, window=4)), sound)
+    events = heard(Endpointer(Turns(silence=5, window=4)), sound)
     ended = [event for event in events if isinstance(event, Ended)]
     first = [event for event in ended if event.start < 20 * RATE]
     assert first[0].end >= 10 * RATE and first[-1].end <= 15 * RATE and len(first) <= 3
@@ -90,7 +94,7 @@ def test_a_quiet_that_is_longer_than_the_window_ends_the_utterance() -> None:
 
 
 def test_steady_noise_is_nobody_speaking_for_long() -> None:
-    listener = Listener(Turns())
+    listener = Endpointer(Turns())
     noise = quiet(60, 60)
     events = heard(listener, noise)
     spoken = sum(event.end - event.start for event in events if isinstance(event, Ended))
@@ -109,7 +113,7 @@ def test_who_speaks_in_a_loud_noise_is_heard(ratio: float) -> None:
     noise = np.random.default_rng(9).standard_normal(len(said))
     noise *= np.sqrt((said**2).mean()) / 10 ** (ratio / 20)
     sound = ((said + noise) * 0.3).clip(-32768, 32767).astype(np.int16)
-    events = [event for event in heard(Listener(Turns()), sound) if isinstance(event, Ended)]
+    events = [event for event in heard(Endpointer(Turns()), sound) if isinstance(event, Ended)]
     inside = np.zeros(len(said), bool)
     for event in events:
         inside[event.start : event.end] = True
@@ -117,7 +121,7 @@ def test_who_speaks_in_a_loud_noise_is_heard(ratio: float) -> None:
 
 
 def test_the_client_may_decide() -> None:
-    listener = Listener(Turns(detect=False))
+    listener = Endpointer(Turns(detect=False))
     assert [type(event) for event in heard(listener, np.concatenate([voice(1), quiet(3), voice(1)]))] == [
         Started
     ]
@@ -130,7 +134,7 @@ def test_the_client_may_decide() -> None:
 
 @pytest.mark.parametrize("detect", [True, False])
 def test_what_is_cleared_is_in_no_utterance(detect: bool) -> None:
-    listener = Listener(Turns(detect=detect))
+    listener = Endpointer(Turns(detect=detect))
     heard(listener, voice(1.013))
     listener.clear()
     place = listener.position
@@ -142,7 +146,7 @@ def test_what_is_cleared_is_in_no_utterance(detect: bool) -> None:
 
 
 def test_after_a_commit_at_any_place_hops_are_whole() -> None:
-    one, two = Listener(Turns(detect=False)), Listener(Turns(detect=False))
+    one, two = Endpointer(Turns(detect=False)), Endpointer(Turns(detect=False))
     heard(one, np.concatenate([voice(1), voice(0.03, 1)]))
     assert one.commit()
     heard(two, voice(1))
@@ -150,14 +154,14 @@ def test_after_a_commit_at_any_place_hops_are_whole() -> None:
     heard(two, voice(2, 2))
     assert one._decided >= one._base and one._levels[-1] == pytest.approx(two._levels[-1], abs=1.0)
     # Silence straight after it is silence: no loud sample from before is heard in it.
-    after = Listener(Turns())
+    after = Endpointer(Turns())
     heard(after, np.concatenate([voice(1), voice(0.03, 1)]))
     after.commit()
     assert heard(after, quiet(1)) == []
 
 
 def test_memory_is_bounded_however_long_it_takes() -> None:
-    listener = Listener(Turns(window=8))
+    listener = Endpointer(Turns(window=8))
     sizes = []
     for minute in range(30):
         heard(listener, np.concatenate([voice(20, minute), quiet(40)]), 16_000)
@@ -171,7 +175,7 @@ def test_utterances_are_in_order_and_exactly_what_came_in(
     parts: list[tuple[bool, float]], piece: int
 ) -> None:
     sound = np.concatenate([np.zeros(0, np.int16), *(voice(s) if loud else quiet(s) for loud, s in parts)])
-    listener = Listener(Turns(window=4))
+    listener = Endpointer(Turns(window=4))
     ended = [
         event for event in heard(listener, sound, max(piece, 400)) if isinstance(event, Ended)
     ] + listener.commit()

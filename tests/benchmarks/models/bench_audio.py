@@ -12,7 +12,7 @@ import numpy as np
 
 from actors.audio.decoding import decode_span
 from actors.audio.sources import open_audio
-from actors.audio.timeline import Recording
+from actors.audio.timeline import SampleReader
 from actors.config import SegmenterConfig
 from actors.decoder import border
 from actors.segmentation.energy import segment
@@ -60,7 +60,7 @@ def measure(full: bool) -> Iterator[Row]:
             path = Path(folder) / f"audio.{suffix}"
             write(path, codec, rate, channels, SECONDS)
             with open_audio(str(path)) as file:
-                recording = Recording(file)
+                recording = SampleReader(file)
                 began = time.process_time()
                 samples = decode_span(recording, 0, None).samples[0]
                 took = time.process_time() - began

@@ -68,7 +68,7 @@ def _demo(runs: int) -> Iterator[Row]:
                     "batch": 32,
                     "tokens": 512,
                 }
-                command["ends"] = list(asr.backend.dialogue.ends)  # type: ignore[attr-defined]
+                command["ends"] = list(asr.backend.processor.ends)  # type: ignore[attr-defined]
                 sides["their asr"] = lambda: official.run(**command, words=False)
                 sides["their both"] = lambda: official.run(**command, words=True)
                 seconds, answers = _take_turns(sides, runs)
@@ -199,7 +199,7 @@ def _bare(asr: ASRActor, segments: list[np.ndarray]) -> Callable[[], Any]:
     ready = []
     for batch in batches:
         chosen = [requests[index] for index in batch]
-        ready.append((backend.prepare(chosen), [backend.dialogue.budget(request) for request in chosen]))
+        ready.append((backend.prepare(chosen), [backend.processor.budget(request) for request in chosen]))
     return lambda: [backend._generate(inputs, budgets) for inputs, budgets in ready]
 
 

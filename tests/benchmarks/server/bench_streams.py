@@ -126,12 +126,12 @@ def _limit(carried: int) -> Iterator[Row]:
     from actors.asr import ASRActor
     from actors.config import AlignerConfig, ASRConfig
     from actors.records import SegmentRequest
-    from actors.segmentation.endpointing import Ended, Listener, Partial, Started, Turns
+    from actors.segmentation.endpointing import Ended, Endpointer, Partial, Started, Turns
 
     asr = ASRActor(ASRConfig(model=str(DEMO / "asr"), device="cpu", threads=1))
     aligner = AlignerActor(AlignerConfig(model=str(DEMO / "aligner"), device="cpu", threads=1))
     speech, _ = meeting()
-    listeners = [Listener(Turns(window=15)) for _ in range(STREAMS)]
+    listeners = [Endpointer(Turns(window=15)) for _ in range(STREAMS)]
     partials: list[Partial | None] = [None] * STREAMS
     cost = {"final": 0.0, "partial": 0.0, "words": 0.0}
     counts = {"final": 0, "partial": 0}

@@ -122,7 +122,7 @@ def _role(title: str, is_first: bool, is_child: bool) -> str:
             ("Align", "align"),
             ("Write", "write"),
             ("stitch", "stitch"),
-            ("Ledger", "ledger"),
+            ("Supervisor", "supervisor"),
         ):
             if word in name:
                 return role

@@ -20,7 +20,7 @@ import psutil
 
 from actors.audio.decoding import decode_span
 from actors.audio.sources import open_audio
-from actors.audio.timeline import Recording
+from actors.audio.timeline import SampleReader
 from actors.records import SAMPLING_RATE
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -106,7 +106,7 @@ def recordings() -> list[Path]:
 def meeting() -> tuple[np.ndarray, str]:
     """The long demo recording, int16 at 16 kHz, and what is said in it."""
     with open_audio(str(DEMO / f"audio/{LONG}.mp3")) as file:
-        samples: np.ndarray = decode_span(Recording(file), 0, None).samples[0]
+        samples: np.ndarray = decode_span(SampleReader(file), 0, None).samples[0]
     rows = [json.loads(line) for line in (DEMO / "manifest.jsonl").read_text().splitlines()]
     return samples, next(row["text"] for row in rows if row["id"] == LONG)
 

@@ -9,15 +9,15 @@ from actors import errors
 from actors.asr import ASRActor
 from actors.config import ASRConfig
 from actors.errors import FatalError
-from pipelines.execution.stages import InTurn, Recognise
-from pipelines.supervision.guarded_actor import Careful
-from pipelines.supervision.room import Room
+from pipelines.execution.stages import Recognise, SerializedStage
+from pipelines.supervision.guarded_actor import GuardedActor
+from pipelines.supervision.shared_lock import SharedLock
 
 CALLS = 6
 
 
 def test_one_thread_has_the_model_however_many_call():
-    stage, inside, most, threads = InTurn(), 0, 0, set()
+    stage, inside, most, threads = SerializedStage(), 0, 0, set()
     together = threading.Barrier(CALLS)
 
     def model(rows):
@@ -40,7 +40,7 @@ def test_one_thread_has_the_model_however_many_call():
 
 
 def test_what_the_model_raises_reaches_its_caller_alone():
-    stage = InTurn()
+    stage = SerializedStage()
 
     def model(rows):
         if rows[0]["n"] == 1:
@@ -53,7 +53,7 @@ def test_what_the_model_raises_reaches_its_caller_alone():
 
 
 def test_a_model_that_wants_several_calls_gets_them():
-    stage, together = InTurn(lanes=2), threading.Barrier(2, timeout=10)
+    stage, together = SerializedStage(max_concurrent_calls=2), threading.Barrier(2, timeout=10)
 
     def model(rows):
         together.wait()  # nobody comes by who is not in with another one
@@ -67,28 +67,28 @@ def test_a_model_that_wants_several_calls_gets_them():
 
 
 def test_who_wants_to_be_alone_is():
-    room, inside, seen = Room(), set(), []
+    lock, inside, seen = SharedLock(), set(), []
     in_it, leave = threading.Barrier(3, timeout=10), threading.Event()
 
     def company(number):
-        with room.together():
+        with lock.shared():
             inside.add(number)
             in_it.wait()
             leave.wait(10)
             inside.discard(number)
 
     def loner():
-        with room.alone():
+        with lock.exclusive():
             seen.append(set(inside))
 
     with ThreadPoolExecutor(4) as pool:
         early = [pool.submit(company, number) for number in range(2)]
         in_it.wait()
         alone = pool.submit(loner)
-        while not room._taken:
+        while not lock._taken:
             pass
         in_it.reset()
-        late = pool.submit(lambda: room.together().__enter__() or seen.append("late"))
+        late = pool.submit(lambda: lock.shared().__enter__() or seen.append("late"))
         assert not seen and inside == {0, 1}
         leave.set()
         for one in (*early, alone, late):
@@ -101,7 +101,7 @@ def test_a_recogniser_that_ends_tells_first_what_it_has_asked(monkeypatch):
     told = []
 
     class Paid(ASRActor):
-        lanes, model, revision = 1, "m", None
+        max_concurrent_calls, model, revision = 1, "m", None
 
         def __init__(self, config):
             self.asked = 3
@@ -113,16 +113,18 @@ def test_a_recogniser_that_ends_tells_first_what_it_has_asked(monkeypatch):
         def __init__(self, name):
             self.remote = lambda *arguments: told.append((name, *arguments))
 
-    class Ledger:
+    class Supervisor:
         def __getattr__(self, name):
             return Sent(name)
 
-    monkeypatch.setattr(Careful, "_ask", lambda self, method, *arguments: told.append((method, *arguments)))
+    monkeypatch.setattr(
+        GuardedActor, "_ask", lambda self, method, *arguments: told.append((method, *arguments))
+    )
     monkeypatch.setattr(errors, "_last_words", [])
-    stage = Recognise(Paid, ASRConfig(), Ledger())
+    stage = Recognise(Paid, ASRConfig(), Supervisor())
     for tell in errors._last_words:
         tell(FatalError("the account is empty"))
-    process = stage.careful.process
+    process = stage.guarded.process
     assert told[-2:] == [
         ("spend", process, {"requests": 3}),
         ("leave_words", process, "worker_lost", "the account is empty"),

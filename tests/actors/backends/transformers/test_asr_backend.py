@@ -39,8 +39,8 @@ def script(backend: TransformersASR, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
     def say(*texts: str, ended: bool = True, logprob: float = math.log(0.5)) -> None:
         rows = [
-            backend.dialogue.tokenizer(text, add_special_tokens=False)["input_ids"]
-            + backend.dialogue.ends[-1:] * ended
+            backend.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+            + backend.processor.ends[-1:] * ended
             for text in texts
         ]
         scores = [[logprob] * (len(row) + 5) for row in rows]
@@ -124,10 +124,10 @@ def test_generation_is_greedy_and_its_confidence_the_probability_of_its_tokens(b
             best = int(logits.argmax())
             said.append(best)
             scores.append(float(logits.log_softmax(-1)[best]))
-    assert hypothesis.raw == backend.dialogue.tokenizer.decode(
-        [token for token in said if token not in backend.dialogue.hidden]
+    assert hypothesis.raw == backend.processor.tokenizer.decode(
+        [token for token in said if token not in backend.processor.hidden]
     )
-    assert backend.dialogue.tag not in said
+    assert backend.processor.tag not in said
     assert hypothesis.confidence == pytest.approx(math.exp(sum(scores) / len(scores)), abs=1e-4)
 
 
@@ -164,10 +164,10 @@ def test_the_confidence_is_that_of_the_text_alone(
     backend, requests, script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = (
-        backend.dialogue.tokenizer("language English<asr_text>one two")["input_ids"]
-        + backend.dialogue.ends[:1]
+        backend.processor.tokenizer("language English<asr_text>one two")["input_ids"]
+        + backend.processor.ends[:1]
     )
-    tag = tokens.index(backend.dialogue.tag)
+    tag = tokens.index(backend.processor.tag)
     scores = [math.log(0.9)] * (tag + 1) + [math.log(0.25)] * (len(tokens) - tag - 2) + [math.log(0.01)]
     monkeypatch.setattr(backend, "_generate", lambda inputs, budgets: ([tokens], [scores]))
     assert backend.transcribe(requests[:1])[0].confidence == 0.25
@@ -175,7 +175,7 @@ def test_the_confidence_is_that_of_the_text_alone(
 
 def test_the_reference_compatible_reading(tiny_models, requests, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = TransformersASR(ASRConfig(model=str(tiny_models.asr), compatible=True))
-    tokens = backend.dialogue.tokenizer("language None<asr_text>")["input_ids"] + backend.dialogue.ends[:1]
+    tokens = backend.processor.tokenizer("language None<asr_text>")["input_ids"] + backend.processor.ends[:1]
     monkeypatch.setattr(backend, "_generate", lambda inputs, budgets: ([tokens], [[0.0] * len(tokens)]))
     [hypothesis] = backend.transcribe(requests[3:4])  # German is forced: the reference leaks the tag as text
     assert (hypothesis.text, hypothesis.language) == ("language None<asr_text>", "German")
@@ -186,7 +186,7 @@ def test_context_cannot_end_the_system_turn(backend, waveforms) -> None:
     ids = backend.prepare([SegmentRequest(waveforms[1], None, context)])["input_ids"][0].tolist()
     plain = backend.prepare([SegmentRequest(waveforms[1], None, "x")])["input_ids"][0].tolist()
     for token in ("<|im_end|>", "<|im_start|>", "<|audio_pad|>"):
-        identity = backend.dialogue.tokenizer.convert_tokens_to_ids(token)
+        identity = backend.processor.tokenizer.convert_tokens_to_ids(token)
         assert ids.count(identity) == plain.count(identity)
 
 

@@ -60,15 +60,15 @@ def ours(
 
 
 def test_the_tokens_are_those_of_transformers(backend, inputs) -> None:
-    assert ours(backend, inputs, BUDGETS, backend.dialogue.ends) == theirs(
-        backend, inputs, BUDGETS, backend.dialogue.ends
+    assert ours(backend, inputs, BUDGETS, backend.processor.ends) == theirs(
+        backend, inputs, BUDGETS, backend.processor.ends
     )
 
 
 def test_rows_end_at_any_of_the_ends(backend, inputs) -> None:
     """Tokens that these rows do say, as ends: rows stop at different steps, and the others go on undisturbed."""
-    said = theirs(backend, inputs, [40] * 6, backend.dialogue.ends)
-    ends = [said[0][2], said[2][11], *backend.dialogue.ends]
+    said = theirs(backend, inputs, [40] * 6, backend.processor.ends)
+    ends = [said[0][2], said[2][11], *backend.processor.ends]
     expected = theirs(backend, inputs, [40] * 6, ends)
     assert len({len(row) for row in expected}) > 2
     assert ours(backend, inputs, [40] * 6, ends) == expected
@@ -80,7 +80,7 @@ def test_rows_that_have_ended_cost_nothing(backend, inputs, monkeypatch: pytest.
     monkeypatch.setattr(
         backend.network.lm_head, "forward", lambda hidden: sizes.append(len(hidden)) or forward(hidden)
     )
-    ours(backend, inputs, BUDGETS, backend.dialogue.ends)
+    ours(backend, inputs, BUDGETS, backend.processor.ends)
     assert sizes[0] == 6 and sizes[-1] == 1
     assert sum(sizes) < 0.6 * 6 * 40
 
@@ -93,8 +93,8 @@ def test_every_attention_says_the_same(tiny_models, backend, inputs, attention: 
     assert (other.network.model.language_model.config._attn_implementation == GROUPED) == (
         attention == "sdpa"
     )
-    assert ours(other, inputs, BUDGETS, backend.dialogue.ends) == ours(
-        backend, inputs, BUDGETS, backend.dialogue.ends
+    assert ours(other, inputs, BUDGETS, backend.processor.ends) == ours(
+        backend, inputs, BUDGETS, backend.processor.ends
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from actors.audio.decoding import decode_span
 from actors.audio.sources import open_audio
-from actors.audio.timeline import Recording
+from actors.audio.timeline import SampleReader
 from actors.backends import create_asr
 from actors.backends.base import ASRBackend
 from actors.config import ASRConfig
@@ -23,7 +23,7 @@ def backend() -> ASRBackend:
 
 def wave(name: str) -> np.ndarray:
     with open_audio(str(DEMO / "audio" / name)) as file:
-        return decode_span(Recording(file), 0, None).samples[0]
+        return decode_span(SampleReader(file), 0, None).samples[0]
 
 
 @pytest.mark.parametrize("name", ["hotline-8khz.wav", "street.mp3"])

@@ -116,12 +116,12 @@ def test_what_vllm_refuses_costs_itself(asr: Any, clips: list[np.ndarray]) -> No
 def test_a_used_up_budget_is_flagged(clips: list[np.ndarray], asr: Any) -> None:
     [whole] = asr.transcribe([SegmentRequest(clips[0])])
     assert "truncated" not in whole.flags and whole.tokens > 4
-    config = asr.dialogue.config
-    asr.dialogue.config = config.model_copy(update={"max_tokens_per_second": 0.01, "min_tokens": 3})
+    config = asr.processor.config
+    asr.processor.config = config.model_copy(update={"max_tokens_per_second": 0.01, "min_tokens": 3})
     try:
         [cut] = asr.transcribe([SegmentRequest(clips[0])])
     finally:
-        asr.dialogue.config = config
+        asr.processor.config = config
     assert cut.tokens <= 4 and "truncated" in cut.flags
 
 

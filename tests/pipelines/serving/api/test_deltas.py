@@ -17,7 +17,7 @@ from pipelines.config import RunConfig
 from pipelines.serving.api import chat_completions as openai_chat
 from pipelines.serving.api import transcriptions as openai_audio
 from pipelines.serving.inference import partial_text as telling
-from pipelines.serving.inference.partial_text import Heard, Telling
+from pipelines.serving.inference.partial_text import PartialText, PartialTranscript
 from tests.pipelines.serving.conftest import Served, data_uri, form, voice, wav
 
 STEREO = np.stack([voice(45, 1), voice(45, 2)], axis=1)
@@ -107,13 +107,13 @@ def segments(*times: tuple[float, float]) -> list[dict[str, Any]]:
 
 
 def test_what_may_be_said_twice_is_not_told_before_that_is_known() -> None:
-    told: list[Heard] = []
-    telling = Telling(2, told.append)
+    told: list[PartialTranscript] = []
+    telling = PartialText(2, told.append)
     telling.begin(segments((9.5, 15), (15, 20)), 1)
     telling.begin(segments((0, 5), (5, 10)), 0)
     for shard, number, text in ((1, 0, "c"), (1, 1, "d"), (0, 1, "b"), (0, 0, "a")):
         telling.heard(shard, number, Hypothesis(text, "English"))
-    assert told == [Heard("a b", "en")]
+    assert told == [PartialTranscript("a b", "en")]
 
 
 @pytest.mark.parametrize(
@@ -121,16 +121,16 @@ def test_what_may_be_said_twice_is_not_told_before_that_is_known() -> None:
     [("a", "a b", "a b"), ("", "a b", "a b"), ("a c", "a b", "a c"), ("a", "a", "a")],
 )
 def test_what_was_not_told_on_the_way_is_told_in_the_end(told: str, whole: str, joined: str) -> None:
-    async def texts() -> AsyncGenerator[Heard | dict[str, Any] | None]:
+    async def texts() -> AsyncGenerator[PartialTranscript | dict[str, Any] | None]:
         if told:
-            yield Heard(told, "de")
+            yield PartialTranscript(told, "de")
         yield None
         yield {"text": whole, "language": "en", "duration": 1.0}
 
     async def collected(found: AsyncGenerator[bytes]) -> list[Any]:
         return events(b"".join([line async for line in found if not line.startswith(b":")]))
 
-    order: Any = openai_audio.Order(None, None, None, "json", (), True)  # type: ignore[arg-type]
+    order: Any = openai_audio.FormRequest(None, None, None, "json", (), True)  # type: ignore[arg-type]
     found = asyncio.run(collected(openai_audio._events(texts(), order)))
     assert "".join(event.get("delta", "") for event in found) == joined and found[-1]["text"] == whole
     question = openai_chat.Question("fake", None, None, True)
@@ -150,8 +150,8 @@ def test_what_is_told_is_the_text_so_far_whatever_comes_first(monkeypatch: pytes
         telling, "join_texts", lambda segments: joined.append(len(segments)) or join(segments)
     )
     for _ in range(20):
-        told: list[Heard] = []
-        teller = Telling(3, told.append)
+        told: list[PartialTranscript] = []
+        teller = PartialText(3, told.append)
         spans = [
             [(shard * 50.0 + number, shard * 50.0 + number + 1) for number in range(40)] for shard in range(3)
         ]
@@ -167,5 +167,5 @@ def test_what_is_told_is_the_text_so_far_whatever_comes_first(monkeypatch: pytes
         for shard, number in todo:
             teller.heard(shard, number, Hypothesis(texts[shard][number], "English"))
         whole = " ".join(text for shard in texts for text in shard if text)
-        assert told[-1] == Heard(whole, "en") and all(whole.startswith(one.text) for one in told)
+        assert told[-1] == PartialTranscript(whole, "en") and all(whole.startswith(one.text) for one in told)
     assert max(joined) <= 2 and sum(joined) < 20 * 120 * 2  # each segment once

@@ -101,7 +101,7 @@ def test_events_that_are_not_read_let_go_what_they_hold(
             sent.append(message)
 
         scope = {"type": "http", "method": "GET", "path": "/healthz", "headers": [(b"host", b"localhost")]}
-        await asyncio.wait_for(door.Door(app, ServeConfig())(scope, never, send), 10)
+        await asyncio.wait_for(door.AccessMiddleware(app, ServeConfig())(scope, never, send), 10)
         return len(sent)
 
     with caplog.at_level(logging.INFO):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.serving.inference import dynamic_batching as sharing
-from pipelines.serving.inference.dynamic_batching import Rank, SharedBatches, choose
+from pipelines.serving.inference.dynamic_batching import DynamicBatcher, Rank, choose
 
 FINAL, PARTIAL, FILE = Rank.FINAL, Rank.PARTIAL, Rank.FILE
 DURATIONS = st.lists(st.floats(0.1, 100), min_size=1, max_size=30)
@@ -46,8 +46,8 @@ class Recorder:
         return [ValueError("mine") if item == "bad" else f"{item}!" for item in items]
 
 
-def shared(call: Recorder) -> SharedBatches[Any, Any]:
-    return SharedBatches(call, 1000, 64, 1e9)
+def shared(call: Recorder) -> DynamicBatcher[Any, Any]:
+    return DynamicBatcher(call, 1000, 64, 1e9)
 
 
 def test_what_arrives_while_the_model_works_shares_the_next_call() -> None:
@@ -91,7 +91,7 @@ def test_arrays_are_told_apart_without_being_compared() -> None:
         async def call(items: list[Any]) -> list[Any]:
             return [len(item) for item in items]
 
-        share: SharedBatches[Any, Any] = SharedBatches(call, 1000, 64, 1)
+        share: DynamicBatcher[Any, Any] = DynamicBatcher(call, 1000, 64, 1)
         assert await asyncio.gather(*(share(np.zeros(size), size) for size in (3, 5, 2, 9))) == [3, 5, 2, 9]
 
     asyncio.run(main())
@@ -106,7 +106,7 @@ def sizes_of(ranks: list[Rank], speed: float, call_seconds: float) -> list[int]:
         return items
 
     async def main() -> None:
-        share = SharedBatches(call, 1e9, 64, call_seconds)
+        share = DynamicBatcher(call, 1e9, 64, call_seconds)
         for rank in Rank:
             share._learn(rank, speed, 1)
         await asyncio.gather(*(share(number, 1.0, rank) for number, rank in enumerate(ranks)))
@@ -127,15 +127,15 @@ def test_a_slow_model_gets_smaller_batches_and_larger_ones_while_there_are_no_st
 def test_as_many_calls_at_a_time_as_there_are_lanes() -> None:
     async def main() -> None:
         call = Recorder()
-        share = SharedBatches[Any, Any](call, 1, 64, 1e9)  # one item a call
+        share = DynamicBatcher[Any, Any](call, 1, 64, 1e9)  # one item a call
         tasks = [asyncio.create_task(share(number, 1)) for number in range(6)]
         await asyncio.sleep(0.01)
         assert len(call.batches) == 1
-        share.lanes = 3
+        share.max_concurrent_calls = 3
         tasks += [asyncio.create_task(share(number, 1)) for number in range(6, 9)]
         await asyncio.sleep(0.01)
         assert len(call.batches) == 3
-        share.lanes = 1
+        share.max_concurrent_calls = 1
         call.go.set()
         assert await asyncio.gather(*tasks) == [f"{number}!" for number in range(9)]
         assert [item for (item,) in call.batches] == list(range(9))
@@ -151,7 +151,7 @@ def test_what_is_over_goes_first_and_old_files_are_not_passed_for_ever(
 
     async def main() -> None:
         call = Recorder()
-        share = SharedBatches(call, 1000, 1, 1e9)  # one at a time
+        share = DynamicBatcher(call, 1000, 1, 1e9)  # one at a time
         first = asyncio.create_task(share("first", 1))
         while not call.batches:
             await asyncio.sleep(0.01)

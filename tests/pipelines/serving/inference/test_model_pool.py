@@ -17,13 +17,13 @@ def test_a_look_that_fails_leaves_the_lanes_as_they_were(monkeypatch: pytest.Mon
     async def main() -> list[int]:
         handle: Any = object()  # of no deployment: the real look at it fails
         pool = Pool(handle, ASRConfig(backend="fake", model="fake"), 1.0)
-        lanes = []
+        max_concurrent_calls = []
         with monkeypatch.context() as patch:
             patch.setattr(models, "_running", lambda handle: 8)
             await pool._count()
-        lanes.append(pool._shared.lanes)
+        max_concurrent_calls.append(pool._shared.max_concurrent_calls)
         await pool._count()
-        return [*lanes, pool._shared.lanes]
+        return [*max_concurrent_calls, pool._shared.max_concurrent_calls]
 
     assert asyncio.run(main()) == [8, 8]
 

@@ -11,7 +11,7 @@ import pytest
 
 from actors.config import ASRConfig
 from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
-from actors.segmentation.endpointing import Ended, Listener, Turns
+from actors.segmentation.endpointing import Ended, Endpointer, Turns
 from pipelines.config import RunConfig
 from pipelines.serving.inference.dynamic_batching import Rank
 from pipelines.serving.inference.model_client import without_words
@@ -56,7 +56,7 @@ class Stream:
             {"asr": ASRConfig(backend="fake", model="fake"), "segmenter": {"max_duration": 15}}
         )
         service: Any = SimpleNamespace(models=self.models, config=config)
-        self.listener = Listener(Turns(detect=False))
+        self.listener = Endpointer(Turns(detect=False))
         self.all = Utterances(service, self._tell)
         self.number = 0
 

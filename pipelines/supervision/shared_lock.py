@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Room:
+class SharedLock:
     """Who wants to be alone waits until the others have left, and nobody else comes in before him. Not to be entered twice by one thread."""
 
     def __init__(self) -> None:
@@ -15,7 +15,7 @@ class Room:
         self._inside, self._taken = 0, False
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def shared(self) -> Iterator[None]:
         """Be inside with others."""
         with self._changed:
             self._changed.wait_for(lambda: not self._taken)
@@ -28,7 +28,7 @@ class Room:
                 self._changed.notify_all()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Be inside with nobody."""
         with self._changed:
             self._changed.wait_for(lambda: not self._taken)
