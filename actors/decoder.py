@@ -44,7 +44,7 @@ class Decoder:
         return type(self), (self.audio, self.segmenter)
 
     def probe(self, uri: str, scan: bool, timeout: float) -> Probe:
-        """What `actors.probing.probe` says about a file, found out in the same child process.
+        """What `actors.audio.probing.probe` says about a file, found out in the same child process.
 
         Raises:
             RowError: a code that names what is wrong with the file; decode_timeout after `timeout` seconds.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import CODES, ScriptoriumError, StorageError, UsageError
-from pipelines.supervision import shutdown as stopping
+from pipelines.supervision import shutdown
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        with stopping.handled():
+        with shutdown.handled():
             return int(given.run(given))
     except UsageError as error:
         _say(f"scriptorium: {error.message}")
@@ -182,11 +182,10 @@ def _plan(given: argparse.Namespace) -> int:
         return 0
     from actors import retries
     from pipelines.manifests.manifest import read_manifest
-    from pipelines.planning import estimate
-    from pipelines.planning import planner as planning
+    from pipelines.planning import estimate, planner
 
     retries.apply(config.storage)
-    plan = planning.plan_table(read_manifest(_wanted(given.manifest, "MANIFEST")), config)
+    plan = planner.plan_table(read_manifest(_wanted(given.manifest, "MANIFEST")), config)
     figures = estimate.estimate(
         plan,
         config.estimate,
@@ -202,7 +201,7 @@ def _transcribe(given: argparse.Namespace) -> int:
     if _printed(given, config):
         return 0
     if given.dry_run:
-        from pipelines.execution import preflight as dry_run
+        from pipelines.execution import preflight
 
         there = _folder(given.out) if given.out else None
         arguments = {
@@ -210,7 +209,7 @@ def _transcribe(given: argparse.Namespace) -> int:
             "described": given.nodes,
             "accept_changes": given.accept_changes,
         }
-        _show(dry_run.dry_run(given.manifest, there, config, **arguments), False)
+        _show(preflight.dry_run(given.manifest, there, config, **arguments), False)
         return 0
     if given.nodes:
         raise UsageError("--nodes is for --dry-run: a run takes the nodes of cluster.address")
@@ -222,19 +221,18 @@ def _transcribe(given: argparse.Namespace) -> int:
         manifest, there, config, command=given.command, accept_changes=given.accept_changes
     )
     if given.show:
-        from pipelines.reporting import transcript_table as show
+        from pipelines.reporting import transcript_table
 
-        _show(show.table(there), False)
+        _show(transcript_table.table(there), False)
     return _finished(outcome, out)
 
 
 def _retry(given: argparse.Namespace) -> int:
     from pipelines import transcribe
-    from pipelines.output import run_record as runs
-    from pipelines.output import saved
+    from pipelines.output import run_record, saved
 
     out = _folder(given.out)
-    config = saved.settings_of(out, runs.require(out), given.config, given.set)
+    config = saved.settings_of(out, run_record.require(out), given.config, given.set)
     if _printed(given, config):
         return 0
     return _finished(transcribe.retry(out, config, given.code), out)

@@ -22,22 +22,18 @@ from actors.asr import ASRActor
 from actors.errors import FatalError, UsageError
 from actors.known_text import GivenTextActor
 from pipelines import __version__
-from pipelines.cluster import session as cluster
+from pipelines.cluster import session
 from pipelines.cluster.placement import placed
 from pipelines.config import RunConfig
 from pipelines.execution.passes import noted
 from pipelines.execution.progress import Progress, Snapshot, Totals
 from pipelines.execution.stages import Align, Recognise, decode
 from pipelines.manifests.manifest import Recording, read_manifest
-from pipelines.output import lease as leases
-from pipelines.output import run_record as runs
-from pipelines.output import shards, transcripts
-from pipelines.planning import planner as planning
+from pipelines.output import lease, run_record, shards, transcripts
+from pipelines.planning import planner
 from pipelines.reporting import report
 from pipelines.storage import files as locations
-from pipelines.supervision import shutdown as stopping
-from pipelines.supervision import stall as silence
-from pipelines.supervision import storage_failures as setbacks
+from pipelines.supervision import shutdown, stall, storage_failures
 from pipelines.supervision.supervisor import PassLosses, kept, losses_of
 
 
@@ -70,7 +66,7 @@ def transcribe(
     """Transcribe (or, with `command="align"`, give word times to the texts of) everything in a manifest that OUT does not have yet.
 
     Args:
-        manifest: any manifest that `pipelines.storage.manifest` reads.
+        manifest: any manifest that `pipelines.manifests.manifest` reads.
         out: the output directory, on any fsspec URI.
         config: the settings; those of an earlier run on `out` must be the same.
         command: transcribe or align.
@@ -83,11 +79,11 @@ def transcribe(
     check_models(config)
     retries.apply(config.storage)
     # All of the manifest before anything is written: a wrong line 900,000 is told now.
-    table = planning.collect(recordings_of(manifest, command), config)
-    with leases.held(out, command, stopping.abort):
-        run_id, record = runs.open_run(out, config, command, manifest, accept_changes=accept_changes)
+    table = planner.collect(recordings_of(manifest, command), config)
+    with lease.held(out, command, shutdown.abort):
+        run_id, record = run_record.open_run(out, config, command, manifest, accept_changes=accept_changes)
         shards.settle(out)
-        planned = planning.extend_plan(out, table, config, run_id, whole=command == "align")
+        planned = planner.extend_plan(out, table, config, run_id, whole=command == "align")
         return finish(out, config, run_id, record, new_recordings=planned)
 
 
@@ -97,12 +93,12 @@ def retry(out: str, config: RunConfig, codes: Sequence[str] = ()) -> Outcome:
     A dead letter that succeeds becomes a transcript; one that fails again stays, with one more attempt.
     """
     retries.apply(config.storage)
-    command = runs.require(out)["command"]
-    with leases.held(out, "retry", stopping.abort):
+    command = run_record.require(out)["command"]
+    with lease.held(out, "retry", shutdown.abort):
         letters = [row for row in transcripts.dead_letters(out) if not codes or row["error_code"] in codes]
-        run_id, record = runs.open_run(out, config, command, "retry")
+        run_id, record = run_record.open_run(out, config, command, "retry")
         shards.settle(out)
-        planning.plan_again(
+        planner.plan_again(
             out,
             {row["recording_id"]: row["attempts"] for row in letters},
             run_id,
@@ -116,10 +112,10 @@ def finish(
     out: str, config: RunConfig, run_id: str, record: dict[str, Any], new_recordings: int = 0
 ) -> Outcome:
     """Do what is planned and not done, stitch what is done and not stitched, and write the report."""
-    plan = planning.read_plan(out)
+    plan = planner.read_plan(out)
     todo = left_to_do(plan, out)
     if todo.num_rows:
-        with cluster.started(config.cluster):
+        with session.started(config.cluster):
             try:
                 with noted(out, record, run_id) as passes:
                     run_passes(out, config, run_id, plan, todo, passes, command=record["command"])
@@ -142,7 +138,7 @@ def finish(
         "transcripts": outcome.transcripts,
         "dead_letters": outcome.dead_letters,
     }
-    runs.close_run(out, record, run_id, **facts)
+    run_record.close_run(out, record, run_id, **facts)
     report.write(out)
     return outcome
 
@@ -204,33 +200,33 @@ def run_shards(
 
     from pipelines.supervision import draining
 
-    place = placed(config, cluster.nodes(), fewer=alone)
+    place = placed(config, session.nodes(), fewer=alone)
     models = ("recogniser", "aligner")[: 1 + (config.aligner.backend != "none")]
     cores = place.cores_each(models, os.cpu_count() if config.cluster.address == "local" else None)
-    asr = cluster.with_share(config.asr, place.asr["num_gpus"], cores)
-    aligner = cluster.with_share(config.aligner, place.aligner["num_gpus"], cores)
+    asr = session.with_share(config.asr, place.asr["num_gpus"], cores)
+    aligner = session.with_share(config.aligner, place.aligner["num_gpus"], cores)
     recogniser = (
         functools.partial(GivenTextActor, max_duration=config.segmenter.max_duration)
         if command == "align"
         else ASRActor
     )
-    files = planning.files_of(todo)
+    files = planner.files_of(todo)
     store, _ = locations.arrow_filesystem(out)
 
     # A few processes may die and their rows are done again, alone; if many do, something is wrong for all: Ray stops with the cause.
     bearable = -1 if alone else max(10, len(files) // 20)
-    block = cluster.block_bytes(place.nodes, planning.seconds_of(todo), len(files))
+    block = session.block_bytes(place.nodes, planner.seconds_of(todo), len(files))
     with (
         kept(
-            place.asr["size"] + place.aligner["size"], planning.begun(todo), **cluster.beside_driver()
+            place.asr["size"] + place.aligner["size"], planner.begun(todo), **session.beside_driver()
         ) as supervisor,
-        silence.ended(
+        stall.ended(
             lambda: tuple(ray.get(supervisor.alive.remote(), timeout=60)),
-            silence.patience(config, place.on_gpu),
+            stall.patience(config, place.on_gpu),
         ),
-        cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, bearable, block),
+        session.checkpointed(shards.checkpoint_folder(out), shards.ID, bearable, block),
         draining.enabled(),
-        setbacks.told(out, final=alone) as failed,
+        storage_failures.told(out, final=alone) as failed,
         Progress(
             _totals(plan, todo), lambda: tuple(ray.get(supervisor.read.remote(), timeout=5)), _storing(out)
         ),
@@ -246,20 +242,20 @@ def run_shards(
             fn_kwargs={"audio": config.audio, "segmenter": config.segmenter, "supervisor": supervisor},
             num_cpus=config.audio.num_cpus,
             max_retries=2,
-            **cluster.selecting(place.decode_labels),
+            **session.selecting(place.decode_labels),
             **_TABLES,
         )
         # Ray's check in front of this one wants a batch size where there are GPUs; an actor of ours packs its own batches of a whole block.
         recognised = decoded.map_batches_internal(
             Recognise,
             fn_constructor_args=(recogniser, asr, supervisor),
-            **cluster.pool_arguments(place.asr, alone),
+            **session.pool_arguments(place.asr, alone),
             **_TABLES,
         )
         aligned = recognised.map_batches_internal(
             Align,
             fn_constructor_args=(aligner, run_id, supervisor),
-            **cluster.pool_arguments(place.aligner, alone),
+            **session.pool_arguments(place.aligner, alone),
             **_TABLES,
         )
         try:
@@ -270,7 +266,9 @@ def run_shards(
             with contextlib.suppress(Exception):  # the error is told, whatever Ray says now
                 passes.append(losses_of(supervisor, patience=1.0))
             raise
-        passes.append(replace(losses_of(supervisor), tasks=len(failed), failure=setbacks.last_line(failed)))
+        passes.append(
+            replace(losses_of(supervisor), tasks=len(failed), failure=storage_failures.last_line(failed))
+        )
 
 
 def stitch(out: str, config: RunConfig, run_id: str, *, on_ray: bool) -> tuple[int, int]:
@@ -321,7 +319,7 @@ def _path(uri: str) -> str:
 def _totals(plan: pa.Table, todo: pa.Table) -> Totals:
     recordings = pc.count_distinct(plan["recording_id"]).as_py()
     left = pc.count_distinct(todo["recording_id"]).as_py()
-    seconds, seconds_left = planning.seconds_of(plan), planning.seconds_of(todo)
+    seconds, seconds_left = planner.seconds_of(plan), planner.seconds_of(todo)
     return Totals(recordings, seconds, recordings - left, seconds - seconds_left)
 
 
@@ -330,7 +328,7 @@ def _storing(out: str) -> Any:
 
     def store(snapshot: Snapshot) -> None:
         state = {
-            "updated_at": runs.now(),
+            "updated_at": run_record.now(),
             "line": snapshot.line(),
             "rtfx": snapshot.rtfx,
             "eta_seconds": snapshot.eta,

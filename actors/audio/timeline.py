@@ -3,7 +3,7 @@
 Positions are in samples of the source, counted from the recording's first audible sample: encoder priming is not part of it, the seconds that a
 video runs before its sound begins are. After a seek they come from the container's time stamps, compared with those of the first second, so that
 formats whose stamps are coarse (WebM: 1 ms) or wander (Vorbis: half a block) still land where a decoder that read everything would be. Files whose
-stamps do not run on with the sound (`actors.stamps`) are not sought in: every place in them is reached by decoding up to it.
+stamps do not run on with the sound (`actors.audio.pts`) are not sought in: every place in them is reached by decoding up to it.
 """
 
 from __future__ import annotations

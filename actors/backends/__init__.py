@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from actors.backends.base import AlignerBackend, ASRBackend
-from actors.backends.qwen import original_checkpoint as original
+from actors.backends.qwen import original_checkpoint
 from actors.backends.qwen.checkpoint import check_folder
 from actors.config import AlignerConfig, ASRConfig
 from actors.errors import FatalError
@@ -94,7 +94,7 @@ def check(asr: ASRConfig, aligner: AlignerConfig, *, here: bool) -> None:
             if here and importlib.util.find_spec("vllm") is None:
                 raise FatalError(_missing("vllm", "vllm"))
             if kind == "aligner":
-                original.check_layout(model, content)
+                original_checkpoint.check_layout(model, content)
 
 
 def runs_on_gpu(backend: ASRBackend | AlignerBackend) -> bool:

@@ -1,4 +1,4 @@
-"""What an engine must do to be a backend: waveforms in, values of `actors.results` out. Rows, pools and storage are not its business."""
+"""What an engine must do to be a backend: waveforms in, values of `actors.records` out. Rows, pools and storage are not its business."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def simulate(tasks: Sequence[Sequence[float]], machine: Machine, prices: Prices)
 def tasks_of(
     shards: Sequence[float], task_seconds: float, block_seconds: float, most: int = 256
 ) -> list[list[float]]:
-    """Shards in the order of the plan as tasks, and each task's blocks: as `pipelines.storage.plans` and Ray cut them.
+    """Shards in the order of the plan as tasks, and each task's blocks: as `pipelines.output.plans` and Ray cut them.
 
     Args:
         shards: audio seconds of each.

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 from actors import retries
 from actors.config import AlignerConfig, ASRConfig
 from actors.errors import UsageError
-from pipelines.cluster import orphan_reaper as reaper
+from pipelines.cluster import orphan_reaper
 from pipelines.cluster.nodes import GIB, NODE_ID, Node
 from pipelines.config import ClusterConfig
-from pipelines.storage import files as locations
-from pipelines.supervision import shutdown as stopping
+from pipelines.storage import files
+from pipelines.supervision import shutdown
 
 # Ray reads these when it is imported: nothing sent anywhere, no chatter on the terminal.
 EVERYWHERE = {
@@ -65,7 +65,7 @@ def started(config: ClusterConfig) -> Iterator[None]:
     import ray
 
     already = ray.is_initialized()
-    with reaper.behind() if not already and config.address == "local" else nullcontext():
+    with orphan_reaper.behind() if not already and config.address == "local" else nullcontext():
         if not already:
             try:
                 _init(config)
@@ -87,7 +87,7 @@ def _init(config: ClusterConfig) -> None:
 
     for attempt in range(START_ATTEMPTS):
         try:
-            with _native_chatter_hidden(), stopping.kept():
+            with _native_chatter_hidden(), shutdown.kept():
                 ray.init(**_arguments(config))
             return
         except Exception as error:
@@ -208,7 +208,7 @@ def pool_arguments(resources: dict[str, Any], alone: bool) -> dict[str, Any]:
     """The arguments of `map_batches` for a pool with these resources.
 
     Args:
-        resources: from `pipelines.placement`.
+        resources: from `pipelines.cluster.placement`.
         alone: let a process have one table only: one that waited behind another goes down with it.
     """
     from ray.data import ActorPoolStrategy
@@ -219,7 +219,7 @@ def pool_arguments(resources: dict[str, Any], alone: bool) -> dict[str, Any]:
             size=resources["size"],
             max_tasks_in_flight_per_actor=1 if alone else 3,
             max_concurrent_calls_per_actor=1 if alone else 2,
-            enable_true_multi_threading=True,  # `pipelines.stages` sees to it that one thread has the model
+            enable_true_multi_threading=True,  # `pipelines.execution.stages` sees to it that one thread has the model
         ),
         "num_gpus": resources["num_gpus"],
         "num_cpus": resources["num_cpus"],
@@ -268,7 +268,7 @@ def checkpointed(
 
     before = copy.deepcopy(DataContext.get_current())
     context = DataContext.get_current()
-    store, path = locations.arrow_filesystem(folder)
+    store, path = files.arrow_filesystem(folder)
     checkpoint = CheckpointConfig(
         id_column=id_column,
         checkpoint_path=path,
@@ -282,7 +282,7 @@ def checkpointed(
         False  # the second version ignores override_num_blocks: one task would decode everything
     )
     context.target_max_block_size = block
-    context.execution_no_progress_timeout_s = -1  # see `pipelines.silence`
+    context.execution_no_progress_timeout_s = -1  # see `pipelines.supervision.stall`
     context.max_errored_blocks = bearable_losses
     # Our file system tries each request again. Ray would do that once more, at two levels, ten times each; but it alone can begin a file anew.
     context.retried_io_errors = [

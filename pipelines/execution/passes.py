@@ -7,8 +7,8 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.output import run_record as runs
-from pipelines.supervision import shutdown as stopping
+from pipelines.output import run_record
+from pipelines.supervision import shutdown
 from pipelines.supervision.supervisor import PassLosses
 
 
@@ -22,7 +22,7 @@ def noted(out: str, record: dict[str, Any], run_id: str) -> Iterator[list[PassLo
     try:
         yield passes
     except BaseException as error:
-        if passes and (isinstance(error, Exception) or stopping.may_store()):
+        if passes and (isinstance(error, Exception) or shutdown.may_store()):
             with contextlib.suppress(
                 Exception
             ):  # what ended the run is told, not that this could not be written either
@@ -33,7 +33,7 @@ def noted(out: str, record: dict[str, Any], run_id: str) -> Iterator[list[PassLo
 
 def _note(out: str, record: dict[str, Any], run_id: str, passes: list[PassLosses]) -> None:
     sums = functools.reduce(PassLosses.and_then, passes, PassLosses())
-    runs.note(
+    run_record.note(
         out,
         record,
         run_id,

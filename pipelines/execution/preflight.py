@@ -18,13 +18,11 @@ from rich.text import Text
 
 from actors import retries
 from pipelines import transcribe
-from pipelines.cluster import nodes
-from pipelines.cluster import session as cluster
+from pipelines.cluster import nodes, session
 from pipelines.cluster.placement import Placement, placed
 from pipelines.config import RunConfig
-from pipelines.output import run_record as runs
-from pipelines.planning import estimate
-from pipelines.planning import planner as planning
+from pipelines.output import run_record
+from pipelines.planning import estimate, planner
 
 
 def dry_run(
@@ -44,7 +42,7 @@ def dry_run(
         config: the settings.
         command: transcribe or align.
         accept_changes: let OUT have been made with other settings.
-        described: nodes as `pipelines.nodes.parse` reads them; without, this machine, or those of the cluster at `cluster.address`.
+        described: nodes as `pipelines.cluster.nodes.parse` reads them; without, this machine, or those of the cluster at `cluster.address`.
 
     Raises:
         UsageError: as the run itself would: settings, models, manifest, OUT, or nodes that the run would never start on.
@@ -54,13 +52,13 @@ def dry_run(
     place = placed(config, _nodes(config, described))
     parts: list[RenderableType] = [_table(place), Text(), *map(Text, _facts(place, config))]
     if manifest:
-        table = planning.collect(transcribe.recordings_of(manifest, command), config)
+        table = planner.collect(transcribe.recordings_of(manifest, command), config)
         parts.append(
             Text(
                 f"manifest: {table.num_rows:,} recordings; `scriptorium plan` reads their headers and tells hours and cost"
             )
         )
-    if out and runs.checked(out, config, command, accept_changes=accept_changes):
+    if out and run_record.checked(out, config, command, accept_changes=accept_changes):
         parts += map(Text, _left(out, place, config, command))
     parts.append(Text("a dry run: nothing was started or written", style="dim"))
     return Group(*parts)
@@ -70,9 +68,9 @@ def _nodes(config: RunConfig, described: str | None) -> Sequence[nodes.Node]:
     if described is not None:
         return nodes.parse(described)
     if config.cluster.address == "local":
-        return [cluster.this_machine(config.cluster)]
-    with cluster.started(config.cluster):
-        return cluster.nodes()
+        return [session.this_machine(config.cluster)]
+    with session.started(config.cluster):
+        return session.nodes()
 
 
 def _table(place: Placement) -> Table:
@@ -159,7 +157,7 @@ def _facts(place: Placement, config: RunConfig) -> list[str]:
                 f"{_gib(memory)}; if they ever do, Ray ends some, and they are done again"
             )
     store = sum(node.resources.get("object_store_memory", 0.0) for node in place.nodes)
-    shard = config.plan.shard_duration * cluster.BYTES_PER_SECOND
+    shard = config.plan.shard_duration * session.BYTES_PER_SECOND
     if store:
         lines.append(
             f"object store: {_gib(store)} for decoded audio, {store / shard:,.0f} shards of {config.plan.shard_duration:g} s"
@@ -168,9 +166,9 @@ def _facts(place: Placement, config: RunConfig) -> list[str]:
 
 
 def _left(out: str, place: Placement, config: RunConfig, command: str) -> list[str]:
-    plan = planning.read_plan(out)
+    plan = planner.read_plan(out)
     todo = transcribe.left_to_do(plan, out)
-    hours = planning.seconds_of(todo) / 3600
+    hours = planner.seconds_of(todo) / 3600
     recordings = pc.count_distinct(todo["recording_id"]).as_py()
     lines = [
         f"planned and not done in {out}: {todo.num_rows:,} shards of {recordings:,} recordings, {hours:,.2f} h"

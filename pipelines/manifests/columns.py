@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from actors.errors import ScriptoriumError, UsageError
 from actors.text.languages import CODES, code_of, normalize_language
-from pipelines.storage import files as locations
+from pipelines.storage import files
 
 AUDIO_COLUMNS = ("audio", "audio_filepath", "uri", "url", "path")
 LANGUAGE_COLUMNS = ("language", "lang", "source_lang")
@@ -62,7 +62,7 @@ def read_row(values: dict[str, Any], file: str, line: int, base: str) -> Recordi
     try:
         return Recording(
             id=recording_id,
-            audio=locations.absolute(locations.join(base, audio)),
+            audio=files.absolute(files.join(base, audio)),
             language=_language(rest, origin),
             context=_text(rest, "context", origin),
             text=_text(rest, "text", origin),

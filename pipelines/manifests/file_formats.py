@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from actors.errors import ScriptoriumError, UsageError
 from pipelines.manifests.columns import ALL_COLUMNS, AUDIO_COLUMNS
 from pipelines.manifests.lhotse import flatten_lhotse
-from pipelines.storage import files as locations
+from pipelines.storage import files
 
 Row = dict[str, Any]
 
@@ -45,7 +45,7 @@ def read_file(uri: str) -> Iterator[tuple[int, Row]]:
         UsageError: naming the file, the line and what to do.
     """
     try:
-        with locations.open(uri) as file:
+        with files.open(uri) as file:
             head = file.read(8)
         if not head:
             raise UsageError(f"{uri}: no rows: the file is empty")
@@ -53,7 +53,7 @@ def read_file(uri: str) -> Iterator[tuple[int, Row]]:
             yield from _parquet_rows(uri)
             return
         packed = _PACKED.get(head[:2])
-        with locations.open(uri, compression=packed if packed != "zstd" else None) as file:
+        with files.open(uri, compression=packed if packed != "zstd" else None) as file:
             # Arrow's reader goes on behind the first frame, of which `cat a.zst b.zst` and parallel packers make several.
             yield from _text_rows(
                 uri, pa.CompressedInputStream(pa.PythonFile(file), "zstd") if packed == "zstd" else file
@@ -268,7 +268,7 @@ def _header(uri: str, number: int, cells: list[str]) -> list[str]:
 
 def _parquet_rows(uri: str) -> Iterator[tuple[int, Row]]:
     number = 0
-    store, path = locations.arrow_filesystem(uri)
+    store, path = files.arrow_filesystem(uri)
     try:
         with store.open_input_file(path) as file:
             for batch in pq.ParquetFile(file).iter_batches(batch_size=PARQUET_ROWS):

@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.errors import ScriptoriumError, StorageError
-from pipelines.output import lease_holder as holders
-from pipelines.storage import conditional_writes as conditional
-from pipelines.storage import files as locations
+from pipelines.output import lease_holder
+from pipelines.storage import conditional_writes, files
 from pipelines.storage.requests import ask
 
 RENEW_SECONDS = 10.0
@@ -77,11 +76,11 @@ class Lease:
         self._ended.set()
         if self.handle is None:
             if self.lost is None and self._is_ours(read(self.out)):
-                locations.remove(self.uri)
+                files.remove(self.uri)
             return
         with self._handling:
             if self.lost is None and _same_file(self.handle, self.uri) and self._is_ours(read(self.out)):
-                locations.remove(self.uri)
+                files.remove(self.uri)
             os.close(self.handle)
             self.handle = None
 
@@ -116,7 +115,7 @@ class Lease:
         # A file system without locks let both of us write it.
         there = read(self.out)
         if there is not None and not self._is_ours(there):
-            raise LeaseError(f"{holders.described(there)} has taken over {self.out}")
+            raise LeaseError(f"{lease_holder.described(there)} has taken over {self.out}")
         facts = self._next()
         _write_handle(self.handle, facts)
         self.facts = facts
@@ -124,16 +123,16 @@ class Lease:
     def _renew_object(self) -> None:
         for _ in range(ADOPTIONS + 1):
             facts = self._next()
-            etag = conditional.replace(
-                self.uri, holders.written(facts), holders.written(self.facts), self.etag
+            etag = conditional_writes.replace(
+                self.uri, lease_holder.written(facts), lease_holder.written(self.facts), self.etag
             )
             if etag is not None:
                 self.facts, self.etag = facts, etag
                 return
-            found = conditional.look(self.uri)
-            there = holders.read(found[0]) if found else None
+            found = conditional_writes.look(self.uri)
+            there = lease_holder.read(found[0]) if found else None
             if found is None or there is None or not self._is_ours(there):
-                raise LeaseError(f"{holders.described(there)} has taken over {self.out}")
+                raise LeaseError(f"{lease_holder.described(there)} has taken over {self.out}")
             # An earlier renewal of ours that went through, though all its answers got lost.
             self.facts, self.etag = there, found[1]
         raise StorageError(f"{self.uri} changes all the time, and only this process writes it")
@@ -142,7 +141,7 @@ class Lease:
         return facts is not None and facts["holder"] == self.facts["holder"]
 
     def _next(self) -> dict[str, Any]:
-        return {**self.facts, "beat": self.facts["beat"] + 1, "renewed_at": holders.now()}
+        return {**self.facts, "beat": self.facts["beat"] + 1, "renewed_at": lease_holder.now()}
 
 
 @contextmanager
@@ -175,8 +174,8 @@ def acquire(out: str, command: str) -> Lease:
     Raises:
         LeaseError: a living driver holds it; the message says who and since when.
     """
-    lease = Lease(out, holders.ours(command))
-    if locations.is_remote(out):
+    lease = Lease(out, lease_holder.ours(command))
+    if files.is_remote(out):
         _acquire_object(lease)
     else:
         ask("write", lease.uri, lambda: _acquire_file(lease))
@@ -186,14 +185,14 @@ def acquire(out: str, command: str) -> Lease:
 def read(out: str) -> dict[str, Any] | None:
     """What the lease on `out` says; None where there is none, or none that can be read."""
     try:
-        return holders.read(locations.read_bytes(_uri(out)))
+        return lease_holder.read(files.read_bytes(_uri(out)))
     except FileNotFoundError:
         return None
 
 
 def seems_alive(facts: dict[str, Any] | None) -> bool:
     """Whether the holder of a lease has shown a sign of life of late. For people: clocks may differ."""
-    return facts is not None and holders.age(facts) < LIFE_SECONDS
+    return facts is not None and lease_holder.age(facts) < LIFE_SECONDS
 
 
 def _acquire_file(lease: Lease) -> None:
@@ -207,8 +206,8 @@ def _acquire_file(lease: Lease) -> None:
                 continue
             before = read(lease.out)
             # Without locks, or where they end at the machine as on some network file systems, only the sign of life tells.
-            decided = locked and (before is None or holders.locks_here(before, lease.facts))
-            if before is not None and not decided and not holders.died_here(before, lease.facts):
+            decided = locked and (before is None or lease_holder.locks_here(before, lease.facts))
+            if before is not None and not decided and not lease_holder.died_here(before, lease.facts):
                 _watch(lease.out, before)
             lease.shown = time.monotonic()
             _write_handle(handle, lease.facts)
@@ -241,16 +240,18 @@ def _lock(handle: int, out: str) -> bool:
 
 def _acquire_object(lease: Lease) -> None:
     while lease.etag is None:
-        found = conditional.look(lease.uri)
+        found = conditional_writes.look(lease.uri)
         lease.shown = time.monotonic()
         if found is None:
-            lease.etag = conditional.create(lease.uri, holders.written(lease.facts))
+            lease.etag = conditional_writes.create(lease.uri, lease_holder.written(lease.facts))
             continue
-        before = holders.read(found[0])
-        if before is not None and not holders.died_here(before, lease.facts):
+        before = lease_holder.read(found[0])
+        if before is not None and not lease_holder.died_here(before, lease.facts):
             _watch(lease.out, before)
         lease.shown = time.monotonic()
-        lease.etag = conditional.replace(lease.uri, holders.written(lease.facts), *found, settle=True)
+        lease.etag = conditional_writes.replace(
+            lease.uri, lease_holder.written(lease.facts), *found, settle=True
+        )
 
 
 def _watch(out: str, before: dict[str, Any]) -> None:
@@ -271,7 +272,7 @@ def _watch(out: str, before: dict[str, Any]) -> None:
 
 
 def _write_handle(handle: int, facts: dict[str, Any]) -> None:
-    data = holders.written(facts)
+    data = lease_holder.written(facts)
     os.pwrite(handle, data, 0)
     os.ftruncate(handle, len(data))
     os.fsync(handle)  # on a network file system, others see it from here on
@@ -286,9 +287,9 @@ def _same_file(handle: int, path: str) -> bool:
 
 def _refusal(out: str, facts: dict[str, Any] | None) -> LeaseError:
     return LeaseError(
-        f"{holders.described(facts)} is at work on {out}. Wait for it or end it, then give the same command again; `status` shows how far it is"
+        f"{lease_holder.described(facts)} is at work on {out}. Wait for it or end it, then give the same command again; `status` shows how far it is"
     )
 
 
 def _uri(out: str) -> str:
-    return locations.join(out, "lease.json")
+    return files.join(out, "lease.json")

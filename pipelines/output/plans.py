@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.schema import PLAN
-from pipelines.storage import files as locations
+from pipelines.storage import files
 from pipelines.storage.parquet import read_table
 
 MAX_ROWS = 256  # shards of one plan file, however short they are
@@ -44,17 +44,15 @@ def write(out: str, rows: pa.Table, run_id: str, task_seconds: float) -> None:
 
     def store(task: tuple[str, int, int]) -> None:
         name, start, size = task
-        locations.write_atomic(
-            locations.join(_folder(out), name), _parquet(rows.slice(start, size)), sync=False
-        )
+        files.write_atomic(files.join(_folder(out), name), _parquet(rows.slice(start, size)), sync=False)
 
     # A distant store makes us wait; a disk does not, and there threads only get into each other's way.
-    with ThreadPoolExecutor(locations.READERS if locations.is_remote(out) else 1) as pool:
+    with ThreadPoolExecutor(files.READERS if files.is_remote(out) else 1) as pool:
         for _ in pool.map(store, zip(names, starts, sizes.tolist(), strict=True)):
             pass
-    locations.sync_all(out)
+    files.sync_all(out)
     column = pa.array(names, pa.string()).take(pa.array(np.repeat(np.arange(len(names)), sizes)))
-    locations.write_atomic(_index(out, run_id), _parquet(rows.append_column("plan_file", column)))
+    files.write_atomic(_index(out, run_id), _parquet(rows.append_column("plan_file", column)))
 
 
 def read(out: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -62,7 +60,7 @@ def read(out: str, columns: Sequence[str] | None = None) -> pa.Table:
     wanted = None if columns is None else sorted({*columns, "recording_id", "attempt"}, key=INDEX.names.index)
     schema = INDEX if wanted is None else pa.schema([INDEX.field(name) for name in wanted])
     tables = [schema.empty_table()]
-    for uri in locations.list(_folder(out), ".index", recursive=False):
+    for uri in files.list(_folder(out), ".index", recursive=False):
         tables.append(read_table(uri, wanted).cast(schema))
     table = _latest(pa.concat_tables(tables))
     if "plan_file" in table.column_names:
@@ -79,16 +77,16 @@ def files_of(rows: pa.Table) -> list[str]:
 def clear_leftovers(out: str) -> int:
     """Remove the files of plans that were cut off; returns how many."""
     finished = {
-        locations.name_of(uri).removeprefix("_").removesuffix(".index")
-        for uri in locations.list(_folder(out), ".index")
+        files.name_of(uri).removeprefix("_").removesuffix(".index")
+        for uri in files.list(_folder(out), ".index")
     }
     leftovers = [
         uri
-        for uri in locations.list(_folder(out), ".parquet")
-        if locations.name_of(uri).rpartition("-")[0] not in finished
+        for uri in files.list(_folder(out), ".parquet")
+        if files.name_of(uri).rpartition("-")[0] not in finished
     ]
     for uri in leftovers:
-        locations.remove(uri)
+        files.remove(uri)
     return len(leftovers)
 
 
@@ -133,11 +131,11 @@ def _floats(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _folder(out: str) -> str:
-    return locations.join(out, "plan")
+    return files.join(out, "plan")
 
 
 def _index(out: str, run_id: str) -> str:
-    return locations.join(_folder(out), f"_plan-{run_id}.index")
+    return files.join(_folder(out), f"_plan-{run_id}.index")
 
 
 def _parquet(table: pa.Table) -> bytes:

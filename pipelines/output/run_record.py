@@ -15,7 +15,7 @@ from typing import Any
 from actors.errors import UsageError
 from pipelines import __version__
 from pipelines.config import RunConfig, is_secret
-from pipelines.storage import files as locations
+from pipelines.storage import files
 from pipelines.storage.uris import shown
 
 PACKAGES = ("ray", "pyarrow", "av", "soundfile", "soxr", "numpy", "torch", "transformers", "silero-vad")
@@ -119,9 +119,9 @@ def read(out: str) -> dict[str, Any] | None:
     Raises:
         UsageError: run.json is there but is not ours.
     """
-    uri = locations.join(out, "run.json")
+    uri = files.join(out, "run.json")
     try:
-        record = json.loads(locations.read_bytes(uri))
+        record = json.loads(files.read_bytes(uri))
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -147,9 +147,7 @@ def require(out: str) -> dict[str, Any]:
 
 def write(out: str, record: dict[str, Any]) -> None:
     """Write run.json whole or not at all."""
-    locations.write_atomic(
-        locations.join(out, "run.json"), json.dumps(record, indent=2, ensure_ascii=False).encode()
-    )
+    files.write_atomic(files.join(out, "run.json"), json.dumps(record, indent=2, ensure_ascii=False).encode())
 
 
 def now() -> str:
@@ -159,7 +157,7 @@ def now() -> str:
 
 def _refuse_strangers(out: str) -> None:
     for name in ("transcripts", "shards", "plan", "checkpoint"):
-        if locations.list(locations.join(out, name), ".parquet"):
+        if files.list(files.join(out, name), ".parquet"):
             raise UsageError(
                 f"{out} has files in {name}/ but no run.json, so it is not known what made them: choose another directory"
             )

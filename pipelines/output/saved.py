@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from actors.errors import UsageError
 from pipelines.config import RunConfig, is_secret, load_config
 from pipelines.config_files import section_of
-from pipelines.storage import files as locations
+from pipelines.storage import files
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def settings_of(
     Raises:
         UsageError: together they are not valid; the message names run.json and the setting.
     """
-    uri = locations.join(out, "run.json")
+    uri = files.join(out, "run.json")
     saved = record.get("config")
     if not isinstance(saved, dict):
         raise UsageError(f"{uri} has no settings: it is not a run of Scriptorium")

@@ -56,7 +56,7 @@ def read_headers(
         wanted: whether to read this one, bool, shape (addresses,); the others' rows are null.
         plan: how many at the same time, and how long one may take.
         audio: whether in child processes, and how much memory these may take.
-        probe: reads one header, in this process; by default `actors.probing.probe_many` reads them.
+        probe: reads one header, in this process; by default `actors.audio.probing.probe_many` reads them.
         progress: called every hundred headers and after the last.
     """
     total, done = int(wanted.sum()), 0

@@ -73,7 +73,7 @@ def collect(recordings: Iterable[Recording], config: RunConfig) -> pa.Table:
     """All of a manifest as RECORDINGS columns: whatever is wrong with any row of it is raised here, before anything else happens.
 
     Raises:
-        UsageError: from the manifest, or an audio address that it may not name (`pipelines.allowed`).
+        UsageError: from the manifest, or an audio address that it may not name (`pipelines.planning.uri_policy`).
     """
     tables = [RECORDINGS.empty_table()]
     rows = iter(recordings)
@@ -114,7 +114,7 @@ def plan_table(
         recordings: of a manifest, or what `collect` made of one.
         config: the settings; those of `plan`, `audio` and `segmenter` count.
         whole: one shard a recording, however long.
-        probe: reads a header; by default `actors.probing.probe`.
+        probe: reads a header; by default `actors.audio.probing.probe`.
         progress: called now and then while headers are read.
 
     Returns:
@@ -178,7 +178,7 @@ def plan_again(
         run_id: names the plan's files.
         config: the settings.
         whole: one shard a recording, however long.
-        probe: reads a header; by default `actors.probing.probe`.
+        probe: reads a header; by default `actors.audio.probing.probe`.
     """
     rows = plans.read(out)
     rows = rows.filter(pc.equal(rows["index"], 0))

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from actors.errors import UsageError
 from pipelines.manifests.columns import Recording
-from pipelines.storage import files as locations
+from pipelines.storage import files
 
 _STORES = frozenset(
     {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "hf", "hdfs", "http", "https"}
@@ -61,14 +61,14 @@ def check_allowed(recording: Recording, allowed: Sequence[str]) -> None:
 
 def _refused(audio: str, origin: str) -> str | None:
     """Why nobody's manifest, or not one from there, may name this address; None where it may."""
-    if _store(audio) == _store(origin) and locations.is_remote(origin):
+    if _store(audio) == _store(origin) and files.is_remote(origin):
         return None  # beside the manifest itself, which a person named
     if "::" in audio:
         return "an address chained with `::` opens files and addresses within others"
-    if not locations.is_remote(audio):
+    if not files.is_remote(audio):
         return (
             "a manifest that came over a network names a file of this machine"
-            if locations.is_remote(origin)
+            if files.is_remote(origin)
             else None
         )
     scheme = audio.partition("://")[0].lower()
@@ -79,7 +79,7 @@ def _refused(audio: str, origin: str) -> str | None:
         return None
     if _is_metadata(host):
         return "this is where a cloud hands out credentials, not audio"
-    if locations.is_remote(origin) and _is_here(host):
+    if files.is_remote(origin) and _is_here(host):
         return "a manifest that came over a network names a server of this machine"
     return None
 
@@ -88,9 +88,9 @@ def is_inside(audio: str, prefix: str) -> bool:
     """Whether an address lies under a prefix: of the same store, by whole names of its path, which does not lead up."""
     if "::" in audio or "::" in prefix:
         return "::" in prefix and audio.startswith(prefix)
-    if not locations.is_remote(audio):
-        return not locations.is_remote(prefix) and _within(os.path.realpath(audio), _real(prefix))
-    if not locations.is_remote(prefix):
+    if not files.is_remote(audio):
+        return not files.is_remote(prefix) and _within(os.path.realpath(audio), _real(prefix))
+    if not files.is_remote(prefix):
         return False
     wanted, given = _parts(prefix), _parts(audio)
     if wanted is None or given is None or wanted[0] != given[0] or (wanted[1] and wanted[1] != given[1]):
@@ -105,9 +105,7 @@ def _within(path: str, folder: str) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _real(prefix: str) -> str:
-    return os.path.realpath(
-        locations.absolute(prefix if prefix.rstrip("/") not in ("file:", "local:") else "/")
-    )
+    return os.path.realpath(files.absolute(prefix if prefix.rstrip("/") not in ("file:", "local:") else "/"))
 
 
 def _parts(uri: str) -> tuple[str, str, str] | None:

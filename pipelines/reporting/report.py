@@ -11,11 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.output import run_record as runs
-from pipelines.output import transcripts
-from pipelines.planning import planner as planning
+from pipelines.output import run_record, transcripts
+from pipelines.planning import planner
 from pipelines.schema import TRANSCRIPT
-from pipelines.storage import files as locations
+from pipelines.storage import files
 from pipelines.storage.uris import shown
 
 COLUMNS = ["recording_id", "duration", "language", "status", "flags"]
@@ -25,18 +24,18 @@ WORST = 20  # dead letters shown on the page; all are in OUT/dead_letters
 def write(out: str) -> dict[str, Any]:
     """Build the report of `out`, write both files and return it."""
     report = build(out)
-    locations.write_atomic(
-        locations.join(out, "report.json"), json.dumps(report, indent=2, ensure_ascii=False).encode()
+    files.write_atomic(
+        files.join(out, "report.json"), json.dumps(report, indent=2, ensure_ascii=False).encode()
     )
-    locations.write_atomic(locations.join(out, "report.html"), page(report).encode())
+    files.write_atomic(files.join(out, "report.html"), page(report).encode())
     return report
 
 
 def build(out: str) -> dict[str, Any]:
     """Sums over plan, transcripts and dead letters; no text is read."""
-    record = runs.require(out)
-    plan = planning.read_plan(out)
-    done = locations.read_tables(locations.join(out, "transcripts"), COLUMNS, schema=TRANSCRIPT)
+    record = run_record.require(out)
+    plan = planner.read_plan(out)
+    done = files.read_tables(files.join(out, "transcripts"), COLUMNS, schema=TRANSCRIPT)
     letters = transcripts.dead_letters(out)
     planned = set(pc.unique(plan["recording_id"]).to_pylist())
     wrong = discrepancies(planned, done["recording_id"].to_pylist(), [row["recording_id"] for row in letters])

@@ -11,11 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.output import lease as leases
-from pipelines.output import run_record as runs
-from pipelines.output import shards, transcripts
-from pipelines.planning import planner as planning
-from pipelines.storage import files as locations
+from pipelines.output import lease, run_record, shards, transcripts
+from pipelines.planning import planner
+from pipelines.storage import files
 
 
 def read(out: str) -> dict[str, Any]:
@@ -24,8 +22,8 @@ def read(out: str) -> dict[str, Any]:
     Raises:
         UsageError: there is no run in `out`.
     """
-    record = runs.require(out)
-    plan = planning.read_plan(out)
+    record = run_record.require(out)
+    plan = planner.read_plan(out)
     done = plan.filter(pc.is_in(plan[shards.ID], shards.committed_ids(out).combine_chunks()))
     letters = transcripts.dead_letters(out)
     last = record["runs"][-1]
@@ -39,10 +37,10 @@ def read(out: str) -> dict[str, Any]:
         "dead_letters_by_code": dict(Counter(row["error_code"] for row in letters).most_common()),
         "shards": plan.num_rows,
         "shards_done": done.num_rows,
-        "audio_hours": planning.seconds_of(plan) / 3600,
-        "audio_hours_done": planning.seconds_of(done) / 3600,
+        "audio_hours": planner.seconds_of(plan) / 3600,
+        "audio_hours_done": planner.seconds_of(done) / 3600,
         "last_run": last,
-        "running": leases.seems_alive(leases.read(out)),
+        "running": lease.seems_alive(lease.read(out)),
         "progress": None if last["finished_at"] else _progress(out),
     }
 
@@ -78,7 +76,7 @@ def _end(run: dict[str, Any], running: bool) -> str:
 
 def _progress(out: str) -> dict[str, Any] | None:
     try:
-        state: dict[str, Any] = json.loads(locations.read_bytes(locations.join(out, "progress.json")))
+        state: dict[str, Any] = json.loads(files.read_bytes(files.join(out, "progress.json")))
     except (FileNotFoundError, ValueError):
         return None
     return state

@@ -10,18 +10,14 @@ from rich.text import Text
 from pipelines.execution.progress import clock
 from pipelines.output import transcripts
 from pipelines.schema import TRANSCRIPT
-from pipelines.storage import files as locations
+from pipelines.storage import files
 
 ROWS = 100
 
 
 def table(out: str) -> Table:
     """File, length, language, text, words with their first times, and status of every transcript; then the dead letters."""
-    rows = (
-        locations.read_tables(locations.join(out, "transcripts"), schema=TRANSCRIPT)
-        .slice(0, ROWS)
-        .to_pylist()
-    )
+    rows = files.read_tables(files.join(out, "transcripts"), schema=TRANSCRIPT).slice(0, ROWS).to_pylist()
     shown = Table(title=Text(out), show_lines=True)
     for name in ("recording", "length", "language", "text", "words", "status"):
         shown.add_column(name, overflow="fold")

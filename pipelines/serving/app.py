@@ -18,14 +18,13 @@ from starlette.types import ASGIApp
 
 from pipelines import __version__
 from pipelines.config import RunConfig
-from pipelines.serving import openapi as description
-from pipelines.serving import page
-from pipelines.serving.api import chat_completions as openai_chat
+from pipelines.serving import openapi, page
+from pipelines.serving.api import chat_completions
 from pipelines.serving.api import transcriptions as openai_audio
 from pipelines.serving.api.responses import model_names
 from pipelines.serving.inference.model_client import Models
 from pipelines.serving.openapi import ERRORS
-from pipelines.serving.realtime import websocket as realtime
+from pipelines.serving.realtime import websocket
 from pipelines.serving.service import Service
 from pipelines.serving.web.errors import GONE, Problem
 from pipelines.serving.web.middleware import AccessMiddleware
@@ -119,7 +118,7 @@ class Application:
             "/readyz",
             tags=["server"],
             summary="Whether the models answer and the server takes requests",
-            responses={503: description.NOT_READY},
+            responses={503: openapi.NOT_READY},
         )
         async def readyz() -> JSONResponse:
             if self.door.draining:
@@ -149,10 +148,10 @@ class Application:
             "/v1/audio/transcriptions",
             tags=["OpenAI"],
             summary="A file to text",
-            responses={200: description.TRANSCRIPTION, **ERRORS},
+            responses={200: openapi.TRANSCRIPTION, **ERRORS},
             response_class=Response,
             dependencies=keyed,
-            openapi_extra={"requestBody": description.form(names)},
+            openapi_extra={"requestBody": openapi.form(names)},
         )
         async def transcriptions(request: Request) -> Response:
             return await openai_audio.transcriptions(request, self._open())
@@ -161,17 +160,17 @@ class Application:
             "/v1/chat/completions",
             tags=["OpenAI"],
             summary="A file to text, as chat: `language X<asr_text>...`",
-            responses={200: description.COMPLETION, **ERRORS},
+            responses={200: openapi.COMPLETION, **ERRORS},
             response_class=Response,
             dependencies=keyed,
-            openapi_extra={"requestBody": description.question(names)},
+            openapi_extra={"requestBody": openapi.question(names)},
         )
         async def completions(request: Request) -> Response:
-            return await openai_chat.chat(request, self._open())
+            return await chat_completions.chat(request, self._open())
 
         @api.websocket("/v1/realtime")
         async def stream(socket: WebSocket) -> None:
-            await realtime.realtime(socket, self._open())
+            await websocket.realtime(socket, self._open())
 
         page.add_routes(api, lambda: self._open().model_names)
         return api

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.serving.api import responses as answers
+from pipelines.serving.api import responses
 
 Schema = dict[str, Any]
 
@@ -29,7 +29,7 @@ def _list(properties: dict[str, Schema]) -> Schema:
 
 
 def _content(description: str, **schemas: Schema) -> dict[str, Any]:
-    kinds = {"json": "application/json", "events": "text/event-stream", **answers.MEDIA_TYPES}
+    kinds = {"json": "application/json", "events": "text/event-stream", **responses.MEDIA_TYPES}
     return {
         "description": description,
         "content": {kinds[kind]: {"schema": schema} for kind, schema in schemas.items()},
@@ -176,12 +176,12 @@ def form(models: Sequence[str]) -> dict[str, Any]:
                         },
                         "response_format": {
                             "type": "string",
-                            "enum": list(answers.FORMATS),
+                            "enum": list(responses.FORMATS),
                             "default": "json",
                         },
                         "timestamp_granularities[]": {
                             "type": "array",
-                            "items": {"type": "string", "enum": list(answers.GRANULARITIES)},
+                            "items": {"type": "string", "enum": list(responses.GRANULARITIES)},
                             "description": "with `verbose_json`; segments without it",
                         },
                         "stream": {

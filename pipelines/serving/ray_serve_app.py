@@ -13,7 +13,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from actors.errors import UsageError
-from pipelines.cluster import session as cluster
+from pipelines.cluster import session
 from pipelines.cluster.placement import pools, told
 from pipelines.config import RunConfig, load_config
 from pipelines.serving.app import Application
@@ -51,7 +51,7 @@ class Front:
 
 
 def build(args: dict[str, Any]) -> Any:
-    """The application that a Serve config names with `import_path: pipelines.serving.application:build`.
+    """The application that a Serve config names with `import_path: pipelines.serving.ray_serve_app:build`.
 
     Args:
         args: `config`, a file, and `set`, a list of `section.name=value`; both may be left out.
@@ -73,5 +73,5 @@ def build(args: dict[str, Any]) -> Any:
         ray_actor_options={"num_cpus": 0},
     )
     # Settings that leave nothing open are passed on as they are: nodes may come later, or because Ray sees what is asked for.
-    wanted = told(config) or pools(config, config.asr.pool, config.aligner.pool, cluster.nodes())
+    wanted = told(config) or pools(config, config.asr.pool, config.aligner.pool, session.nodes())
     return made.bind(config, *applications(config, wanted))

@@ -29,15 +29,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from actors import backends
 from actors.errors import FatalError, UsageError
-from pipelines.cluster import session as cluster
+from pipelines.cluster import session
 from pipelines.cluster.placement import pools
 from pipelines.config import RunConfig
 from pipelines.serving.app import Application
 from pipelines.serving.inference.deployments import Aligner, Recogniser, deployment
 from pipelines.serving.inference.model_client import Models
 from pipelines.serving.realtime.session import MAX_APPEND
-from pipelines.serving.web import exchange as visit
-from pipelines.serving.web import middleware as door
+from pipelines.serving.web import exchange, middleware
 from pipelines.serving.web.errors import Problem
 
 HEADER_SECONDS = 30.0  # that the head of a request may take, also of the first one
@@ -56,11 +55,11 @@ def serve(config: RunConfig) -> int:
         UsageError: settings, address or models are wrong. Nothing has been started then.
     """
     try:
-        door.check_address(config.serve)
+        middleware.check_address(config.serve)
         backends.check(config.asr, config.aligner, here=config.cluster.address == "local")
     except (Problem, FatalError) as error:
         raise UsageError(error.message) from None
-    with _bound(config) as listener, _logged(), cluster.started(config.cluster), deployed(config) as models:
+    with _bound(config) as listener, _logged(), session.started(config.cluster), deployed(config) as models:
         asyncio.run(_listen(Application(config, models), config, listener))
     return 0
 
@@ -74,7 +73,7 @@ def deployed(config: RunConfig) -> Iterator[Callable[[], Models]]:
     """
     from ray import serve
 
-    bound = applications(config, pools(config, config.asr.pool, config.aligner.pool, cluster.nodes()))
+    bound = applications(config, pools(config, config.asr.pool, config.aligner.pool, session.nodes()))
     _quiet()
     serve.start(proxy_location="Disabled")
     started: list[str] = []
@@ -98,7 +97,7 @@ def applications(config: RunConfig, wanted: Mapping[str, dict[str, Any]]) -> lis
 
     Args:
         config: the settings.
-        wanted: from `pipelines.placement`, by stage.
+        wanted: from `pipelines.cluster.placement`, by stage.
     """
     parts: list[tuple[str, type, Any]] = [("recogniser", Recogniser, config.asr)]
     parts += [("aligner", Aligner, config.aligner)] if config.aligner.backend != "none" else []
@@ -106,7 +105,7 @@ def applications(config: RunConfig, wanted: Mapping[str, dict[str, Any]]) -> lis
     for stage, actor, section in parts:
         pool = wanted[stage]
         replicas = (min(config.serve.min_replicas, pool["size"]), pool["size"])
-        section = cluster.with_share(section, pool["num_gpus"], (os.cpu_count() or 1) // len(parts))
+        section = session.with_share(section, pool["num_gpus"], (os.cpu_count() or 1) // len(parts))
         bound.append(deployment(actor, section, replicas, pool))
     return bound
 
@@ -208,7 +207,7 @@ async def _listen(application: Application, config: RunConfig, listener: socket.
 def _say_listening(listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    visit.access.info(
+    exchange.access.info(
         json.dumps(
             {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": "listening", "url": url}
         )
@@ -231,7 +230,9 @@ def _bound(config: RunConfig) -> Iterator[socket.socket]:
         if hasattr(
             socket, "TCP_USER_TIMEOUT"
         ):  # Linux: the kernel ends connections whose client reads nothing, with what waits for him
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(visit.SEND_SECONDS * 1000))
+            listener.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(exchange.SEND_SECONDS * 1000)
+            )
         listener.bind((host, port))
     except OSError as error:
         raise UsageError(
@@ -246,9 +247,9 @@ def _logged() -> Iterator[None]:
     """The access log to standard output, each line as it is; all else to standard error, also what Ray would print between those lines."""
     lines = logging.StreamHandler(sys.stdout)
     lines.setFormatter(logging.Formatter("%(message)s"))
-    visit.access.addHandler(lines)
-    visit.access.setLevel(logging.INFO)
-    visit.access.propagate = False
+    exchange.access.addHandler(lines)
+    exchange.access.setLevel(logging.INFO)
+    exchange.access.propagate = False
     others = logging.StreamHandler(sys.stderr)
     others.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     others.setLevel(logging.WARNING)
@@ -259,7 +260,7 @@ def _logged() -> Iterator[None]:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
-        visit.access.removeHandler(lines)
+        exchange.access.removeHandler(lines)
         for logger in loggers:
             logger.removeHandler(others)
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from actors.retries import retried
-from pipelines.storage import files as locations
+from pipelines.storage import files
 from pipelines.storage.requests import ask, trouble
 
 ATTEMPTS_MORE = 4  # after the first, some six seconds of back-off
@@ -16,7 +16,7 @@ SETTLE_SECONDS = 1.0  # between writing and looking again, where a store knows n
 
 def look(uri: str) -> tuple[bytes, str | None] | None:
     """An object's bytes and, where the store has one, its etag; None where there is no object."""
-    store, path = locations.filesystem(uri)
+    store, path = files.filesystem(uri)
     limit = {"timeout": ATTEMPT_SECONDS} if "s3" in store.protocol else {}
     try:
         etag = ask("look for", uri, lambda: store.info(path, **limit)).get("ETag")
@@ -45,7 +45,7 @@ def replace(uri: str, data: bytes, before: bytes, etag: str | None, *, settle: b
 
 
 def _write(uri: str, data: bytes, expected: tuple[bytes, str | None] | None, settle: bool) -> str | None:
-    store, path = locations.filesystem(uri)
+    store, path = files.filesystem(uri)
     if "s3" in store.protocol and (expected is None or expected[1]):
         condition: dict[str, Any] = (
             {"mode": "create"} if expected is None else {"IfMatch": f'"{expected[1]}"'}
@@ -65,7 +65,7 @@ def _write(uri: str, data: bytes, expected: tuple[bytes, str | None] | None, set
     found = look(uri)
     if (found and found[0]) != (expected and expected[0]):
         return None
-    locations.write_atomic(uri, data)
+    files.write_atomic(uri, data)
     if settle:
         time.sleep(SETTLE_SECONDS)
     found = look(uri)

@@ -117,7 +117,7 @@ def open(uri: str, compression: str | None = None, block_size: int = BLOCK) -> B
         block_size: bytes fetched by one request.
 
     Raises:
-        FileNotFoundError, StorageError: now; while reading, what `actors.sources.open_file` says.
+        FileNotFoundError, StorageError: now; while reading, what `actors.audio.sources.open_file` says.
     """
     store, path = filesystem(uri)
     if not is_remote(uri):

@@ -17,7 +17,7 @@ from ray.data._internal.execution.backpressure_policy import (
 )
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 
-from pipelines.supervision import shutdown as stopping
+from pipelines.supervision import shutdown
 
 LAST_STAGES = 2  # aligning and writing: short, and what they are given is finished work
 
@@ -28,11 +28,11 @@ class NothingNew(BackpressurePolicy):
     def __init__(self, data_context: Any, topology: Any, resource_manager: Any) -> None:
         super().__init__(data_context, topology, resource_manager)
         self._last = [*topology][-LAST_STAGES:]
-        stopping.drained.append(self._is_drained)
+        shutdown.drained.append(self._is_drained)
 
     def can_add_input(self, op: Any) -> bool:
         """See `BackpressurePolicy`."""
-        return not stopping.asked.is_set() or op in self._last
+        return not shutdown.asked.is_set() or op in self._last
 
     def _is_drained(self) -> bool:
         """Whether no model call and no write is under way, and nothing waits for the last stages."""
@@ -58,4 +58,4 @@ def enabled() -> Iterator[None]:
     try:
         yield
     finally:
-        stopping.drained.clear()
+        shutdown.drained.clear()

@@ -20,7 +20,7 @@ GRACE_SECONDS = 2.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 asked = threading.Event()
-"""Set once a stop was asked for: see `pipelines.draining`."""
+"""Set once a stop was asked for: see `pipelines.supervision.draining`."""
 
 drained: list[Callable[[], bool]] = []
 """Of the pass under way: whether all that was finished has been stored."""

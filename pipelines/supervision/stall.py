@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from actors.errors import FatalError
 from actors.process.watchdog import call_limit
 from pipelines.config import RunConfig
-from pipelines.supervision import shutdown as stopping
+from pipelines.supervision import shutdown
 
 LOOK_SECONDS = 5.0
 LAST_SECONDS = 60.0  # that a pass may take to end by itself after a stage gave up
@@ -56,7 +56,7 @@ class Watch:
                     "CPUs and GPUs that the run asks for (`ray status`), or raise cluster.no_progress_timeout"
                 )
             if self.reason and not self.ended.is_set():
-                stopping.abort()
+                shutdown.abort()
                 return
 
 

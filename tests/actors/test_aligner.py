@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors import aligner as aligner_module
+from actors import aligner
 from actors.aligner import AlignerActor
 from actors.config import AlignerConfig
 from actors.records import AlignmentRequest
@@ -36,7 +36,7 @@ class Seconds:
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> Seconds:
     seconds = Seconds()
-    monkeypatch.setattr(aligner_module, "create_aligner", lambda config: seconds)
+    monkeypatch.setattr(aligner, "create_aligner", lambda config: seconds)
     return seconds
 
 
@@ -124,14 +124,14 @@ def test_a_bad_segment_costs_itself(backend: Seconds) -> None:
 
 
 def test_a_tokenizer_that_chokes_costs_its_segment(backend: Seconds, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = aligner_module.locate_units
+    real = aligner.locate_units
 
     def choke(text: str, language: str) -> list[Any]:
         if text == "choke":
             raise IndexError("in a third party's code")
         return real(text, language)
 
-    monkeypatch.setattr(aligner_module, "locate_units", choke)
+    monkeypatch.setattr(aligner, "locate_units", choke)
     [after] = AlignerActor(AlignerConfig())([row(segment("choke"), segment("one"))])
     assert [done["flags"] for done in after["segments"]] == [["alignment_failed"], []]
     assert after["status"] == "partial" and after["error_code"] == "alignment_failed"

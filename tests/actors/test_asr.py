@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors import asr as asr_module
+from actors import asr
 from actors.asr import ASRActor
 from actors.config import ASRConfig
 from actors.records import Hypothesis, SegmentRequest
@@ -43,7 +43,7 @@ class Echo:
 @pytest.fixture
 def echo(monkeypatch: pytest.MonkeyPatch) -> Echo:
     backend = Echo()
-    monkeypatch.setattr(asr_module, "create_asr", lambda config: backend)
+    monkeypatch.setattr(asr, "create_asr", lambda config: backend)
     return backend
 
 

@@ -11,7 +11,7 @@ A benchmark is a module `bench_NAME.py` here with
 
     def measure(full: bool) -> Iterator[Row]: ...
 
-which yields `tests.benchmarks.rows.Row`s as it gets them (name, value, unit, aim, note), raises `Skipped` with the reason where it cannot run
+which yields `tests.benchmarks.workloads.rows.Row`s as it gets them (name, value, unit, aim, note), raises `Skipped` with the reason where it cannot run
 on this machine, and keeps to a few minutes unless `full`. The first line of the module's docstring is its title in the table. Each runs in a
 fresh process of its own, one after the other: one that crashes, or takes longer than LIMIT_SECONDS (a constant of the module; 300 without),
 is a line in the table and does not take the others with it; what it had yielded by then counts. One with BY_NAME = True runs only if it is

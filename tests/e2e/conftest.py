@@ -74,9 +74,9 @@ def read_dead_letters(out: Any) -> dict[str, dict[str, Any]]:
 
 
 def _by_id(out: str, table: str) -> dict[str, dict[str, Any]]:
-    from pipelines.storage import files as locations
+    from pipelines.storage import files
 
-    rows = locations.read_tables(locations.join(out, table)).to_pylist()
+    rows = files.read_tables(files.join(out, table)).to_pylist()
     found = {row["recording_id"]: row for row in rows}
     assert len(found) == len(rows), f"a recording stands twice in {table}"
     return found

@@ -387,7 +387,7 @@ def test_behind_rays_own_proxy(local_ray: None, demo: Demo) -> None:
     import yaml
     from ray import serve
 
-    from pipelines.serving.inference import model_client as models
+    from pipelines.serving.inference import model_client
     from pipelines.serving.ray_serve_app import build
 
     described = yaml.safe_load((ROOT / "infra/ray/serve.yaml").read_text())
@@ -413,7 +413,7 @@ def test_behind_rays_own_proxy(local_ray: None, demo: Demo) -> None:
         with connect(f"ws://127.0.0.1:{port}/v1/realtime", proxy=None) as stream:
             assert json.loads(stream.recv(30))["type"] == "session.created"
         handle = serve.get_deployment_handle("recogniser", "scriptorium")
-        assert models._running(handle) == 1 and models._running(object()) is None
+        assert model_client._running(handle) == 1 and model_client._running(object()) is None
     finally:
         serve.shutdown()
 
@@ -426,8 +426,8 @@ def test_two_servers_on_one_cluster_have_models_of_their_own(local_ray: None) ->
     from pipelines.config import ClusterConfig, RunConfig
     from pipelines.serving.server import deployed
 
-    models = {"asr": ASRConfig(backend="fake", model="fake"), "aligner": AlignerConfig(backend="none")}
-    config = RunConfig(**models, cluster=ClusterConfig(address="auto"))
+    model_client = {"asr": ASRConfig(backend="fake", model="fake"), "aligner": AlignerConfig(backend="none")}
+    config = RunConfig(**model_client, cluster=ClusterConfig(address="auto"))
 
     async def model(make: Any) -> Any:
         return (await make().facts())["asr_model"]

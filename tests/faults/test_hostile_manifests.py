@@ -21,7 +21,7 @@ import soundfile
 from actors.errors import UsageError
 from pipelines.config import RunConfig
 from pipelines.manifests.manifest import read_manifest
-from pipelines.planning import planner as planning
+from pipelines.planning import planner
 from tests.faults.harness import checker
 from tests.faults.harness.jobs import Job
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.faults
 
 
 def collect(path: Path, **plan: Any) -> list[dict[str, Any]]:
-    return planning.collect(read_manifest(str(path)), RunConfig.model_validate({"plan": plan})).to_pylist()
+    return planner.collect(read_manifest(str(path)), RunConfig.model_validate({"plan": plan})).to_pylist()
 
 
 def refusal(path: Path, **plan: Any) -> str:

@@ -14,8 +14,7 @@ from actors.audio.sources import open_audio
 from actors.config import StorageConfig
 from actors.errors import RetryableError, RowError, StorageError
 from pipelines.output import shards
-from pipelines.storage import conditional_writes as conditional
-from pipelines.storage import files as locations
+from pipelines.storage import conditional_writes, files
 from tests.faults.harness.proxy import KINDS, Proxy, Rule
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
@@ -43,7 +42,7 @@ def proxy(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 @pytest.mark.parametrize("whole", [8 << 20, 1000])
 def test_audio_is_read_whole_or_not_at_all(s3_bucket: str, proxy: Proxy, kind: str, whole: int) -> None:
     uri = f"{s3_bucket}/requests/audio.bin"
-    locations.write_atomic(uri, CONTENT)
+    files.write_atomic(uri, CONTENT)
     proxy.default = Rule(0.5 if kind != "stall" else 0.3, (kind,))
     with open_audio(uri, block_size=1 << 18, whole=whole) as file:
         assert file.size == len(CONTENT)
@@ -65,13 +64,13 @@ def test_an_object_that_changes_while_it_is_read_is_not_mixed(
     s3_bucket: str, proxy: Proxy, after: bytes | None
 ) -> None:
     uri = f"{s3_bucket}/requests/moving.bin"
-    locations.write_atomic(uri, CONTENT)
+    files.write_atomic(uri, CONTENT)
     with pytest.raises(RowError) as error, open_audio(uri, block_size=1 << 18, whole=0) as file:
         assert file.read(1000) == CONTENT[:1000]
         if after is None:
-            locations.remove(uri)
+            files.remove(uri)
         else:
-            locations.write_atomic(uri, CONTENT[::-1])
+            files.write_atomic(uri, CONTENT[::-1])
         file.seek(1 << 20)
         file.read(1000)
     assert error.value.code == ("audio_changed" if after else "audio_not_found")
@@ -81,25 +80,25 @@ def test_tables_lists_and_deletes_come_through(s3_bucket: str, proxy: Proxy) -> 
     folder = f"{s3_bucket}/requests/tables"
     proxy.default = Rule(0.3, tuple(kind for kind in KINDS if kind != "stall"))
     for number in range(6):
-        locations.write_atomic(
+        files.write_atomic(
             f"{folder}/{number}.parquet", shards.parquet_bytes(pa.table({"id": [f"x{number}"]}))
         )
-    assert locations.read_tables(folder)["id"].to_pylist() == [f"x{number}" for number in range(6)]
-    with locations.open(f"{folder}/3.parquet") as file:
+    assert files.read_tables(folder)["id"].to_pylist() == [f"x{number}" for number in range(6)]
+    with files.open(f"{folder}/3.parquet") as file:
         assert file.read(4) == b"PAR1"
-    assert locations.exists(f"{folder}/5.parquet") and locations.is_folder(folder)
-    for uri in locations.list(folder):
-        locations.remove(uri)
-        locations.remove(uri)
-    assert not locations.list(folder)
+    assert files.exists(f"{folder}/5.parquet") and files.is_folder(folder)
+    for uri in files.list(folder):
+        files.remove(uri)
+        files.remove(uri)
+    assert not files.list(folder)
     with pytest.raises(FileNotFoundError):
-        locations.read_bytes(f"{folder}/3.parquet")
+        files.read_bytes(f"{folder}/3.parquet")
     assert proxy.injected.total() >= 12
 
 
 @pytest.mark.slow  # for what is patience
 def test_arrow_keeps_its_patience_when_it_is_pickled(s3_bucket: str, proxy: Proxy) -> None:
-    store, path = locations.arrow_filesystem(f"{s3_bucket}/requests/arrow")
+    store, path = files.arrow_filesystem(f"{s3_bucket}/requests/arrow")
     store = pickle.loads(pickle.dumps(store))
     proxy.default = Rule(0.3, ("error_500", "too_many", "lost"))
     for number in range(2):
@@ -113,7 +112,7 @@ def test_arrow_keeps_its_patience_when_it_is_pickled(s3_bucket: str, proxy: Prox
                 assert "HTTP status 429" in str(error)
         store.move(f"{path}/{number}.pending.parquet", f"{path}/{number}.parquet")
     proxy.default = Rule(0.0)
-    assert [locations.name_of(uri) for uri in locations.list(f"{s3_bucket}/requests/arrow", ".parquet")] == [
+    assert [files.name_of(uri) for uri in files.list(f"{s3_bucket}/requests/arrow", ".parquet")] == [
         f"{number}.parquet" for number in range(2)
     ]
     assert proxy.injected.total() > 2
@@ -122,22 +121,22 @@ def test_arrow_keeps_its_patience_when_it_is_pickled(s3_bucket: str, proxy: Prox
 def test_a_lease_whose_answer_got_lost_is_still_ours(s3_bucket: str, proxy: Proxy) -> None:
     uri = f"{s3_bucket}/requests/lease.json"
     proxy.rules = {"PUT .*lease": Rule(1.0, ("lost",), streak=1)}
-    etag = conditional.create(uri, b"one")
+    etag = conditional_writes.create(uri, b"one")
     assert etag
-    assert conditional.create(uri, b"two") is None
+    assert conditional_writes.create(uri, b"two") is None
     proxy.asked.clear()
-    assert conditional.replace(uri, b"three", b"one", etag) and locations.read_bytes(uri) == b"three"
+    assert conditional_writes.replace(uri, b"three", b"one", etag) and files.read_bytes(uri) == b"three"
 
 
 def test_what_lasts_says_what_failed_where_and_what_to_do(s3_bucket: str, proxy: Proxy) -> None:
     proxy.rules = {"denied": Rule(1.0, ("denied",)), "down": Rule(1.0, ("error_500",))}
     with pytest.raises(StorageError, match=r"cannot write .*/denied/x.*Access Denied.*check the rights"):
-        locations.write_atomic(f"{s3_bucket}/denied/x", b"")
+        files.write_atomic(f"{s3_bucket}/denied/x", b"")
     asked = proxy.asked.total()
     with pytest.raises(StorageError, match=r"cannot write .*/down/x.*internal error"):
-        locations.write_atomic(f"{s3_bucket}/down/x", b"")
+        files.write_atomic(f"{s3_bucket}/down/x", b"")
     assert proxy.asked.total() - asked == 13, "retries of retries multiply"
     with pytest.raises(StorageError, match=r"is the bucket or the folder still there\?"):
-        locations.write_atomic("s3://no-such-bucket-of-ours/x", b"")
+        files.write_atomic("s3://no-such-bucket-of-ours/x", b"")
     with pytest.raises(StorageError, match=r"is the bucket or the folder still there\?"):
-        conditional.create("s3://no-such-bucket-of-ours/x", b"")
+        conditional_writes.create("s3://no-such-bucket-of-ours/x", b"")

@@ -304,7 +304,7 @@ def test_ray_cluster_of_machines():
         *config["worker_start_ray_commands"],
     ]:
         assert subprocess.run(["bash", "-n"], input=command, text=True).returncode == 0
-    from pipelines.cluster import session as cluster
+    from pipelines.cluster import session
 
     for commands_ in (config["head_start_ray_commands"], config["worker_start_ray_commands"]):
         for variable in (
@@ -312,7 +312,7 @@ def test_ray_cluster_of_machines():
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
             "RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S",
         ):
-            assert f"{variable}={cluster.LOCAL_ENVIRONMENT[variable]}" in commands_[-1]
+            assert f"{variable}={session.LOCAL_ENVIRONMENT[variable]}" in commands_[-1]
 
 
 def test_every_node_and_everyone_who_submits_is_told_to_show_the_token() -> None:

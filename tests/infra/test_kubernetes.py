@@ -19,7 +19,7 @@ import referencing
 import yaml
 
 from actors.errors import UsageError
-from pipelines.cluster import session as cluster
+from pipelines.cluster import session
 from pipelines.cluster.nodes import Node
 from pipelines.cluster.placement import placed
 from pipelines.config import load_config
@@ -151,7 +151,7 @@ def test_nodes(name):
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
             "RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S",
         ):
-            assert environment[variable] == cluster.LOCAL_ENVIRONMENT[variable]
+            assert environment[variable] == session.LOCAL_ENVIRONMENT[variable]
         shm = next(volume for volume in node["template"]["spec"]["volumes"] if volume["name"] == "shm")[
             "emptyDir"
         ]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from actors.backends import cards
 from actors.backends.devices import cpu_multiplies_bf16, pick_attention, pick_device, pick_dtype, set_threads
-from actors.backends.qwen import original_checkpoint as original
+from actors.backends.qwen import original_checkpoint
 from actors.backends.qwen.hub import download, fetch_config
 from actors.backends.transformers.encoder import bound_encoder
 from actors.backends.transformers.quantization import quantize
@@ -133,8 +133,8 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
     }
     folder = folder or download(name, kind, settings.revision)
     try:
-        if original.is_original(settings.content):
-            model, report = original.load_model(model_class, settings.content, folder, arguments)
+        if original_checkpoint.is_original(settings.content):
+            model, report = original_checkpoint.load_model(model_class, settings.content, folder, arguments)
         else:
             model, report = model_class.from_pretrained(str(folder), **arguments)
         tokenizer, extractor, timestamp_ms = _inputs(settings.content, folder)
@@ -210,8 +210,8 @@ class Files:
 
 def _inputs(content: dict[str, Any], folder: Path) -> tuple[Any, Any, float]:
     """Tokenizer, feature extractor, and milliseconds per class, of a checkpoint's folder."""
-    if original.is_original(content):
-        tokenizer, extractor = original.load_inputs(content, folder)
+    if original_checkpoint.is_original(content):
+        tokenizer, extractor = original_checkpoint.load_inputs(content, folder)
         return tokenizer, extractor, float(content.get("timestamp_segment_time", 80.0))
     from transformers import AutoProcessor
 
@@ -288,12 +288,12 @@ def digest(folder: Path) -> str:
 
 
 def _check_kind(name: str, kind: Kind, content: dict[str, Any]) -> None:
-    if content.get("model_type") != "qwen3_asr" and not original.is_original(content):
+    if content.get("model_type") != "qwen3_asr" and not original_checkpoint.is_original(content):
         raise FatalError(
             f"{kind}.model {name!r} is of type {content.get('model_type')!r}, not a Qwen3-ASR model"
         )
-    if original.is_original(content):
-        is_aligner = original.is_aligner(content)
+    if original_checkpoint.is_original(content):
+        is_aligner = original_checkpoint.is_aligner(content)
     else:
         is_aligner = any(
             "TokenClassification" in architecture for architecture in content.get("architectures") or []

@@ -22,8 +22,7 @@ from typing import Any, TypeVar
 import httpx2
 import numpy as np
 
-from actors.backends.remote import http as statuses
-from actors.backends.remote import openai_protocol as wire
+from actors.backends.remote import http, openai_protocol
 from actors.backends.remote.cost import Cost
 from actors.backends.remote.retry_policy import Call, RetryPolicy, TransientError
 from actors.config import ASRConfig
@@ -297,19 +296,19 @@ class RemoteASR(ABC):
         if meaning != "fine":
             raise TransientError(
                 self._safe(said),
-                statuses.retry_after(answer.headers, datetime.now(UTC)),
+                http.retry_after(answer.headers, datetime.now(UTC)),
                 busy=meaning == "busy",
             )
 
-    def _meaning(self, answer: Answer) -> tuple[statuses.Meaning, str]:
-        return statuses.meaning_of(
+    def _meaning(self, answer: Answer) -> tuple[http.Meaning, str]:
+        return http.meaning_of(
             answer.status, answer.data, of_dashscope=self.remote.endpoint.startswith("dashscope")
         )
 
     def _parsed(self, answer: Answer) -> dict[str, Any]:
         try:
-            return wire.parsed(answer.data)
-        except wire.Malformed as error:
+            return openai_protocol.parsed(answer.data)
+        except openai_protocol.Malformed as error:
             raise TransientError(self._safe(str(error))) from None
 
     def _fatal(self, answer: Answer, said: str) -> str:

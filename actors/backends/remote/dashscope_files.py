@@ -12,8 +12,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable
 
-from actors.backends.remote import dashscope_protocol as dashscope
-from actors.backends.remote import openai_protocol as wire
+from actors.backends.remote import dashscope_protocol, openai_protocol
 from actors.backends.remote.base import RemoteASR
 from actors.backends.remote.retry_policy import Call, TransientError
 from actors.config import ASRConfig
@@ -38,7 +37,7 @@ class DashScopeFiles(RemoteASR):
 
     def __init__(self, config: ASRConfig) -> None:
         """See `RemoteASR`."""
-        self._permission: tuple[dashscope.Permission, float] | None = (
+        self._permission: tuple[dashscope_protocol.Permission, float] | None = (
             None  # and until when, in the loop's time
         )
         self._context_told = False
@@ -63,7 +62,9 @@ class DashScopeFiles(RemoteASR):
                 task = ""
                 raise TransientError(self._safe(str(error)), busy=error.busy) from None
             return (
-                await self._read(address, request) if address else dashscope.silent_or_said("", None, request)
+                await self._read(address, request)
+                if address
+                else dashscope_protocol.silent_or_said("", None, request)
             )
 
         return attempt
@@ -75,7 +76,7 @@ class DashScopeFiles(RemoteASR):
         self.cost.audio_seconds += request.duration
         permission = await self._may_upload()
         name = f"{uuid.uuid4().hex}.wav"
-        file = ("segment.wav", wire.wav(request.waveform), "audio/wav")
+        file = ("segment.wav", openai_protocol.wav(request.waveform), "audio/wav")
         stored = await self._send(
             "POST", permission.address, known=False, data=permission.form(name), files={"file": file}
         )
@@ -90,7 +91,7 @@ class DashScopeFiles(RemoteASR):
             raise RowError(
                 f"the storage for uploads refuses {about} with HTTP {stored.status}", "model_failed"
             )
-        order = dashscope.order(self.model, "oss://" + permission.place(name), request)
+        order = dashscope_protocol.order(self.model, "oss://" + permission.place(name), request)
         url = f"{self.remote.base_url}/services/audio/asr/transcription"
         answer = await self._send("POST", url, headers={**_LATER, **_STORED}, json=order)
         self._must_be_fine(answer, about)
@@ -99,7 +100,7 @@ class DashScopeFiles(RemoteASR):
             raise TransientError("the answer has no output.task_id")
         return begun.number
 
-    async def _may_upload(self) -> dashscope.Permission:
+    async def _may_upload(self) -> dashscope_protocol.Permission:
         """A permission of the service, kept for as long as it holds: asking for one is limited to a hundred times a second."""
         now = self._loop.time()
         if self._permission is None or self._permission[1] <= now:
@@ -107,8 +108,8 @@ class DashScopeFiles(RemoteASR):
             answer = await self._send("GET", url, params={"action": "getPolicy", "model": self.model})
             self._must_be_fine(answer)
             try:
-                permission = dashscope.permission(self._parsed(answer))
-            except wire.Malformed as error:
+                permission = dashscope_protocol.permission(self._parsed(answer))
+            except openai_protocol.Malformed as error:
                 raise TransientError(self._safe(str(error))) from None
             self._permission = permission, now + permission.duration
         return self._permission[0]
@@ -129,13 +130,14 @@ class DashScopeFiles(RemoteASR):
             except TransientError as error:
                 error.heard = heard
                 raise
-            if dashscope.is_silence(task.code):
+            if dashscope_protocol.is_silence(task.code):
                 return ""
             if task.state == "done":
                 return task.address
-            if task.state == "failed" and dashscope.may_pass(task.code):
+            if task.state == "failed" and dashscope_protocol.may_pass(task.code):
                 raise _Failed(
-                    f"task {number} failed: {task.code}: {task.message}", dashscope.is_busy(task.code)
+                    f"task {number} failed: {task.code}: {task.message}",
+                    dashscope_protocol.is_busy(task.code),
                 )
             if task.state == "failed":
                 why = self._safe(f"{task.code}: {task.message}")
@@ -155,7 +157,7 @@ class DashScopeFiles(RemoteASR):
             await asyncio.sleep(pause)
             pause = min(pause * SLOWER, LONGEST_LOOK)
 
-    async def _look(self, number: str) -> dashscope.Task:
+    async def _look(self, number: str) -> dashscope_protocol.Task:
         answer = await self._send("GET", f"{self.remote.base_url}/tasks/{number}", headers=_LATER)
         self._must_be_fine(answer, f"task {number}")
         return self._task(self._parsed(answer))
@@ -165,16 +167,16 @@ class DashScopeFiles(RemoteASR):
         if not 200 <= answer.status < 300:
             raise TransientError(f"the result of a task is not to be had: HTTP {answer.status}")
         try:
-            return dashscope.hypothesis_of_file(
+            return dashscope_protocol.hypothesis_of_file(
                 self._parsed(answer), request, compatible=self.config.compatible
             )
-        except wire.Malformed as error:
+        except openai_protocol.Malformed as error:
             raise TransientError(self._safe(str(error))) from None
 
-    def _task(self, answer: dict[str, object]) -> dashscope.Task:
+    def _task(self, answer: dict[str, object]) -> dashscope_protocol.Task:
         try:
-            return dashscope.task(answer)
-        except wire.Malformed as error:
+            return dashscope_protocol.task(answer)
+        except openai_protocol.Malformed as error:
             raise TransientError(self._safe(str(error))) from None
 
     async def _shown(self, silence: SegmentRequest, call: Call) -> None:

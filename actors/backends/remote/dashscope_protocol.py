@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from actors.backends.qwen.prompts import clean_context
-from actors.backends.remote import openai_protocol as openai_wire
+from actors.backends.remote import openai_protocol
 from actors.backends.remote.openai_protocol import Malformed
 from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
 from actors.text.languages import code_of
@@ -146,8 +146,8 @@ def silent_or_said(
     text: str, language: str | None, request: SegmentRequest, *, compatible: bool = False
 ) -> Hypothesis:
     """A text without tag, log-probabilities or tokens as a hypothesis; an empty one is the model's word for no speech."""
-    raw = openai_wire.tagged(text, language, request)
-    return openai_wire.read(raw, request, compatible, confidence=None, tokens=0, settled=request.prefix)
+    raw = openai_protocol.tagged(text, language, request)
+    return openai_protocol.read(raw, request, compatible, confidence=None, tokens=0, settled=request.prefix)
 
 
 def is_silence(code: str) -> bool:

@@ -16,8 +16,7 @@ from urllib.parse import urlencode
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
-from actors.backends.remote import dashscope_protocol as dashscope
-from actors.backends.remote import http as statuses
+from actors.backends.remote import dashscope_protocol, http
 from actors.backends.remote.base import MAX_ANSWER, Answer, RemoteASR
 from actors.backends.remote.retry_policy import Call, TransientError
 from actors.errors import FatalError, RowError
@@ -46,8 +45,8 @@ class DashScopeRealtime(RemoteASR):
         return lambda before: self._ask(request, before)
 
     async def _ask(self, request: SegmentRequest, before: int) -> Hypothesis:
-        if request.duration > dashscope.LONGEST_UTTERANCE:
-            limit = dashscope.LONGEST_UTTERANCE
+        if request.duration > dashscope_protocol.LONGEST_UTTERANCE:
+            limit = dashscope_protocol.LONGEST_UTTERANCE
             raise RowError(
                 f"a segment of {request.duration:.1f} s is longer than the {limit:g} s of DashScope's real-time API: set "
                 f"segmenter.max_duration={limit:g}",
@@ -56,7 +55,7 @@ class DashScopeRealtime(RemoteASR):
         self.cost.requests += 1
         self.cost.repeated += before > 0
         self.cost.audio_seconds += request.duration
-        first, others = dashscope.conversation(request, compatible=self.config.compatible)
+        first, others = dashscope_protocol.conversation(request, compatible=self.config.compatible)
         texts: list[str] = []
         language = None
         async with self._session() as socket:
@@ -67,7 +66,7 @@ class DashScopeRealtime(RemoteASR):
                 elif event.get("type") == _COMPLETED:
                     texts.append(str(event.get("transcript") or "").strip())
                     language = language or event.get("language")
-        return dashscope.silent_or_said(
+        return dashscope_protocol.silent_or_said(
             " ".join(filter(None, texts)), language, request, compatible=self.config.compatible
         )
 
@@ -131,12 +130,12 @@ class DashScopeRealtime(RemoteASR):
         return event
 
     def _complain(self, event: dict[str, Any], request: SegmentRequest | None) -> None:
-        kind, code, message = dashscope.complaint(event)
+        kind, code, message = dashscope_protocol.complaint(event)
         said = self._safe(f"{code or kind}: {message}")
-        if code.lower() in statuses.FATAL_CODES and not dashscope.is_busy(code):
+        if code.lower() in http.FATAL_CODES and not dashscope_protocol.is_busy(code):
             raise FatalError(self._fatal(Answer(200, {}, b""), said))
-        if request is None or kind != "invalid_request_error" or dashscope.may_pass(code or kind):
-            raise TransientError(said, busy=dashscope.is_busy(code or kind))
+        if request is None or kind != "invalid_request_error" or dashscope_protocol.may_pass(code or kind):
+            raise TransientError(said, busy=dashscope_protocol.is_busy(code or kind))
         raise RowError(
             f"the recognition server refuses a segment of {request.duration:.1f} s: {said}", "model_failed"
         )

@@ -8,7 +8,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from actors.backends.remote import openai_protocol as wire
+from actors.backends.remote import openai_protocol
 from actors.backends.remote.base import RemoteASR
 from actors.backends.remote.retry_policy import Call, TransientError
 from actors.config import ASRConfig
@@ -30,11 +30,11 @@ class OpenAIASR(RemoteASR):
     async def _ask(self, request: SegmentRequest, before: int) -> Hypothesis:
         budget = math.ceil(request.duration * self.config.max_tokens_per_second) + self.config.min_tokens
         endpoint = cast(
-            wire.Endpoint, self.remote.endpoint
+            openai_protocol.Endpoint, self.remote.endpoint
         )  # the others are for `dashscope_files` and `dashscope_realtime`
         compatible = self.config.compatible
         verbose = self._verbose
-        question = wire.question(
+        question = openai_protocol.question(
             request, endpoint, self.model, budget, compatible=compatible, verbose=verbose
         )
         self.cost.requests += 1
@@ -64,15 +64,15 @@ class OpenAIASR(RemoteASR):
         self._must_be_fine(answer, f"a segment of {request.duration:.1f} s", hint)
         content = self._parsed(answer)
         try:
-            hypothesis = wire.hypothesis(content, request, endpoint, compatible=compatible)
-        except wire.Malformed as error:
+            hypothesis = openai_protocol.hypothesis(content, request, endpoint, compatible=compatible)
+        except openai_protocol.Malformed as error:
             raise TransientError(self._safe(str(error))) from None
-        except wire.Withheld as error:
+        except openai_protocol.Withheld as error:
             raise RowError(
                 f"the recognition server refuses a segment of {request.duration:.1f} s: {error}",
                 "model_failed",
             ) from None
-        counted = wire.usage(content)
+        counted = openai_protocol.usage(content)
         self.cost.prompt_tokens += counted.prompt
         self.cost.completion_tokens += counted.completion
         return hypothesis

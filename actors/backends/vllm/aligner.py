@@ -7,10 +7,10 @@ single steps (a pooling of type STEP) picks the slots out, in its own process.
 from __future__ import annotations
 
 from actors.backends.qwen import features as mel
-from actors.backends.qwen import original_checkpoint as original
+from actors.backends.qwen import original_checkpoint
 from actors.backends.qwen.aligner_processor import AlignerProcessor
 from actors.backends.qwen.checkpoint import fetch
-from actors.backends.vllm import engine as vllm_engine
+from actors.backends.vllm import engine
 from actors.backends.vllm.engine_args import aligner_arguments, shape_of
 from actors.config import AlignerConfig
 from actors.errors import RowError
@@ -35,9 +35,9 @@ class VLLMAligner:
         import torch
         from vllm.config import PoolerConfig
 
-        device = vllm_engine.device_for(config)
+        device = engine.device_for(config)
         files = fetch(config.model, "aligner", config)
-        original.check_layout(config.model, files.content)
+        original_checkpoint.check_layout(config.model, files.content)
         self.config, self.model, self.revision = config, config.model, files.revision
         self.device = torch.device(device)
         self.processor = AlignerProcessor(
@@ -48,7 +48,7 @@ class VLLMAligner:
         )
         self.extractor = files.extractor
         self._n_window: int = files.n_window
-        dtype = vllm_engine.dtype_for(config.dtype, device, files)
+        dtype = engine.dtype_for(config.dtype, device, files)
         arguments = {
             "dtype": dtype,
             "runner": "pooling",
@@ -56,9 +56,9 @@ class VLLMAligner:
             "pooler_config": PoolerConfig(
                 tok_pooling_type="STEP", step_tag_id=self.processor.token, use_activation=False
             ),
-            **aligner_arguments(config, shape_of(files.content), device, vllm_engine.ITEM_BYTES[dtype]),
+            **aligner_arguments(config, shape_of(files.content), device, engine.ITEM_BYTES[dtype]),
         }
-        self.engine = vllm_engine.Engine(config, files, device, arguments)
+        self.engine = engine.Engine(config, files, device, arguments)
 
     def align(self, requests: list[AlignmentRequest]) -> list[Times | Exception]:
         """Find word times; in the place of a segment that cannot be done stands its error. See `AlignerBackend`."""

@@ -11,7 +11,7 @@ from typing import Any
 from actors.backends.qwen import features as mel
 from actors.backends.qwen.asr_processor import ASRProcessor
 from actors.backends.qwen.checkpoint import fetch
-from actors.backends.vllm import engine as vllm_engine
+from actors.backends.vllm import engine
 from actors.backends.vllm.engine_args import asr_arguments, shape_of
 from actors.config import ASRConfig
 from actors.errors import RowError
@@ -31,16 +31,16 @@ class VLLMASR:
         """
         import torch
 
-        device = vllm_engine.device_for(config)
+        device = engine.device_for(config)
         files = fetch(config.model, "asr", config)
         self.config, self.model, self.revision = config, config.model, files.revision
         self.device = torch.device(device)
         self.processor = ASRProcessor(files.tokenizer, config)
         self.extractor = files.extractor
         self._n_window: int = files.n_window
-        dtype = vllm_engine.dtype_for(config.dtype, device, files)
-        arguments = asr_arguments(config, shape_of(files.content), device, vllm_engine.ITEM_BYTES[dtype])
-        self.engine = vllm_engine.Engine(config, files, device, {"dtype": dtype, **arguments})
+        dtype = engine.dtype_for(config.dtype, device, files)
+        arguments = asr_arguments(config, shape_of(files.content), device, engine.ITEM_BYTES[dtype])
+        self.engine = engine.Engine(config, files, device, {"dtype": dtype, **arguments})
 
     def transcribe(self, requests: list[SegmentRequest]) -> list[Hypothesis | Exception]:
         """Recognise all; in the place of a segment that cannot be done stands its error. See `ASRBackend`."""

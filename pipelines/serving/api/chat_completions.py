@@ -31,7 +31,7 @@ from pipelines.serving.service import (
     checked_temperature,
     while_connected,
 )
-from pipelines.serving.web import audio_url as fetching
+from pipelines.serving.web import audio_url
 from pipelines.serving.web.errors import GONE, wrong
 from pipelines.serving.web.sse import DONE, KEEP_ALIVE, EventStream, event
 from pipelines.serving.web.uploads import COPIES, Kept, body_of, bytes_of_base64, bytes_of_data_uri, json_of
@@ -134,7 +134,7 @@ async def _asked(
 async def _fetched(address: str, service: Service, stack: AsyncExitStack) -> Kept:
     serve = service.config.serve
     with tempfile.TemporaryFile() as file:
-        await fetching.fetched(
+        await audio_url.fetched(
             address, serve.allowed_uris, round(serve.max_upload * 2**20), serve.upload_timeout, file
         )
         return await stack.enter_async_context(service.shelf.keep(file, "audio"))

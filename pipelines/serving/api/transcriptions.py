@@ -13,7 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from pipelines.serving.api import responses as answers
+from pipelines.serving.api import responses
 from pipelines.serving.inference.partial_text import PartialTranscript
 from pipelines.serving.inference.transcriber import TranscriptionRequest
 from pipelines.serving.service import (
@@ -61,9 +61,9 @@ async def transcriptions(request: Request, service: Service) -> Response:
             return Response(status_code=GONE)
     if order.form in ("json", "verbose_json"):
         return JSONResponse(
-            answers.short(row) if order.form == "json" else answers.verbose(row, order.granularities)
+            responses.short(row) if order.form == "json" else responses.verbose(row, order.granularities)
         )
-    return Response(answers.plain(row, order.form), media_type=answers.MEDIA_TYPES[order.form])
+    return Response(responses.plain(row, order.form), media_type=responses.MEDIA_TYPES[order.form])
 
 
 def checked(form: FormData, service: Service) -> FormRequest:
@@ -82,14 +82,14 @@ def checked(form: FormData, service: Service) -> FormRequest:
     service.checked_model(form.get("model"))
     checked_temperature(form.get("temperature"))
     form_name = form.get("response_format") or "json"
-    if form_name not in answers.FORMATS:
+    if form_name not in responses.FORMATS:
         raise wrong(
-            f"response_format must be one of {', '.join(answers.FORMATS)}, not {str(form_name)[:40]!r}",
+            f"response_format must be one of {', '.join(responses.FORMATS)}, not {str(form_name)[:40]!r}",
             "response_format",
         )
     granularities = [*form.getlist("timestamp_granularities[]"), *form.getlist("timestamp_granularities")]
     for granularity in granularities:
-        if granularity not in answers.GRANULARITIES:
+        if granularity not in responses.GRANULARITIES:
             raise wrong("timestamp_granularities[] must be word or segment", "timestamp_granularities[]")
     if granularities and form_name != "verbose_json":
         raise wrong(
@@ -162,7 +162,7 @@ async def _events(
                 yield event({"type": "transcript.text.delta", "delta": text[len(told) :]})
                 told = text
             if not isinstance(found, PartialTranscript):
-                more = answers.verbose(found, order.granularities) if order.form == "verbose_json" else {}
+                more = responses.verbose(found, order.granularities) if order.form == "verbose_json" else {}
                 yield event(
                     {**more, "type": "transcript.text.done", "text": found["text"], "usage": _tokens(found)}
                 )

@@ -112,7 +112,7 @@ def deployment(actor: type, config: ModelConfig, replicas: tuple[int, int], reso
         actor: which of the two.
         config: of its model.
         replicas: fewest and most.
-        resources: `num_gpus`, `num_cpus` and `label_selector` of a replica, as `pipelines.placement.pool_resources` decides them.
+        resources: `num_gpus`, `num_cpus` and `label_selector` of a replica, as `pipelines.cluster.placement.pool_resources` decides them.
     """
     from ray import serve
 

@@ -20,7 +20,7 @@ from actors.records import Hypothesis, SegmentRequest
 from pipelines import __version__
 from pipelines.config import RunConfig
 from pipelines.manifests.columns import Recording
-from pipelines.planning import planner as planning
+from pipelines.planning import planner
 from pipelines.serving.inference.decoder_pool import Budget, Decoders, Taken
 from pipelines.serving.inference.model_client import Models, gathered, without_words
 from pipelines.serving.inference.partial_text import OnText, PartialText
@@ -189,7 +189,7 @@ def _planned(wish: TranscriptionRequest, config: RunConfig, probe: Callable[...,
         origin="upload",
     )
     rows: list[Row] = (
-        planning.plan_table([recording], config, probe=probe).drop_columns("probe_error").to_pylist()
+        planner.plan_table([recording], config, probe=probe).drop_columns("probe_error").to_pylist()
     )
     return rows
 

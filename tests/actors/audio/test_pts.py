@@ -9,8 +9,7 @@ import pytest
 import soundfile
 
 from actors import decoder
-from actors.audio import probing, rates
-from actors.audio import pts as stamps
+from actors.audio import probing, pts, rates
 from actors.audio.decoding import decode_span
 from actors.audio.probing import probe, probe_many
 from actors.audio.sources import open_audio
@@ -130,14 +129,14 @@ def test_stamps_that_are_slower_than_the_sound(tmp_path, speech, monkeypatch):
     rows = shards(path, duration)
     assert duration == pytest.approx(32.4, abs=0.1) and [row["status"] for row in rows] == ["ok"] * 3
     assert np.array_equal(samples_of(rows), samples_of([decode(path)])) and rows[-1]["decoded_end"] == 36.0
-    monkeypatch.setattr(stamps, "_WALKED", {})  # too large a file to be walked through
+    monkeypatch.setattr(pts, "_WALKED", {})  # too large a file to be walked through
     rows = shards(path, duration)
     assert rows[0]["status"] == "partial" and "stamps_unreliable" in rows[0]["flags"]
     assert decode(path)["status"] == "ok", "a shard without neighbours loses nothing to them"
 
 
 def test_a_long_hole_is_a_hole_wherever_one_comes_from(tmp_path, speech, monkeypatch):
-    monkeypatch.setattr(stamps, "LONGEST_GAP", 5.0)
+    monkeypatch.setattr(pts, "LONGEST_GAP", 5.0)
     path = stamped(
         tmp_path / "a.mkv", speech(36, 16_000), lambda seconds: seconds + (20 if seconds >= 10 else 0)
     )
@@ -148,7 +147,7 @@ def test_a_long_hole_is_a_hole_wherever_one_comes_from(tmp_path, speech, monkeyp
 
 
 def test_a_jump_that_the_header_knows_nothing_of_is_none(tmp_path, speech, monkeypatch):
-    monkeypatch.setattr(stamps, "LONGEST_GAP", 5.0)
+    monkeypatch.setattr(pts, "LONGEST_GAP", 5.0)
     path = stamped(
         tmp_path / "a.mkv", speech(12, 16_000), lambda seconds: seconds + (20 if seconds >= 6 else 0)
     )
@@ -232,7 +231,7 @@ def test_a_wave_file_with_a_wrong_byte_rate_is_not_sought_in(tmp_path, speech, w
     """ffmpeg seeks by it, and writes a wrong one for all ADPCM."""
     path = write(tmp_path / "a.wav", speech(40, 16_000), codec, 16_000)
     with open_audio(str(path)) as file:
-        assert not stamps.can_be_sought(file, "wav")
+        assert not pts.can_be_sought(file, "wav")
     parts, whole = samples_of(shards(path, 40.0)), samples_of([decode(path)])
     assert len(parts) == len(whole) and np.abs(parts.astype(int) - whole).max() <= 2
 
@@ -245,10 +244,10 @@ def test_a_wave_file_is_sought_in_where_its_byte_rate_is_right(tmp_path, speech)
         data[28 : 28 + len(change)] = change
         path.write_bytes(data)
         with open_audio(str(path)) as file:
-            assert stamps.can_be_sought(file, "wav") == right
+            assert pts.can_be_sought(file, "wav") == right
     path.write_bytes(data[:28] + (32_000).to_bytes(4, "little") + data[32:-100_000])  # cut off
     with open_audio(str(path)) as file:
-        assert stamps.can_be_sought(file, "wav")
+        assert pts.can_be_sought(file, "wav")
 
 
 def test_a_place_in_an_mp3_of_a_low_rate_is_the_right_frame(tmp_path, speech, write):

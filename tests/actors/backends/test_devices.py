@@ -23,7 +23,7 @@ with cards.to_itself(True):
 """
 PARENT = """
 import multiprocessing, time, sys
-from actors.backends.children import Reaper
+from actors.backends.vllm.child_processes import Reaper
 
 if __name__ == "__main__":
     reaper = Reaper()

@@ -112,7 +112,7 @@ def test_what_libraries_print_does_not_mix_with_the_messages(child):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
 def test_it_dies_with_its_parent():
-    code = "from actors.isolation import Child; c = Child(1); print(c.call('os:getpid', timeout=60), flush=True); "
+    code = "from actors.process.isolation import Child; c = Child(1); print(c.call('os:getpid', timeout=60), flush=True); "
     code += "c.call('time:sleep', 3600, timeout=3600)"
     parent = subprocess.Popen(
         [sys.executable, "-c", code],

@@ -12,7 +12,7 @@ from actors.process.watchdog import alive, call_limit, limited
 
 HANGING = {"asleep": "time.sleep(600)", "holding Python's lock": "ctypes.PyDLL(None).sleep(600)"}
 PROGRAM = (
-    "import ctypes, time; from actors import watchdog; from actors.errors import before_exit; watchdog._GRACE = 1.0;"
+    "import ctypes, time; from actors.process import watchdog; from actors.errors import before_exit; watchdog._GRACE = 1.0;"
     "before_exit(lambda error: print(error.code, error.message, flush=True))\n"
     "with watchdog.limited(0.5, 'a call'): {call}"
 )

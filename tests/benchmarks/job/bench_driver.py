@@ -71,7 +71,7 @@ def _files(out: str) -> Iterator[Row]:
 
     from pipelines.output import shards, transcripts
     from pipelines.schema import SHARD
-    from pipelines.storage import files as locations
+    from pipelines.storage import files
 
     for number in range(FILES):
         facts: dict[str, list[Any]] = {
@@ -85,11 +85,11 @@ def _files(out: str) -> Iterator[Row]:
         rows = pa.table(
             [pa.array(facts.get(field.name, [None] * ROWS), field.type) for field in SHARD], schema=SHARD
         )
-        locations.write_atomic(
+        files.write_atomic(
             f"{shards.folder(out)}/task-{number:06d}-0.parquet", shards.parquet_bytes(rows), sync=False
         )
         ids = shards.parquet_bytes(rows.select([shards.ID]))
-        locations.write_atomic(f"{shards.checkpoint_folder(out)}/task-{number:06d}.parquet", ids, sync=False)
+        files.write_atomic(f"{shards.checkpoint_folder(out)}/task-{number:06d}.parquet", ids, sync=False)
     for what, step in (
         ("what is done", lambda: (shards.settle(out), shards.committed_ids(out))),
         ("what can be stitched", lambda: transcripts.unstitched(out, 2000)),

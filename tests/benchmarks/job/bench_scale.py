@@ -143,9 +143,8 @@ def _child(what: str, manifest: str, out: str) -> dict[str, Any]:
 
     from pipelines.config import RunConfig
     from pipelines.manifests.manifest import read_manifest
-    from pipelines.output import plans, shards
-    from pipelines.output import run_record as runs
-    from pipelines.planning import planner as planning
+    from pipelines.output import plans, run_record, shards
+    from pipelines.planning import planner
     from pipelines.schema import PLAN, SHARD
     from pipelines.storage import files as locations
 
@@ -155,17 +154,17 @@ def _child(what: str, manifest: str, out: str) -> dict[str, Any]:
     clock = _Clock()
     facts: dict[str, Any] = {}
     if what == "plan":
-        runs.open_run(out, config, "transcribe", manifest)
-        table = planning.collect(read_manifest(manifest), config)
+        run_record.open_run(out, config, "transcribe", manifest)
+        table = planner.collect(read_manifest(manifest), config)
         clock.lap("manifest")
-        planning.extend_plan(out, table, config, "run")
+        planner.extend_plan(out, table, config, "run")
         clock.lap("plan")
         facts = {
-            "shards": planning.read_plan(out, ["shard_id"]).num_rows,
+            "shards": planner.read_plan(out, ["shard_id"]).num_rows,
             "files": len(locations.list(f"{out}/plan", ".parquet")),
         }
     elif what == "commit":
-        plan = planning.read_plan(out)
+        plan = planner.read_plan(out)
         done = plan.slice(0, int(plan.num_rows * DONE)).select(PLAN.names)
         # What a run leaves: a file of rows and one of their ids for each task. Whose shards are silent are small rows.
         files = max(1, int(len(locations.list(f"{out}/plan", ".parquet")) * DONE))
@@ -187,13 +186,13 @@ def _child(what: str, manifest: str, out: str) -> dict[str, Any]:
     elif what == "resume":
         from pipelines import transcribe
 
-        table = planning.collect(read_manifest(manifest), config)
+        table = planner.collect(read_manifest(manifest), config)
         clock.lap("manifest")
         shards.settle(out)
         clock.lap("settle")
-        planning.extend_plan(out, table, config, "again")
+        planner.extend_plan(out, table, config, "again")
         clock.lap("plan")
-        plan = planning.read_plan(out)
+        plan = planner.read_plan(out)
         clock.lap("read plan")
         todo = transcribe.left_to_do(plan, out)
         clock.lap("ids done")
@@ -287,7 +286,7 @@ def _listing(size: int) -> Row:
         "AWS_CONFIG_FILE": os.devnull,
     }
     code = (
-        "import time, resource, sys; from pipelines.storage.manifest import read_manifest; began, cpu = time.monotonic(), time.process_time();"
+        "import time, resource, sys; from pipelines.manifests.manifest import read_manifest; began, cpu = time.monotonic(), time.process_time();"
         "count = sum(1 for _ in read_manifest('s3://archive/calls'));"
         "print(count, time.monotonic() - began, time.process_time() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
     )

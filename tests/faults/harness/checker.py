@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from pipelines.storage import files as locations
+from pipelines.storage import files
 
 Row = dict[str, Any]
 
@@ -57,7 +57,7 @@ def check(
 
 def table(out: Any, name: str) -> dict[str, Row]:
     """One of the two tables by recording id; fails if an id stands there twice."""
-    rows = locations.read_tables(locations.join(str(out), name)).to_pylist()
+    rows = files.read_tables(files.join(str(out), name)).to_pylist()
     twice = [key for key, count in Counter(row["recording_id"] for row in rows).items() if count > 1]
     assert not twice, f"twice in {name}: {twice[:5]}"
     return {row["recording_id"]: row for row in rows}
@@ -75,14 +75,12 @@ def comparable(row: Row | None, moved: bool = False) -> Row | None:
 
 def nothing_left(out: Any) -> None:
     """Fails where a shard's row was committed twice, or a draft, a pending commit or a lease is left in the directory."""
-    rows = locations.read_tables(locations.join(str(out), "shards"), ["shard_id"])["shard_id"].to_pylist()
-    ids = locations.read_tables(locations.join(str(out), "checkpoint"), ["shard_id"])["shard_id"].to_pylist()
+    rows = files.read_tables(files.join(str(out), "shards"), ["shard_id"])["shard_id"].to_pylist()
+    ids = files.read_tables(files.join(str(out), "checkpoint"), ["shard_id"])["shard_id"].to_pylist()
     assert len(ids) == len(set(ids)), "a shard was committed twice"
     assert sorted(rows) == sorted(ids), "rows and committed ids are not the same"
-    names = [
-        uri for uri in locations.list(str(out)) if "pending" in uri or uri.endswith((".tmp", "lease.json"))
-    ]
-    if not locations.is_remote(str(out)):
+    names = [uri for uri in files.list(str(out)) if "pending" in uri or uri.endswith((".tmp", "lease.json"))]
+    if not files.is_remote(str(out)):
         names += [str(path) for path in Path(out).rglob(".*") if path.is_file()]
     assert not names, f"left behind: {names[:5]}"
 

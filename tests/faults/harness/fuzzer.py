@@ -1,6 +1,6 @@
 """Damaged recordings in any number: real files, mutated so that (seed, number) always gives the same bytes.
 
-    python -m tests.faults.fuzzer COUNT SEED FOLDER
+    python -m tests.faults.harness.fuzzer COUNT SEED FOLDER
 
 writes COUNT files and FOLDER/manifest.jsonl. The sources are the recordings of the demo and, where it is there, of the corpus (`CORPUS_DIR`,
 by default beside the repository).

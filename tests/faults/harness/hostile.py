@@ -12,7 +12,7 @@ import numpy as np
 from actors.decoder import Decoder
 from pipelines.config import RunConfig
 from pipelines.manifests.columns import Recording
-from pipelines.planning import planner as planning
+from pipelines.planning import planner
 from tests.faults.harness import fuzzer
 
 DEMO = fuzzer.ROOT / "configs" / "demo" / "audio"
@@ -51,7 +51,7 @@ def outcome(row: dict[str, Any]) -> str:
 
 def planned(path: Path) -> list[dict[str, Any]]:
     recording = Recording("r", str(path), None, None, None, None, None, {}, "m:1")
-    return planning.plan_table([recording], RunConfig()).to_pylist()
+    return planner.plan_table([recording], RunConfig()).to_pylist()
 
 
 def peak_mib(decoder: Decoder) -> int:

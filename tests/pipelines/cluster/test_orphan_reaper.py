@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cluster import orphan_reaper as reaper
+from pipelines.cluster import orphan_reaper
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
 # A driver with a child that nothing but the reaper ends.
 DRIVER = (
-    "import os, subprocess, sys, time; from pipelines import reaper\n"
+    "import os, subprocess, sys, time; from pipelines.cluster import orphan_reaper as reaper\n"
     "with reaper.behind():\n"
     "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
     "    print(child.pid, os.environ[reaper.MARK], flush=True)\n"
@@ -34,18 +34,18 @@ def drive(end: str) -> tuple[subprocess.Popen[str], int, str]:
 
 def test_a_killed_driver_leaves_nobody() -> None:
     process, child, mark = drive("time.sleep(600)")
-    while child not in reaper.marked(mark):  # its environment is there a moment after it is
+    while child not in orphan_reaper.marked(mark):  # its environment is there a moment after it is
         time.sleep(0.05)
     process.kill()
     process.wait()
-    while reaper.marked(mark):  # the test's timeout is the limit
+    while orphan_reaper.marked(mark):  # the test's timeout is the limit
         time.sleep(0.1)
 
 
 def test_what_a_driver_was_just_starting_is_ended_too() -> None:
     """It shows the driver's environment until it runs its own program: here, for a second after nobody else is left."""
     driver = (
-        "import os, sys, time; from pipelines import reaper\n"
+        "import os, sys, time; from pipelines.cluster import orphan_reaper as reaper\n"
         "with reaper.behind():\n"
         "    mark = os.environ[reaper.MARK]\n"
         "    child = os.fork()\n"
@@ -58,7 +58,7 @@ def test_what_a_driver_was_just_starting_is_ended_too() -> None:
     process = subprocess.Popen([sys.executable, "-c", driver], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     child, mark = process.stdout.readline().split()
-    assert int(child) not in reaper.marked(mark)
+    assert int(child) not in orphan_reaper.marked(mark)
     process.kill()
     process.wait()
     while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
@@ -68,6 +68,6 @@ def test_what_a_driver_was_just_starting_is_ended_too() -> None:
 def test_what_outlives_a_driver_that_ended_well_is_ended_too() -> None:
     process, child, mark = drive("pass")
     assert process.wait(60) == 0
-    assert child not in reaper.marked("another mark")
-    while reaper.marked(mark):
+    assert child not in orphan_reaper.marked("another mark")
+    while orphan_reaper.marked(mark):
         time.sleep(0.1)

@@ -13,8 +13,8 @@ from actors.errors import FatalError, StorageError
 from pipelines import transcribe
 from pipelines.config import RunConfig
 from pipelines.execution.passes import noted
-from pipelines.output import run_record as runs
-from pipelines.supervision import shutdown as stopping
+from pipelines.output import run_record
+from pipelines.supervision import shutdown
 from pipelines.supervision.supervisor import PassLosses
 
 FIRST = PassLosses(processes=1, again=2, spent={"requests": 3, "audio_seconds": 1.5})
@@ -23,7 +23,7 @@ SECOND = PassLosses(again=1, spent={"requests": 4})
 
 def _ended(out: str, error: BaseException | None) -> dict[str, Any]:
     """What is known of a run that ended in this way after two passes."""
-    run_id, record = runs.open_run(out, RunConfig(), "transcribe", "m.jsonl")
+    run_id, record = run_record.open_run(out, RunConfig(), "transcribe", "m.jsonl")
     try:
         with noted(out, record, run_id) as passes:
             passes += [FIRST, SECOND]
@@ -31,7 +31,7 @@ def _ended(out: str, error: BaseException | None) -> dict[str, Any]:
                 raise error
     except BaseException as caught:
         assert caught is error
-    run: dict[str, Any] = runs.require(out)["runs"][0]
+    run: dict[str, Any] = run_record.require(out)["runs"][0]
     assert run["finished_at"] is None
     return run
 
@@ -39,8 +39,8 @@ def _ended(out: str, error: BaseException | None) -> dict[str, Any]:
 @pytest.fixture
 def signals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has asked for a stop."""
-    monkeypatch.setattr(stopping, "asked", threading.Event())
-    monkeypatch.setattr(stopping, "_urgent", threading.Event())
+    monkeypatch.setattr(shutdown, "asked", threading.Event())
+    monkeypatch.setattr(shutdown, "_urgent", threading.Event())
 
 
 @pytest.mark.usefixtures("signals")
@@ -55,9 +55,9 @@ def test_an_error_does_not_hide_what_was_asked(tmp_path: Path, error: Exception 
 
 @pytest.mark.usefixtures("signals")
 def test_a_stop_in_order_notes_it_too_and_a_lost_lease_writes_nothing(tmp_path: Path) -> None:
-    stopping.asked.set()
+    shutdown.asked.set()
     assert _ended(str(tmp_path / "asked"), KeyboardInterrupt())["asked_of_servers"]["requests"] == 7
-    stopping._urgent.set()
+    shutdown._urgent.set()
     assert "asked_of_servers" not in _ended(str(tmp_path / "lost"), KeyboardInterrupt())
 
 
@@ -68,7 +68,7 @@ def test_the_error_that_ended_the_run_is_told_where_nothing_can_be_written(
     def full(*_: Any, **__: Any) -> None:
         raise StorageError("no room for run.json")
 
-    monkeypatch.setattr(runs, "note", full)
+    monkeypatch.setattr(run_record, "note", full)
     assert "asked_of_servers" not in _ended(str(tmp_path), FatalError("the account is empty"))
 
 

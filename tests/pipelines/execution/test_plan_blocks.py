@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 import pytest
 
 from actors.records import Probe
-from pipelines.cluster import session as cluster
+from pipelines.cluster import session
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.manifests.manifest import Recording
 from pipelines.output import shards
-from pipelines.planning import planner as planning
+from pipelines.planning import planner
 from pipelines.storage import files as locations
 
 pytestmark = pytest.mark.ray
@@ -27,7 +27,7 @@ def ray(s3_bucket: str) -> Iterator[Any]:
     """Ray on this machine, started after the S3 server so that its workers know the address; one that runs already is used as it is."""
     import ray
 
-    with cluster.started(ClusterConfig.model_validate({"num_cpus": 4, "object_store_memory": 0.15})):
+    with session.started(ClusterConfig.model_validate({"num_cpus": 4, "object_store_memory": 0.15})):
         yield ray
 
 
@@ -44,7 +44,7 @@ def _plan(out: str) -> None:
     recordings = [
         Recording(name, f"/audio/{name}", None, None, None, None, None, {}, "m:1") for name in durations
     ]
-    planning.extend_plan(out, recordings, CONFIG, "r1", probe=probe)
+    planner.extend_plan(out, recordings, CONFIG, "r1", probe=probe)
 
 
 def _run(ray: Any, out: str, todo: pa.Table, keep: str | None) -> None:
@@ -54,9 +54,9 @@ def _run(ray: Any, out: str, todo: pa.Table, keep: str | None) -> None:
         table = table.append_column("rows", pa.array([table.num_rows] * table.num_rows, pa.int64()))
         return table if keep is None else table.filter(pc.less(table["shard_id"], keep))
 
-    files = planning.files_of(todo)
+    files = planner.files_of(todo)
     store, path = locations.arrow_filesystem(shards.folder(out))
-    with cluster.checkpointed(shards.checkpoint_folder(out), shards.ID, 0):
+    with session.checkpointed(shards.checkpoint_folder(out), shards.ID, 0):
         rows = ray.data.read_parquet(
             [locations.filesystem(uri)[1] for uri in files], filesystem=store, override_num_blocks=len(files)
         )
@@ -67,8 +67,8 @@ def _run(ray: Any, out: str, todo: pa.Table, keep: str | None) -> None:
 def test_one_block_a_plan_file_also_on_resume(kind: str, ray: Any, s3_bucket: str, tmp_path: Path) -> None:
     out = str(tmp_path / "out") if kind == "local" else f"{s3_bucket}/{tmp_path.name}"
     _plan(out)
-    plan = planning.read_plan(out)
-    files = planning.files_of(plan)
+    plan = planner.read_plan(out)
+    files = planner.files_of(plan)
     # 3 shards of the long one, 20 x 100 s in sixes (the last task has 2 of them and shorter ones), 600 x 0.5 s by at most 256
     assert len(files) == 3 + 3 + 3
     sizes = {

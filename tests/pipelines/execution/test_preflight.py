@@ -93,8 +93,8 @@ def test_what_is_left_of_a_plan_is_timed(
 ) -> None:
     from pipelines.config import load_config
     from pipelines.manifests.manifest import read_manifest
-    from pipelines.output import run_record as runs
-    from pipelines.planning import planner as planning
+    from pipelines.output import run_record
+    from pipelines.planning import planner
 
     settings = [
         "plan.trust_durations=true",
@@ -103,8 +103,8 @@ def test_what_is_left_of_a_plan_is_timed(
         "estimate.aligner_rtfx=300",
     ]
     config, out = load_config(None, settings), str(tmp_path / "out")
-    run_id, _ = runs.open_run(out, config, "transcribe", str(manifest))
-    planning.extend_plan(out, planning.collect(read_manifest(str(manifest)), config), config, run_id)
+    run_id, _ = run_record.open_run(out, config, "transcribe", str(manifest))
+    planner.extend_plan(out, planner.collect(read_manifest(str(manifest)), config), config, run_id)
     options = [part for setting in settings for part in ("--set", setting)]
     assert main(["transcribe", str(manifest), out, "--dry-run", "--nodes", "2x(CPU=4,GPU=1)", *options]) == 0
     said = lines(capsys)

@@ -17,7 +17,7 @@ import pytest
 
 from actors.errors import UsageError
 from pipelines.manifests.manifest import Recording, read_manifest
-from pipelines.storage import files as locations
+from pipelines.storage import files
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -96,7 +96,7 @@ def test_remote_manifests(name: str, kind: str, tmp_path: Path, request: pytest.
     base = (
         request.getfixturevalue("s3_bucket") if kind == "s3" else "memory://manifests"
     ) + f"/{tmp_path.name}"
-    locations.write_atomic(f"{base}/{name}", KINDS[name](ROWS))
+    files.write_atomic(f"{base}/{name}", KINDS[name](ROWS))
     assert [recording.audio for recording in _read(f"{base}/{name}")] == [
         f"{base}/sub/a.wav",
         "s3://elsewhere/b.mp3",
@@ -107,7 +107,7 @@ def test_remote_manifests(name: str, kind: str, tmp_path: Path, request: pytest.
 def test_remote_folder_and_glob(s3_bucket: str, tmp_path: Path) -> None:
     base = f"{s3_bucket}/{tmp_path.name}"
     for name in ("x/b.MP3", "x/y/c d.ogg", "a.wav", "notes.txt", ".hidden.wav"):
-        locations.write_atomic(f"{base}/{name}", b"")
+        files.write_atomic(f"{base}/{name}", b"")
     for folder in (base, f"{base}/"):
         assert [(r.id, r.audio) for r in _read(folder)] == [
             (n, f"{base}/{n}") for n in ("a.wav", "x/b.MP3", "x/y/c d.ogg")
@@ -447,7 +447,7 @@ def test_unreachable_manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     path = _write(tmp_path, GOOD % 1)
     # Not by file mode: the tests may run as a user whom no mode stops.
-    monkeypatch.setattr(locations, "open", deny)
+    monkeypatch.setattr(files, "open", deny)
     with pytest.raises(UsageError, match=r"m\.jsonl: no permission to read it"):
         _read(path)
 

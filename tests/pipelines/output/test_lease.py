@@ -21,9 +21,8 @@ import pytest
 
 from actors.errors import StorageError
 from pipelines.output import lease as leases
-from pipelines.output import lease_holder as holders
-from pipelines.storage import conditional_writes as conditional
-from pipelines.storage import files as locations
+from pipelines.output import lease_holder
+from pipelines.storage import conditional_writes, files
 from tests.faults.harness.proxy import Proxy, Rule
 
 
@@ -61,7 +60,7 @@ def test_a_second_driver_is_refused_and_told_who_is_at_work(tmp_path: Path) -> N
 
 def test_a_killed_process_leaves_a_lease_that_is_taken_over_at_once(tmp_path: Path) -> None:
     out = str(tmp_path)
-    program = f"from pipelines.storage import leases; import time; leases.acquire({out!r}, 'transcribe'); print('held', flush=True); time.sleep(60)"
+    program = f"from pipelines.output import lease as leases; import time; leases.acquire({out!r}, 'transcribe'); print('held', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
     with pytest.raises(leases.LeaseError, match=f"process {holder.pid} "):
@@ -91,7 +90,7 @@ def test_another_machine_on_a_shared_file_system_is_believed_by_its_sign_of_life
     def renew() -> None:
         while not over.wait(0.2):
             facts["beat"] = int(str(facts["beat"])) + 1
-            locations.write_atomic(str(path), json.dumps(facts).encode())
+            files.write_atomic(str(path), json.dumps(facts).encode())
 
     holder = threading.Thread(target=renew)
     holder.start()
@@ -177,7 +176,7 @@ def test_s3_a_living_holder_keeps_its_lease_and_a_dead_one_loses_it(
     assert leases.read(out) is None
     # Another machine that stopped without a word: its lease is watched, then replaced.
     monkeypatch.setattr(
-        holders, "pids", lambda: "elsewhere"
+        lease_holder, "pids", lambda: "elsewhere"
     )  # its processes are not seen from here; its name may be ours
     dead = leases.acquire(out, "transcribe")
     monkeypatch.undo()
@@ -208,10 +207,10 @@ def test_s3_a_request_that_hangs_does_not_hide_that_the_lease_is_over(s3_bucket:
 def test_s3_a_renewal_whose_answers_all_got_lost_is_no_takeover(
     s3_bucket: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conditional, "ATTEMPTS_MORE", 1)
+    monkeypatch.setattr(conditional_writes, "ATTEMPTS_MORE", 1)
     seconds = itertools.count()
     monkeypatch.setattr(
-        holders, "now", lambda: f"2026-01-01T00:{next(seconds):02}:00+00:00"
+        lease_holder, "now", lambda: f"2026-01-01T00:{next(seconds):02}:00+00:00"
     )  # no two renewals are of the same second
     out = f"{s3_bucket}/unheard"
     lease = leases.acquire(out, "transcribe")
@@ -224,7 +223,7 @@ def test_s3_a_renewal_whose_answers_all_got_lost_is_no_takeover(
     lease.renew()
     found = leases.read(out) or {}
     assert (found["holder"], found["beat"]) == (lease.facts["holder"], 3)
-    locations.write_atomic(lease.uri, json.dumps({**found, "holder": "x", "host": "elsewhere"}).encode())
+    files.write_atomic(lease.uri, json.dumps({**found, "holder": "x", "host": "elsewhere"}).encode())
     with pytest.raises(leases.LeaseError, match=r"on elsewhere, .* has taken over"):
         lease.renew()
 
@@ -237,7 +236,7 @@ def test_s3_a_dead_process_of_this_machine_is_not_waited_for(
     gone.wait()
     left = leases.acquire(out, "transcribe")
     facts = {**left.facts, "pid": gone.pid}
-    locations.write_atomic(f"{out}/lease.json", json.dumps(facts).encode())
+    files.write_atomic(f"{out}/lease.json", json.dumps(facts).encode())
     monkeypatch.setattr(leases, "LIFE_SECONDS", 1e6)  # to wait for the end of its life would be noticed
     leases.acquire(out, "transcribe").release()
 
@@ -251,7 +250,7 @@ def test_s3_a_process_that_is_not_seen_from_a_container_with_the_same_name_is_no
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     with pytest.MonkeyPatch.context() as there:
-        there.setattr(holders, "pids", lambda: "another container")
+        there.setattr(lease_holder, "pids", lambda: "another container")
         there.setattr("os.getpid", lambda: gone.pid)
         held = leases.held(out, "transcribe", lambda: None)
         held.__enter__()
@@ -276,7 +275,7 @@ def test_a_container_that_was_started_anew_does_not_wait_for_the_one_before(
         "command": "c",
     }
     (tmp_path / "lease.json").write_text(
-        json.dumps({**facts, "kernel": holders.kernel(), "pids": "another container"})
+        json.dumps({**facts, "kernel": lease_holder.kernel(), "pids": "another container"})
     )
     leases.acquire(str(tmp_path), "transcribe").release()
 
@@ -296,7 +295,7 @@ def test_another_machine_with_the_name_of_this_one_is_watched(tmp_path: Path, ke
     def renew() -> None:
         while not over.wait(0.2):
             facts["beat"] += 1
-            locations.write_atomic(str(path), json.dumps(facts).encode())
+            files.write_atomic(str(path), json.dumps(facts).encode())
 
     holder = threading.Thread(target=renew)
     holder.start()
@@ -314,7 +313,7 @@ def test_another_machine_with_the_name_of_this_one_is_watched(tmp_path: Path, ke
 def test_s3_of_many_writers_one_wins(s3_bucket: str) -> None:
     uri, answers = f"{s3_bucket}/contended.json", []
     threads = [
-        threading.Thread(target=lambda n=n: answers.append(conditional.create(uri, b"%d" % n)))
+        threading.Thread(target=lambda n=n: answers.append(conditional_writes.create(uri, b"%d" % n)))
         for n in range(6)
     ]
     for thread in threads:
@@ -322,41 +321,43 @@ def test_s3_of_many_writers_one_wins(s3_bucket: str) -> None:
     for thread in threads:
         thread.join()
     assert sum(answer is not None for answer in answers) == 1
-    found = conditional.look(uri)
+    found = conditional_writes.look(uri)
     assert found is not None
-    assert conditional.replace(uri, b"new", *found)
-    assert conditional.replace(uri, b"late", *found) is None
-    assert locations.read_bytes(uri) == b"new"
+    assert conditional_writes.replace(uri, b"new", *found)
+    assert conditional_writes.replace(uri, b"late", *found) is None
+    assert files.read_bytes(uri) == b"new"
 
 
 @pytest.mark.parametrize("store", ["memory://conditional"])
 def test_a_store_without_conditions_is_looked_at_again(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conditional, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(conditional_writes, "SETTLE_SECONDS", 0.01)
     uri = f"{store}/lease.json"
-    assert conditional.create(uri, b"a") is not None
-    assert conditional.create(uri, b"b") is None
-    assert conditional.replace(uri, b"c", b"a", None) is not None
-    assert conditional.replace(uri, b"d", b"a", None) is None
-    assert locations.read_bytes(uri) == b"c"
+    assert conditional_writes.create(uri, b"a") is not None
+    assert conditional_writes.create(uri, b"b") is None
+    assert conditional_writes.replace(uri, b"c", b"a", None) is not None
+    assert conditional_writes.replace(uri, b"d", b"a", None) is None
+    assert files.read_bytes(uri) == b"c"
 
 
 def test_of_two_that_take_over_at_once_where_a_store_knows_no_conditions_one_wins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(conditional, "SETTLE_SECONDS", 0.5)
+    monkeypatch.setattr(conditional_writes, "SETTLE_SECONDS", 0.5)
     uri = "memory://contended/lease.json"
-    locations.write_atomic(uri, b"dead")
-    together, write, answers = threading.Barrier(2), locations.write_atomic, []
+    files.write_atomic(uri, b"dead")
+    together, write, answers = threading.Barrier(2), files.write_atomic, []
 
     def both_then_write(uri: str, data: bytes) -> None:
         together.wait(10)  # both have seen what stands there
         time.sleep(0.1 * int(data))
         write(uri, data)
 
-    monkeypatch.setattr(locations, "write_atomic", both_then_write)
+    monkeypatch.setattr(files, "write_atomic", both_then_write)
     threads = [
         threading.Thread(
-            target=lambda n=n: answers.append(conditional.replace(uri, b"%d" % n, b"dead", None, settle=True))
+            target=lambda n=n: answers.append(
+                conditional_writes.replace(uri, b"%d" % n, b"dead", None, settle=True)
+            )
         )
         for n in range(2)
     ]

@@ -9,17 +9,16 @@ import pytest
 from actors.config import ASRConfig, VLLMConfig
 from actors.errors import UsageError
 from pipelines.config import ClusterConfig, RunConfig, load_config
-from pipelines.output import run_record as runs
-from pipelines.output import saved
+from pipelines.output import run_record, saved
 from pipelines.storage.uris import shown
 
 
 def test_a_second_run_with_the_same_settings_joins_the_first(tmp_path: Path) -> None:
     out = str(tmp_path)
-    first, _ = runs.open_run(out, RunConfig(), "transcribe", "m.jsonl")
-    second, record = runs.open_run(out, RunConfig(), "transcribe", "m.jsonl")
+    first, _ = run_record.open_run(out, RunConfig(), "transcribe", "m.jsonl")
+    second, record = run_record.open_run(out, RunConfig(), "transcribe", "m.jsonl")
     assert first != second
-    runs.close_run(out, record, second, recordings=3)
+    run_record.close_run(out, record, second, recordings=3)
     stored = json.loads((tmp_path / "run.json").read_text())
     assert [run["run_id"] for run in stored["runs"]] == [first, second]
     assert stored["runs"][1]["finished_at"] and stored["runs"][1]["recordings"] == 3
@@ -28,37 +27,38 @@ def test_a_second_run_with_the_same_settings_joins_the_first(tmp_path: Path) -> 
 
 def test_other_settings_are_refused_and_named_unless_told(tmp_path: Path) -> None:
     out = str(tmp_path)
-    runs.open_run(out, RunConfig(), "transcribe", "m.jsonl")
+    run_record.open_run(out, RunConfig(), "transcribe", "m.jsonl")
     other = load_config(None, ["asr.language=German"])
     with pytest.raises(UsageError, match=r"other settings \(asr\.language\)"):
-        runs.open_run(out, other, "transcribe", "m.jsonl")
-    _, record = runs.open_run(out, other, "transcribe", "m.jsonl", accept_changes=True)
+        run_record.open_run(out, other, "transcribe", "m.jsonl")
+    _, record = run_record.open_run(out, other, "transcribe", "m.jsonl", accept_changes=True)
     assert record["config_hash"] == other.hash()
 
 
 def test_another_command_is_refused(tmp_path: Path) -> None:
-    runs.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
+    run_record.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
     with pytest.raises(UsageError, match="was made by `scriptorium transcribe`"):
-        runs.open_run(str(tmp_path), RunConfig(), "align", "m.jsonl")
+        run_record.open_run(str(tmp_path), RunConfig(), "align", "m.jsonl")
 
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "transcripts").mkdir()
     (tmp_path / "transcripts/x.parquet").write_bytes(b"theirs")
     with pytest.raises(UsageError, match=r"no run\.json"):
-        runs.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
+        run_record.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
 
 
 def test_a_manifests_name_need_not_be_utf_8(tmp_path: Path) -> None:
-    runs.open_run(str(tmp_path), RunConfig(), "transcribe", os.fsdecode(b"/data/m\xff.jsonl"))
-    assert runs.require(str(tmp_path))["runs"][0]["manifest"] == "/data/m\\udcff.jsonl"
+    run_record.open_run(str(tmp_path), RunConfig(), "transcribe", os.fsdecode(b"/data/m\xff.jsonl"))
+    assert run_record.require(str(tmp_path))["runs"][0]["manifest"] == "/data/m\\udcff.jsonl"
 
 
 def test_what_is_noted_of_a_run_does_not_finish_it(tmp_path: Path) -> None:
-    run_id, record = runs.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
-    runs.note(str(tmp_path), record, run_id, asked_of_servers={"requests": 3})
+    run_id, record = run_record.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
+    run_record.note(str(tmp_path), record, run_id, asked_of_servers={"requests": 3})
     assert (
-        runs.require(str(tmp_path))["runs"][0] | {"finished_at": None, "asked_of_servers": {"requests": 3}}
+        run_record.require(str(tmp_path))["runs"][0]
+        | {"finished_at": None, "asked_of_servers": {"requests": 3}}
         == record["runs"][0]
     )
 
@@ -66,13 +66,13 @@ def test_what_is_noted_of_a_run_does_not_finish_it(tmp_path: Path) -> None:
 def test_a_strange_run_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("[1]")
     with pytest.raises(UsageError, match="not a run of Scriptorium"):
-        runs.read(str(tmp_path))
-    assert runs.read(str(tmp_path / "elsewhere")) is None
+        run_record.read(str(tmp_path))
+    assert run_record.read(str(tmp_path / "elsewhere")) is None
 
 
 def test_secrets_do_not_reach_run_json(tmp_path: Path) -> None:
     config = load_config(None, ['cluster.runtime_env={"env_vars": {"TOKEN": "hush-hush"}}'])
-    runs.open_run(str(tmp_path), config, "transcribe", "m.jsonl")
+    run_record.open_run(str(tmp_path), config, "transcribe", "m.jsonl")
     text = (tmp_path / "run.json").read_text()
     assert "hush-hush" not in text and "TOKEN" in text
 
@@ -98,7 +98,7 @@ def test_no_part_of_a_runtime_environment_gives_a_secret_away(tmp_path: Path) ->
         "py_modules": ["s3://hush/x.zip"],
         "config": {"eager_install": True, "setup_timeout_seconds": 600},
     }
-    runs.open_run(
+    run_record.open_run(
         str(tmp_path), RunConfig(cluster=ClusterConfig(runtime_env=environment)), "transcribe", "m.jsonl"
     )
     text = (tmp_path / "run.json").read_text()
@@ -111,7 +111,7 @@ def test_no_part_of_a_runtime_environment_gives_a_secret_away(tmp_path: Path) ->
 
 def test_the_address_of_a_manifest_is_told_without_what_opens_it(tmp_path: Path) -> None:
     out = str(tmp_path)
-    _, record = runs.open_run(
+    _, record = run_record.open_run(
         out, RunConfig(), "transcribe", "https://me:hush@host/m.jsonl?X-Amz-Signature=hush&x=1"
     )
     assert (
@@ -119,8 +119,8 @@ def test_the_address_of_a_manifest_is_told_without_what_opens_it(tmp_path: Path)
         and "host/m.jsonl" in (tmp_path / "run.json").read_text()
     )
     record["runs"][0]["manifest"] = "https://host/m.jsonl?hush"  # as it was written down before
-    runs.write(out, record)
-    assert runs.require(out)["runs"][0]["manifest"] == "https://host/m.jsonl?***"
+    run_record.write(out, record)
+    assert run_record.require(out)["runs"][0]["manifest"] == "https://host/m.jsonl?***"
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,8 @@ def test_secrets_of_an_engine_are_neither_stored_nor_part_of_what_a_run_is(tmp_p
         RunConfig(asr=settings.model_copy(update={"vllm": VLLMConfig(engine={**engine, "hf_token": "x"})})),
     )
     assert config.hash() == other.hash() != RunConfig(asr=ASRConfig(backend="vllm")).hash()
-    runs.open_run(str(tmp_path), config, "transcribe", "m.jsonl")
+    run_record.open_run(str(tmp_path), config, "transcribe", "m.jsonl")
     stored = (tmp_path / "run.json").read_text()
     assert "hf_nobody" not in stored and "fp8" in stored
-    again = saved.settings_of(str(tmp_path), runs.require(str(tmp_path)))
+    again = saved.settings_of(str(tmp_path), run_record.require(str(tmp_path)))
     assert again.asr.vllm.engine == {name: value for name, value in engine.items() if name != "hf_token"}

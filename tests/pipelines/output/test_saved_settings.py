@@ -13,8 +13,7 @@ from actors.errors import UsageError
 from pipelines import transcribe
 from pipelines.cli import main
 from pipelines.config import RunConfig, load_config
-from pipelines.output import run_record as runs
-from pipelines.output import saved
+from pipelines.output import run_record, saved
 
 MADE = [
     "asr.backend=fake",
@@ -29,7 +28,7 @@ MADE = [
 def out(tmp_path: Path) -> str:
     """A run that was made with other settings than the default ones."""
     folder = str(tmp_path / "out")
-    runs.open_run(folder, load_config(None, MADE), "transcribe", "m.jsonl")
+    run_record.open_run(folder, load_config(None, MADE), "transcribe", "m.jsonl")
     return folder
 
 
@@ -39,7 +38,7 @@ def retried(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
     seen: list[RunConfig] = []
 
     def retry(out: str, config: RunConfig, codes: Any = ()) -> transcribe.Outcome:
-        runs.checked(out, config, "transcribe")
+        run_record.checked(out, config, "transcribe")
         seen.append(config)
         return transcribe.Outcome(1, 1, 0, 1)
 
@@ -75,12 +74,12 @@ def test_other_settings_are_refused_with_a_way_that_there_is(
 def test_settings_that_are_gone_are_dropped_and_told(
     out: str, caplog: pytest.LogCaptureFixture, tmp_path: Path, retried: list[RunConfig]
 ) -> None:
-    record = runs.require(out)
+    record = run_record.require(out)
     before = copy.deepcopy(record["config"])
     record["config"]["asr"]["gone_setting"] = record["config"]["asr"]["pool"]["older"] = record["config"][
         "section"
     ] = {"a": 1}
-    runs.write(out, record)
+    run_record.write(out, record)
     with caplog.at_level(logging.WARNING):
         assert main(["retry", out]) == 0
     assert "asr.pool.older, asr.gone_setting, section" in caplog.text
@@ -90,10 +89,10 @@ def test_settings_that_are_gone_are_dropped_and_told(
 def test_a_saved_setting_that_is_not_valid_any_more_is_named_and_can_be_replaced(
     out: str, capsys: pytest.CaptureFixture[str], retried: list[RunConfig]
 ) -> None:
-    record = runs.require(out)
+    record = run_record.require(out)
     record["config"]["output"]["compression"] = "foo"
     record["config"]["asr"]["timeout"] = float("inf")
-    runs.write(out, record)
+    run_record.write(out, record)
     assert main(["retry", out]) == 2
     said = capsys.readouterr().err
     assert (
@@ -109,7 +108,7 @@ def test_a_saved_setting_that_is_not_valid_any_more_is_named_and_can_be_replaced
 
 @pytest.mark.parametrize("config", [None, {"asr": 1, "cluster": [], "aligner": {"vllm": 7}}])
 def test_what_is_no_settings_at_all_is_bad_usage(out: str, config: Any) -> None:
-    record = {**runs.require(out), "config": config}
+    record = {**run_record.require(out), "config": config}
     with pytest.raises(UsageError, match=r"run\.json"):
         saved.settings_of(out, record)
 

@@ -135,7 +135,7 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
     ]
     program = f"""
 import os, signal
-from pipelines.storage import locations
+from pipelines.storage import files as locations
 killed = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 for path in {[str(path) for path in written]}:
     if not os.fork():

@@ -13,8 +13,7 @@ from actors.errors import RowError
 from actors.records import Probe
 from pipelines.config import EstimateConfig, RunConfig
 from pipelines.manifests.manifest import Recording
-from pipelines.planning import estimate
-from pipelines.planning import planner as planning
+from pipelines.planning import estimate, planner
 
 SETTINGS = EstimateConfig.model_validate(
     {"asr_rtfx": 100, "aligner_rtfx": 400, "decode_rtfx": 50, "gpus": 2, "cores": 4, "gpu_hour_price": 3}
@@ -40,7 +39,7 @@ def _figures(settings: EstimateConfig = SETTINGS, broken: int = 2, **options: An
         Recording(name, name, AUDIO[name][2] if name in AUDIO else None, None, None, None, None, {}, "m:1")
         for name in names
     ]
-    return estimate.estimate(planning.plan_table(recordings, RunConfig(), probe=probe), settings, **options)
+    return estimate.estimate(planner.plan_table(recordings, RunConfig(), probe=probe), settings, **options)
 
 
 def test_amounts() -> None:
@@ -89,7 +88,7 @@ def test_machine_fills_what_settings_leave_open() -> None:
 
 def test_stored_plans_have_no_failures() -> None:
     """`probe_error` is not stored: an estimate of OUT/plan counts such recordings as of unknown length."""
-    table = planning.plan_table(
+    table = planner.plan_table(
         [Recording("a", "a", None, None, None, None, None, {}, "m:1")], RunConfig(), probe=_missing
     )
     figures = estimate.estimate(table.drop_columns(["probe_error"]), SETTINGS)

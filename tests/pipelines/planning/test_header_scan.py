@@ -92,9 +92,9 @@ STOPPED = """
 import signal, sys, numpy, pyarrow
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore it
 from actors.config import AudioConfig
-from pipelines import stopping
+from pipelines.supervision import shutdown as stopping
 from pipelines.config import PlanConfig
-from pipelines.headers import read_headers
+from pipelines.planning.header_scan import read_headers
 try:
     with stopping.handled():
         addresses = pyarrow.chunked_array([sys.argv[1:]], pyarrow.string())

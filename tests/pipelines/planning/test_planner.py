@@ -18,10 +18,9 @@ from actors.records import Probe
 from pipelines.config import RunConfig
 from pipelines.manifests.manifest import Recording
 from pipelines.output import plans
-from pipelines.planning import planner as planning
+from pipelines.planning import planner
 from pipelines.schema import PLAN
-from pipelines.storage import files as locations
-from pipelines.storage import parquet as tables
+from pipelines.storage import files, parquet
 
 CONFIG = RunConfig()
 
@@ -43,7 +42,7 @@ def probing(durations: dict[str, float | Exception | None], size: int = 10**9) -
     """A probe that answers by file name; counts nothing, reads nothing."""
 
     def probe(uri: str, scan: bool = False) -> Probe:
-        found = durations[locations.name_of(uri)]
+        found = durations[files.name_of(uri)]
         if isinstance(found, Exception):
             raise found
         return Probe(found, "pcm_s16le", "wav", 16000, 1, size, "etag-1")
@@ -54,7 +53,7 @@ def probing(durations: dict[str, float | Exception | None], size: int = 10**9) -
 def plan(
     durations: dict[str, Any], config: RunConfig = CONFIG, size: int = 10**9, **options: Any
 ) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = planning.plan_table(
+    rows: list[dict[str, Any]] = planner.plan_table(
         [recording(name) for name in durations], config, probe=probing(durations, size), **options
     ).to_pylist()
     return rows
@@ -128,11 +127,11 @@ def test_only_large_files_are_scanned_for_their_length() -> None:
         return Probe(1200.0 if scan else None, "mp3", "mp3", 44100, 2, size, "e")
 
     size = 2 * planning_scan_bytes()
-    rows = planning.plan_table([recording("x.mp3")], CONFIG, probe=probe).to_pylist()
+    rows = planner.plan_table([recording("x.mp3")], CONFIG, probe=probe).to_pylist()
     assert (asked, len(rows)) == ([False, True], 2)
     asked.clear()
     size = planning_scan_bytes() // 2
-    rows = planning.plan_table([recording("x.mp3")], CONFIG, probe=probe).to_pylist()
+    rows = planner.plan_table([recording("x.mp3")], CONFIG, probe=probe).to_pylist()
     assert (asked, len(rows)) == ([False], 1)
 
 
@@ -147,7 +146,7 @@ def test_shard_ids_are_stable_and_tell_spans_objects_and_settings_apart() -> Non
         def probe(uri: str, scan: bool = False) -> Probe:
             return Probe(1500.0, "flac", "flac", 48000, 2, 10**6, etag)
 
-        table = planning.plan_table([recording(name)], config, probe=probe, **options)
+        table = planner.plan_table([recording(name)], config, probe=probe, **options)
         return table["shard_id"].to_pylist()
 
     assert ids() == ids()
@@ -187,7 +186,7 @@ def test_manifest_columns_and_defaults_reach_the_rows() -> None:
         ),
         recording("b"),
     ]
-    a, b = planning.plan_table(given, config, probe=probing({"a": 2.0, "b": 1.0})).to_pylist()
+    a, b = planner.plan_table(given, config, probe=probing({"a": 2.0, "b": 1.0})).to_pylist()
     assert (a["language"], a["context"], a["text"], a["channel"]) == ("de", "own", "t", "1")
     assert json.loads(a["metadata"]) == {"k": "é", "half": "\ud800"}
     assert (b["language"], b["context"], b["text"], b["channel"], b["metadata"]) == (
@@ -206,7 +205,7 @@ def test_trusted_durations_are_not_probed() -> None:
         assert uri == "/audio/unclaimed"
         return Probe(10.0, "flac", "flac", 48000, 2, 10**6, "e")
 
-    rows = planning.plan_table(
+    rows = planner.plan_table(
         [recording("claimed", duration=700.0), recording("unclaimed")], config, probe=probe
     ).to_pylist()
     assert [(row["recording_id"], row["duration"], row["codec"]) for row in rows] == [
@@ -217,7 +216,7 @@ def test_trusted_durations_are_not_probed() -> None:
 
 
 def test_claims_are_ignored_unless_trusted() -> None:
-    (row,) = planning.plan_table(
+    (row,) = planner.plan_table(
         [recording("a", duration=7000.0)], CONFIG, probe=probing({"a": 5.0})
     ).to_pylist()
     assert row["duration"] == 5.0
@@ -237,10 +236,10 @@ def test_probing_is_parallel_but_bounded_and_in_order() -> None:
         together.wait(timeout=60)  # passes only when four run at once
         with lock:
             running -= 1
-        return Probe(float(locations.name_of(uri)[1:]) + 1, "c", "c", 8000, 1, 10**6, "e")
+        return Probe(float(files.name_of(uri)[1:]) + 1, "c", "c", 8000, 1, 10**6, "e")
 
     seen: list[tuple[int, int]] = []
-    table = planning.plan_table(
+    table = planner.plan_table(
         [recording(name) for name in names], config, probe=probe, progress=lambda *done: seen.append(done)
     )
     assert most == 4
@@ -251,7 +250,7 @@ def test_probing_is_parallel_but_bounded_and_in_order() -> None:
 def test_allowed_uris() -> None:
     config = RunConfig.model_validate({"plan": {"allowed_uris": ["s3://bucket/in", "/data"]}})
     good = [recording("a", audio="s3://bucket/in/a.wav"), recording("b", audio="/data/b.wav")]
-    assert planning.collect(good, config).num_rows == 2
+    assert planner.collect(good, config).num_rows == 2
     for audio in (
         "s3://bucket/input/a.wav",
         "s3://bucket/a.wav",
@@ -260,7 +259,7 @@ def test_allowed_uris() -> None:
         "s3://bucket/in/../x",
     ):
         with pytest.raises(UsageError, match=r"m:1: .* is outside of what plan\.allowed_uris allows"):
-            planning.collect([recording("x", audio=audio)], config)
+            planner.collect([recording("x", audio=audio)], config)
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -273,68 +272,68 @@ def out(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def extend(out: str, durations: dict[str, Any], run_id: str, config: RunConfig = CONFIG) -> int:
-    return planning.extend_plan(
+    return planner.extend_plan(
         out, [recording(name) for name in durations], config, run_id, probe=probing(durations)
     )
 
 
 def plan_files(out: str) -> list[str]:
-    return list(locations.list(locations.join(out, "plan"), ".parquet"))
+    return list(files.list(files.join(out, "plan"), ".parquet"))
 
 
 def test_plan_files_hold_one_task_each(out: str) -> None:
     config = RunConfig.model_validate({"plan": {"task_seconds": 600}})
     durations = {"long": 1500.0, **{f"s{number:03d}": 1.0 for number in range(700)}}
     assert extend(out, durations, "r1", config) == 701
-    tables = [pq.read_table(pa.BufferReader(locations.read_bytes(uri))) for uri in plan_files(out)]
-    assert [table.num_rows for table in tables] == [1, 1, 101, 256, 256, 88]
-    assert all(table.schema.equals(PLAN) for table in tables)
-    table = planning.read_plan(out)
-    assert table.select(PLAN.names).to_pylist() == pa.concat_tables(tables).to_pylist()
-    assert planning.files_of(table) == plan_files(out)
-    assert planning.files_of(table.slice(1, 1)) == plan_files(out)[1:2]
-    assert planning.seconds_of(table) == pytest.approx(2200.0)
+    parquet = [pq.read_table(pa.BufferReader(files.read_bytes(uri))) for uri in plan_files(out)]
+    assert [table.num_rows for table in parquet] == [1, 1, 101, 256, 256, 88]
+    assert all(table.schema.equals(PLAN) for table in parquet)
+    table = planner.read_plan(out)
+    assert table.select(PLAN.names).to_pylist() == pa.concat_tables(parquet).to_pylist()
+    assert planner.files_of(table) == plan_files(out)
+    assert planner.files_of(table.slice(1, 1)) == plan_files(out)[1:2]
+    assert planner.seconds_of(table) == pytest.approx(2200.0)
 
 
 def test_only_new_recordings_are_planned(
     out: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A Ray that earlier tests started has reconfigured logging for the whole process.
-    caplog.set_level(logging.WARNING, logger=planning.logger.name)
-    monkeypatch.setattr(planning.logger, "disabled", False)
-    monkeypatch.setattr(planning.logger, "propagate", True)
-    monkeypatch.setattr(planning.logger, "handlers", [caplog.handler])
-    assert planning.read_plan(out).num_rows == 0
+    caplog.set_level(logging.WARNING, logger=planner.logger.name)
+    monkeypatch.setattr(planner.logger, "disabled", False)
+    monkeypatch.setattr(planner.logger, "propagate", True)
+    monkeypatch.setattr(planner.logger, "handlers", [caplog.handler])
+    assert planner.read_plan(out).num_rows == 0
     assert extend(out, {"a": 5.0, "b": 700.0}, "r1") == 2
-    before = planning.read_plan(out)
+    before = planner.read_plan(out)
     assert extend(out, {"a": 5.0, "b": 700.0}, "r2") == 0
     assert extend(out, {"a": 5.0, "b": 700.0, "c": 9.0}, "r3") == 1
-    assert planning.read_plan(out)["recording_id"].to_pylist() == ["b", "b", "a", "c"]
-    assert planning.read_plan(out).slice(0, 3).equals(before)
-    assert planning.read_plan(out, ["recording_id"]).column_names == ["recording_id"]
+    assert planner.read_plan(out)["recording_id"].to_pylist() == ["b", "b", "a", "c"]
+    assert planner.read_plan(out).slice(0, 3).equals(before)
+    assert planner.read_plan(out, ["recording_id"]).column_names == ["recording_id"]
     assert not caplog.records
-    assert planning.extend_plan(out, [recording("a", audio="/moved/a")], CONFIG, "r4", probe=probing({})) == 0
+    assert planner.extend_plan(out, [recording("a", audio="/moved/a")], CONFIG, "r4", probe=probing({})) == 0
     assert "1 ids of the manifest stand for other audio" in caplog.text
     assert "/moved/a" in caplog.text
 
 
 def test_a_plan_that_was_cut_off_does_not_count(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
     extend(out, {"a": 5.0}, "r1")
-    write = locations.write_atomic
+    write = files.write_atomic
 
     def killed(uri: str, data: bytes, sync: bool = True) -> None:
         if uri.endswith(".index"):
             raise KeyboardInterrupt
         write(uri, data, sync)
 
-    monkeypatch.setattr(locations, "write_atomic", killed)
+    monkeypatch.setattr(files, "write_atomic", killed)
     with pytest.raises(KeyboardInterrupt):
         extend(out, {"b": 5.0}, "r2")
     monkeypatch.undo()
     assert len(plan_files(out)) == 2
-    assert planning.read_plan(out)["recording_id"].to_pylist() == ["a"]
+    assert planner.read_plan(out)["recording_id"].to_pylist() == ["a"]
     assert extend(out, {"b": 5.0}, "r3") == 1
-    assert [locations.name_of(uri) for uri in plan_files(out)] == [
+    assert [files.name_of(uri) for uri in plan_files(out)] == [
         "plan-r1-000000.parquet",
         "plan-r3-000000.parquet",
     ]
@@ -343,24 +342,24 @@ def test_a_plan_that_was_cut_off_does_not_count(out: str, monkeypatch: pytest.Mo
 
 def test_retries_replace_the_earlier_attempt(out: str) -> None:
     extend(out, {"a": RowError("x", "empty_file"), "b": 700.0}, "r1")
-    before = {row["recording_id"]: row for row in planning.read_plan(out).to_pylist()}
-    assert planning.plan_again(out, {"a": 1}, "r2", CONFIG, probe=probing({"a": 1000.0})) == 1
-    rows = [row for row in planning.read_plan(out).to_pylist() if row["recording_id"] == "a"]
+    before = {row["recording_id"]: row for row in planner.read_plan(out).to_pylist()}
+    assert planner.plan_again(out, {"a": 1}, "r2", CONFIG, probe=probing({"a": 1000.0})) == 1
+    rows = [row for row in planner.read_plan(out).to_pylist() if row["recording_id"] == "a"]
     assert [(row["attempt"], row["shard_count"], row["shard_id"][-2:]) for row in rows] == [
         (2, 2, ".2"),
         (2, 2, ".2"),
     ]
     assert rows[0]["duration"] == 1000.0
-    assert planning.plan_again(out, {"a": 1}, "r2b", CONFIG, probe=probing({})) == 0, (
+    assert planner.plan_again(out, {"a": 1}, "r2b", CONFIG, probe=probing({})) == 0, (
         "cut off, it goes on where it was"
     )
     assert (
-        planning.plan_again(
+        planner.plan_again(
             out, {"a": 2, "b": 1, "stranger": 1}, "r3", CONFIG, probe=probing({"a": 5.0, "b": 700.0})
         )
         == 2
     )
-    rows = planning.read_plan(out).to_pylist()
+    rows = planner.read_plan(out).to_pylist()
     assert sorted((row["recording_id"], row["attempt"]) for row in rows) == [("a", 3), ("b", 2), ("b", 2)]
     again = next(row for row in rows if row["recording_id"] == "b" and row["index"] == 1)
     assert again["shard_id"] == before["b"]["shard_id"] + ".2"
@@ -372,10 +371,10 @@ def test_retries_replace_the_earlier_attempt(out: str) -> None:
 
 
 def test_task_seconds_follow_the_amount_of_work() -> None:
-    assert planning.task_seconds(60) == 120
-    assert planning.task_seconds(64 * 500) == 500
-    assert planning.task_seconds(1e7) == 3600
-    assert planning.task_seconds(1e9) == 50_000
+    assert planner.task_seconds(60) == 120
+    assert planner.task_seconds(64 * 500) == 500
+    assert planner.task_seconds(1e7) == 3600
+    assert planner.task_seconds(1e9) == 50_000
 
 
 def test_more_text_than_one_array_holds_is_planned_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,11 +396,11 @@ def test_more_text_than_one_array_holds_is_planned_all_the_same(monkeypatch: pyt
             flags=[],
         )
 
-    plain = planning.plan_table(recordings, RunConfig(), probe=probe)
-    monkeypatch.setattr(tables, "ARRAY_BYTES", 100)  # some rows have more
-    wide = planning.plan_table(recordings, RunConfig(), probe=probe)
+    plain = planner.plan_table(recordings, RunConfig(), probe=probe)
+    monkeypatch.setattr(parquet, "ARRAY_BYTES", 100)  # some rows have more
+    wide = planner.plan_table(recordings, RunConfig(), probe=probe)
     assert wide.equals(plain) and wide.schema == plain.schema and wide["text"].num_chunks > 1
-    assert planning.plan_table(planning.RECORDINGS.empty_table(), RunConfig(), probe=probe).num_rows == 0
+    assert planner.plan_table(planner.RECORDINGS.empty_table(), RunConfig(), probe=probe).num_rows == 0
 
 
 def test_recordings_that_are_begun() -> None:
@@ -414,5 +413,5 @@ def test_recordings_that_are_begun() -> None:
             )
         }
     )
-    assert planning.begun(todo) == {"a": 1, "c": 3}
-    assert planning.begun(todo.slice(0, 0)) == {}
+    assert planner.begun(todo) == {"a": 1, "c": 3}
+    assert planner.begun(todo.slice(0, 0)) == {}

@@ -11,7 +11,7 @@ from actors.errors import UsageError
 from pipelines.config import RunConfig
 from pipelines.manifests.columns import Recording
 from pipelines.manifests.manifest import read_manifest
-from pipelines.planning import planner as planning
+from pipelines.planning import planner
 from pipelines.planning.uri_policy import check_allowed
 
 LOCAL, BUCKET, WEB = "/m/m.jsonl:1", "s3://in/m.jsonl:1", "https://host/m.jsonl:1"
@@ -147,7 +147,7 @@ def test_links_and_dots_do_not_lead_out_of_an_allowed_folder(tmp_path: Path) -> 
         manifest.write_text(json.dumps({"audio": audio}) + "\n")
         config = RunConfig.model_validate({"plan": {"allowed_uris": [str(inside)]}})
         if fits:
-            assert planning.collect(read_manifest(str(manifest)), config).num_rows == 1, audio
+            assert planner.collect(read_manifest(str(manifest)), config).num_rows == 1, audio
         else:
             with pytest.raises(UsageError, match=r"m\.jsonl:1"):
-                planning.collect(read_manifest(str(manifest)), config)
+                planner.collect(read_manifest(str(manifest)), config)

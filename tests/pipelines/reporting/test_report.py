@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import RunConfig
-from pipelines.output import run_record as runs
-from pipelines.output import transcripts
+from pipelines.output import run_record, transcripts
 from pipelines.reporting import report
 from tests.pipelines.output.test_shards import row
 
@@ -57,7 +56,7 @@ def test_an_unfinished_run_is_reported_as_such(tmp_path: Path) -> None:
     from pipelines.output import plans
     from pipelines.schema import PLAN
 
-    runs.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
+    run_record.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
     planned = {**row("s1", "r1"), "start": 0.0, "duration": 5.0, "audio": "a.wav"}
     plans.write(
         str(tmp_path),
@@ -72,7 +71,7 @@ def test_an_unfinished_run_is_reported_as_such(tmp_path: Path) -> None:
 
 
 def test_signed_addresses_of_failures_are_told_without_their_signatures(tmp_path: Path) -> None:
-    runs.open_run(str(tmp_path), RunConfig(), "transcribe", "https://host/m.jsonl?hush")
+    run_record.open_run(str(tmp_path), RunConfig(), "transcribe", "https://host/m.jsonl?hush")
     uri = "https://host/a.wav?hush"
     letter = {
         "recording_id": "r",

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from pipelines.reporting import transcript_table as show
+from pipelines.reporting import transcript_table
 from pipelines.schema import TRANSCRIPT
 
 
@@ -25,6 +25,6 @@ def test_names_and_texts_are_shown_as_they_are(tmp_path: Path, capsys: pytest.Ca
     }
     row |= {"segments": [], "flags": [], "languages": []}
     pq.write_table(pa.Table.from_pylist([row], schema=TRANSCRIPT), out / "transcripts" / "t.parquet")
-    Console(width=300).print(show.table(str(out)))
+    Console(width=300).print(transcript_table.table(str(out)))
     said = capsys.readouterr().out
     assert all(text in said for text in ("out [v2]", "interview [final].wav", "hello [laughs] you [/b]"))

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import StorageError, UsageError
-from pipelines.storage import files as locations
+from pipelines.storage import files
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -27,69 +27,70 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_bytes_come_back(root: str) -> None:
-    uri = locations.join(root, "deep", "a b#é%20.bin")
-    assert not locations.exists(uri)
-    locations.write_atomic(uri, b"one")
-    locations.write_atomic(uri, b"two")
-    assert locations.exists(uri)
-    assert locations.read_bytes(uri) == b"two"
-    with locations.open(uri) as file:
+    uri = files.join(root, "deep", "a b#é%20.bin")
+    assert not files.exists(uri)
+    files.write_atomic(uri, b"one")
+    files.write_atomic(uri, b"two")
+    assert files.exists(uri)
+    assert files.read_bytes(uri) == b"two"
+    with files.open(uri) as file:
         file.seek(1)
         assert file.read() == b"wo"
-    assert locations.is_folder(locations.join(root, "deep"))
-    assert not locations.is_folder(uri)
-    locations.remove(uri)
-    locations.remove(uri)
-    assert not locations.exists(uri)
+    assert files.is_folder(files.join(root, "deep"))
+    assert not files.is_folder(uri)
+    files.remove(uri)
+    files.remove(uri)
+    assert not files.exists(uri)
 
 
 def test_lists_what_another_writer_added(root: str) -> None:
-    assert list(locations.list(root)) == []
-    locations.write_atomic(locations.join(root, "b.PARQUET"), b"")
-    locations.write_atomic(locations.join(root, "sub", "a.parquet"), b"")
-    locations.write_atomic(locations.join(root, ".hidden.parquet"), b"")
-    locations.write_atomic(locations.join(root, "c.json"), b"")
-    names = [locations.name_of(uri) for uri in locations.list(root, ".parquet")]
+    assert list(files.list(root)) == []
+    files.write_atomic(files.join(root, "b.PARQUET"), b"")
+    files.write_atomic(files.join(root, "sub", "a.parquet"), b"")
+    files.write_atomic(files.join(root, ".hidden.parquet"), b"")
+    files.write_atomic(files.join(root, "c.json"), b"")
+    names = [files.name_of(uri) for uri in files.list(root, ".parquet")]
     assert names == ["b.PARQUET", "a.parquet"]
-    assert [
-        locations.name_of(uri) for uri in locations.list(root, (".parquet", ".json"), recursive=False)
-    ] == ["b.PARQUET", "c.json"]
-    assert all(locations.exists(uri) for uri in locations.list(root))
+    assert [files.name_of(uri) for uri in files.list(root, (".parquet", ".json"), recursive=False)] == [
+        "b.PARQUET",
+        "c.json",
+    ]
+    assert all(files.exists(uri) for uri in files.list(root))
 
 
 def test_open_unpacks_by_suffix(root: str) -> None:
-    uri = locations.join(root, "m.jsonl.gz")
-    locations.write_atomic(uri, gzip.compress(b"hello"))
-    with locations.open(uri, compression="infer") as file:
+    uri = files.join(root, "m.jsonl.gz")
+    files.write_atomic(uri, gzip.compress(b"hello"))
+    with files.open(uri, compression="infer") as file:
         assert file.read() == b"hello"
 
 
 def test_missing_file_is_file_not_found(root: str) -> None:
     with pytest.raises(FileNotFoundError):
-        locations.read_bytes(locations.join(root, "nope"))
+        files.read_bytes(files.join(root, "nope"))
 
 
 def test_tables(root: str) -> None:
     schema = pa.schema([("id", pa.string()), ("note", pa.string())])
-    folder = locations.join(root, "tables")
-    assert locations.read_tables(folder, schema=schema) == schema.empty_table()
-    assert locations.read_tables(folder).num_rows == 0
-    store, path = locations.arrow_filesystem(folder)
+    folder = files.join(root, "tables")
+    assert files.read_tables(folder, schema=schema) == schema.empty_table()
+    assert files.read_tables(folder).num_rows == 0
+    store, path = files.arrow_filesystem(folder)
     store.create_dir(path, recursive=True)
     pq.write_table(pa.table({"id": ["x"], "note": pa.nulls(1)}), f"{path}/1.parquet", filesystem=store)
     pq.write_table(pa.table({"id": ["y"], "note": ["n"]}), f"{path}/2.parquet", filesystem=store)
-    assert locations.read_tables(folder, schema=schema).to_pylist() == [
+    assert files.read_tables(folder, schema=schema).to_pylist() == [
         {"id": "x", "note": None},
         {"id": "y", "note": "n"},
     ]
-    assert locations.read_tables(folder, columns=["note"]).to_pylist() == [{"note": None}, {"note": "n"}]
-    assert locations.read_tables(folder, columns=["note"], schema=schema).schema == pa.schema(
+    assert files.read_tables(folder, columns=["note"]).to_pylist() == [{"note": None}, {"note": "n"}]
+    assert files.read_tables(folder, columns=["note"], schema=schema).schema == pa.schema(
         [("note", pa.string())]
     )
 
 
 def test_arrow_filesystem_pickles_renames_and_deletes(root: str) -> None:
-    store, path = locations.arrow_filesystem(locations.join(root, "a b%20c"))
+    store, path = files.arrow_filesystem(files.join(root, "a b%20c"))
     if not root.startswith("memory"):
         store = pickle.loads(pickle.dumps(store))
     store.create_dir(path, recursive=True)
@@ -97,7 +98,7 @@ def test_arrow_filesystem_pickles_renames_and_deletes(root: str) -> None:
         file.write(b"data")
     store.move(f"{path}/x.pending.parquet", f"{path}/x.parquet")
     assert [info.base_name for info in store.get_file_info(pafs.FileSelector(path))] == ["x.parquet"]
-    assert locations.read_bytes(locations.join(root, "a b%20c", "x.parquet")) == b"data"
+    assert files.read_bytes(files.join(root, "a b%20c", "x.parquet")) == b"data"
     store.delete_file(f"{path}/x.parquet")
     assert store.get_file_info(f"{path}/x.parquet").type == pafs.FileType.NotFound
 
@@ -105,23 +106,23 @@ def test_arrow_filesystem_pickles_renames_and_deletes(root: str) -> None:
 def test_s3_goes_through_fsspec_where_fsspec_is_configured(
     s3_bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert isinstance(locations.arrow_filesystem(s3_bucket)[0], pafs.S3FileSystem)
+    assert isinstance(files.arrow_filesystem(s3_bucket)[0], pafs.S3FileSystem)
     profile = tmp_path / "config"
     profile.write_text(f"[default]\nendpoint_url = {os.environ['AWS_ENDPOINT_URL']}\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(profile))
     monkeypatch.delenv("AWS_ENDPOINT_URL")
-    assert isinstance(locations.arrow_filesystem(s3_bucket)[0], pafs.PyFileSystem)
+    assert isinstance(files.arrow_filesystem(s3_bucket)[0], pafs.PyFileSystem)
 
 
 def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    locations.write_atomic(str(tmp_path / "x"), b"old")
+    files.write_atomic(str(tmp_path / "x"), b"old")
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(StorageError, match=r"cannot write .*No space left on device.*make room there"):
-        locations.write_atomic(str(tmp_path / "x"), b"new")
+        files.write_atomic(str(tmp_path / "x"), b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_bytes() == b"old"
 
@@ -132,7 +133,7 @@ def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
     (tmp_path / "real" / "up").symlink_to(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path / "real")
     (tmp_path / "link2").symlink_to(tmp_path / "real")
-    assert len(locations.list(str(tmp_path), ".wav")) == 1
+    assert len(files.list(str(tmp_path), ".wav")) == 1
 
 
 @pytest.mark.parametrize(
@@ -148,22 +149,22 @@ def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
     ],
 )
 def test_join(base: str, name: str, joined: str) -> None:
-    assert locations.join(base, name) == joined
+    assert files.join(base, name) == joined
 
 
 def test_addresses() -> None:
-    assert locations.absolute("file:///a/../b") == "/b"
-    assert locations.absolute("b") == os.path.join(os.getcwd(), "b")
-    assert locations.absolute("s3://b/x/") == "s3://b/x"
-    assert locations.parent("s3://b/x/y.wav") == "s3://b/x"
-    assert locations.parent("/a/b.wav") == "/a"
-    assert locations.name_of("https://host/a.wav?sig=1/2") == "a.wav"
-    assert locations.name_of("s3://b/what?.wav") == "what?.wav"
+    assert files.absolute("file:///a/../b") == "/b"
+    assert files.absolute("b") == os.path.join(os.getcwd(), "b")
+    assert files.absolute("s3://b/x/") == "s3://b/x"
+    assert files.parent("s3://b/x/y.wav") == "s3://b/x"
+    assert files.parent("/a/b.wav") == "/a"
+    assert files.name_of("https://host/a.wav?sig=1/2") == "a.wav"
+    assert files.name_of("s3://b/what?.wav") == "what?.wav"
 
 
 def test_unknown_scheme_is_told() -> None:
     with pytest.raises(UsageError, match="unknown kind of address"):
-        locations.exists("gopher9://x/y")
+        files.exists("gopher9://x/y")
 
 
 def test_objects_that_mark_folders_are_no_files(s3_bucket: str) -> None:
@@ -176,9 +177,7 @@ def test_objects_that_mark_folders_are_no_files(s3_bucket: str) -> None:
     for name in ("", "table.parquet/", "empty/"):
         client.put_object(Bucket=bucket, Key=f"marked/{name}", Body=b"")
     client.put_object(Bucket=bucket, Key="marked-too/no.mp3", Body=b"1")
-    assert locations.list(f"{s3_bucket}/marked") == sorted(
-        f"{s3_bucket}/marked/{name}" for name in names[:-1]
-    )
-    assert locations.list(f"{s3_bucket}/marked/", recursive=False) == sorted(
+    assert files.list(f"{s3_bucket}/marked") == sorted(f"{s3_bucket}/marked/{name}" for name in names[:-1])
+    assert files.list(f"{s3_bucket}/marked/", recursive=False) == sorted(
         f"{s3_bucket}/marked/{name}" for name in names[:4]
     )

@@ -11,7 +11,7 @@ import pytest
 # Both the thread that asks and the work that is stopped; what a parent ignores, its children ignore.
 PROGRAM = """
 import signal, threading, time
-from pipelines import stopping
+from pipelines.supervision import shutdown as stopping
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore it
 for number in {ignored}:
     signal.signal(number, signal.SIG_IGN)

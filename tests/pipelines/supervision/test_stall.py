@@ -10,17 +10,16 @@ import pytest
 
 from actors.errors import FatalError
 from pipelines.config import RunConfig
-from pipelines.supervision import shutdown as stopping
-from pipelines.supervision import stall as silence
+from pipelines.supervision import shutdown, stall
 
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silence, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(stall, "LOOK_SECONDS", 0.01)
 
 
 def pass_of(seconds: float, look: Callable[[], tuple[int, str | None]], patience: float) -> None:
-    with stopping.handled(), silence.ended(look, patience):
+    with shutdown.handled(), stall.ended(look, patience):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             time.sleep(0.01)
@@ -45,21 +44,21 @@ def test_signs_of_life_are_enough() -> None:
 
 
 def test_a_pass_that_was_told_to_end_and_does_not_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silence, "LAST_SECONDS", 0.2)
+    monkeypatch.setattr(stall, "LAST_SECONDS", 0.2)
     signs = itertools.count()
     with pytest.raises(FatalError, match="the model is broken"):
         pass_of(60, lambda: (next(signs), "the model is broken"), 1e6)
 
 
 def test_a_person_who_stops_the_run_is_not_taken_for_silence() -> None:
-    with pytest.raises(KeyboardInterrupt), stopping.handled(), silence.ended(lambda: (1, None), 1e6):
-        stopping.abort()
+    with pytest.raises(KeyboardInterrupt), shutdown.handled(), stall.ended(lambda: (1, None), 1e6):
+        shutdown.abort()
         time.sleep(10)
 
 
 def test_patience_outlasts_a_model_call() -> None:
     config = RunConfig()
-    assert silence.patience(config, on_gpu=True) >= 600 + config.asr.max_batch_seconds
-    assert silence.patience(config, on_gpu=False) >= 600 + 10 * config.asr.max_batch_seconds
+    assert stall.patience(config, on_gpu=True) >= 600 + config.asr.max_batch_seconds
+    assert stall.patience(config, on_gpu=False) >= 600 + 10 * config.asr.max_batch_seconds
     short = RunConfig.model_validate({"asr": {"timeout": 5}, "aligner": {"timeout": 5}})
-    assert silence.patience(short, on_gpu=False) == short.cluster.no_progress_timeout
+    assert stall.patience(short, on_gpu=False) == short.cluster.no_progress_timeout

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from actors.errors import StorageError
-from pipelines.supervision import storage_failures as setbacks
+from pipelines.supervision import storage_failures
 
 STACK = 'ray::Write() File "ray/data/_internal/planner/checkpoint/plan_write_op.py", line 298, in commit_checkpoints\n'
 
@@ -21,7 +21,7 @@ def lost(error: BaseException) -> None:
 def test_a_write_that_fails_stops_the_run_with_its_cause() -> None:
     with (
         pytest.raises(StorageError, match=r"cannot read or write s3://b/out: AWS Error ACCESS_DENIED$"),
-        setbacks.told("s3://b/out", final=False),
+        storage_failures.told("s3://b/out", final=False),
     ):
         raise OSError(STACK + "AWS Error ACCESS_DENIED")
 
@@ -38,7 +38,7 @@ def test_advice_that_ray_adds_is_not_the_cause() -> None:
         total_backoff_s=0.0,
         exception_str=said,
     )
-    assert "To change retry" in str(error) and setbacks.storage_trouble(error) == said
+    assert "To change retry" in str(error) and storage_failures.storage_trouble(error) == said
 
 
 def test_other_errors_keep_their_names() -> None:
@@ -47,7 +47,7 @@ def test_other_errors_keep_their_names() -> None:
         ValueError(STACK + "a defect"),
         ConnectionError(STACK + "a node is gone"),
     ):
-        with pytest.raises(type(error)), setbacks.told("out", final=True):
+        with pytest.raises(type(error)), storage_failures.told("out", final=True):
             raise error
 
 
@@ -59,13 +59,13 @@ def test_a_librarys_own_errors_are_the_stores() -> None:
         aiohttp.ServerDisconnectedError(STACK + "gone"),
         EndpointConnectionError(endpoint_url=STACK + "http://s3.example"),
     ):
-        assert setbacks.storage_trouble(error)
+        assert storage_failures.storage_trouble(error)
 
 
 @pytest.mark.parametrize("final", [False, True])
 def test_writes_that_ray_let_pass_are_told_before_their_shards_are_given_up(final: bool) -> None:
     def lossy() -> None:
-        with setbacks.told("out", final=final):
+        with storage_failures.told("out", final=final):
             lost(OSError(STACK + "[Errno 28] No space left on device"))
             lost(RuntimeError("a worker died"))
 
@@ -77,8 +77,8 @@ def test_writes_that_ray_let_pass_are_told_before_their_shards_are_given_up(fina
 
 def test_what_parquet_refuses_to_write_is_no_lost_process() -> None:
     error = pa.lib.ArrowNotImplementedError(STACK + "Support for codec 'foo' not built")
-    assert setbacks.storage_trouble(error) == "Support for codec 'foo' not built"
+    assert storage_failures.storage_trouble(error) == "Support for codec 'foo' not built"
     assert (
-        setbacks.last_line([ValueError("x"), error]) == "Support for codec 'foo' not built"
-        and setbacks.last_line([]) == ""
+        storage_failures.last_line([ValueError("x"), error]) == "Support for codec 'foo' not built"
+        and storage_failures.last_line([]) == ""
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors.errors import FatalError
-from pipelines.supervision import guarded_actor as guarded
+from pipelines.supervision import guarded_actor
 from pipelines.supervision.supervisor import HOPELESS, LOADS, PassLosses, Supervisor
 
 TRIES = 3
@@ -145,7 +145,7 @@ def test_the_later_pass_knows_better() -> None:
     assert both == PassLosses(3, 6, {"a": ("align", "model_timeout", "y")})
 
 
-class _Direct(guarded.GuardedActor):
+class _Direct(guarded_actor.GuardedActor):
     """A Careful that asks a ledger in this process; what it does with the answers is the real thing."""
 
     def _ask(self, method: str, *arguments: Any) -> Any:
@@ -240,12 +240,12 @@ def test_a_model_that_cannot_be_loaded_is_tried_once() -> None:
 
 def test_a_load_that_fails_later_or_for_memory_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which the pool then replaces, as it would not where an actor cannot be made."""
-    monkeypatch.setattr(guarded, "_LOAD_PAUSE", 0.0)
+    monkeypatch.setattr(guarded_actor, "_LOAD_PAUSE", 0.0)
 
     def exit_process(error: FatalError) -> None:
         raise Died
 
-    monkeypatch.setattr(guarded, "exit_process", exit_process)
+    monkeypatch.setattr(guarded_actor, "exit_process", exit_process)
 
     def failing(error: FatalError) -> Callable[[], Any]:
         def make() -> Any:

@@ -24,15 +24,14 @@ Make = Callable[..., "OpenAIASR"]
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy of this machine, no key, and waits that a test can wait for."""
-    from actors.backends.remote import dashscope_files
-    from actors.backends.remote import retry_policy as patience
+    from actors.backends.remote import dashscope_files, retry_policy
 
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr(patience, "FIRST_DELAY", 0.01)
-    monkeypatch.setattr(patience, "LONGEST_DELAY", 0.05)
+    monkeypatch.setattr(retry_policy, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(retry_policy, "LONGEST_DELAY", 0.05)
     monkeypatch.setattr(dashscope_files, "FIRST_LOOK", 0.01)
 
 

@@ -15,9 +15,7 @@ pytest.importorskip("httpx2", reason="DashScope's APIs need httpx2 (extra `opena
 pytest.importorskip("websockets", reason="DashScope's APIs need websockets (extra `openai`)")
 
 from actors.backends import create_asr
-from actors.backends.remote import dashscope_protocol as dashscope_wire
-from actors.backends.remote import http as statuses
-from actors.backends.remote import openai_protocol as openai_wire
+from actors.backends.remote import dashscope_protocol, http, openai_protocol
 from actors.backends.remote.base import RemoteASR
 from actors.config import ASRConfig, OpenAIConfig
 from actors.errors import FatalError, RetryableError, RowError, UsageError
@@ -301,17 +299,17 @@ def test_the_language_of_a_file_is_that_of_most_of_its_text() -> None:
     sentences = [{"text": "ja", "language": "de"}, {"text": "well, then", "language": "en"}, {"text": "x"}]
     result = {"transcripts": [{"channel_id": 0, "text": "ja well, then x", "sentences": sentences}]}
     request = asked()[0]
-    found = dashscope_wire.hypothesis_of_file(result, request)
+    found = dashscope_protocol.hypothesis_of_file(result, request)
     assert (found.text, found.language, found.confidence, found.flags) == (
         "ja well, then x",
         "English",
         None,
         (),
     )
-    assert dashscope_wire.hypothesis_of_file({"transcripts": []}, request).text == ""
+    assert dashscope_protocol.hypothesis_of_file({"transcripts": []}, request).text == ""
     for wrong in ({}, {"transcripts": None}, {"transcripts": ["text"]}):
-        with pytest.raises(openai_wire.Malformed):
-            dashscope_wire.hypothesis_of_file(wrong, request)
+        with pytest.raises(openai_protocol.Malformed):
+            dashscope_protocol.hypothesis_of_file(wrong, request)
 
 
 @pytest.mark.parametrize(
@@ -320,8 +318,8 @@ def test_the_language_of_a_file_is_that_of_most_of_its_text() -> None:
         ("oss_access_key_id", "signature", "policy", "x_oss_object_acl", "x_oss_forbid_overwrite", "upload_dir", "upload_host"), "x")}],
 )  # fmt: skip
 def test_no_permission(answer: dict[str, Any]) -> None:
-    with pytest.raises(openai_wire.Malformed):
-        dashscope_wire.permission(answer)
+    with pytest.raises(openai_protocol.Malformed):
+        dashscope_protocol.permission(answer)
 
 
 @pytest.mark.parametrize(
@@ -344,25 +342,25 @@ def test_no_permission(answer: dict[str, Any]) -> None:
     ],
 )
 def test_how_a_task_is_doing(output: dict[str, Any], state: str, code: str) -> None:
-    found = dashscope_wire.task({"output": output})
+    found = dashscope_protocol.task({"output": output})
     assert (found.state, found.code) == (state, code) and "\n" not in found.message
 
 
 def test_codes() -> None:
-    assert dashscope_wire.is_silence("SUCCESS_WITH_NO_VALID_FRAGMENT") and dashscope_wire.is_silence(
+    assert dashscope_protocol.is_silence("SUCCESS_WITH_NO_VALID_FRAGMENT") and dashscope_protocol.is_silence(
         "ASR_RESPONSE_HAVE_NO_WORDS"
     )
-    assert not dashscope_wire.is_silence("") and not dashscope_wire.is_silence("InvalidFile.NoAudio")
+    assert not dashscope_protocol.is_silence("") and not dashscope_protocol.is_silence("InvalidFile.NoAudio")
     assert [
-        dashscope_wire.may_pass(code)
+        dashscope_protocol.may_pass(code)
         for code in ("UNKNOWN", "InternalError", "insufficient_quota", "UNSUPPORTED_FORMAT")
     ] == [True] * 3 + [False]
     quota = b'{"code": "insufficient_quota", "message": "You exceeded your current quota"}'
     assert (
-        statuses.meaning_of(429, quota)[0] == "fatal"
-        and statuses.meaning_of(429, quota, of_dashscope=True)[0] == "busy"
+        http.meaning_of(429, quota)[0] == "fatal"
+        and http.meaning_of(429, quota, of_dashscope=True)[0] == "busy"
     )
     assert (
-        statuses.meaning_of(400, b'{"code": "Arrearage", "message": "Access denied"}', of_dashscope=True)[0]
+        http.meaning_of(400, b'{"code": "Arrearage", "message": "Access denied"}', of_dashscope=True)[0]
         == "fatal"
     )

@@ -13,8 +13,7 @@ import pytest
 pytest.importorskip("httpx2", reason="the backend openai needs httpx2 (extra `openai`)")
 
 from actors.asr import ASRActor
-from actors.backends.remote import base as remote
-from actors.backends.remote import http as statuses
+from actors.backends.remote import base, http
 from actors.config import ASRConfig, OpenAIConfig
 from actors.errors import FatalError, RetryableError, RowError, as_row_error
 from actors.records import Hypothesis, SegmentRequest
@@ -126,8 +125,8 @@ def test_the_key_comes_from_the_environment_and_is_seen_nowhere(
     requests = asked("", "server:400", "server:error")
     results = backend.transcribe(requests)
     assert texts(results) == [said(requests)[0], "RowError", "RetryableError"]
-    answer = remote.Answer(403, {}, b'{"error": "' + b"x" * 290 + KEY.encode() + b'"}')
-    told = backend._fatal(answer, statuses.meaning_of(answer.status, answer.data)[1])
+    answer = base.Answer(403, {}, b'{"error": "' + b"x" * 290 + KEY.encode() + b'"}')
+    told = backend._fatal(answer, http.meaning_of(answer.status, answer.data)[1])
     assert "xxx" in told and KEY[:4] not in told and len(told) < 700  # also where it is cut
     server.key = "another"  # it says in its error what it was given
     with pytest.raises(FatalError, match=r"wrong key: Bearer \*\*\*; the key in MINE was sent") as caught:

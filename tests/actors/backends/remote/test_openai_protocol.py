@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.backends.remote import http as statuses
-from actors.backends.remote import openai_protocol as openai_wire
+from actors.backends.remote import http, openai_protocol
 from actors.records import Hypothesis, SegmentRequest
 
 SILENCE = np.zeros(16_000, np.int16)  # nobody looks at it here
@@ -33,7 +32,9 @@ def chat(content: Any, tokens: list[tuple[str, float]] | None = None, **choice: 
 def read(
     answer: dict[str, Any], endpoint: Any = "chat", compatible: bool = False, **request: Any
 ) -> Hypothesis:
-    return openai_wire.hypothesis(answer, SegmentRequest(SILENCE, **request), endpoint, compatible=compatible)
+    return openai_protocol.hypothesis(
+        answer, SegmentRequest(SILENCE, **request), endpoint, compatible=compatible
+    )
 
 
 def test_the_confidence_is_that_of_the_text_alone() -> None:
@@ -57,20 +58,20 @@ def test_an_answer_that_was_broken_off_or_kept_back_is_neither_silence_nor_whole
         ("tool_calls", None),
         ("length", ""),
     ):
-        with pytest.raises(openai_wire.Malformed, match=f"broken off .finish_reason {reason}"):
+        with pytest.raises(openai_protocol.Malformed, match=f"broken off .finish_reason {reason}"):
             read(chat(content, finish_reason=reason), endpoint)
-    with pytest.raises(openai_wire.Withheld):
+    with pytest.raises(openai_protocol.Withheld):
         read(chat(None, finish_reason="content_filter"), endpoint)
     assert [read(chat(None, finish_reason=reason), endpoint).text for reason in ("stop", None)] == ["", ""]
 
 
 def test_half_characters_of_an_answer_can_be_stored() -> None:
     """Servers that cut strings in the middle of a pair write one."""
-    answer = openai_wire.parsed(
+    answer = openai_protocol.parsed(
         b'{"choices": [{"message": {"content": "one \\ud83d"}, "finish_reason": "stop"}], "x": "\\uD83D\\uDE00"}'
     )
     assert (read(answer).text, answer["x"]) == ("one ?", "\U0001f600")
-    said = statuses.meaning_of(500, b'{"error": {"message": "bad \\ud83d"}}')[1]
+    said = http.meaning_of(500, b'{"error": {"message": "bad \\ud83d"}}')[1]
     assert said.encode() == b"HTTP 500: bad ?"
 
 
@@ -144,9 +145,9 @@ def test_the_reference_compatible_reading() -> None:
     ],
 )
 def test_malformed_chats(answer: dict[str, Any]) -> None:
-    with pytest.raises(openai_wire.Malformed):
+    with pytest.raises(openai_protocol.Malformed):
         read(answer)
-    with pytest.raises(openai_wire.Malformed):
+    with pytest.raises(openai_protocol.Malformed):
         read(answer, "transcriptions")
 
 
@@ -166,7 +167,7 @@ def test_malformed_chats(answer: dict[str, Any]) -> None:
 )
 def test_retry_after(value: str, seconds: float | None) -> None:
     now = datetime(2026, 11, 23, 5, 0, 0, tzinfo=UTC)
-    assert statuses.retry_after({"retry-after": value}, now) == seconds
+    assert http.retry_after({"retry-after": value}, now) == seconds
 
 
 @pytest.mark.parametrize(
@@ -189,4 +190,4 @@ def test_retry_after(value: str, seconds: float | None) -> None:
     ],
 )
 def test_what_a_status_means(status: int, body: bytes, meaning: str, said: str) -> None:
-    assert statuses.meaning_of(status, body) == (meaning, said)
+    assert http.meaning_of(status, body) == (meaning, said)

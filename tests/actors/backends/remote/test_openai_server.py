@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("httpx2", reason="the backend openai needs httpx2 (extra `openai`)")
 
-from actors.backends.remote import retry_policy as patience
+from actors.backends.remote import retry_policy
 from actors.errors import FatalError
 from tests.actors.backends.remote.asking import Make, asked, said, texts
 from tests.actors.backends.remote.speaking_server import SpeakingServer
@@ -126,8 +126,8 @@ def test_a_wait_that_is_asked_for_does_not_use_up_the_patience(
 ) -> None:
     """Nor does the run take it for silence."""
     signs: list[int] = []
-    monkeypatch.setattr(patience, "_SIGN", 0.1)
-    monkeypatch.setattr(patience, "alive", lambda: signs.append(1))
+    monkeypatch.setattr(retry_policy, "_SIGN", 0.1)
+    monkeypatch.setattr(retry_policy, "alive", lambda: signs.append(1))
     requests = asked("server:busy:2", "", "")
     backend = make(patience=0.25, concurrency=1)
     server.retry_after = 0.5

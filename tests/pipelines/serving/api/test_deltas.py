@@ -14,9 +14,8 @@ from actors.config import AlignerConfig, ASRConfig
 from actors.errors import RowError
 from actors.records import Hypothesis, SegmentRequest
 from pipelines.config import RunConfig
-from pipelines.serving.api import chat_completions as openai_chat
-from pipelines.serving.api import transcriptions as openai_audio
-from pipelines.serving.inference import partial_text as telling
+from pipelines.serving.api import chat_completions, transcriptions
+from pipelines.serving.inference import partial_text
 from pipelines.serving.inference.partial_text import PartialText, PartialTranscript
 from tests.pipelines.serving.conftest import Served, data_uri, form, voice, wav
 
@@ -108,11 +107,11 @@ def segments(*times: tuple[float, float]) -> list[dict[str, Any]]:
 
 def test_what_may_be_said_twice_is_not_told_before_that_is_known() -> None:
     told: list[PartialTranscript] = []
-    telling = PartialText(2, told.append)
-    telling.begin(segments((9.5, 15), (15, 20)), 1)
-    telling.begin(segments((0, 5), (5, 10)), 0)
+    partial_text = PartialText(2, told.append)
+    partial_text.begin(segments((9.5, 15), (15, 20)), 1)
+    partial_text.begin(segments((0, 5), (5, 10)), 0)
     for shard, number, text in ((1, 0, "c"), (1, 1, "d"), (0, 1, "b"), (0, 0, "a")):
-        telling.heard(shard, number, Hypothesis(text, "English"))
+        partial_text.heard(shard, number, Hypothesis(text, "English"))
     assert told == [PartialTranscript("a b", "en")]
 
 
@@ -130,13 +129,13 @@ def test_what_was_not_told_on_the_way_is_told_in_the_end(told: str, whole: str, 
     async def collected(found: AsyncGenerator[bytes]) -> list[Any]:
         return events(b"".join([line async for line in found if not line.startswith(b":")]))
 
-    order: Any = openai_audio.FormRequest(None, None, None, "json", (), True)  # type: ignore[arg-type]
-    found = asyncio.run(collected(openai_audio._events(texts(), order)))
+    order: Any = transcriptions.FormRequest(None, None, None, "json", (), True)  # type: ignore[arg-type]
+    found = asyncio.run(collected(transcriptions._events(texts(), order)))
     assert "".join(event.get("delta", "") for event in found) == joined and found[-1]["text"] == whole
-    question = openai_chat.Question("fake", None, None, True)
+    question = chat_completions.Question("fake", None, None, True)
     chunks = [
         event["choices"][0]["delta"].get("content", "")
-        for event in asyncio.run(collected(openai_chat._events(texts(), question, {})))
+        for event in asyncio.run(collected(chat_completions._events(texts(), question, {})))
     ]
     # The tag that was told stands.
     assert "".join(chunks) == f"language {'German' if told else 'English'}<asr_text>{joined}"
@@ -145,9 +144,9 @@ def test_what_was_not_told_on_the_way_is_told_in_the_end(told: str, whole: str, 
 def test_what_is_told_is_the_text_so_far_whatever_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(5)
     joined: list[int] = []
-    join = telling.join_texts
+    join = partial_text.join_texts
     monkeypatch.setattr(
-        telling, "join_texts", lambda segments: joined.append(len(segments)) or join(segments)
+        partial_text, "join_texts", lambda segments: joined.append(len(segments)) or join(segments)
     )
     for _ in range(20):
         told: list[PartialTranscript] = []

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.serving.openapi import TRANSCRIPTION
-from pipelines.serving.web import exchange as visit
+from pipelines.serving.web import exchange
 from tests.pipelines.serving.conftest import Make, voice, wav
 from tests.pipelines.serving.page import drawn_audio
 
@@ -33,15 +33,15 @@ def logged() -> Iterator[list[dict[str, Any]]]:
     lines: list[dict[str, Any]] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(json.loads(record.getMessage()))  # type: ignore[method-assign]
-    level, visit.access.propagate = visit.access.level, False
-    visit.access.setLevel(logging.INFO)
-    visit.access.addHandler(handler)
+    level, exchange.access.propagate = exchange.access.level, False
+    exchange.access.setLevel(logging.INFO)
+    exchange.access.addHandler(handler)
     try:
         yield lines
     finally:
-        visit.access.removeHandler(handler)
-        visit.access.setLevel(level)
-        visit.access.propagate = True
+        exchange.access.removeHandler(handler)
+        exchange.access.setLevel(level)
+        exchange.access.propagate = True
 
 
 def test_every_status_of_an_answer_is_described(serve: Make) -> None:

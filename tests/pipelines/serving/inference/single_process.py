@@ -1,6 +1,6 @@
 """A server with fake models as a process of its own, for what is about processes: signals, memory.
 
-python -m tests.pipelines.serving.alone [MODEL [SETTINGS]]     the fake recogniser's name; settings of `serve` as JSON
+python -m tests.pipelines.serving.inference.single_process [MODEL [SETTINGS]]     the fake recogniser's name; settings of `serve` as JSON
 """
 
 import asyncio

@@ -20,10 +20,8 @@ from websockets.frames import Frame, Opcode
 
 from pipelines.config import RunConfig, ServeConfig
 from pipelines.serving import server
-from pipelines.serving.api import transcriptions as openai_audio
-from pipelines.serving.web import audio_url as fetching
-from pipelines.serving.web import exchange as visit
-from pipelines.serving.web import middleware as door
+from pipelines.serving.api import transcriptions
+from pipelines.serving.web import audio_url, exchange, middleware
 from pipelines.serving.web.sse import EventStream
 from tests.pipelines.serving.conftest import Make, form, voice, wav
 
@@ -49,7 +47,7 @@ def test_a_stream_that_is_not_read_loses_its_place(
     serve: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     served = serve(max_streams=3)
-    monkeypatch.setattr(visit, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(exchange, "SEND_SECONDS", 0.3)
     update = {
         "type": "session.update",
         "session": {"type": "transcription", "input_audio_transcription": {"prompt": "\u8a9e" * 10_000}},
@@ -72,7 +70,7 @@ def test_a_stream_that_is_not_read_loses_its_place(
 def test_events_that_are_not_read_let_go_what_they_hold(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(visit, "SEND_SECONDS", 0.05)
+    monkeypatch.setattr(exchange, "SEND_SECONDS", 0.05)
     freed: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,7 +99,7 @@ def test_events_that_are_not_read_let_go_what_they_hold(
             sent.append(message)
 
         scope = {"type": "http", "method": "GET", "path": "/healthz", "headers": [(b"host", b"localhost")]}
-        await asyncio.wait_for(door.AccessMiddleware(app, ServeConfig())(scope, never, send), 10)
+        await asyncio.wait_for(middleware.AccessMiddleware(app, ServeConfig())(scope, never, send), 10)
         return len(sent)
 
     with caplog.at_level(logging.INFO):
@@ -126,7 +124,7 @@ def test_a_client_who_leaves_while_his_audio_is_not_here_frees_his_place(
         await fetched()
         yield
 
-    monkeypatch.setattr(fetching, "fetched", fetched)
+    monkeypatch.setattr(audio_url, "fetched", fetched)
     if waits == "for memory":
         monkeypatch.setattr(served.application.service.parsed, "take", take)
     part = {"type": "audio_url", "audio_url": "https://example.com/a.wav"}
@@ -150,7 +148,7 @@ def test_nothing_goes_on_of_a_stream_that_is_left() -> None:
 
     async def main() -> list[Any]:
         nobody: Any = Endless()
-        texts = openai_audio.texts_of(nobody, nobody, nobody, nobody)
+        texts = transcriptions.texts_of(nobody, nobody, nobody, nobody)
         waiting = asyncio.ensure_future(anext(texts))
         await asyncio.sleep(0.01)
         waiting.cancel()

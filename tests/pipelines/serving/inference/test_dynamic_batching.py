@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.serving.inference import dynamic_batching as sharing
+from pipelines.serving.inference import dynamic_batching
 from pipelines.serving.inference.dynamic_batching import DynamicBatcher, Rank, choose
 
 FINAL, PARTIAL, FILE = Rank.FINAL, Rank.PARTIAL, Rank.FILE
@@ -147,7 +147,7 @@ def test_as_many_calls_at_a_time_as_there_are_lanes() -> None:
 def test_what_is_over_goes_first_and_old_files_are_not_passed_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sharing, "_PATIENCE", 0.0)
+    monkeypatch.setattr(dynamic_batching, "_PATIENCE", 0.0)
 
     async def main() -> None:
         call = Recorder()

@@ -8,7 +8,7 @@ import pytest
 
 from actors.config import ASRConfig
 from pipelines.serving import service
-from pipelines.serving.inference import model_client as models
+from pipelines.serving.inference import model_client
 from pipelines.serving.inference.model_client import Pool
 from tests.pipelines.serving.conftest import Make
 
@@ -19,7 +19,7 @@ def test_a_look_that_fails_leaves_the_lanes_as_they_were(monkeypatch: pytest.Mon
         pool = Pool(handle, ASRConfig(backend="fake", model="fake"), 1.0)
         max_concurrent_calls = []
         with monkeypatch.context() as patch:
-            patch.setattr(models, "_running", lambda handle: 8)
+            patch.setattr(model_client, "_running", lambda handle: 8)
             await pool._count()
         max_concurrent_calls.append(pool._shared.max_concurrent_calls)
         await pool._count()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.serving.web import audio_url as fetching
+from pipelines.serving.web import audio_url
 from pipelines.serving.web.errors import Problem
 from tests.pipelines.serving.conftest import Make, voice, wav
 
@@ -22,14 +22,14 @@ INSIDE = [
 def fetch(uri: str, allowed: str, most: int) -> bytes:
     """What is fetched from an address."""
     file = io.BytesIO()
-    asyncio.run(fetching.fetched(uri, [allowed], most, 5, file))
+    asyncio.run(audio_url.fetched(uri, [allowed], most, 5, file))
     return file.getvalue()
 
 
 @pytest.mark.parametrize("host", INSIDE)
 def test_addresses_inside_are_refused_even_if_they_are_listed(host: str) -> None:
     with pytest.raises(Problem, match="inside of a network"):
-        fetching.check_uri(f"http://{host}/a.wav", [f"http://{host}/", "http://", "https://"])
+        audio_url.check_uri(f"http://{host}/a.wav", [f"http://{host}/", "http://", "https://"])
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_hosts_that_become_others_when_they_are_spelled_in_ascii_are_refused(hos
 
 
 def test_what_was_looked_at_is_what_is_connected_to() -> None:
-    assert fetching.check_uri("http://A.example/audio/x%20y.wav?a=b", ["http://"]).raw_host == "a.example"
+    assert audio_url.check_uri("http://A.example/audio/x%20y.wav?a=b", ["http://"]).raw_host == "a.example"
     with pytest.raises(Problem, match="no address"):
-        fetching.check_uri("http://a.example\\@evil.example/x", ["http://"])
+        audio_url.check_uri("http://a.example\\@evil.example/x", ["http://"])
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_what_was_looked_at_is_what_is_connected_to() -> None:
 )  # fmt: skip
 def test_what_is_not_below_a_listed_prefix_is_refused(uri: str) -> None:
     with pytest.raises(Problem) as caught:
-        fetching.check_uri(uri, ["http://a.example/audio/"])
+        audio_url.check_uri(uri, ["http://a.example/audio/"])
     assert caught.value.status == 400
 
 
@@ -90,7 +90,7 @@ def store() -> Iterator[str]:
 
 def test_an_allowed_address_is_read_and_its_limits_hold(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        fetching, "is_public", lambda address: True
+        audio_url, "is_public", lambda address: True
     )  # the only public server at hand is this machine
     assert fetch(f"{store}a.wav", store, 10**6) == wav(voice(2))
     with pytest.raises(Problem) as caught:

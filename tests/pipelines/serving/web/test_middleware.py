@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.config import RunConfig, ServeConfig
 from pipelines.serving import server
-from pipelines.serving.web import middleware as door
+from pipelines.serving.web import middleware
 from pipelines.serving.web.auth import Keys, Rates
 from pipelines.serving.web.errors import Problem
 from tests.pipelines.serving.conftest import Make, Served, form, voice, wav
@@ -270,7 +270,7 @@ def test_the_log_has_neither_text_nor_audio_unless_asked_for(
 
 
 def test_strangers_are_not_let_in_without_keys() -> None:
-    check: Callable[[ServeConfig], None] = door.check_address
+    check: Callable[[ServeConfig], None] = middleware.check_address
     for host in ("127.0.0.1", "::1", "localhost"):
         check(ServeConfig(host=host))
     for host in ("0.0.0.0", "::", "10.0.0.1"):

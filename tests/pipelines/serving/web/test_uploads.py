@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.config import RunConfig
-from pipelines.serving.api import chat_completions as openai_chat
+from pipelines.serving.api import chat_completions
 from pipelines.serving.web import uploads
 from pipelines.serving.web.errors import Problem
 from pipelines.serving.web.uploads import Shelf, bytes_of_base64, bytes_of_data_uri
@@ -99,7 +99,7 @@ def test_the_audio_of_a_chat_is_decoded_in_a_thread(serve: Make, monkeypatch: py
         threads.append(threading.current_thread())
         return bytes_of_data_uri(uri)
 
-    monkeypatch.setattr(openai_chat, "bytes_of_data_uri", watched)
+    monkeypatch.setattr(chat_completions, "bytes_of_data_uri", watched)
     part = {"type": "audio_url", "audio_url": {"url": data_uri(wav(voice(1)))}}
     body = {"model": "fake", "messages": [{"role": "user", "content": [part]}]}
     assert (
