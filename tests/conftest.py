@@ -13,8 +13,8 @@ import pytest
 def s3_bucket() -> Iterator[str]:
     """An empty bucket in a server that speaks S3 over HTTP on loopback: yields `s3://scriptorium-test`.
 
-    The server's address and dummy credentials stand in the environment until the session ends, so that processes
-    started after this fixture (Ray's workers among them) reach it too.
+    The server's address and dummy credentials stay in the environment until the session ends, so that
+    processes started after this fixture (Ray's workers too) reach the server.
     """
     boto3 = pytest.importorskip("boto3", reason="the S3 tests need boto3 (extra `test`)")
     server_module = pytest.importorskip("moto.server", reason="the S3 tests need moto[server] (extra `test`)")

@@ -1,4 +1,4 @@
-"""The real job, run as a person runs it: through the command line, on a local Ray, with the bundled models."""
+"""The real job through the command line, on a local Ray, with the bundled models."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "configs/demo"
 DEMO_CONFIG = str(ROOT / "configs/demo.yaml")
-# Two demo recordings that the demo models hear without any error: what a test asserts of them is exact.
+# The demo models transcribe these two recordings without an error, so tests can assert their exact text.
 SURE = ("hotline-8khz", "voice-note")
-# For tests that have nothing to do with words, which cost a process more.
+# For tests that do not look at words: without the aligner a run needs one process less.
 NO_WORDS = ("--set", "aligner.backend=none")
 
 
 @pytest.fixture(scope="session")
 def local_ray(s3_bucket: str) -> Iterator[None]:
-    """One Ray for all runs of this process; the job joins a Ray that is already there. It starts when S3's address is in the environment."""
+    """One Ray for all runs of this process; the job joins a running Ray.
+
+    It starts after the S3 server, so that its workers inherit the server's address.
+    """
     from pipelines.cluster.session import LOCAL_ENVIRONMENT
 
     os.environ.update(LOCAL_ENVIRONMENT)
@@ -40,7 +43,7 @@ def local_ray(s3_bucket: str) -> Iterator[None]:
 
 @pytest.fixture
 def scriptorium(local_ray: None) -> Callable[..., int]:
-    """The command line in this process: `scriptorium("transcribe", manifest, out)` answers with the exit code."""
+    """The command line in this process: `scriptorium("transcribe", manifest, out)` returns the exit code."""
     from pipelines.cli import main
 
     def run(*arguments: Any, config: str | None = DEMO_CONFIG) -> int:
@@ -64,12 +67,12 @@ def write_manifest(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def read_transcripts(out: Any) -> dict[str, dict[str, Any]]:
-    """OUT/transcripts by recording id; fails if an id stands there twice."""
+    """OUT/transcripts by recording id. Fails if an id occurs twice."""
     return _by_id(str(out), "transcripts")
 
 
 def read_dead_letters(out: Any) -> dict[str, dict[str, Any]]:
-    """OUT/dead_letters by recording id; fails if an id stands there twice."""
+    """OUT/dead_letters by recording id. Fails if an id occurs twice."""
     return _by_id(str(out), "dead_letters")
 
 
@@ -78,5 +81,5 @@ def _by_id(out: str, table: str) -> dict[str, dict[str, Any]]:
 
     rows = files.read_tables(files.join(out, table)).to_pylist()
     found = {row["recording_id"]: row for row in rows}
-    assert len(found) == len(rows), f"a recording stands twice in {table}"
+    assert len(found) == len(rows), f"a recording occurs twice in {table}"
     return found

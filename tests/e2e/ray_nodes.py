@@ -1,8 +1,8 @@
-"""Real Ray nodes, each started by `ray start` as on a machine of its own, and `ray job` against them.
+"""Real Ray nodes, each started by `ray start` as on its own machine, and `ray job` against them.
 
-The cluster has a network of its own, in which there is nothing but its loopback: nobody outside reaches its ports. Each worker has a file system
-of its own in which the other nodes' files and whatever else is `hidden` are empty: what it needs of them must have been sent to it, as to another
-machine.
+The cluster has its own network namespace with only a loopback device, so nothing outside reaches its ports.
+Each worker has its own mount namespace in which the other nodes' files and the `hidden` folders are empty:
+whatever it needs from there must have been sent to it, as to another machine.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Cluster:
     """A head and workers.
 
     Args:
-        folder: Ray's own files, at a short path, because sockets are among them.
-        environment: of nodes and of whoever talks to them: the token, and a mark by which its processes are found.
+        folder: Ray's own files. The path is short because it holds Unix sockets.
+        environment: of the nodes and their clients: the token, and a mark that identifies its processes.
         address: for `cluster.address` and `ray start`.
         dashboard: for `ray job --address`.
     """
@@ -63,13 +63,13 @@ class Cluster:
         )
 
     def job(self, verb: str, *arguments: Any, **options: Any) -> str:
-        """`ray job VERB`; what it said."""
+        """Run `ray job VERB` and return its output."""
         done = self.ray("job", verb, "--address", self.dashboard, *arguments, **options)
         assert done.returncode == 0, done.stdout[-3000:]
         return done.stdout
 
     def wait_for(self, job: str, states: Sequence[str], timeout: float = 300) -> str:
-        """The state of a job once it is one of these."""
+        """Wait until a job reaches one of these states; return that state."""
         deadline = time.monotonic() + timeout
         while True:
             said = self.job("status", job).upper()
@@ -85,8 +85,8 @@ class Cluster:
             time.sleep(2)
 
 
-def may_isolate() -> bool:
-    """Whether we may give processes a network and a file system of their own; root may."""
+def can_isolate() -> bool:
+    """Whether this user may create network and mount namespaces (root may)."""
     if not all(map(shutil.which, ("unshare", "nsenter", "ip", "mount"))):
         return False
     return (
@@ -99,7 +99,7 @@ def may_isolate() -> bool:
 
 @contextmanager
 def cluster(workers: Sequence[Sequence[str]], hidden: Sequence[Path] = ()) -> Iterator[Cluster]:
-    """A head without CPUs, and one worker for each list of options of `ray start`."""
+    """A head without CPUs, and one worker per list of `ray start` options."""
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     mark = secrets.token_hex(8)
     variables = {
@@ -117,8 +117,8 @@ def cluster(workers: Sequence[Sequence[str]], hidden: Sequence[Path] = ()) -> It
     }
     made = Cluster(folder, variables, "127.0.0.1:6379", "http://127.0.0.1:8265")
     try:
-        alone = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
-        _join(made, [*alone, *_ray_start("--head", "--port=6379", "--num-cpus=0", "--num-gpus=0")])
+        isolated = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+        _join(made, [*isolated, *_ray_start("--head", "--port=6379", "--num-cpus=0", "--num-gpus=0")])
         for options in workers:
             add_node(made, options, hidden)
         yield made
@@ -136,7 +136,7 @@ def cluster(workers: Sequence[Sequence[str]], hidden: Sequence[Path] = ()) -> It
 
 
 def add_node(made: Cluster, options: Sequence[str], hidden: Sequence[Path] = ()) -> None:
-    """One more worker, with these options of `ray start`."""
+    """Add a worker with these options of `ray start`."""
     mounts = "".join(f"mount -t tmpfs tmpfs {path} && " for path in (made.folder, *hidden))
     own_files = ["unshare", "--mount", "--propagation", "private", "sh", "-c", f'{mounts}exec "$@"', "sh"]
     worker = _ray_start(
@@ -176,7 +176,10 @@ def _log(made: Cluster) -> Path:
 
 
 def _join(made: Cluster, command: Sequence[str]) -> None:
-    """Start a node and wait until it is one of the cluster; once more where a busy machine needs longer than Ray's fixed thirty seconds."""
+    """Start a node and wait until it has joined.
+
+    It is started again where a busy machine needs longer than Ray's fixed thirty seconds.
+    """
     for attempt in range(START_ATTEMPTS):
         _start(made, command)
         if _lives(made, len(made.processes)):
@@ -186,7 +189,7 @@ def _join(made: Cluster, command: Sequence[str]) -> None:
 
 
 def _lives(made: Cluster, nodes: int) -> bool:
-    """Whether so many nodes live and jobs are taken; False once the last one that was started has ended."""
+    """Wait until this many nodes are alive and jobs are accepted; False if the last node started exits."""
     deadline = time.monotonic() + 180
     while made.processes[-1].poll() is None:
         said = made.ray("list", "nodes", "--address", made.dashboard, "--format", "json", timeout=60).stdout

@@ -1,4 +1,4 @@
-"""The bundled demo through the real job: real audio in many containers, real models, asserted text."""
+"""The bundled demo through the real job: real audio in many containers, real models, exact text."""
 
 import json
 import shutil
@@ -15,7 +15,8 @@ from tests.e2e.conftest import DEMO, NO_WORDS, SURE, read_dead_letters, read_tra
 
 Scriptorium = Callable[..., int]
 Demo = dict[str, dict[str, Any]]
-# The demo models are small; infra/demo_models/README.md has their measured errors. Above these, the job does something to the audio.
+# The demo models are small; infra/demo_models/README.md has their measured errors. Errors above these bounds
+# mean that the job changed the audio.
 WORST_FILE, MEAN_OF_FILES = 0.12, 0.03
 
 
@@ -53,7 +54,7 @@ def test_the_text_is_what_was_said(out: Path, demo: Demo) -> None:
     assert max(errors.values()) <= WORST_FILE and sum(errors.values()) / len(errors) <= MEAN_OF_FILES, errors
 
 
-def test_languages_are_found_and_forced(out: Path, demo: Demo) -> None:
+def test_languages_are_detected_or_forced(out: Path, demo: Demo) -> None:
     transcripts = read_transcripts(out)
     assert {"pt", "fr", "de", "yue", "zh", "ru"} <= {transcripts[key]["language"] for key in transcripts}
     for key, row in demo.items():
@@ -81,7 +82,7 @@ def test_silence_is_proven_and_the_broken_file_is_a_dead_letter(out: Path) -> No
     assert broken["attempts"] == 1 and broken["error_message"]
 
 
-def test_words_lie_in_their_segments_and_in_their_text(out: Path) -> None:
+def test_words_lie_within_their_segment_and_its_text(out: Path) -> None:
     for key, row in read_transcripts(out).items():
         for segment in row["segments"]:
             assert 0 <= segment["start"] < segment["end"] <= row["duration"] + 1e-6, key
@@ -96,7 +97,7 @@ def test_words_lie_in_their_segments_and_in_their_text(out: Path) -> None:
                 assert segment["word_source"] == "aligner" and segment["words"], key
 
 
-def test_word_times_are_near_the_true_ones(out: Path, demo: Demo) -> None:
+def test_word_times_are_close_to_the_truth(out: Path, demo: Demo) -> None:
     transcripts = read_transcripts(out)
     for key in SURE:
         words = [word for segment in transcripts[key]["segments"] for word in segment["words"]]
@@ -112,14 +113,14 @@ def test_the_long_recording_is_cut_and_stitched(out: Path, demo: Demo) -> None:
     assert _error_rate(row["text"], demo["long-meeting"]["text"]) <= WORST_FILE
 
 
-def test_the_files_have_the_promised_schemas(out: Path) -> None:
+def test_the_output_files_have_the_documented_schemas(out: Path) -> None:
     for table, schema in (("transcripts", TRANSCRIPT), ("dead_letters", DEAD_LETTER)):
         for path in (out / table).glob("*.parquet"):
             assert pq.read_schema(path).equals(schema, check_metadata=False)
     assert isinstance(TRANSCRIPT, pa.Schema)
 
 
-def test_metadata_and_provenance_come_along(out: Path, demo: Demo) -> None:
+def test_transcripts_carry_metadata_and_provenance(out: Path, demo: Demo) -> None:
     row = read_transcripts(out)["front-desk"]
     assert json.loads(row["metadata"])["collection"] == demo["front-desk"]["collection"]
     provenance = row["provenance"]
@@ -136,7 +137,7 @@ def test_metadata_and_provenance_come_along(out: Path, demo: Demo) -> None:
     )
 
 
-def test_again_does_nothing_and_new_rows_are_taken_in(
+def test_a_second_run_does_nothing_and_new_rows_are_added(
     scriptorium: Scriptorium, demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = demo[SURE[0]], demo["silence"]
@@ -155,7 +156,7 @@ def test_again_does_nothing_and_new_rows_are_taken_in(
     assert "other settings (asr.language)" in capsys.readouterr().err
 
 
-def test_retry_turns_a_mended_dead_letter_into_a_transcript(
+def test_retry_turns_a_repaired_dead_letter_into_a_transcript(
     scriptorium: Scriptorium, demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = write_manifest(
@@ -184,7 +185,7 @@ def test_retry_turns_a_mended_dead_letter_into_a_transcript(
     )
 
 
-def test_a_wrong_manifest_is_told_before_anything_is_written(
+def test_a_wrong_manifest_is_refused_before_anything_is_written(
     scriptorium: Scriptorium, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = tmp_path / "m.jsonl"
@@ -195,7 +196,7 @@ def test_a_wrong_manifest_is_told_before_anything_is_written(
 
 
 def _error_rate(said: str, wanted: str) -> float:
-    """Word errors a word; character errors a character where words are not written apart."""
+    """Word error rate; character error rate for scripts without spaces."""
     left, right = (
         "".join(c if c.isalnum() or c.isspace() else " " for c in text.lower()).split()
         for text in (said, wanted)

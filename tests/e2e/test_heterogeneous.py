@@ -1,4 +1,4 @@
-"""Nodes with different cards and nodes without: replicas and decoding really are where the settings want them, and where the dry run says."""
+"""Nodes with different GPUs and without: replicas and decoding run where the settings and the dry run say."""
 
 from __future__ import annotations
 
@@ -11,26 +11,30 @@ from typing import Any
 import pytest
 
 from pipelines.cluster.nodes import ACCELERATOR, Node
-from tests.e2e import noted
+from tests.e2e import recorded_stages
 from tests.faults.harness import checker, jobs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
+# Nodes with GPUs. Ray does not check that they exist.
 CARDS = {
     "one": (1, "L4"),
     "two": (2, "A10G"),
     "eight": (8, "H100"),
-}  # nodes with GPUs, which Ray takes our word for
+}
 STORE = 100 << 20
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A head, a node that only decodes, and nodes with one, two and eight cards of different types."""
+    """A head, a node that only decodes, and nodes with one, two and eight GPUs of different types."""
     from pipelines.cluster.session import LOCAL_ENVIRONMENT
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**LOCAL_ENVIRONMENT, noted.FOLDER: str(tmp_path_factory.mktemp("notes"))}.items():
+        for name, value in {
+            **LOCAL_ENVIRONMENT,
+            recorded_stages.FOLDER: str(tmp_path_factory.mktemp("notes")),
+        }.items():
             patch.setenv(name, value)
         import ray
         from ray.cluster_utils import Cluster
@@ -62,7 +66,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def notes(cluster: Any) -> Path:
-    folder = Path(os.environ[noted.FOLDER])
+    folder = Path(os.environ[recorded_stages.FOLDER])
     for path in folder.iterdir():
         path.unlink()
     return folder
@@ -71,27 +75,27 @@ def notes(cluster: Any) -> Path:
 def run(
     manifest: Path, out: Path, notes: Path, *settings: str
 ) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
-    """Transcribe on the cluster with these settings; for each stage, node and cards of each process, as they really were."""
+    """Transcribe on the cluster with these settings; by stage, the node and GPUs of each process."""
     from pipelines import transcribe
     from pipelines.config import load_config
 
     config = load_config(None, [*jobs.FAKE, "cluster.address=auto", "plan.task_seconds=1", *settings])
     with pytest.MonkeyPatch.context() as patch:
-        for stage in (noted.decode, noted.Recognise, noted.Align):
+        for stage in (recorded_stages.decode, recorded_stages.Recognise, recorded_stages.Align):
             patch.setattr(transcribe, stage.__name__, stage)
         assert transcribe.transcribe(str(manifest), str(out), config).exit_code == 0
     found: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     for path in notes.iterdir():
-        told = json.loads(path.read_text())
-        found.setdefault(told["stage"], []).append((told["node"], tuple(told["cards"])))
+        place = json.loads(path.read_text())
+        found.setdefault(place["stage"], []).append((place["node"], tuple(place["cards"])))
     return {stage: sorted(set(places) if stage == "decode" else places) for stage, places in found.items()}
 
 
 @pytest.mark.parametrize("node", CARDS)
-def test_each_card_holds_a_recogniser_and_an_aligner(
+def test_each_gpu_holds_a_recogniser_and_an_aligner(
     cluster: Any, notes: Path, tmp_path: Path, node: str
 ) -> None:
-    """0.7 and 0.3 of each of one, two, eight cards, on the type that was asked for, in the places that the dry run names."""
+    """0.7 and 0.3 of each of 1, 2 or 8 GPUs, on the requested type, where the dry run puts them."""
     from pipelines.cluster.placement import placed
     from pipelines.cluster.session import nodes
     from pipelines.config import load_config
@@ -122,7 +126,7 @@ def test_each_card_holds_a_recogniser_and_an_aligner(
     } == {"decoder", "head"}
 
 
-def test_stages_on_different_types_of_cards(cluster: Any, notes: Path, tmp_path: Path) -> None:
+def test_stages_run_on_different_gpu_types(cluster: Any, notes: Path, tmp_path: Path) -> None:
     manifest, ids = jobs.archive(tmp_path / "archive", 8, seconds=0.5)
     settings = (
         "asr.model=fake:5",
@@ -141,10 +145,10 @@ def test_stages_on_different_types_of_cards(cluster: Any, notes: Path, tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
-def test_decoding_keeps_to_its_nodes_where_a_card_has_no_type(
+def test_decoding_stays_on_its_nodes_where_a_gpu_has_no_type(
     cluster: Any, notes: Path, tmp_path: Path, kind: str
 ) -> None:
-    """Nodes are then chosen by Ray's own id of them."""
+    """Nodes are then selected by Ray's node id."""
     from pipelines.cluster.nodes import NODE_ID
     from pipelines.cluster.placement import placed
     from pipelines.cluster.session import nodes
@@ -170,8 +174,8 @@ def test_decoding_keeps_to_its_nodes_where_a_card_has_no_type(
 
 
 @pytest.mark.parametrize("wanted", ["spot", "!spot", "in(spot,reserved)", "!in(spot,reserved)"])
-def test_selectors_mean_what_ray_takes_them_for(cluster: Any, wanted: str) -> None:
-    """`nodes.matches` against Ray's own scheduler, nodes without the label included."""
+def test_label_selectors_match_like_rays_scheduler(cluster: Any, wanted: str) -> None:
+    """`nodes.matches` against Ray's scheduler, including nodes without the label."""
     import ray
 
     from pipelines.cluster.nodes import matches
@@ -191,8 +195,8 @@ def test_selectors_mean_what_ray_takes_them_for(cluster: Any, wanted: str) -> No
     assert set(ray.get([where.remote() for _ in range(6)])) <= allowed
 
 
-def test_a_described_node_is_as_a_real_one(cluster: Any) -> None:
-    """Ray's own names of resources and labels are those that the dry run works with."""
+def test_a_described_node_equals_a_real_one(cluster: Any) -> None:
+    """The dry run uses Ray's own names of resources and labels."""
     from pipelines.cluster.session import nodes
 
     eight = next(node for node in nodes() if node.labels.get("name") == "eight")

@@ -1,4 +1,4 @@
-"""Every kind of manifest, local and on S3, through the whole job to asserted text."""
+"""Every kind of manifest, local and on S3, through the whole job to exact text."""
 
 import csv
 import json
@@ -98,7 +98,8 @@ def a_glob(folder: Path, rows: list[dict[str, Any]]) -> str:
     return a_folder(folder, rows) + "/**/*.*"
 
 
-# As lhotse_cuts and a_folder (and the demo's own manifest is JSON lines); reading alone is tested for all kinds in tests/pipelines.
+# These are read like lhotse_cuts and a_folder (the demo's own manifest is JSON lines), so they run with the
+# slow tests; tests/pipelines/manifests tests the reading of every kind.
 LIKE_OTHERS = [
     pytest.param(kind, marks=pytest.mark.slow)
     for kind in (jsonl, comma, tab, parquet, nemo, lhotse_recordings, a_glob)
@@ -106,7 +107,7 @@ LIKE_OTHERS = [
 
 
 @pytest.mark.parametrize("kind", [lhotse_cuts, a_folder, *LIKE_OTHERS])
-def test_a_local_manifest(
+def test_every_kind_of_local_manifest_is_transcribed(
     kind: Callable[[Path, list[dict[str, Any]]], str], scriptorium: Scriptorium, demo: Demo, tmp_path: Path
 ) -> None:
     manifest = kind(tmp_path, [demo[key] for key in KEYS])
@@ -122,7 +123,9 @@ def test_a_local_manifest(
         assert all(json.loads(row["metadata"])["shelf"] == "A" for row in rows.values())
 
 
-def test_manifest_audio_and_output_on_s3(scriptorium: Scriptorium, demo: Demo, s3_bucket: str) -> None:
+def test_manifest_audio_and_output_may_all_be_on_s3(
+    scriptorium: Scriptorium, demo: Demo, s3_bucket: str
+) -> None:
     store = fsspec.filesystem("s3", use_listings_cache=False)
     base = f"{s3_bucket}/e2e"
     rows = []

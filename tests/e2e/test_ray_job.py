@@ -1,4 +1,4 @@
-"""`ray job submit --working-dir .` against a cluster of three nodes that see nothing of the checkout, on one machine."""
+"""`ray job submit --working-dir .` against three nodes on one machine that cannot see the checkout."""
 
 from __future__ import annotations
 
@@ -22,12 +22,16 @@ WORKERS = (
 )
 # One recogniser and one aligner, on different nodes.
 APART = ("asr.pool.labels={zone: a}", "aligner.pool.labels={zone: b}")
-SENT = 30 << 20  # bytes that a submission may send: Ray takes at most 512 MiB
+# A submission may upload this many bytes; Ray accepts at most 512 MiB.
+SENT = 30 << 20
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with what one has beside the code, whose packages leave a note of each process that imports them: where it found them."""
+    """A checkout with the usual files beside the code.
+
+    Its packages record, for each process that imports them, where the process found them.
+    """
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("actors", "pipelines", "configs", "infra"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -48,7 +52,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(checkout: Path) -> Iterator[ray_nodes.Cluster]:
-    if not ray_nodes.may_isolate():
+    if not ray_nodes.can_isolate():
         pytest.skip("only root may give each node a file system of its own")
     with ray_nodes.cluster(WORKERS, hidden=[checkout]) as made:
         yield made
@@ -57,7 +61,7 @@ def cluster(checkout: Path) -> Iterator[ray_nodes.Cluster]:
 def submit(
     cluster: ray_nodes.Cluster, checkout: Path, job: str, *arguments: object, settings: tuple[str, ...] = ()
 ) -> None:
-    """As infra/README.md has it."""
+    """Submit as infra/README.md describes."""
     options = [part for setting in ("cluster.address=auto", *settings) for part in ("--set", setting)]
     command = ("bash", "infra/ray/transcribe.sh", *arguments, *options)
     cluster.job(
@@ -65,7 +69,7 @@ def submit(
     )
 
 
-def test_the_demo_has_the_transcripts_of_a_local_run(
+def test_a_submitted_demo_equals_a_local_run(
     cluster: ray_nodes.Cluster, checkout: Path, tmp_path: Path
 ) -> None:
     from pipelines.cli import main
@@ -88,7 +92,7 @@ def test_the_demo_has_the_transcripts_of_a_local_run(
     for key, row in sent.items():
         for name in ("text", "language", "languages", "segments", "duration", "status", "flags", "metadata"):
             assert row[name] == local[key][name], (key, name)
-        # Models and audio came along as well.
+        # Models and audio were uploaded too.
         assert "/_ray_pkg_" in row["audio"] and "/_ray_pkg_" in row["provenance"]["asr_model"]
 
     notes = [path.read_text().split("\n") for path in checkout.with_name("notes").iterdir()]
@@ -108,7 +112,7 @@ def test_the_demo_has_the_transcripts_of_a_local_run(
 ROOT_FILES = {".rayignore", ".gitignore", "pyproject.toml", "README.md"}
 
 
-def test_a_job_that_is_stopped_and_submitted_again_loses_nothing(
+def test_a_stopped_job_submitted_again_loses_nothing(
     cluster: ray_nodes.Cluster, checkout: Path, tmp_path: Path
 ) -> None:
     manifest, ids = jobs.archive(tmp_path / "archive", 48, seconds=0.5)

@@ -1,4 +1,4 @@
-"""The job with its recogniser elsewhere: `scriptorium serve` with the demo models, and servers that answer as DashScope's APIs are described."""
+"""The job with a remote recogniser: `scriptorium serve`, and servers that follow DashScope's public API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 @pytest.fixture
 def remotes(tmp_path: Path) -> Iterator[dict[str, tuple[str, str]]]:
-    """Address and model by endpoint."""
+    """URL and model by endpoint."""
     engine = create_asr(ASRConfig(model=str(DEMO / "asr"), threads=1))
     server = Server(tmp_path)
     try:
@@ -38,7 +38,7 @@ def remotes(tmp_path: Path) -> Iterator[dict[str, tuple[str, str]]]:
         assert server.stop() == 0
 
 
-def test_a_run_through_another_machine_has_the_same_texts(
+def test_a_remote_recogniser_gives_the_same_transcripts(
     scriptorium: Callable[..., int],
     demo: dict[str, dict[str, Any]],
     remotes: dict[str, tuple[str, str]],
@@ -72,7 +72,8 @@ def test_a_run_through_another_machine_has_the_same_texts(
                 [word for segment in each["segments"] for word in segment["words"]]
                 for each in (row, here[name])
             ]
-            assert words[0] == words[1], name  # our own aligner times them in either case
+            # Our own aligner times the words in both cases.
+            assert words[0] == words[1], name
         [run] = json.loads((out / "run.json").read_text())["runs"]
         asked = run["asked_of_servers"]
         seconds = sum(

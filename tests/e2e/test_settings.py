@@ -1,4 +1,4 @@
-"""What changes a transcript: forced language, context, given text, channels; each with the real demo models and asserted text."""
+"""Settings that change a transcript (language, context, given text, channels), with exact text."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ Scriptorium = Callable[..., int]
 Demo = dict[str, dict[str, Any]]
 
 
-def test_a_forced_language_is_kept_and_a_context_does_not_leak(
+def test_a_forced_language_holds_and_context_does_not_leak(
     scriptorium: Scriptorium, demo: Demo, tmp_path: Path
 ) -> None:
     said = demo[SURE[0]]
@@ -28,7 +28,7 @@ def test_a_forced_language_is_kept_and_a_context_does_not_leak(
             {**heard, "id": "wrongly forced", "language": "German"},
         ],
     )
-    out = tmp_path / "why? [1] #2 a%20b=c ü"  # a folder like any other
+    out = tmp_path / "why? [1] #2 a%20b=c ü"  # special characters are allowed in OUT
     assert scriptorium("transcribe", manifest, out, *NO_WORDS) == 0
     rows = read_transcripts(out)
     for key in ("by name", "by code", "with context"):
@@ -37,7 +37,7 @@ def test_a_forced_language_is_kept_and_a_context_does_not_leak(
     assert rows["wrongly forced"]["text"] != said["text"]
 
 
-def test_align_gives_times_to_given_text(scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
+def test_align_times_the_given_text(scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
     short, long = demo[SURE[0]], demo["long-meeting"]
     manifest = write_manifest(
         tmp_path / "m.jsonl",
@@ -58,7 +58,7 @@ def test_align_gives_times_to_given_text(scriptorium: Scriptorium, demo: Demo, t
         assert "text_given" in rows[key]["segments"][0]["flags"]
 
 
-def test_align_wants_text(
+def test_align_requires_text(
     scriptorium: Scriptorium, demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = write_manifest(tmp_path / "m.jsonl", [{"audio": demo[SURE[0]]["audio"], "id": "x"}])
@@ -66,8 +66,9 @@ def test_align_wants_text(
     assert "has no `text`" in capsys.readouterr().err
 
 
-@pytest.mark.slow  # decoding, serving and stitching by channel have tests of their own
-def test_each_channel_is_heard_alone(scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
+# Slow, because decoding, serving and stitching by channel have their own tests.
+@pytest.mark.slow
+def test_each_channel_is_transcribed_on_its_own(scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
     left, right = (soundfile.read(demo[SURE[0]]["audio"]) for _ in range(2))
     samples, rate = left
     both = np.stack([samples, np.zeros_like(right[0])], axis=1)

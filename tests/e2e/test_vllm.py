@@ -1,4 +1,4 @@
-"""The whole job with vLLM as the engine of both models, against the same job through transformers. `make test-vllm` runs it."""
+"""The whole job with vLLM for both models, against the same job with transformers; see `make test-vllm`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tests.e2e.conftest import DEMO, read_dead_letters, read_transcripts
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
-WORD = 0.08  # seconds: one class of the aligner, the finest that it can say; two engines may round a near tie to neighbours
+# Seconds: one class of the aligner, its resolution. Two engines may round a near tie to neighbouring classes.
+WORD = 0.08
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,13 +36,11 @@ def words_of(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from segment["words"]
 
 
-def test_the_demo_through_vllm_is_the_demo_through_transformers(
+def test_the_demo_with_vllm_equals_the_demo_with_transformers(
     scriptorium: Callable[..., int], aligner: Path, tmp_path: Path
 ) -> None:
     manifest = DEMO / "manifest.jsonl"
-    assert (
-        scriptorium("transcribe", manifest, tmp_path / "here") == 3
-    )  # one of its files is broken on purpose
+    assert scriptorium("transcribe", manifest, tmp_path / "here") == 3
     engines = ["asr.backend=vllm", "aligner.backend=vllm", f"aligner.model={aligner}"]
     assert (
         scriptorium(
