@@ -15,6 +15,7 @@ from actors.audio.pts import duration_of, furthest, is_chained, longest_believab
 from actors.audio.rates import is_constant
 from actors.audio.sources import AudioFile, open_audio
 from actors.errors import RowError, as_row_error
+from actors.process.isolation import Child
 from actors.records import Probe
 
 _BLOCK = 128 << 10  # bytes read ahead: a header is small
@@ -165,3 +166,43 @@ def _probe_fully(uri: str) -> Answer:
         return probe(uri, scan=True) if worth_counting(found) else found
     except Exception as error:
         return as_row_error(error)
+
+
+def probe_in_child(child: Child, uris: Sequence[str], concurrency: int, timeout: float) -> list[Answer]:
+    """`probe_many`, run in a child process: a file that crashes or hangs the child loses only its own answer.
+
+    Args:
+        child: runs the calls. It is killed where some of its threads hang.
+        uris: of the files.
+        concurrency: files read at the same time.
+        timeout: seconds without any answer after which the reads under way are given up.
+
+    Returns:
+        For each file its facts, or (error code, message), or "stuck".
+    """
+    # Each file may take `timeout`; two more cover the start of the child and the last answer.
+    call_timeout = timeout * (2 + len(uris) // concurrency)
+    try:
+        answers: list[Answer] = child.call(
+            "actors.audio.probing:probe_many", uris, concurrency, timeout, timeout=call_timeout
+        )
+    except RowError as error:
+        if len(uris) == 1:
+            return [as_row_error(error)]
+        return [answer for uri in uris for answer in probe_in_child(child, [uri], 1, timeout)]
+    if "stuck" in answers:
+        child.kill()
+    # A file that needs too much memory also takes it from the files that are read at the same time.
+    out_of_memory = [
+        number
+        for number, answer in enumerate(answers)
+        if len(uris) > 1 and isinstance(answer, tuple) and answer[0] == "decode_out_of_memory"
+    ]
+    for number in out_of_memory:
+        answers[number] = probe_in_child(child, [uris[number]], 1, timeout)[0]
+    waiting = [number for number, answer in enumerate(answers) if answer == "waiting"]
+    if waiting:
+        again = probe_in_child(child, [uris[number] for number in waiting], concurrency, timeout)
+        for number, answer in zip(waiting, again, strict=True):
+            answers[number] = answer
+    return answers

@@ -7,10 +7,10 @@ where a child dies, its files are read once more one by one, so that each loses 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import os
-import queue
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,9 +18,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 
-from actors.audio.probing import Answer, probe_many, worth_counting
+from actors.audio.probing import Answer, probe_in_child, probe_many, worth_counting
 from actors.config import AudioConfig
-from actors.errors import RowError, as_row_error
+from actors.errors import as_row_error
+from actors.process.child_pool import ChildPool
 from actors.process.isolation import Child
 from actors.records import Probe
 from pipelines.config import PlanConfig
@@ -106,64 +107,24 @@ def _probe_isolated(
             map(_row, probe_many(part, plan.probe_concurrency, None)) for part in _parts(addresses)
         )
         return
-    # A process reads as fast as its interpreter lets its threads; a small manifest is not worth starting several.
-    max_concurrent_calls = max(1, min(4, os.cpu_count() or 1, plan.probe_concurrency, -(-total // 256)))
-    threads = -(-plan.probe_concurrency // max_concurrent_calls)
-    children = [Child(audio.max_memory, threaded=True) for _ in range(max_concurrent_calls)]
-    idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
-    for child in children:
-        idle.put(child)
+    # Python's lock limits what one process can read; a small manifest is not worth starting several processes.
+    processes = max(1, min(4, os.cpu_count() or 1, plan.probe_concurrency, -(-total // 256)))
+    concurrency = -(-plan.probe_concurrency // processes)
+
+    def read(part: list[str], child: Child) -> list[tuple[object, ...]]:
+        return [_row(answer) for answer in probe_in_child(child, part, concurrency, plan.probe_timeout)]
+
+    pool = ChildPool([Child(audio.max_memory, threaded=True) for _ in range(processes)])
     waiting: deque[Future[list[tuple[object, ...]]]] = deque()
-
-    def read(part: list[str]) -> list[tuple[object, ...]]:
-        child = idle.get()
-        try:
-            return [_row(answer) for answer in _ask(child, part, threads, plan.probe_timeout)]
-        finally:
-            idle.put(child)
-
-    pool = ThreadPoolExecutor(max_concurrent_calls)
     try:
         for part in _parts(addresses):
-            waiting.append(pool.submit(read, part))
-            if len(waiting) > 2 * max_concurrent_calls:
+            waiting.append(pool.submit(functools.partial(read, part)))
+            if len(waiting) > 2 * processes:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
     finally:
-        # The interpreter does not end before the pool's threads do, and these wait for answers that may never come: Ctrl-C ends the children.
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in children:
-            child.close()
-
-
-def _ask(child: Child, part: list[str], threads: int, patience: float) -> list[Answer]:
-    """What `probe_many` answers for `part` from `child`, whatever the files do to it."""
-    longest = patience * (2 + len(part) // threads)
-    try:
-        answers: list[Answer] = child.call(
-            "actors.audio.probing:probe_many", part, threads, patience, timeout=longest
-        )
-    except RowError as error:
-        if len(part) == 1:
-            return [as_row_error(error)]
-        return [answer for address in part for answer in _ask(child, [address], 1, patience)]
-    if "stuck" in answers:
-        child.kill()  # its threads hang
-    # One file that needs too much memory takes it from those that are read at the same time.
-    again = [
-        at
-        for at, answer in enumerate(answers)
-        if len(part) > 1 and isinstance(answer, tuple) and answer[0] == "decode_out_of_memory"
-    ]
-    for at in again:
-        answers[at] = _ask(child, [part[at]], 1, patience)[0]
-    late = [at for at, answer in enumerate(answers) if answer == "waiting"]
-    for at, answer in zip(
-        late, _ask(child, [part[at] for at in late], threads, patience) if late else (), strict=True
-    ):
-        answers[at] = answer
-    return answers
+        pool.close()
 
 
 def _row(answer: Answer) -> tuple[object, ...]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
+from actors.process.child_pool import ChildPool
 
 Row = dict[str, Any]
 Result = TypeVar("Result")
@@ -31,27 +30,12 @@ class Decoders:
     def __init__(
         self, audio: AudioConfig, segmenter: SegmenterConfig, count: int | None, probe_timeout: float
     ) -> None:
-        self._all = [Decoder(audio, segmenter) for _ in range(count or os.cpu_count() or 1)]
-        self._free: asyncio.Queue[Decoder] = asyncio.Queue()
-        for decoder in self._all:
-            self._free.put_nowait(decoder)
-        # As many threads as decoders, and they live on: the kernel ends a child with the thread that started it.
-        self._threads = ThreadPoolExecutor(len(self._all), "decoder")
+        self._pool = ChildPool(Decoder(audio, segmenter) for _ in range(count or os.cpu_count() or 1))
         self._probe_timeout = probe_timeout
 
     async def run(self, work: Callable[[Decoder], Result]) -> Result:
-        """Do something with a decoder, in a thread. A caller who is cancelled does not wait; the decoder is free when it is done."""
-        decoder = await self._free.get()
-        loop = asyncio.get_running_loop()
-
-        def done(future: Future[Result]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
-                loop.call_soon_threadsafe(self._free.put_nowait, decoder)
-
-        future = self._threads.submit(work, decoder)
-        # Not a `finally` in the thread: work that is cancelled before a thread takes it up never runs.
-        future.add_done_callback(done)
-        return await asyncio.wrap_future(future)
+        """Run `work` with a decoder, in a thread. A cancelled caller does not wait; running work is finished first."""
+        return await asyncio.wrap_future(self._pool.submit(work))
 
     async def decode(self, row: Row) -> Row:
         """A PLAN row to a DECODED row; never raises for a bad file."""
@@ -70,9 +54,7 @@ class Decoders:
 
     def close(self) -> None:
         """End the child processes."""
-        for decoder in self._all:
-            decoder.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
 
 
 class Taken:

@@ -19,7 +19,7 @@ def test_who_leaves_before_his_work_begins_gives_the_decoder_back() -> None:
         decoders = Decoders(AudioConfig(), SegmenterConfig(), 1, 5.0)
         hold = threading.Event()
         try:
-            decoders._threads.submit(hold.wait, 30)  # the thread is a moment late
+            decoders._pool._threads.submit(hold.wait, 30)  # the thread is a moment late
             leaving = asyncio.create_task(decoders.run(lambda decoder: "never"))
             await asyncio.sleep(0)
             leaving.cancel()
