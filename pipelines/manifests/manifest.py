@@ -64,6 +64,20 @@ def read_manifest(uri: str) -> Iterator[Recording]:
         raise UsageError(f"{uri}: no rows: the manifest lists no recording")
 
 
+def recordings_of(manifest: str, command: str) -> Iterator[Recording]:
+    """The recordings of a manifest, checked for `command` (transcribe or align).
+
+    Raises:
+        UsageError: a row is wrong, or has no text for `align`.
+    """
+    for recording in read_manifest(manifest):
+        if command == "align" and not (recording.text and recording.text.strip()):
+            raise UsageError(
+                f"{recording.origin}: {recording.id!r} has no `text`: `align` gives times to words that the manifest has"
+            )
+        yield recording
+
+
 def _rows(uri: str) -> Iterator[tuple[str, int, Row, str]]:
     """(file, line, columns, folder that relative audio paths start from) for everything that `uri` names; line 0: the file itself."""
     uri = locations.absolute(uri)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.schema import SHARD
@@ -100,6 +101,12 @@ def committed_ids(out: str) -> pa.ChunkedArray:
     uris = [uri for uri in locations.list(checkpoint_folder(out), ".parquet") if not uri.endswith(PENDING)]
     tables = [*read_all(uris, [ID])]
     return pa.concat_tables(tables).column(ID) if tables else pa.chunked_array([], pa.string())
+
+
+def left_to_do(plan: pa.Table, out: str) -> pa.Table:
+    """The rows of a plan that have no committed row in `out`."""
+    done = committed_ids(out)
+    return plan.filter(pc.invert(pc.is_in(plan[ID], done.combine_chunks())))
 
 
 def index(out: str) -> pa.Table:
