@@ -8,7 +8,8 @@ from contextlib import nullcontext
 from typing import Protocol, TypeVar
 
 from actors.batching import pack, unpack
-from actors.errors import FatalError, exit_process
+from actors.errors import FatalError
+from actors.process.exit import exit_process
 from actors.process.watchdog import limited
 
 log = logging.getLogger(__name__)

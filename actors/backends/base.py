@@ -11,9 +11,9 @@ from actors.records import AlignmentRequest, Hypothesis, SegmentRequest
 class ASRBackend(Protocol):
     """Speech to text.
 
-    A backend that asks somebody who may send a bill has `spent()`: what it has asked for so far, by name.
+    A backend that asks somebody who may send a bill has `usage()`: what it has asked for so far, by name.
     One that has `batches_itself`, and it true, is given all requests of a call at once, whatever the settings say of batches; it keeps its own
-    time limit, gives signs of life (`watchdog.alive`), and puts the error of each request in its place.
+    time limit, gives signs of life (`watchdog.heartbeat`), and puts the error of each request in its place.
     A backend may also have `prefetch(requests)`: it is told of a batch while the one before is computed, and may begin with what its
     threads can do.
     """

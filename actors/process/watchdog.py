@@ -1,4 +1,5 @@
-"""A time limit for calls that nobody can interrupt: a model call that hangs in C ends its process, and the pool replaces it."""
+"""A time limit for model calls that cannot be interrupted: a call that hangs in C ends its process, and the pool
+starts another one."""
 
 from __future__ import annotations
 
@@ -7,48 +8,60 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from actors.errors import FatalError, exit_process
+from actors.errors import FatalError
+from actors.process.exit import exit_process
 
-_LEAST = 600.0  # seconds: a call may compile kernels first
-_GPU, _CPU = 1.0, 10.0  # seconds on top for each second of audio; a GPU takes a thousandth, a slow CPU a few
-_GRACE = 10.0  # seconds that the process may take for its last words
+# Seconds that any call may take: it may have to compile kernels first.
+_MIN_LIMIT = 600.0
+# Additional seconds for each second of audio. A GPU needs about 0.001, a slow CPU a few.
+_PER_AUDIO_SECOND_ON_GPU, _PER_AUDIO_SECOND_ON_CPU = 1.0, 10.0
+# Seconds that `exit_process` may take for its callbacks.
+_GRACE = 10.0
 _STDERR = 2
 
 
-_told: list[Callable[[], None]] = []
+_callbacks: list[Callable[[], None]] = []
 
 
-def before_call(tell: Callable[[], None]) -> None:
-    """Have `tell` called whenever a limited call begins, as a sign of life; it replaces the one given before."""
-    _told[:] = [tell]
+def before_call(callback: Callable[[], None]) -> None:
+    """Have `callback` called as a heartbeat whenever a limited call begins. Replaces the previous callback."""
+    _callbacks[:] = [callback]
 
 
-def alive() -> None:
-    """Give the same sign of life from inside a long call, in which something was finished."""
-    for tell in _told:
-        tell()
+def heartbeat() -> None:
+    """Call the callback of `before_call`, from inside a long call that makes progress."""
+    for callback in _callbacks:
+        callback()
 
 
 def call_limit(timeout: float | None, on_gpu: bool, duration: float) -> float:
     """Seconds that one model call may take.
 
     Args:
-        timeout: the setting; None: from the amount of audio.
-        on_gpu: where the model runs.
+        timeout: the setting; None derives the limit from the amount of audio.
+        on_gpu: whether the model runs on a GPU.
         duration: seconds of audio in the call.
     """
-    return timeout if timeout is not None else _LEAST + (_GPU if on_gpu else _CPU) * duration
+    if timeout is not None:
+        return timeout
+    return _MIN_LIMIT + (_PER_AUDIO_SECOND_ON_GPU if on_gpu else _PER_AUDIO_SECOND_ON_CPU) * duration
 
 
 @contextmanager
 def limited(seconds: float, what: str) -> Iterator[None]:
-    """End this process, with a FatalError of code model_timeout as its last words, if the block takes longer than `seconds`."""
-    alive()
-    late = FatalError(f"{what} was not finished within its limit of {seconds:g} s", code="model_timeout")
-    timer = threading.Timer(seconds, exit_process, [late])
+    """Exit this process with a FatalError of code model_timeout if the block takes longer than `seconds`.
+
+    Args:
+        seconds: the limit.
+        what: names the block in the message.
+    """
+    heartbeat()
+    error = FatalError(f"{what} was not finished within its limit of {seconds:g} s", code="model_timeout")
+    timer = threading.Timer(seconds, exit_process, [error])
     timer.daemon = True
     timer.start()
-    # What hangs while it holds Python's lock stops every thread of Python, the timer's too. This one is C's; it can only end the process.
+    # A call that hangs while it holds Python's lock also stops the timer's thread. faulthandler's thread runs in C and
+    # needs no lock, but all it can do is print the stacks and exit.
     faulthandler.dump_traceback_later(seconds + _GRACE, exit=True, file=_STDERR)
     try:
         yield

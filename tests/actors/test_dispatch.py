@@ -76,7 +76,7 @@ def test_the_process_ends_without_clean_up() -> None:
     import sys
 
     program = (
-        "import threading, time, atexit; from actors.errors import *; atexit.register(print, 'cleaned up');"
+        "import threading, time, atexit; from actors.errors import FatalError; from actors.process.exit import exit_process; atexit.register(print, 'cleaned up');"
         "threading.Thread(target=time.sleep, args=(600,)).start(); exit_process(FatalError('the engine is broken'))"
     )
     finished = subprocess.run(

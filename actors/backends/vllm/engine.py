@@ -22,7 +22,7 @@ from actors.backends.qwen.checkpoint import Files
 from actors.backends.vllm.child_processes import Reaper, threads_of_children
 from actors.config import ModelConfig
 from actors.errors import FatalError, RowError
-from actors.process.watchdog import alive, call_limit
+from actors.process.watchdog import call_limit, heartbeat
 
 QUEUED = 2  # times as many requests are ready as the engine works on: it never waits for one
 # vLLM reads these when it is imported. It would listen on the machine's address, tell its makers what runs, and fill the log.
@@ -168,7 +168,7 @@ class Engine:
                     return _meaning_of(error, self.name)
                 finally:
                     self._finished += 1
-                    alive()
+                    heartbeat()
 
         tasks = [asyncio.create_task(one(item)) for item in items]
         everything = asyncio.gather(*tasks)

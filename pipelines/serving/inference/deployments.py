@@ -14,7 +14,8 @@ from typing import Any
 from actors.aligner import AlignerActor, Finished, Segment
 from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig, ModelConfig
-from actors.errors import FatalError, RowError, as_row_error, exit_process
+from actors.errors import FatalError, RowError, as_row_error
+from actors.process.exit import exit_process
 from actors.records import Hypothesis, SegmentRequest
 
 _ONGOING = 2  # calls that a replica takes in: a batch, and a question which model it has

@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from actors import errors
 from actors.asr import ASRActor
 from actors.config import ASRConfig
 from actors.errors import FatalError
+from actors.process import exit as process_exit
 from pipelines.execution.stages import Recognise, SerializedStage
 from pipelines.supervision.guarded_actor import GuardedActor
 from pipelines.supervision.shared_lock import SharedLock
@@ -106,7 +106,7 @@ def test_a_recogniser_that_ends_tells_first_what_it_has_asked(monkeypatch):
         def __init__(self, config):
             self.asked = 3
 
-        def spent(self):
+        def usage(self):
             return {"requests": self.asked}
 
     class Sent:
@@ -120,12 +120,12 @@ def test_a_recogniser_that_ends_tells_first_what_it_has_asked(monkeypatch):
     monkeypatch.setattr(
         GuardedActor, "_ask", lambda self, method, *arguments: told.append((method, *arguments))
     )
-    monkeypatch.setattr(errors, "_last_words", [])
+    monkeypatch.setattr(process_exit, "_callbacks", [])
     stage = Recognise(Paid, ASRConfig(), Supervisor())
-    for tell in errors._last_words:
-        tell(FatalError("the account is empty"))
+    for callback in process_exit._callbacks:
+        callback(FatalError("the account is empty"))
     process = stage.guarded.process
     assert told[-2:] == [
-        ("spend", process, {"requests": 3}),
+        ("record_usage", process, {"requests": 3}),
         ("leave_words", process, "worker_lost", "the account is empty"),
     ]
