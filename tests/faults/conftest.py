@@ -1,4 +1,4 @@
-"""What all fault tests share."""
+"""Fixtures that the fault tests share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from tests.faults.harness import jobs
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `archive`, 48 recordings of 0.5 to 1 s, and `calm`, a run of the fake model over them that nobody disturbed."""
+    """A folder with `archive` (48 recordings of 0.5 to 1 s) and `calm` (an undisturbed run of the fake model
+    over them).
+    """
     folder = tmp_path_factory.mktemp("undisturbed")
     manifest, _ = jobs.archive(folder / "archive", 48, seconds=0.5)
     job = jobs.Job("transcribe", manifest, folder / "calm", log=folder / "calm.log")
@@ -24,7 +26,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def ended_jobs() -> Iterator[None]:
-    """Ends what a test has left of its jobs."""
+    """Ends whatever a test left of its jobs."""
     yield
     while jobs.STARTED:
         jobs.STARTED.pop().end()

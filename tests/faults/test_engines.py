@@ -1,4 +1,6 @@
-"""Models that cannot be loaded and GPUs that are not there: said at once, with the cause, and the run can go on when it is mended."""
+"""Models that cannot be loaded and GPUs that do not exist: reported at once with the cause; the run resumes
+once repaired.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,12 @@ DEMO = ROOT / "configs/demo"
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A copy of the demo's recogniser, to be spoiled."""
+    """A copy of the demo's recogniser, to be damaged."""
     return Path(shutil.copytree(DEMO / "asr", tmp_path / "model"))
 
 
 def spoil(model: Path, how: str) -> str:
-    """Damage a checkpoint; what the message must say of it."""
+    """Damage a checkpoint; returns what the message must contain."""
     weights = model / "model.safetensors"
     config = json.loads((model / "config.json").read_text())
     if how == "missing":
@@ -46,7 +48,7 @@ def spoil(model: Path, how: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["missing", "no config", "other architecture", "aligner"])
-def test_what_config_json_tells_is_said_before_ray_starts(
+def test_errors_in_config_json_are_reported_before_ray_starts(
     how: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from pipelines.cli import main
@@ -73,7 +75,7 @@ def test_what_config_json_tells_is_said_before_ray_starts(
 
 
 @pytest.mark.parametrize("how", ["truncated weights", "overwritten weights"])
-def test_spoilt_weights_are_refused(how: str, model: Path) -> None:
+def test_damaged_weights_are_refused(how: str, model: Path) -> None:
     pytest.importorskip("torch")
     from actors.backends.qwen.checkpoint import load
     from actors.config import ASRConfig
@@ -86,8 +88,10 @@ def test_spoilt_weights_are_refused(how: str, model: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_model_that_does_not_load_ends_the_run_at_once(model: Path, tmp_path: Path) -> None:
-    """Not after cluster.no_progress_timeout, which is twenty minutes; and the same command goes on with a whole model."""
+def test_a_model_that_cannot_be_loaded_ends_the_run_at_once(model: Path, tmp_path: Path) -> None:
+    """At once, not after cluster.no_progress_timeout (twenty minutes); the same command resumes with a
+    repaired model.
+    """
     pytest.importorskip("torch")
     manifest, _ = archive(tmp_path / "archive", 4)
     whole = (model / "model.safetensors").read_bytes()
@@ -100,7 +104,8 @@ def test_a_model_that_does_not_load_ends_the_run_at_once(model: Path, tmp_path: 
         log=tmp_path / "log",
     )
     assert job.wait(240) == 1
-    assert f"scriptorium: asr.model {str(model)!r} {wanted}" in job.said()  # beside what Ray prints of itself
+    # Ray prints messages of its own besides.
+    assert f"scriptorium: asr.model {str(model)!r} {wanted}" in job.said()
     checker.nobody_left(job.mark)
     assert len(whole) > (model / "model.safetensors").stat().st_size
 
@@ -110,15 +115,21 @@ def test_a_model_that_does_not_load_ends_the_run_at_once(model: Path, tmp_path: 
     ("settings", "wanted"),
     [
         (("asr.pool.num_gpus=1", "cluster.num_gpus=0"), "needs 1 GPUs, the cluster has 0"),
-        # As many GPUs in sum as there are, but no card with room for the last.
+        # The GPUs suffice in sum, but no single GPU has room for the last replica.
         pytest.param(
-            ("cluster.num_gpus=2", "asr.pool.size=2", "asr.pool.num_gpus=0.7", "aligner.pool.size=1", "aligner.pool.num_gpus=0.6"),
+            (
+                "cluster.num_gpus=2",
+                "asr.pool.size=2",
+                "asr.pool.num_gpus=0.7",
+                "aligner.pool.size=1",
+                "aligner.pool.num_gpus=0.6",
+            ),
             "fits no node",
             marks=pytest.mark.slow,
         ),
     ],
-)  # fmt: skip
-def test_gpus_that_are_not_there_are_said_at_once(
+)
+def test_gpus_that_do_not_exist_are_reported_at_once(
     settings: tuple[str, ...], wanted: str, tmp_path: Path
 ) -> None:
     manifest, _ = archive(tmp_path / "archive", 2)

@@ -1,4 +1,4 @@
-"""Damaged files in numbers: every one ends as a transcript or as a dead letter with a code that names what is wrong with it."""
+"""Damaged files in numbers: each ends as a transcript or as a dead letter whose code says what is wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.faults.harness.memory import MemoryWatch
 
 pytestmark = pytest.mark.faults
 
-# What is never the fault of a local file's bytes.
+# Codes that the bytes of a local file can never cause.
 NOT_ITS_FAULT = {
     "internal_error",
     "decoder_crashed",
@@ -58,7 +58,7 @@ def row(path: Path, duration: float | None = None) -> dict[str, Any]:
     }
 
 
-def test_the_same_number_is_the_same_file(tmp_path: Path) -> None:
+def test_the_same_seed_and_number_give_the_same_file(tmp_path: Path) -> None:
     files = fuzzer.sources()
     assert len({path.suffix for path in files}) >= 6, "the demo's files alone are of six kinds"
     first = [fuzzer.mutant(files, 5, number) for number in range(40)]
@@ -76,7 +76,7 @@ def test_the_same_number_is_the_same_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_sixty_mutants_through_the_decoder(tmp_path: Path, decoder: Decoder) -> None:
+def test_sixty_mutants_are_decoded_or_refused(tmp_path: Path, decoder: Decoder) -> None:
     files = fuzzer.sources(120_000)
     outcomes: Counter[str] = Counter()
     opened, alive = 0, None
@@ -109,7 +109,9 @@ def test_sixty_mutants_through_the_decoder(tmp_path: Path, decoder: Decoder) -> 
 
 @pytest.mark.timeout(300)
 def test_headers_of_mutants_are_read_or_refused(tmp_path: Path, decoder: Decoder) -> None:
-    """Planning meets the same files first; what it says about their length may not be more than decoding finds out."""
+    """Planning reads the same files first; its estimate of their length must not exceed what decoding may
+    find.
+    """
     files = fuzzer.sources(120_000)
     compared = 0
     for number in range(100, 140):
@@ -130,7 +132,7 @@ def test_headers_of_mutants_are_read_or_refused(tmp_path: Path, decoder: Decoder
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_thousand_mutants_through_the_job(tmp_path: Path) -> None:
+def test_a_thousand_mutants_end_in_exactly_one_table(tmp_path: Path) -> None:
     """Every file in exactly one table, no hang, no crash, under 8 GiB in all."""
     count, seed = int(os.environ.get("FUZZ_COUNT", "1000")), int(os.environ.get("FUZZ_SEED", "2026"))
     manifest = fuzzer.write(tmp_path / "audio", count, seed)
@@ -152,7 +154,8 @@ def test_a_thousand_mutants_through_the_job(tmp_path: Path) -> None:
     checker.nobody_left(job.mark)
     codes = Counter(letter["error_code"] for letter in letters.values())
     print(
-        f"{count} files (seed {seed}): {len(transcripts)} transcripts, {len(letters)} dead letters {dict(codes.most_common())}, ",
+        f"{count} files (seed {seed}): {len(transcripts)} transcripts, "
+        f"{len(letters)} dead letters {dict(codes.most_common())}, ",
         end="",
     )
     print(f"peak {memory.peak / 2**30:.2f} GiB ({memory.samples} samples), {wall:.0f} s")

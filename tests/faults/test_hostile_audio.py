@@ -1,4 +1,6 @@
-"""Recordings made to hurt: each ends as one dead letter with the right code or as a right transcript, within time and memory."""
+"""Recordings made to hurt: each ends as one dead letter with the right code or as a right transcript, in
+bounded time and memory.
+"""
 
 from __future__ import annotations
 
@@ -74,8 +76,10 @@ def w64(frames_bytes: int) -> bytes:
     )
 
 
-RATE_16K = b"\x40\x0c\xfa" + bytes(7)  # 16 000 as an 80-bit float
-HEADERS = {  # name -> (content, outcome, seconds decoded)
+# 16 000 as an 80-bit float.
+RATE_16K = b"\x40\x0c\xfa" + bytes(7)
+# name -> (content, outcome, seconds decoded)
+HEADERS = {
     "rate 0": (wave(rate=0), "bad_header", 0),
     "rate 4 GHz": (wave(rate=4_000_000_000), "bad_header", 0),
     "rate 7 Hz": (wave(rate=7), "bad_header", 0),
@@ -99,7 +103,7 @@ HEADERS = {  # name -> (content, outcome, seconds decoded)
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_headers_that_claim_the_absurd(name: str, tmp_path: Path, decoder: Decoder) -> None:
+def test_absurd_headers_are_refused_or_decoded_right(name: str, tmp_path: Path, decoder: Decoder) -> None:
     content, expected, seconds = HEADERS[name]
     (tmp_path / "a.bin").write_bytes(content)
     row = decode(decoder, tmp_path / "a.bin")
@@ -110,8 +114,8 @@ def test_headers_that_claim_the_absurd(name: str, tmp_path: Path, decoder: Decod
     assert len(shards) == 1, "a lie about the length makes no shards"
 
 
-def test_formats_of_samples(tmp_path: Path, decoder: Decoder) -> None:
-    """8 to 64 bits, 8 to 192 kHz: the same sound, as loud as it was."""
+def test_every_sample_format_gives_the_same_sound(tmp_path: Path, decoder: Decoder) -> None:
+    """8 to 64 bits, 8 to 192 kHz: the same sound at the same level."""
     for rate, subtype in (
         (192_000, "DOUBLE"),
         (192_000, "PCM_24"),
@@ -168,7 +172,8 @@ def silent_flac(hours: float, claimed: int | None = None) -> bytes:
     )
     parts = [b"fLaC\x80\x00\x00\x22" + info]
     for number in range(frames):
-        # Numbers in the manner of UTF-8; 0x78: size in 16 bits, rate as in the header; then one constant subframe.
+        # A number in UTF-8 style coding; 0x78: size in 16 bits, rate from the header; then one constant
+        # subframe.
         head = b"\xff\xf8\x70\x08" + chr(number).encode("utf-8", "surrogatepass") + struct.pack(">H", 65_534)
         head += bytes([crc(head, 0x07, 8)])
         body = head + b"\x00\x00\x00"
@@ -177,8 +182,8 @@ def silent_flac(hours: float, claimed: int | None = None) -> bytes:
 
 
 @pytest.mark.slow
-def test_a_hundred_hours_of_silence(tmp_path: Path, decoder: Decoder) -> None:
-    """1.5 MB that unpack to 11 GB: shards of ten minutes like any others, none of which reads more than its own."""
+def test_a_hundred_hours_of_silence_become_ordinary_shards(tmp_path: Path, decoder: Decoder) -> None:
+    """1.5 MB that unpack to 11 GB become shards of ten minutes, each of which reads only its own span."""
     path = tmp_path / "a.flac"
     path.write_bytes(silent_flac(100))
     assert path.stat().st_size < 2 << 20
@@ -195,8 +200,8 @@ def test_a_hundred_hours_of_silence(tmp_path: Path, decoder: Decoder) -> None:
 
 
 @pytest.mark.slow
-def test_a_bomb_without_a_length(tmp_path: Path, decoder: Decoder) -> None:
-    """What says nothing about its length is counted; decoding it as if it were short stops after an hour of audio."""
+def test_a_bomb_without_a_length_is_bounded(tmp_path: Path, decoder: Decoder) -> None:
+    """A file without a length is counted; decoding it as a short file stops after an hour of audio."""
     path = tmp_path / "a.flac"
     path.write_bytes(silent_flac(10, claimed=0))
     assert len(planned(path)) == 60
@@ -214,8 +219,10 @@ def test_a_bomb_without_a_length(tmp_path: Path, decoder: Decoder) -> None:
 
 
 @pytest.mark.slow
-def test_time_stamps_that_jump(tmp_path: Path, decoder: Decoder) -> None:
-    """Two seconds of sound, spread by their stamps over two days: the silence between is made shard by shard."""
+def test_time_stamps_that_jump_give_silence_shard_by_shard(tmp_path: Path, decoder: Decoder) -> None:
+    """Two seconds of sound whose stamps spread over two days: the silence between is generated shard by
+    shard.
+    """
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
@@ -235,7 +242,7 @@ def test_time_stamps_that_jump(tmp_path: Path, decoder: Decoder) -> None:
 
 
 def ogg_pages(data: bytes, granule: int) -> bytes:
-    """All pages behind the headers with this position, their checksums right again."""
+    """All pages after the headers with this position and correct checksums."""
     result, place = bytearray(data), 0
     while (place := data.find(b"OggS", place)) >= 0:
         segments = data[place + 26]
@@ -252,7 +259,9 @@ def ogg_pages(data: bytes, granule: int) -> bytes:
 
 @pytest.mark.parametrize("granule", [2**62, 2**63, 2**64 - 2, 1, 2**40])
 @pytest.mark.parametrize("name", ["voice-note.ogg", "announcement.opus"])
-def test_ogg_positions_that_lie(granule: int, name: str, tmp_path: Path, decoder: Decoder) -> None:
+def test_wrong_ogg_positions_do_not_mislead(
+    granule: int, name: str, tmp_path: Path, decoder: Decoder
+) -> None:
     healthy = decode(decoder, DEMO / name)
     (tmp_path / name).write_bytes(ogg_pages((DEMO / name).read_bytes(), granule))
     (shard,) = planned(tmp_path / name)
@@ -262,8 +271,8 @@ def test_ogg_positions_that_lie(granule: int, name: str, tmp_path: Path, decoder
         assert row["decoded_end"] <= healthy["decoded_end"] + 1
 
 
-def test_mp4_boxes_that_lie_about_their_size(tmp_path: Path, decoder: Decoder) -> None:
-    """Every box in turn claims to be empty, 4 GiB, or a little too long; every table claims to have four thousand million entries."""
+def test_wrong_sizes_of_mp4_boxes_are_bounded(tmp_path: Path, decoder: Decoder) -> None:
+    """Each box in turn claims to be empty, 4 GiB or slightly too long; each table claims 4e9 entries."""
     data = (DEMO / "memo.m4a").read_bytes()
     found = [*boxes(data, 0, len(data))]
     assert {b"moov", b"stsz", b"stsc", b"mdat"} <= {name for _, name in found}
@@ -292,7 +301,7 @@ def test_mp4_boxes_that_lie_about_their_size(tmp_path: Path, decoder: Decoder) -
     assert {"ok", "bad_header"} <= seen and peak_mib(decoder) < 900
 
 
-def test_tags_that_are_larger_than_their_file(tmp_path: Path, decoder: Decoder) -> None:
+def test_tags_larger_than_their_file_are_refused(tmp_path: Path, decoder: Decoder) -> None:
     sound = (DEMO / "message.mp3").read_bytes()
     assert sound[:3] == b"ID3"
     sound = sound[10 + (sound[8] << 7 | sound[9]) :]
@@ -302,7 +311,8 @@ def test_tags_that_are_larger_than_their_file(tmp_path: Path, decoder: Decoder) 
         return b"ID3\x03\x00\x00" + bytes((size >> shift) & 0x7F for shift in (21, 14, 7, 0))
 
     path = tmp_path / "a.mp3"
-    path.write_bytes(tag(2**28 - 1) + sound)  # more than there is
+    # More than there is.
+    path.write_bytes(tag(2**28 - 1) + sound)
     assert outcome(decode(decoder, path)) in REFUSALS
     path.write_bytes(tag(30 << 20) + bytes(30 << 20) + sound)
     row = decode(decoder, path)
@@ -318,7 +328,7 @@ def test_tags_that_are_larger_than_their_file(tmp_path: Path, decoder: Decoder) 
 
 
 def png(width: int, height: int) -> bytes:
-    """The beginning of a picture that takes gigabytes to show."""
+    """The first bytes of a picture that takes gigabytes to render."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return (
@@ -335,7 +345,7 @@ def png(width: int, height: int) -> bytes:
 
 
 def test_video_is_never_decoded(tmp_path: Path) -> None:
-    """A frame of 8,000 by 8,000 points beside the sound: its 190 MB are never made."""
+    """A frame of 8,000 by 8,000 pixels beside the sound: its 190 MB are never allocated."""
     path = tmp_path / "a.mov"
     with av.open(str(path), "w") as container:
         video, sound = (
@@ -360,7 +370,7 @@ def test_video_is_never_decoded(tmp_path: Path) -> None:
     decoder.close()
 
 
-def test_a_thousand_streams(tmp_path: Path, decoder: Decoder) -> None:
+def test_a_thousand_streams_are_bounded(tmp_path: Path, decoder: Decoder) -> None:
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
         streams = [container.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(900)]

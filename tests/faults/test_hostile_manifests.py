@@ -1,4 +1,6 @@
-"""Manifests of people who mean no good: refused in one line before anything starts, or taken safely; no traceback, no hang, no foreign file."""
+"""Malicious manifests are refused in one line before anything starts, or read safely: no traceback, hang or
+foreign file.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ def collect(path: Path, **plan: Any) -> list[dict[str, Any]]:
 
 
 def refusal(path: Path, **plan: Any) -> str:
-    """What is said about the manifest: one line that names it."""
+    """The one line that is reported about the manifest; it names the manifest."""
     with pytest.raises(UsageError) as error:
         collect(path, **plan)
     assert path.name in error.value.message and len(error.value.message) < 2000
@@ -44,7 +46,8 @@ def deep(levels: int) -> str:
     return '{"audio": "a.wav", "x": ' + "[" * levels + "]" * levels + "}\n"
 
 
-JSON = {  # a line of JSON -> what is said about it
+# A line of JSON -> the message about it.
+JSON = {
     deep(10_000): "line 2: JSON nested too deeply",
     '{"audio": "a.wav", "x": ' + '{"a":' * 10_000 + "1" + "}" * 10_001: "line 2: JSON nested too deeply",
     deep(900): ":2: nested more than 100 levels deep",
@@ -67,7 +70,9 @@ JSON = {  # a line of JSON -> what is said about it
     '{"audio": "\\udfff"}': ":2: `audio` has characters that no address can have",
     '{"audio": 17}': ":2: `audio` must be the audio's path or URI",
     '{"audio": {"path": ["a"]}}': ":2: `audio` must be the audio's path or URI",
-    '{"type": "MonoCut", "start": "0", "recording": {"duration": [], "sources": [{"type": "file"}]}}': "line 2: looks like a lhotse entry",
+    '{"type": "MonoCut", "start": "0", "recording": {"duration": [], "sources": [{"type": "file"}]}}': (
+        "line 2: looks like a lhotse entry"
+    ),
     '{"type": "MonoCut", "recording": {"sources": 3}}': "line 2: looks like a lhotse entry",
     '{"sources": [7]}': "line 2: a lhotse recording must have one source",
     "[1, 2]": "line 2: a JSON list, not an object",
@@ -77,7 +82,7 @@ JSON = {  # a line of JSON -> what is said about it
 
 
 @pytest.mark.parametrize("line", JSON, ids=range(len(JSON)))
-def test_hostile_json(line: str, tmp_path: Path) -> None:
+def test_hostile_json_is_refused_with_its_line(line: str, tmp_path: Path) -> None:
     manifest = tmp_path / "m.jsonl"
     manifest.write_text('{"audio": "good.wav"}\n' + line)
     assert JSON[line] in refusal(manifest)
@@ -100,12 +105,12 @@ CSV = {
 
 
 @pytest.mark.parametrize("content", CSV, ids=range(len(CSV)))
-def test_hostile_csv(content: bytes, tmp_path: Path) -> None:
+def test_hostile_csv_is_refused_with_its_line(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_bytes(content)
     assert CSV[content] in refusal(tmp_path / "m.csv")
 
 
-def test_what_only_looks_hostile_is_taken(tmp_path: Path) -> None:
+def test_what_only_looks_hostile_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "bom.csv").write_bytes(b"\xef\xbb\xbfaudio,id\r\na.wav,x\r\n")
     assert collect(tmp_path / "bom.csv")[0]["recording_id"] == "x"
     columns = [f"c{number}" for number in range(20_000)]
@@ -120,7 +125,7 @@ def test_what_only_looks_hostile_is_taken(tmp_path: Path) -> None:
 
 
 def test_ids_are_data(tmp_path: Path) -> None:
-    """Whatever an id holds, it stays as it is."""
+    """Whatever an id contains, it stays unchanged."""
     ids = [
         "../../etc/passwd",
         "/etc/passwd",
@@ -164,8 +169,8 @@ def blocks(block: bytes, count: int) -> Iterator[bytes]:
         (b'[{"audio": "a.wav", "x": [\n' + b"[\n" * (1 << 19), 60, "JSON nested too deeply"),
     ],
 )
-def test_bombs(block: bytes, count: int, said: str, tmp_path: Path) -> None:
-    """A file of kilobytes that unpacks to a gigabyte is refused after a little of it."""
+def test_bombs_are_refused_early(block: bytes, count: int, said: str, tmp_path: Path) -> None:
+    """A file of kilobytes that unpacks to a gigabyte is refused after a small part of it."""
     bomb = tmp_path / "m.jsonl.gz"
     with gzip.open(bomb, "wb", 1) as file:
         for one in blocks(block, count):
@@ -177,7 +182,7 @@ def test_bombs(block: bytes, count: int, said: str, tmp_path: Path) -> None:
     refusal(bomb)
 
 
-def test_parquet_that_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_with_wrong_metadata_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good, bad = tmp_path / "good.parquet", tmp_path / "bad.parquet"
     pq.write_table(pa.table({"audio": ["a.wav", "b.wav"], "n": [1, 2]}), good)
     data = good.read_bytes()
@@ -234,8 +239,10 @@ def test_the_command_refuses_before_ray_starts(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_hostile_ids_through_the_whole_job(tmp_path: Path) -> None:
-    """Ids that are paths, markup and control characters: rows like all others, and nothing written but in OUT."""
+def test_hostile_ids_pass_through_the_whole_job(tmp_path: Path) -> None:
+    """Ids that are paths, markup and control characters give rows like all others, and nothing is written
+    outside OUT.
+    """
     ids = [
         "../../escaped",
         "/tmp/escaped",

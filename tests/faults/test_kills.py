@@ -1,4 +1,6 @@
-"""Seeded kill -9 of the driver, and of every kind of process it starts: nothing lost, nothing twice, nothing different, nobody left at work."""
+"""Seeded kill -9 of the driver and of every kind of process it starts: nothing lost, duplicated or changed,
+no process left.
+"""
 
 from __future__ import annotations
 
@@ -22,21 +24,26 @@ from tests.faults.harness.jobs import FAKE, Job, archive, committed
 
 pytestmark = pytest.mark.faults
 
-TASKS_IN_FLIGHT = 3  # of one replica of a model: cluster.pool_arguments
+# Tasks of one replica of a model: `ray_data.pool_arguments`.
+TASKS_IN_FLIGHT = 3
 
 
 @dataclass
 class Work:
-    """A run that somebody will disturb, and one over the same archive that nobody did."""
+    """A run that a test will disturb, and an undisturbed one over the same archive."""
 
-    undisturbed: Path  # a folder with `archive` and `calm`
+    # A folder with `archive` and `calm`.
+    undisturbed: Path
     folder: Path
     task_seconds: float
-    cost: float  # seconds of model time for a second of audio
-    address: str = "local"  # of a Ray that stays while drivers come and go
+    # Seconds of model time per second of audio.
+    cost: float
+    # Address of a Ray that outlives its drivers.
+    address: str = "local"
     settings: tuple[str, ...] = ()
     in_flight: int = (
-        0  # shards that a recogniser had been asked about when a driver died, and that were not committed
+        # Shards that a recogniser had received when a driver died and that were not committed.
+        0
     )
 
     def __post_init__(self) -> None:
@@ -65,20 +72,20 @@ class Work:
         )
 
     def again(self) -> Job:
-        """The same command on the disturbed directory."""
+        """Run the same command on the disturbed directory."""
         return self.start(self.out, self.cost)
 
     def asked(self) -> tuple[int, int]:
-        """How many segments the recogniser was asked, and how many different ones: the rest was done again."""
+        """Segments sent to the recogniser, and distinct ones: the difference was done again."""
         lines = [line for path in self.trace.iterdir() for line in path.read_text().splitlines()]
         return len(lines), len(set(lines))
 
     def committed_shards(self) -> int:
-        """How many rows count by now."""
+        """The number of rows committed so far."""
         return len(shards.committed_ids(str(self.out)))
 
     def finish(self, job: Job) -> None:
-        """The run ends well, and what it leaves is what the undisturbed one left."""
+        """The run ends well, and its output equals the undisturbed one's."""
         assert job.wait(900) == 0, job.said()[-3000:]
         transcripts, letters = checker.check(self.out, self.ids, self.calm)
         assert len(transcripts) == len(self.ids) and not letters
@@ -88,7 +95,7 @@ class Work:
 
 @contextmanager
 def standing_ray(num_cpus: int) -> Iterator[str]:
-    """The address of a Ray of one node that no driver started."""
+    """The address of a one-node Ray that no driver started."""
     from pipelines.cluster.session import LOCAL_ENVIRONMENT
 
     with pytest.MonkeyPatch.context() as patch:
@@ -105,16 +112,17 @@ def standing_ray(num_cpus: int) -> Iterator[str]:
 
 
 def report(name: str, **figures: float) -> None:
-    """A line for whoever reads the log."""
+    """A line for the log."""
     print(f"\n{name}: " + ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in figures.items()))
 
 
 def kill_drivers(work: Work, kills: int, seed: int) -> None:
-    """Kill -9 of the driver at random moments, of start-up as well as of work, and the same command each time."""
+    """Kill the driver at random moments, in start-up or at work, and run the same command each time."""
     moments = random.Random(seed)
     for number in range(kills):
         job = work.again()
-        if number % 2:  # anywhere: reading the manifest, planning, starting Ray, working
+        # Anywhere: reading the manifest, planning, starting Ray, working.
+        if number % 2:
             _until(lambda: False, job, moments.uniform(0.5, 20))
         else:
             wanted = committed(work.out) + moments.randint(1, 2)
@@ -135,9 +143,9 @@ VICTIMS = {
 
 
 def kill_workers(work: Work, kills: int, seed: int) -> tuple[Job, dict[str, int]]:
-    """Kill -9 of what decodes, recognises and aligns, while one run goes on: that run, and how often each kind was hit.
+    """Kill decoders, recognisers and aligners during one run; returns that run and the kills by kind.
 
-    Of the kinds that are at work the one that was hit least; decoding is over before the rest is.
+    Of the kinds at work, the one with the fewest kills is next; decoding ends before the others.
     """
     moments = random.Random(seed)
     job = work.again()
@@ -147,10 +155,12 @@ def kill_workers(work: Work, kills: int, seed: int) -> tuple[Job, dict[str, int]
     while sum(killed.values()) < kills:
         before = committed(work.out)
         kind, process = _victim(job, sorted(killed, key=lambda name: (killed[name], moments.random())))
-        with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
+        # It ended by itself meanwhile.
+        with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
             killed[kind] += 1
-        # The next one once something was finished, so that all of the run is hit and not its first table twenty times.
+        # Wait until something was finished before the next kill, so that the kills spread over the whole run
+        # and do not all hit its first table.
         _until(lambda before=before: committed(work.out) > before, job, 240)
         _until(lambda: False, job, moments.uniform(0, 0.8))
         assert job.process.poll() is None, f"the run was over after {killed}: {job.said()[-1000:]}"
@@ -169,7 +179,9 @@ def _victim(job: Job, kinds: list[str]) -> tuple[str, int]:
 
 
 def most_again(work: Work, recogniser_kills: int) -> int:
-    """Shards that may be recognised twice: what was in flight when a driver died, and of a recogniser that died the tables that it had."""
+    """Shards that may be recognised twice: those in flight when a driver died, and the tables of a recogniser
+    that died.
+    """
     return work.in_flight + TASKS_IN_FLIGHT * recogniser_kills * max(
         len(rows) for rows in _task_sizes(work.out)
     )
@@ -183,14 +195,14 @@ def _task_sizes(out: Path) -> list[list[str]]:
 
 
 def _until(true: object, job: Job, seconds: float) -> None:
-    """Wait until something is true, at most so long; at once if the job ends."""
+    """Wait until a condition holds, at most `timeout` seconds; return at once if the job ends."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and job.process.poll() is None and not true():  # type: ignore[operator]
         time.sleep(0.05)
 
 
 @pytest.mark.timeout(900)
-def test_two_drivers_are_killed(undisturbed: Path, tmp_path: Path) -> None:
+def test_two_killed_drivers_lose_nothing(undisturbed: Path, tmp_path: Path) -> None:
     work = Work(undisturbed, tmp_path, task_seconds=2.0, cost=0.1)
     kill_drivers(work, kills=2, seed=20261123)
     work.finish(work.again())
@@ -200,8 +212,10 @@ def test_two_drivers_are_killed(undisturbed: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_kills_of_every_kind(undisturbed: Path, tmp_path: Path) -> None:
-    """Two drivers one after the other, and then a decoder, its child, a recogniser and an aligner of the third."""
+def test_kills_of_every_kind_of_process_lose_nothing(undisturbed: Path, tmp_path: Path) -> None:
+    """Two drivers one after the other, and then a decoder, its child, a recogniser and an aligner of the
+    third.
+    """
     work = Work(undisturbed, tmp_path, task_seconds=2.0, cost=0.3)
     kill_drivers(work, kills=2, seed=20261123)
     job, killed = kill_workers(work, kills=4, seed=3)
@@ -213,7 +227,7 @@ def test_kills_of_every_kind(undisturbed: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def six_hundred(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `undisturbed`, with 600 recordings of 3 to 9 s, an hour in all."""
+    """Like `undisturbed`, with 600 recordings of 3 to 9 s, one hour in all."""
     folder = tmp_path_factory.mktemp("six_hundred")
     manifest, _ = archive(folder / "archive", 600, seconds=3.0)
     job = Job("transcribe", manifest, folder / "calm", log=folder / "calm.log")
@@ -229,23 +243,29 @@ def twenty_drivers(work: Work, seed: int) -> None:
     asked, different = work.asked()
     assert different == 600 and asked - different <= most_again(work, recogniser_kills=0)
     report(
-        "driver kills", injected=20, lost=0, twice=0, again=asked - different, in_flight=work.in_flight, tasks_before_the_last=before,
+        "driver kills",
+        injected=20,
+        lost=0,
+        twice=0,
+        again=asked - different,
+        in_flight=work.in_flight,
+        tasks_before_the_last=before,
         s=time.monotonic() - began,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(5400)
-def test_twenty_driver_kills(six_hundred: Path, tmp_path: Path) -> None:
+def test_twenty_killed_drivers_lose_nothing(six_hundred: Path, tmp_path: Path) -> None:
     twenty_drivers(Work(six_hundred, tmp_path, task_seconds=20.0, cost=0.03), seed=20261123)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(5400)
-def test_twenty_drivers_of_one_cluster_are_killed(
+def test_twenty_killed_drivers_of_one_cluster_lose_nothing(
     six_hundred: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cluster lives on: what a dead driver had started there must not get in the way of the next one."""
+    """The cluster lives on: what a dead driver started there must not disturb the next one."""
     monkeypatch.setenv("SCRIPTORIUM_FAKE_TRACE", str(tmp_path / "trace"))
     with standing_ray(4) as address:
         twenty_drivers(
@@ -255,7 +275,7 @@ def test_twenty_drivers_of_one_cluster_are_killed(
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_twenty_worker_kills(six_hundred: Path, tmp_path: Path) -> None:
+def test_twenty_killed_workers_lose_nothing(six_hundred: Path, tmp_path: Path) -> None:
     # A small object store, so that decoding waits for the models and goes on while they work.
     work = Work(
         six_hundred, tmp_path, task_seconds=20.0, cost=0.04, settings=("cluster.object_store_memory=0.1",)
@@ -270,6 +290,13 @@ def test_twenty_worker_kills(six_hundred: Path, tmp_path: Path) -> None:
     )
     assert min(killed.values()) >= 2, killed
     report(
-        "worker kills", injected=20, lost=0, twice=0, again=asked - different, died_with_work=run["processes_died"],
-        given_again=run["shards_again"], **killed, s=time.monotonic() - began,
-    )  # fmt: skip
+        "worker kills",
+        injected=20,
+        lost=0,
+        twice=0,
+        again=asked - different,
+        died_with_work=run["processes_died"],
+        given_again=run["shards_again"],
+        **killed,
+        s=time.monotonic() - began,
+    )

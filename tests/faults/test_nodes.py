@@ -1,4 +1,4 @@
-"""Worker nodes that disappear in the middle of a run, without a word, on a real Ray cluster of several nodes."""
+"""Worker nodes that disappear during a run without notice, on a real Ray cluster of several nodes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.faults
 
 @contextmanager
 def cluster_of(workers: int) -> Iterator[tuple[Any, list[Any]]]:
-    """A head that only keeps the books, and worker nodes with two CPUs each: the cluster and the worker nodes."""
+    """A head without work, and worker nodes with two CPUs each: the cluster and the worker nodes."""
     from pipelines.cluster.session import LOCAL_ENVIRONMENT
 
     os.environ.update(LOCAL_ENVIRONMENT)
@@ -36,7 +36,7 @@ def cluster_of(workers: int) -> Iterator[tuple[Any, list[Any]]]:
 
 
 def recognisers(node: Any) -> int:
-    """How many recognisers live on a node: children of its raylet, by their titles."""
+    """The number of recognisers on a node: children of its raylet, by their titles."""
     (raylet,) = node.all_processes["raylet"]
     found = 0
     for entry in Path("/proc").iterdir():
@@ -52,7 +52,7 @@ def recognisers(node: Any) -> int:
 def lose_nodes(undisturbed: Path, folder: Path, workers: int, lost: int, cost: float) -> None:
     manifest, calm, out = undisturbed / "archive/manifest.jsonl", undisturbed / "calm", folder / "out"
     ids = [json.loads(line)["id"] for line in manifest.read_text().splitlines()]
-    # Two recognisers with a CPU each, so that they do not both live on the head.
+    # Two recognisers with a CPU each, so that they do not both run on the head.
     settings = (*FAKE, "plan.task_seconds=2", "asr.pool.size=2", "asr.pool.num_cpus=1")
     with cluster_of(workers) as (cluster, nodes):
         address = (f"cluster.address={cluster.address}", f"asr.model=fake:{cost}")
@@ -80,17 +80,18 @@ def lose_nodes(undisturbed: Path, folder: Path, workers: int, lost: int, cost: f
     run = json.loads((out / "run.json").read_text())["runs"][-1]
     print(
         f"\nnodes: removed {lost} of {workers} with {at_work} recognisers, lost 0, twice 0, of {len(ids)}; "
-        f"model processes that died with work {run['processes_died']}, shards given again {run['shards_again']}, {seconds:.0f} s"
+        f"model processes that died with work {run['processes_died']}, "
+        f"shards given again {run['shards_again']}, {seconds:.0f} s"
     )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_node_is_lost(undisturbed: Path, tmp_path: Path) -> None:
+def test_a_lost_node_loses_nothing(undisturbed: Path, tmp_path: Path) -> None:
     lose_nodes(undisturbed, tmp_path, workers=2, lost=1, cost=0.3)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_two_of_three_nodes_are_lost(undisturbed: Path, tmp_path: Path) -> None:
+def test_two_lost_nodes_of_three_lose_nothing(undisturbed: Path, tmp_path: Path) -> None:
     lose_nodes(undisturbed, tmp_path, workers=3, lost=2, cost=0.6)

@@ -1,4 +1,6 @@
-"""Rows that break the process of the model every time: each costs itself, in a bounded number of deaths, and says what happened."""
+"""Rows that crash the model's process every time: each costs only itself, in a bounded number of crashes, and
+says why.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from tests.faults.harness.jobs import FAKE, Job
 
 pytestmark = pytest.mark.faults
 
-# A process has 5 s for a model call, which the fake needs microseconds for.
+# A process has 5 s for a model call; the fake model needs microseconds.
 SETTINGS = (
     *FAKE,
     "plan.task_seconds=4",
@@ -21,13 +23,14 @@ SETTINGS = (
     "asr.pool.max_task_retries=1",
     "aligner.pool.max_task_retries=1",
 )
-TRIES = 2  # pool.max_task_retries + 1
+# pool.max_task_retries + 1
+TRIES = 2
 DEADLY = {"segfault": "worker_lost", "kill": "worker_lost", "hang": "model_timeout", "engine": "worker_lost"}
 SURVIVED = {"raise": "model_failed", "never": "device_out_of_memory"}
 
 
 def poisoned(manifest: Path, faults: dict[int, str]) -> tuple[Path, list[str]]:
-    """The same manifest with faults for the fake backend at the given places, beside it; and its ids."""
+    """The same manifest with faults for the fake backend at the given positions, and its ids."""
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     for place, fault in faults.items():
         rows[place]["context"] = f"fault:{fault}"
@@ -55,7 +58,7 @@ ALL = (*DEADLY, *SURVIVED, "oom", "align:segfault", "align:hang", "align:raise")
 @pytest.mark.timeout(900)
 @pytest.mark.slow
 @pytest.mark.parametrize("kinds", [FEW, ALL], ids=["few", "all"])
-def test_each_poison_row_costs_itself(kinds: tuple[str, ...], undisturbed: Path, tmp_path: Path) -> None:
+def test_each_poison_row_costs_only_itself(kinds: tuple[str, ...], undisturbed: Path, tmp_path: Path) -> None:
     faults = dict(zip(range(3, 40, 4), kinds, strict=False))
     manifest, ids = poisoned(undisturbed / "archive/manifest.jsonl", faults)
     code, job = run(manifest, tmp_path / "out")
@@ -90,8 +93,8 @@ def test_each_poison_row_costs_itself(kinds: tuple[str, ...], undisturbed: Path,
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_where_every_row_is_poison_the_run_stops_with_the_cause(undisturbed: Path, tmp_path: Path) -> None:
-    """A broken image, say: a dead letter for each of a million recordings would help nobody."""
+def test_a_run_stops_with_the_cause_if_every_row_is_poison(undisturbed: Path, tmp_path: Path) -> None:
+    """A broken image, for example: a dead letter for each of a million recordings would help nobody."""
     manifest, _ = poisoned(undisturbed / "archive/manifest.jsonl", dict.fromkeys(range(48), "engine"))
     code, job = run(manifest, tmp_path / "out")
     assert code == 1

@@ -1,4 +1,6 @@
-"""Reading and writing through a store that breaks most requests, without a job around it: what comes back is whole and right, or an error."""
+"""Reading and writing through a store that breaks most requests, without a job: the result is whole and
+right, or an error.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,14 @@ CONTENT = os.urandom(1 << 20) * 2
 
 @pytest.fixture
 def proxy(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy that passes everything until told otherwise, and a store's patience without the waiting."""
+    """A proxy that passes everything until configured otherwise, and a store whose retries do not wait."""
     import s3fs
 
     with Proxy(os.environ["AWS_ENDPOINT_URL"], 20261122, stall=3.0) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         for name in ("SCRIPTORIUM_STORAGE_RETRIES", "SCRIPTORIUM_STORAGE_TIMEOUT"):
-            monkeypatch.setenv(name, "")  # so that they are put back
+            # Read here so that monkeypatch restores them.
+            monkeypatch.setenv(name, "")
         retries.apply(StorageConfig(retries=12, timeout=2))
         monkeypatch.setattr(retries.time, "sleep", lambda _: None)
         s3fs.S3FileSystem.clear_instance_cache()
@@ -76,7 +79,7 @@ def test_an_object_that_changes_while_it_is_read_is_not_mixed(
     assert error.value.code == ("audio_changed" if after else "audio_not_found")
 
 
-def test_tables_lists_and_deletes_come_through(s3_bucket: str, proxy: Proxy) -> None:
+def test_tables_lists_and_deletes_survive_broken_requests(s3_bucket: str, proxy: Proxy) -> None:
     folder = f"{s3_bucket}/requests/tables"
     proxy.default = Rule(0.3, tuple(kind for kind in KINDS if kind != "stall"))
     for number in range(6):
@@ -96,14 +99,16 @@ def test_tables_lists_and_deletes_come_through(s3_bucket: str, proxy: Proxy) -> 
     assert proxy.injected.total() >= 12
 
 
-@pytest.mark.slow  # for what is patience
-def test_arrow_keeps_its_patience_when_it_is_pickled(s3_bucket: str, proxy: Proxy) -> None:
+# The name of the retry settings.
+@pytest.mark.slow
+def test_arrow_filesystems_keep_their_retries_when_pickled(s3_bucket: str, proxy: Proxy) -> None:
     store, path = files.arrow_filesystem(f"{s3_bucket}/requests/arrow")
     store = pickle.loads(pickle.dumps(store))
     proxy.default = Rule(0.3, ("error_500", "too_many", "lost"))
     for number in range(2):
         store.create_dir(path, recursive=True)
-        for _ in range(30):  # only Ray can begin a file anew after "too many requests"
+        # Only Ray can begin a file anew after "too many requests".
+        for _ in range(30):
             try:
                 with store.open_output_stream(f"{path}/{number}.pending.parquet") as file:
                     file.write(b"rows")
@@ -118,7 +123,7 @@ def test_arrow_keeps_its_patience_when_it_is_pickled(s3_bucket: str, proxy: Prox
     assert proxy.injected.total() > 2
 
 
-def test_a_lease_whose_answer_got_lost_is_still_ours(s3_bucket: str, proxy: Proxy) -> None:
+def test_a_lease_whose_response_was_lost_is_still_ours(s3_bucket: str, proxy: Proxy) -> None:
     uri = f"{s3_bucket}/requests/lease.json"
     proxy.rules = {"PUT .*lease": Rule(1.0, ("lost",), streak=1)}
     etag = conditional_writes.create(uri, b"one")
@@ -128,7 +133,7 @@ def test_a_lease_whose_answer_got_lost_is_still_ours(s3_bucket: str, proxy: Prox
     assert conditional_writes.replace(uri, b"three", b"one", etag) and files.read_bytes(uri) == b"three"
 
 
-def test_what_lasts_says_what_failed_where_and_what_to_do(s3_bucket: str, proxy: Proxy) -> None:
+def test_a_lasting_error_says_what_failed_where_and_what_to_do(s3_bucket: str, proxy: Proxy) -> None:
     proxy.rules = {"denied": Rule(1.0, ("denied",)), "down": Rule(1.0, ("error_500",))}
     with pytest.raises(StorageError, match=r"cannot write .*/denied/x.*Access Denied.*check the rights"):
         files.write_atomic(f"{s3_bucket}/denied/x", b"")

@@ -1,4 +1,6 @@
-"""Ctrl-C, SIGTERM and a second driver: what is finished is stored, the way on is said, nobody is left at work."""
+"""Ctrl-C, SIGTERM and a second driver: finished work is stored, the message says how to resume, no process is
+left.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ RECORDINGS = 24
 SETTINGS = (*FAKE, "plan.task_seconds=4", "cluster.object_store_memory=0.2")
 
 
-COST = 0.1  # seconds of model time for a second of audio
+# Seconds of model time per second of audio.
+COST = 0.1
 
 
 def start(manifest: Path, out: Path, log: Path, cost: float = COST) -> Job:
@@ -41,10 +44,10 @@ def until_committed(out: Path, count: int, job: Job) -> None:
 @pytest.mark.parametrize(
     "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM], ids=["ctrl-c", "sigterm"]
 )
-def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(
+def test_a_stopped_run_stores_finished_work_and_resumes(
     number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And a second driver is refused while it is at work."""
+    """A second driver is refused while the run is at work."""
     from pipelines.cli import main
 
     manifest, ids = archive(tmp_path / "audio", RECORDINGS)
@@ -55,7 +58,7 @@ def test_a_stopped_run_stores_what_is_finished_and_goes_on_later(
     said = capsys.readouterr().err
     assert f"process {job.process.pid} on" in said and "is at work on" in said
     until_committed(out, 2, job)
-    # A terminal sends Ctrl-C to all of its foreground processes, a scheduler asks only the driver.
+    # A terminal sends Ctrl-C to all of its foreground processes, a scheduler signals only the driver.
     if number == signal.SIGINT:
         os.killpg(job.process.pid, number)
     else:

@@ -1,4 +1,4 @@
-"""Object storage that misbehaves: the job goes on through it, or stops and says so, and a bad object costs itself alone."""
+"""Object storage that misbehaves: the job continues, or stops and says so; a bad object costs only itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STALL = 6.0
 
 @pytest.fixture(scope="module")
 def shelf(undisturbed: Path, s3_bucket: str) -> tuple[str, list[str]]:
-    """Recordings of `undisturbed` and a manifest of them in S3: the manifest's address and the ids."""
+    """Recordings of `undisturbed` and their manifest in S3; returns the manifest's URI and the ids."""
     import boto3
 
     bucket, client = urlsplit(s3_bucket).netloc, boto3.client("s3")
@@ -41,7 +41,7 @@ def shelf(undisturbed: Path, s3_bucket: str) -> tuple[str, list[str]]:
 def run(
     manifest: str, out: str, proxy: Proxy, log: Path, settings: tuple[str, ...] = SETTINGS, code: int = 0
 ) -> Job:
-    """The job with `proxy` for a store; its figures go to the log, for the table of results."""
+    """Run the job with `proxy` as its store; its figures go to the log, for the table of results."""
     started = time.monotonic()
     job = Job(
         "transcribe", manifest, out, settings=settings, environment={"AWS_ENDPOINT_URL": proxy.url}, log=log
@@ -58,7 +58,7 @@ def run(
 @pytest.mark.timeout(1800)
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_tenth_of_all_requests_fails_and_nobody_can_tell_afterwards(
+def test_a_tenth_of_all_requests_may_fail_without_a_trace(
     shelf: tuple[str, list[str]], undisturbed: Path, s3_bucket: str, tmp_path: Path, seed: int
 ) -> None:
     manifest, ids = shelf
@@ -75,7 +75,7 @@ def test_a_tenth_of_all_requests_fails_and_nobody_can_tell_afterwards(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_an_object_that_fails_changes_or_vanishes_costs_itself_alone(
+def test_an_object_that_fails_changes_or_vanishes_costs_only_itself(
     shelf: tuple[str, list[str]], undisturbed: Path, s3_bucket: str, tmp_path: Path
 ) -> None:
     import boto3
@@ -96,7 +96,8 @@ def test_an_object_that_fails_changes_or_vanishes_costs_itself_alone(
         os.environ["AWS_ENDPOINT_URL"],
         4,
         rules={"shelf/00003.wav": Rule(1.0, ("error_500", "slow_down", "reset", "truncated"))},
-        events={r"PUT .*_plan-.*\.index": meddle},  # when the plan is whole, and nothing decoded yet
+        # The plan is complete and nothing is decoded yet.
+        events={r"PUT .*_plan-.*\.index": meddle},
     ) as proxy:
         try:
             run(manifest, out, proxy, tmp_path / "job.log", (*SETTINGS, "storage.retries=2"), code=3)
@@ -111,10 +112,10 @@ def test_an_object_that_fails_changes_or_vanishes_costs_itself_alone(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_commits_that_fail_half_way_lose_nothing_and_double_nothing(
+def test_commits_that_fail_half_way_lose_and_duplicate_nothing(
     shelf: tuple[str, list[str]], undisturbed: Path, s3_bucket: str, tmp_path: Path
 ) -> None:
-    """A commit is a copy and a delete. Either may fail for good, with or without having been done."""
+    """A commit is a copy and a delete. Either may fail for good, before or after taking effect."""
     manifest, ids = shelf
     out = f"{s3_bucket}/half"
     with Proxy(
@@ -128,7 +129,8 @@ def test_commits_that_fail_half_way_lose_nothing_and_double_nothing(
         settings, environment = (*SETTINGS, "storage.retries=2"), {"AWS_ENDPOINT_URL": proxy.url}
         for number in range(
             4
-        ):  # clearing up a commit may fail for good as well: then the run stops, and is started again
+            # Settling a commit may fail for good as well: then the run stops and is started again.
+        ):
             job = Job(
                 "transcribe",
                 manifest,
@@ -149,7 +151,7 @@ def test_commits_that_fail_half_way_lose_nothing_and_double_nothing(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_an_output_in_s3_that_refuses_to_be_written_stops_the_run_and_the_same_command_resumes(
+def test_an_s3_output_that_refuses_writes_stops_the_run_and_the_same_command_resumes(
     shelf: tuple[str, list[str]], undisturbed: Path, s3_bucket: str, tmp_path: Path
 ) -> None:
     manifest, ids = shelf
@@ -175,7 +177,7 @@ def test_an_output_in_s3_that_refuses_to_be_written_stops_the_run_and_the_same_c
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a megabyte."""
+    """A file system of one megabyte."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if subprocess.run(
@@ -208,7 +210,8 @@ def test_a_read_only_or_full_disk_stops_the_run_and_the_same_command_resumes(
     )
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes((1024 - 160) * 1024))  # room for the plan and for some shards
+    # Room for the plan and for some shards.
+    ballast.write_bytes(bytes((1024 - 160) * 1024))
     job = again("full.log", 1)
     assert "No space left on device" in _last_line(job) and "the same command goes on" in _last_line(job), (
         job.said()

@@ -1,4 +1,4 @@
-"""What must hold after every run, whatever happened during it: each recording in exactly one table, nothing half written, nobody left at work."""
+"""What must hold after every run: each recording in exactly one table, nothing half written, no process left."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from actors.records import Row
 from pipelines.storage import files
-
-Row = dict[str, Any]
 
 MOVING = {"run_id", "created_at", "config_hash"}
 """Provenance that differs between two runs of the same work."""
@@ -24,14 +23,15 @@ def check(
     damaged: Collection[str] = (),
     moved: bool = False,
 ) -> tuple[dict[str, Row], dict[str, Row]]:
-    """Fails where a finished run lost, doubled or changed anything, or left something behind.
+    """Fail if a finished run lost, duplicated or changed anything, or left something behind.
 
     Args:
         out: the run's directory, a path or a URI.
         recordings: ids of all recordings of the manifest.
-        calm: directory of an undisturbed run over the same recordings; texts, times and languages must equal its.
+        calm: directory of an undisturbed run over the same recordings; texts, times and languages must be
+            equal.
         damaged: ids that were damaged on purpose and so may differ from `calm`.
-        moved: `calm` found the same recordings at other addresses (and may have more of them).
+        moved: `calm` read the same recordings from other URIs (and may have more of them).
 
     Returns:
         Transcripts and dead letters by recording id.
@@ -42,7 +42,8 @@ def check(
         f"in both tables: {sorted(transcripts.keys() & letters.keys())[:5]}"
     )
     assert transcripts.keys() | letters.keys() == expected, (
-        f"lost {sorted(expected - transcripts.keys() - letters.keys())[:5]}, invented {sorted((transcripts.keys() | letters.keys()) - expected)[:5]}"
+        f"lost {sorted(expected - transcripts.keys() - letters.keys())[:5]}, "
+        f"invented {sorted((transcripts.keys() | letters.keys()) - expected)[:5]}"
     )
     nothing_left(out)
     if calm is not None:
@@ -56,7 +57,7 @@ def check(
 
 
 def table(out: Any, name: str) -> dict[str, Row]:
-    """One of the two tables by recording id; fails if an id stands there twice."""
+    """One of the two tables by recording id; fails if an id occurs twice."""
     rows = files.read_tables(files.join(str(out), name)).to_pylist()
     twice = [key for key, count in Counter(row["recording_id"] for row in rows).items() if count > 1]
     assert not twice, f"twice in {name}: {twice[:5]}"
@@ -64,7 +65,9 @@ def table(out: Any, name: str) -> dict[str, Row]:
 
 
 def comparable(row: Row | None, moved: bool = False) -> Row | None:
-    """A row without what may differ between two runs: when and by which of them it was made, and where from if the recordings were moved."""
+    """A row without the fields that may differ between two runs: creation time and run, and the URI if the
+    audio moved.
+    """
     away = MOVING | ({"audio_etag"} if moved else set())
     return row and {
         **row,
@@ -74,7 +77,7 @@ def comparable(row: Row | None, moved: bool = False) -> Row | None:
 
 
 def nothing_left(out: Any) -> None:
-    """Fails where a shard's row was committed twice, or a draft, a pending commit or a lease is left in the directory."""
+    """Fail if a shard's row was committed twice, or if a draft, a pending commit or a lease is left."""
     rows = files.read_tables(files.join(str(out), "shards"), ["shard_id"])["shard_id"].to_pylist()
     ids = files.read_tables(files.join(str(out), "checkpoint"), ["shard_id"])["shard_id"].to_pylist()
     assert len(ids) == len(set(ids)), "a shard was committed twice"
@@ -86,9 +89,10 @@ def nothing_left(out: Any) -> None:
 
 
 def nobody_left(mark: str, patience: float = 20.0) -> None:
-    """Fails if a process with `mark` in its environment still lives after `patience` seconds: see `jobs.Job`.
+    """Fail if a process with `mark` in its environment is still alive after `patience` seconds (see
+    `jobs.Job`).
 
-    The reaper does not count: it looks for some seconds more whether anybody comes late.
+    The orphan reaper does not count: it goes on looking for late processes for some seconds.
     """
     deadline = time.monotonic() + patience
     while alive := {
@@ -110,6 +114,7 @@ def marked(mark: str) -> dict[int, str]:
                 found[int(entry.name)] = (
                     (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
                 )
-        except OSError:  # ended in the meantime, or somebody else's
+        # The process has ended in the meantime, or belongs to another user.
+        except OSError:
             continue
     return found

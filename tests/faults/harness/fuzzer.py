@@ -2,8 +2,8 @@
 
     python -m tests.faults.harness.fuzzer COUNT SEED FOLDER
 
-writes COUNT files and FOLDER/manifest.jsonl. The sources are the recordings of the demo and, where it is there, of the corpus (`CORPUS_DIR`,
-by default beside the repository).
+This writes COUNT files and FOLDER/manifest.jsonl. The sources are the demo's recordings and, if present, the
+corpus (`CORPUS_DIR`, by default beside the repository).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SUFFIXES = (
     "",
 )
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
-# Names of fields and chunks beside which containers keep their lengths, rates and offsets.
+# Names of fields and chunks next to which containers store lengths, rates and offsets.
 MARKS = (
     b"fmt ",
     b"data",
@@ -74,7 +74,7 @@ Mutation = Callable[[bytearray, random.Random, Callable[[], bytes]], bytearray]
 
 @dataclass(frozen=True)
 class Mutant:
-    """A damaged file: `name` says its number, what was done to it and to what."""
+    """A damaged file; `name` contains its number, the mutation and the source file."""
 
     name: str
     data: bytes
@@ -90,9 +90,10 @@ def sources(largest: int = 400_000) -> list[Path]:
 
 
 def mutant(files: Sequence[Path], seed: int, number: int, largest: int = 400_000) -> Mutant:
-    """Mutant `number` of `seed`: a file of `files` with one to three mutations, at most `largest` bytes long."""
+    """Mutant `number` of `seed`: one of `files` with one to three mutations, at most `largest` bytes long."""
     chance = random.Random(f"{seed}:{number}")
-    # Containers take turns, whatever their share of the files: half of any archive is WAVE, and its decoder is the dullest.
+    # Containers take turns whatever their share of the files: half of any archive is WAVE, which has the
+    # simplest decoder.
     kinds = sorted({path.suffix for path in files})
     kind = kinds[number % len(kinds)]
     source = chance.choice([path for path in files if path.suffix == kind])
@@ -105,13 +106,14 @@ def mutant(files: Sequence[Path], seed: int, number: int, largest: int = 400_000
     for name in done:
         data = (
             MUTATIONS[name](data, chance, other)[:largest] if data else data
-        )  # nothing is left to damage of an empty file
+            # An empty file cannot be damaged further.
+        )
     suffix = chance.choice(SUFFIXES) if chance.random() < 0.2 else source.suffix
     return Mutant(f"{number:06d}_{'_'.join(done)}_{source.stem[:40]}{suffix}", bytes(data))
 
 
 def write(folder: Path, count: int, seed: int, largest: int = 400_000, first: int = 0) -> Path:
-    """Mutants `first` to `first + count` of `seed` as files, and their manifest, whose path is returned."""
+    """Write mutants `first` to `first + count` of `seed` and their manifest; return the manifest's path."""
     folder.mkdir(parents=True, exist_ok=True)
     files = sources(largest)
     with open(folder / "manifest.jsonl", "w", encoding="utf-8") as manifest:
@@ -129,14 +131,14 @@ def _flip(data: bytearray, chance: random.Random, other: Callable[[], bytes]) ->
 
 
 def _header(data: bytearray, chance: random.Random, other: Callable[[], bytes]) -> bytearray:
-    """Extreme numbers where lengths and rates stand: in the first bytes."""
+    """Extreme numbers in the first bytes, where headers keep lengths and rates."""
     for _ in range(chance.choice((1, 2, 4))):
         _put(data, chance.randrange(min(len(data), 512)), chance)
     return data
 
 
 def _field(data: bytearray, chance: random.Random, other: Callable[[], bytes]) -> bytearray:
-    """Extreme numbers beside the name of a field or chunk, wherever in the file."""
+    """Extreme numbers next to the name of a field or chunk, anywhere in the file."""
     places = [
         place for mark in MARKS if (place := data.find(mark, chance.choice((0, len(data) // 2)))) >= 0
     ] or [0]
@@ -166,7 +168,7 @@ def _splice(data: bytearray, chance: random.Random, other: Callable[[], bytes]) 
 
 
 def _chain(data: bytearray, chance: random.Random, other: Callable[[], bytes]) -> bytearray:
-    """Two whole files in one."""
+    """Two whole files concatenated."""
     return data + other()
 
 
@@ -190,7 +192,7 @@ def _blank(data: bytearray, chance: random.Random, other: Callable[[], bytes]) -
 
 
 def _swap(data: bytearray, chance: random.Random, other: Callable[[], bytes]) -> bytearray:
-    """The blocks of a file in another order: time stamps go back and forth."""
+    """The blocks of a file in another order, so that time stamps jump back and forth."""
     length = max(64, len(data) // chance.choice((4, 16, 64)))
     blocks = [data[place : place + length] for place in range(0, len(data), length)]
     head, rest = blocks[:1], blocks[1:]

@@ -1,4 +1,4 @@
-"""What the tests of hostile recordings share: something harmless to spoil, and a decoder to give it to."""
+"""What the tests of hostile recordings share: healthy audio to modify, and a decoder for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pipelines.planning import planner
 from tests.faults.harness import fuzzer
 
 DEMO = fuzzer.ROOT / "configs" / "demo" / "audio"
-NOISE = np.random.default_rng(5).normal(0, 0.1, 32_000)  # two seconds at 16 kHz
+# Two seconds at 16 kHz.
+NOISE = np.random.default_rng(5).normal(0, 0.1, 32_000)
 PCM = (NOISE * 32767).astype("<i2").tobytes()
 REFUSALS = {"bad_header", "unsupported_codec", "not_audio", "corrupt_audio", "no_samples"}
 
@@ -55,13 +56,13 @@ def planned(path: Path) -> list[dict[str, Any]]:
 
 
 def peak_mib(decoder: Decoder) -> int:
-    """The most memory that the decoding process ever took."""
+    """Peak memory of the decoding process so far, in bytes."""
     status = Path(f"/proc/{decoder._child.pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) >> 10
 
 
 def boxes(data: bytes, start: int, end: int, depth: int = 0) -> Iterator[tuple[int, bytes]]:
-    """(place, name) of the boxes of an mp4."""
+    """The (offset, name) pairs of an mp4's boxes."""
     while start + 8 <= end:
         size, name = struct.unpack(">I4s", data[start : start + 8])
         yield start, name

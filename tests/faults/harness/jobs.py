@@ -1,4 +1,4 @@
-"""The command as a process of its own, which can be watched, hurt and ended; and archives of noise for it to work on."""
+"""The command as its own process, which can be watched, killed and ended; and archives of noise as its input."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ FAKE = ("asr.backend=fake", "aligner.backend=fake")
 
 
 class Job:
-    """`scriptorium transcribe MANIFEST OUT` (or another command) in a process of its own.
+    """`scriptorium transcribe MANIFEST OUT` (or another command) in its own process.
 
-    All processes that it starts, Ray's among them, carry `mark` in their environment: `checker.nobody_left(job.mark)` looks for them.
+    All processes that it starts, Ray's too, carry `mark` in their environment:
+    `checker.nobody_left(job.mark)` looks
+    for them.
 
     Args:
         arguments: of the command line.
         settings: for `--set`.
         environment: variables on top of this process's.
-        log: where stdout and stderr go, together.
+        log: file for stdout and stderr.
     """
 
     def __init__(
@@ -55,13 +57,16 @@ class Job:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a signal meant for the job must not reach the tests
+                # A signal for the job must not reach the test process.
+                start_new_session=True,
                 preexec_fn=_heed_interrupts,
             )
         STARTED.append(self)
 
     def wait(self, timeout: float = 300) -> int:
-        """The exit code; a run that takes longer than `timeout` seconds fails the test with what it said last."""
+        """The exit code. A run that takes longer than `timeout` seconds fails the test and prints its last
+        output.
+        """
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -71,12 +76,12 @@ class Job:
             ) from None
 
     def kill(self) -> None:
-        """kill -9 of the driver alone, as the kernel would."""
+        """Kill the driver alone with SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def end(self) -> None:
-        """Kill what is left of it, the processes that it started included: a test that failed must not slow down those after it."""
+        """Kill the job and every process it started, so that a failed test does not slow down later ones."""
         if self.process.poll() is None:
             self.kill()
         for pid in checker.marked(self.mark):
@@ -84,7 +89,9 @@ class Job:
                 os.kill(pid, signal.SIGKILL)
 
     def processes(self, *titles: str) -> dict[int, str]:
-        """Its living processes whose command line holds one of `titles` (Ray names its workers `ray::Stage`); the driver is left out."""
+        """Its living processes whose command line contains one of `titles` (Ray names its workers
+        `ray::Stage`), without the driver.
+        """
         alive = checker.marked(self.mark)
         return {
             pid: line
@@ -93,17 +100,21 @@ class Job:
         }
 
     def said(self) -> str:
-        """What it printed."""
+        """The job's output."""
         return self.log.read_text(errors="replace")
 
 
 def _heed_interrupts() -> None:
-    """A shell has what it starts in the background ignore Ctrl-C, the tests perhaps, and the command would respect that."""
+    """Restore the default SIGINT handler: a shell ignores Ctrl-C for background processes, and the job would
+    inherit that.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def archive(folder: Path, count: int, seconds: float = 3.0, seed: int = 7) -> tuple[Path, list[str]]:
-    """`count` recordings of noise, each a little longer than the one before so that the fake model's texts differ; a manifest and their ids."""
+    """`count` recordings of noise of increasing length, so that the fake model's texts differ; returns
+    manifest and ids.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
     rows = []
@@ -117,5 +128,5 @@ def archive(folder: Path, count: int, seconds: float = 3.0, seed: int = 7) -> tu
 
 
 def committed(out: Path) -> int:
-    """How many tasks of a local run are committed so far."""
+    """The number of committed tasks of a local run."""
     return len([path for path in (out / "checkpoint").glob("*.parquet") if ".pending" not in path.name])

@@ -1,4 +1,4 @@
-"""How much memory the processes of a job take together, looked at again and again while it runs."""
+"""The total memory of a job's processes, sampled while it runs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from tests.faults.harness import checker
 
 
 class MemoryWatch:
-    """Samples the memory of all processes that have `mark` in their environment; `peak` is the largest sum in bytes, `samples` how often.
+    """Samples the memory of all processes with `mark` in their environment.
 
-    Pages that several processes share (PSS) count once: Ray's object store is mapped by every worker.
+    `peak` is the largest sum in bytes, `samples` the number of samples. Shared pages count once (PSS),
+    because every
+    worker maps Ray's object store.
     """
 
     def __init__(self, mark: str, interval: float = 2.0) -> None:
         self.peak, self.samples, self._mark, self._interval = 0, 0, mark, interval
-        self._ended = threading.Event()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> MemoryWatch:
@@ -25,17 +27,17 @@ class MemoryWatch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
+        self._stopped.set()
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._ended.wait(self._interval):
+        while not self._stopped.wait(self._interval):
             self.peak = max(self.peak, sum(map(proportional_bytes, checker.marked(self._mark))))
             self.samples += 1
 
 
 def proportional_bytes(pid: int) -> int:
-    """The process's proportional set size in bytes; 0 where it is gone."""
+    """The process's proportional set size in bytes; 0 if the process is gone."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

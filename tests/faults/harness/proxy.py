@@ -1,7 +1,8 @@
-"""An S3 server that misbehaves: an HTTP proxy on loopback in front of a good one, which breaks requests by a seeded schedule.
+"""An S3 server that misbehaves: a loopback HTTP proxy in front of a good server that breaks requests on a
+seeded schedule.
 
-Whether a request is broken, and how, follows from the seed, its method, its key (without the random names in it) and how often that pair was
-asked for before: not from the clock, nor from the order in which threads arrive.
+Whether and how a request is broken follows from the seed, its method, its key (without random names) and the
+number of earlier requests for that pair; neither the clock nor thread order matters.
 """
 
 from __future__ import annotations
@@ -27,21 +28,26 @@ ANSWERS = {
     "denied": (403, "AccessDenied", "Access Denied"),
 }
 KINDS = ("error_500", "slow_down", "too_many", "reset", "truncated", "stall", "lost")
-"""reset: the connection breaks, for a GET in the middle of the body. truncated: it ends in order before the body does. short: the server
-says less than the object has, and sends just that. stall: no answer for `stall` seconds, then the connection breaks. lost: the server
-does the work, its answer never arrives. The others are S3's answers to what it calls the request."""
-_RANDOM = re.compile(
-    r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{8}T\d{6}-[0-9a-f]{6}"
-)  # what each run names anew in a key
-BODY_ONLY = ("truncated", "short")  # where an answer has no body, the connection breaks instead
-AT_ONCE = 64  # requests that are worked on at the same time; others wait
+"""Ways to break a request.
+
+reset: the connection breaks, for a GET in the middle of the body. truncated: it closes normally before the body
+is complete. short: the server declares and sends less than the object has. stall: no response for `stall`
+seconds, then the connection breaks. lost: the server does the work, but its response never arrives. The others
+are S3's own error responses.
+"""
+# Parts of a key that each run names anew.
+_RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{8}T\d{6}-[0-9a-f]{6}")
+# Where a response has no body, the connection breaks instead.
+BODY_ONLY = ("truncated", "short")
+# Requests that are handled at the same time; others wait.
+AT_ONCE = 64
 
 
 class Rule(NamedTuple):
-    """What happens to requests whose `METHOD bucket/key?query` a pattern finds.
+    """What happens to requests whose `METHOD bucket/key?query` matches a pattern.
 
-    `rate` is the share of requests that is broken, `kinds` the ways. With a `streak`, it is the share of places, where the first so many requests
-    are broken, all in the same way, and all later ones pass.
+    `rate` is the share of requests that is broken, `kinds` the ways. With a `streak`, `rate` is the share of
+    keys whose first `streak` requests are all broken in the same way; later requests pass.
     """
 
     rate: float
@@ -50,16 +56,16 @@ class Rule(NamedTuple):
 
 
 class Proxy:
-    """`with Proxy(upstream, seed, rate) as proxy:` and then `proxy.url` is the address of the misbehaving server.
+    """A misbehaving server: `with Proxy(upstream, seed, rate) as proxy:`, then use `proxy.url`.
 
     Args:
-        upstream: address of the good server, `http://127.0.0.1:5000`.
+        upstream: URL of the good server, `http://127.0.0.1:5000`.
         seed: of the schedule.
-        rate: share of requests that are broken where no rule says otherwise.
-        kinds: the ways.
-        rules: by regular expression, searched in `METHOD bucket/key?query`; the first that is found counts.
+        rate: share of requests that are broken where no rule applies.
+        kinds: the ways to break them.
+        rules: by regular expression, searched in `METHOD bucket/key?query`; the first match counts.
         stall: seconds that a stalled request waits.
-        events: called once, before the first request that a pattern finds is answered.
+        events: called once, before the first request that matches the pattern is answered.
     """
 
     def __init__(
@@ -75,10 +81,14 @@ class Proxy:
         self.host, self.port = urlsplit(upstream).hostname, urlsplit(upstream).port
         self.seed, self.default, self.rules, self.stall = seed, Rule(rate, kinds), dict(rules or {}), stall
         self.events = dict(events or {})
-        self.requests: Counter[str] = Counter()  # by method
-        self.injected: Counter[str] = Counter()  # by kind
-        self.places: Counter[str] = Counter()  # broken requests by `METHOD bucket/key?query`
-        self.asked: Counter[str] = Counter()  # all requests by the same, random names left out
+        # Requests by method.
+        self.requests: Counter[str] = Counter()
+        # Broken requests by kind.
+        self.injected: Counter[str] = Counter()
+        # Broken requests by `METHOD bucket/key?query`.
+        self.places: Counter[str] = Counter()
+        # All requests by the same key, without random names.
+        self.asked: Counter[str] = Counter()
         self.lock, self.slots = threading.Lock(), threading.BoundedSemaphore(AT_ONCE)
         proxy = self
 
@@ -91,7 +101,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """The address for `AWS_ENDPOINT_URL`."""
+        """The URL for `AWS_ENDPOINT_URL`."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Proxy:
@@ -105,7 +115,7 @@ class Proxy:
         self._server.server_close()
 
     def fate(self, method: str, target: str) -> str:
-        """How this request is broken; empty where it passes. Counts it."""
+        """How this request is broken; empty if it passes. Counts the request."""
         place = f"{method} {unquote(target).lstrip('/')}"
         rule = next((rule for pattern, rule in self.rules.items() if re.search(pattern, place)), self.default)
         with self.lock:
@@ -129,7 +139,7 @@ class Proxy:
         return kind
 
     def summary(self) -> dict[str, Any]:
-        """What was asked and what was broken, for the table of results."""
+        """The requests and the broken ones, for the table of results."""
         return {
             "requests": self.requests.total(),
             "injected": self.injected.total(),
@@ -141,12 +151,13 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news here."""
+        """Ignore clients that disconnect."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = 60  # seconds that a client's connection may be idle
+    # Seconds that a client's connection may be idle.
+    timeout = 60
     proxy: Proxy
     _upstream: http.client.HTTPConnection | None = None
 
@@ -168,7 +179,10 @@ class _Handler(BaseHTTPRequestHandler):
         kind = self.proxy.fate(self.command, self.path)
         if kind in ANSWERS:
             status, code, message = ANSWERS[kind]
-            page = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
+            page = (
+                '<?xml version="1.0" encoding="UTF-8"?>'
+                f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+            )
             self._answer(status, {"Content-Type": "application/xml"}, page.encode())
         elif kind == "stall":
             time.sleep(self.proxy.stall)
@@ -195,7 +209,8 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if body or self.command in ("PUT", "POST"):
             headers["Content-Length"] = str(len(body))
-        for final in (False, True):  # the server may have closed an idle connection
+        # The server may have closed an idle connection.
+        for final in (False, True):
             if self._upstream is None:
                 self._upstream = http.client.HTTPConnection(
                     self.proxy.host or "", self.proxy.port, timeout=60
@@ -210,12 +225,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self._upstream = None
                 if final:
                     raise
-        kept = {
+        headers = {
             name: value
             for name, value in answer.getheaders()
             if name.lower() not in ("connection", "transfer-encoding", "date", "server")
         }
-        return answer.status, kept, data
+        return answer.status, headers, data
 
     def _answer(self, status: int, headers: dict[str, str], data: bytes, sent: int | None = None) -> None:
         self.send_response(status)
@@ -223,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
             if name.lower() != "content-length":
                 self.send_header(name, value)
         length = next((value for name, value in headers.items() if name.lower() == "content-length"), None)
-        # What a HEAD would have sent is told, not sent.
+        # Headers of the body that a HEAD response describes but does not send.
         self.send_header(
             "Content-Length", length if self.command == "HEAD" and length is not None else str(len(data))
         )
@@ -233,7 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _break(self, orderly: bool = False) -> None:
-        """End the connection: with a reset, or as if all had been said."""
+        """End the connection: with a reset, or as if the response were complete."""
         self.close_connection = True
         if not orderly:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -251,6 +266,7 @@ class _Handler(BaseHTTPRequestHandler):
         while size := int(self.rfile.readline().partition(b";")[0], 16):
             pieces.append(self.rfile.read(size))
             self.rfile.readline()
-        while self.rfile.readline().strip():  # trailers
+        # Trailers.
+        while self.rfile.readline().strip():
             continue
         return b"".join(pieces)
