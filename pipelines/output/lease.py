@@ -22,7 +22,7 @@ from typing import Any
 from actors.errors import ScriptoriumError, StorageError
 from pipelines.output import lease_holder
 from pipelines.storage import conditional_writes, files
-from pipelines.storage.requests import ask
+from pipelines.storage.filesystems import call_store
 
 RENEW_SECONDS = 10.0
 LIFE_SECONDS = 40.0
@@ -129,7 +129,7 @@ class Lease:
             if etag is not None:
                 self.facts, self.etag = facts, etag
                 return
-            found = conditional_writes.look(self.uri)
+            found = conditional_writes.read(self.uri)
             there = lease_holder.read(found[0]) if found else None
             if found is None or there is None or not self._is_ours(there):
                 raise LeaseError(f"{lease_holder.described(there)} has taken over {self.out}")
@@ -178,7 +178,7 @@ def acquire(out: str, command: str) -> Lease:
     if files.is_remote(out):
         _acquire_object(lease)
     else:
-        ask("write", lease.uri, lambda: _acquire_file(lease))
+        call_store("write", lease.uri, lambda: _acquire_file(lease))
     return lease
 
 
@@ -240,7 +240,7 @@ def _lock(handle: int, out: str) -> bool:
 
 def _acquire_object(lease: Lease) -> None:
     while lease.etag is None:
-        found = conditional_writes.look(lease.uri)
+        found = conditional_writes.read(lease.uri)
         lease.shown = time.monotonic()
         if found is None:
             lease.etag = conditional_writes.create(lease.uri, lease_holder.written(lease.facts))

@@ -1,1 +1,1 @@
-"""Manifests in, tables out, on any fsspec URI."""
+"""Files and Parquet tables on local disks and on any fsspec URI."""

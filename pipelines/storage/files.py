@@ -1,21 +1,16 @@
-"""Files at any address: local paths and every URI that fsspec knows, behind a dozen small functions.
+"""File operations for local paths and for every URI that fsspec supports.
 
-Addresses are strings (see `addresses`): a plain absolute path, or `s3://bucket/key`, `gs://`, `memory://`, `https://`. Nothing is cached
-between calls: other processes write to the same places. Whatever a store is asked is asked again while it hiccups; what lasts is a
-StorageError, or a FileNotFoundError where there is nothing to read.
+Addresses are strings (see `uris`): a plain absolute path, or `s3://bucket/key`, `gs://`, `memory://`,
+`https://`. Nothing is cached between calls, because other processes write to the same places. Every operation
+is retried on transient errors. A lasting error is raised as StorageError, or as FileNotFoundError where there
+is nothing to read.
 """
 
 from __future__ import annotations
 
-import builtins
-import contextlib
 import io
 import os
-import re
-import time
-import uuid
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import fsspec
@@ -23,9 +18,9 @@ import pyarrow as pa
 from pyarrow.fs import FileSelector, FileType
 
 from actors.audio.sources import BLOCK, open_file
-from pipelines.storage.filesystems import S3, arrow_filesystem, filesystem
+from pipelines.storage import local_disk
+from pipelines.storage.filesystems import S3, arrow_filesystem, call_store, filesystem
 from pipelines.storage.parquet import READERS, read_all
-from pipelines.storage.requests import ask
 from pipelines.storage.uris import absolute, is_remote, join, name_of, parent
 
 __all__ = [
@@ -52,36 +47,34 @@ __all__ = [
     "write_atomic",
 ]
 
-_DRAFT = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")  # as `_write_local` names it
-
 
 def exists(uri: str) -> bool:
-    """Whether a file or a folder with something in it stands at `uri`."""
+    """Whether there is a file or a non-empty folder at `uri`."""
     store, path = filesystem(uri)
-    return ask("look for", uri, lambda: bool(store.exists(path)))
+    return call_store("look for", uri, lambda: bool(store.exists(path)))
 
 
 def is_folder(uri: str) -> bool:
-    """Whether `uri` is a folder (in an object store: a prefix of at least one object)."""
+    """Whether `uri` is a folder (in an object store: the prefix of at least one object)."""
     store, path = filesystem(uri)
-    return ask("look for", uri, lambda: bool(store.isdir(path)))
+    return call_store("look for", uri, lambda: bool(store.isdir(path)))
 
 
 def list(uri: str, suffix: str | tuple[str, ...] = "", recursive: bool = True) -> Sequence[str]:
-    """Addresses of the files under the folder `uri`, sorted; empty where there is no such folder.
+    """List the addresses of the files in the folder `uri`, sorted; empty if there is no such folder.
+
+    Names that start with a dot are left out: these files are hidden or incomplete.
 
     Args:
         uri: a folder, or a prefix in an object store.
-        suffix: keep names that end so, in whatever case; a tuple offers a choice.
-        recursive: go into sub-folders; linked ones too, each once.
-
-    Names that start with a dot are left out: they are hidden or half written.
+        suffix: keep only names with this ending, in any case; a tuple allows several.
+        recursive: include sub-folders; linked ones too, each once.
     """
-    # Not a list comprehension over `list`: in this module that name is a function.
+    # `[*...]` rather than `list(...)`: in this module, `list` is this function.
     if not is_remote(uri):
-        found = ask("list", uri, lambda: [*_walk(absolute(uri), recursive)])
+        found = call_store("list", uri, lambda: [*local_disk.walk(absolute(uri), recursive)])
     else:
-        found = ask("list", uri, lambda: [*_listed(uri, recursive)])
+        found = call_store("list", uri, lambda: [*_list_remote(uri, recursive)])
     return sorted(
         address
         for address in found
@@ -90,107 +83,126 @@ def list(uri: str, suffix: str | tuple[str, ...] = "", recursive: bool = True) -
 
 
 def sizes(uri: str, suffix: str) -> dict[str, int]:
-    """Bytes of the files directly in the folder `uri` whose names end so, by address; nothing where there is no such folder."""
+    """File sizes in bytes by address, for the files directly in `uri` whose names end in `suffix`.
+
+    Empty if there is no such folder.
+    """
     if not is_remote(uri):
-        return ask("list", uri, lambda: _sizes(absolute(uri), suffix))
+        return call_store("list", uri, lambda: local_disk.sizes(absolute(uri), suffix))
     store, path = filesystem(uri)
-    found = ask("list", uri, lambda: store.find(path, maxdepth=1, detail=True))
+    found = call_store("list", uri, lambda: store.find(path, maxdepth=1, detail=True))
     return {
-        _address(store, name): int(info["size"] or 0) for name, info in found.items() if name.endswith(suffix)
+        _address_in(store, name): int(info["size"] or 0)
+        for name, info in found.items()
+        if name.endswith(suffix)
     }
 
 
 def glob(uri: str) -> Sequence[str]:
-    """Addresses of the files that a pattern with `*`, `?` or `[...]` names, sorted."""
+    """List the addresses of the files that match a pattern with `*`, `?` or `[...]`, sorted."""
     store, pattern = filesystem(uri)
-    found = ask("list", uri, lambda: store.glob(pattern, detail=True))
+    found = call_store("list", uri, lambda: store.glob(pattern, detail=True))
     paths = (path for path, info in found.items() if info["type"] != "directory")
     return sorted(str(store.unstrip_protocol(path)) if is_remote(uri) else path for path in paths)
 
 
 def open(uri: str, compression: str | None = None, block_size: int = BLOCK) -> BinaryIO:
-    """Open `uri` for reading bytes, with read-ahead of `block_size` bytes on object stores.
+    """Open `uri` for reading bytes, with a read-ahead of `block_size` bytes on object stores.
 
     Args:
-        uri: what to read.
+        uri: address of the file.
         compression: None, a name that fsspec knows, or "infer": from the suffix (.gz, .bz2, .xz, .zst).
         block_size: bytes fetched by one request.
 
     Raises:
-        FileNotFoundError, StorageError: now; while reading, what `actors.audio.sources.open_file` says.
+        FileNotFoundError: there is no such file.
+        StorageError: it cannot be opened. Later reads raise the errors of `actors.audio.sources.open_file`.
     """
     store, path = filesystem(uri)
     if not is_remote(uri):
-        return ask("read", uri, lambda: cast(BinaryIO, store.open(path, "rb", compression=compression)))
+        return call_store(
+            "read", uri, lambda: cast(BinaryIO, store.open(path, "rb", compression=compression))
+        )
     file = cast(
-        Any, io.BufferedReader(ask("read", uri, lambda: open_file(uri, block_size=block_size)), block_size)
+        Any,
+        io.BufferedReader(call_store("read", uri, lambda: open_file(uri, block_size=block_size)), block_size),
     )
     packed = fsspec.utils.infer_compression(path) if compression == "infer" else compression
     return cast(BinaryIO, fsspec.compression.compr[packed](file, mode="r") if packed else file)
 
 
 def read_bytes(uri: str) -> bytes:
-    """The whole file at `uri`, by one request: of a file that others write over all the time, one of its states."""
+    """Read the whole file at `uri` in one request, so that a file that is being replaced is read consistently."""
     store, path = filesystem(uri)
-    return ask("read", uri, lambda: cast(bytes, store.cat_file(path)))
+    return call_store("read", uri, lambda: cast(bytes, store.cat_file(path)))
 
 
 def write_atomic(uri: str, data: bytes, sync: bool = True) -> None:
-    """Write `data` so that a reader sees the old file or the new one, never half of it.
+    """Write `data` so that a reader sees either the old file or the new one, never a partial file.
 
-    Local: a hidden file in the same folder, synced, then renamed. Object stores: one PUT, which is atomic there.
+    Local: a hidden file in the same folder, synced, then renamed. Object stores: one PUT, which is atomic
+    there.
 
     Args:
-        uri: where to.
-        data: all of the file.
-        sync: wait until the disk has it, so that a power cut cannot lose it. Without, write many files and call `sync_all` once.
+        uri: address of the file.
+        data: the complete content.
+        sync: wait until the data is on disk, so that a power failure cannot lose it. To write many files,
+            pass False and call `sync_all` once.
     """
     store, path = filesystem(uri)
-    ask(
+    call_store(
         "write",
         uri,
-        lambda: store.pipe_file(path, data) if is_remote(uri) else _write_local(path, data, sync),
+        lambda: store.pipe_file(path, data) if is_remote(uri) else local_disk.write(path, data, sync),
     )
 
 
 def sync_all(uri: str) -> None:
-    """Wait until the disk has everything that was written under `uri`; object stores have it already."""
+    """Wait until everything written below `uri` is on disk; object stores need no waiting."""
     if not is_remote(uri):
         os.sync()
 
 
 def remove(uri: str) -> None:
-    """Delete the file at `uri`; nothing happens where there is none."""
+    """Delete the file at `uri`, if there is one."""
     store, path = filesystem(uri)
     try:
-        ask("delete", uri, lambda: store.rm_file(path))
+        call_store("delete", uri, lambda: store.rm_file(path))
     except FileNotFoundError:
         return
 
 
 def remove_drafts(uri: str, prefix: str = "", age: float = 0.0) -> int:
-    """Delete what writers that were killed have left directly in the local folder `uri`; returns how many files. Stores keep no halves.
+    """Delete the incomplete files that killed writers left directly in the local folder `uri`.
+
+    Object stores never hold incomplete files.
 
     Args:
-        uri: a folder, which need not exist and in which nobody writes at the moment.
-        prefix: only drafts of files whose names start so.
-        age: only drafts that are older, in seconds.
+        uri: a folder, which may be missing, and in which no process is writing.
+        prefix: delete only drafts of files whose names start with this.
+        age: delete only drafts older than this, in seconds.
+
+    Returns:
+        The number of deleted files.
     """
-    return 0 if is_remote(uri) else ask("delete", uri, lambda: _remove_drafts(absolute(uri), prefix, age))
+    if is_remote(uri):
+        return 0
+    return call_store("delete", uri, lambda: local_disk.remove_drafts(absolute(uri), prefix, age))
 
 
 def iter_tables(uri: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """The Parquet files under the folder `uri`, one table each, in the order of their names; nothing where there is none."""
+    """Read the Parquet files in the folder `uri`, one table each, in the order of their names."""
     return read_all(list(uri, ".parquet"), columns)
 
 
 def read_tables(uri: str, columns: Sequence[str] | None = None, schema: pa.Schema | None = None) -> pa.Table:
-    """All Parquet files under `uri` as one table; an empty one where there is none.
+    """Read all Parquet files in the folder `uri` as one table; an empty table if there are none.
 
     Args:
-        uri: a folder, which need not exist.
+        uri: a folder, which may be missing.
         columns: read only these.
-        schema: of the answer; needed to tell the columns of nothing, and to settle columns that are all null in some file.
+        schema: of the result. It defines the columns of an empty table, and the type of columns that are all
+            null in some file.
     """
     wanted = (
         schema if schema is None or columns is None else pa.schema([schema.field(name) for name in columns])
@@ -207,89 +219,21 @@ def read_tables(uri: str, columns: Sequence[str] | None = None, schema: pa.Schem
     )
 
 
-def _write_local(path: str, data: bytes, sync: bool) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    # The name ends differently, so that no listing for a suffix takes it for a finished file.
-    draft = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:100]}.{uuid.uuid4().hex}.tmp")
-    try:
-        with builtins.open(draft, "wb") as file:
-            file.write(data)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
-
-
-def _remove_drafts(folder: str, prefix: str, age: float) -> int:
-    if not os.path.isdir(folder):
-        return 0
-    with os.scandir(folder) as entries:
-        drafts = [
-            Path(entry.path)
-            for entry in entries
-            if _DRAFT.fullmatch(entry.name) and entry.name.startswith("." + prefix)
-        ]
-    removed = 0
-    for draft in drafts:
-        with contextlib.suppress(FileNotFoundError):  # its writer has finished it
-            if not age or time.time() - draft.stat().st_mtime > age:
-                draft.unlink()
-                removed += 1
-    return removed
-
-
-def _sizes(folder: str, suffix: str) -> dict[str, int]:
-    try:
-        with os.scandir(folder) as entries:
-            return {
-                entry.path: entry.stat().st_size
-                for entry in entries
-                if entry.name.endswith(suffix) and not entry.name.startswith(".")
-            }
-    except FileNotFoundError:
-        return {}
-
-
-def _address(store: fsspec.AbstractFileSystem, path: str) -> str:
+def _address_in(store: fsspec.AbstractFileSystem, path: str) -> str:
     return path if "://" in path else str(store.unstrip_protocol(path))
 
 
-def _listed(uri: str, recursive: bool) -> Iterator[str]:
+def _list_remote(uri: str, recursive: bool) -> Iterator[str]:
     native, path = arrow_filesystem(uri)
-    if isinstance(native, S3):  # s3fs lists 3,000 keys a second, Arrow as many as the store gives
+    # s3fs lists 3,000 keys per second, Arrow as many as the store delivers.
+    if isinstance(native, S3):
         found = native.get_file_info(FileSelector(path, allow_not_found=True, recursive=recursive))
         folders = {info.path for info in found if info.type == FileType.Directory}
         for info in found:
-            # Some tools mark a folder by an object without bytes whose key ends in a slash; Arrow cuts the slash off.
+            # Some tools mark a folder with an empty object whose key ends in a slash. Arrow drops the slash.
             if info.type == FileType.File and not (info.size == 0 and info.path in folders):
                 yield f"s3://{info.path}"
         return
     store, path = filesystem(uri)
     for name in store.find(path) if recursive else store.find(path, maxdepth=1):
-        yield _address(store, name)
-
-
-def _walk(folder: str, recursive: bool) -> Iterator[str]:
-    # A link may lead back up or aside: every real folder is entered once.
-    seen = {os.path.realpath(folder)}
-    for path, folders, files in os.walk(folder, followlinks=True, onerror=_unless_gone):
-        for name in files:
-            yield os.path.join(path, name)
-        if not recursive:
-            return
-        entered = []
-        for name in sorted(folders):
-            real = os.path.realpath(os.path.join(path, name))
-            if not name.startswith(".") and real not in seen:
-                seen.add(real)
-                entered.append(name)
-        folders[:] = entered
-
-
-def _unless_gone(error: OSError) -> None:
-    # A folder that cannot be looked into may not pass for an empty one.
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise error
+        yield _address_in(store, name)

@@ -1,29 +1,85 @@
-"""File systems by address, for fsspec and for Arrow."""
+"""File systems by address, for fsspec and for Arrow, and the retries around every call to a store."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import fsspec
 import pyarrow.fs as pafs
 
 from actors import retries
-from actors.errors import UsageError
-from pipelines.storage.requests import ask
+from actors.errors import RetryableError, RowError, ScriptoriumError, StorageError, UsageError
 from pipelines.storage.uris import absolute, is_remote
 
-UNDER_ARROW = {"retries": {"max_attempts": 3}}  # where nobody above an fsspec file system tries again
+T = TypeVar("T")
+
+# botocore's own retries, for an fsspec file system below Arrow: there, no caller retries.
+UNDER_ARROW = {"retries": {"max_attempts": 3}}
+
+_ADVICE = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there, or have the quota raised",
+    errno.EROFS: "it is read-only: mount it for writing, or choose another directory",
+    errno.EACCES: "check the rights of this user",
+    errno.EPERM: "check the rights of this user",
+}
+
+
+def call_store(verb: str, uri: str, action: Callable[[], T]) -> T:
+    """Run `action`, and repeat it with back-off on transient errors.
+
+    Args:
+        verb: what the action does, for messages: read, write, list, delete, look for.
+        uri: the address that it works on.
+        action: a call that may fail at any point and be repeated.
+
+    Raises:
+        FileNotFoundError: there is nothing to read at `uri`.
+        StorageError: any other answer of the store.
+    """
+    try:
+        return retries.retried(action)
+    except FileNotFoundError as error:
+        if verb != "write":
+            raise
+        raise storage_error(verb, uri, error) from error
+    except (RowError, RetryableError) as error:
+        if error.code == "audio_not_found":
+            raise FileNotFoundError(errno.ENOENT, error.message, uri) from error
+        raise StorageError(error.message) from error
+    except ScriptoriumError:
+        raise
+    except Exception as error:
+        raise storage_error(verb, uri, error) from error
+
+
+def storage_error(verb: str, uri: str, error: BaseException) -> StorageError:
+    """The StorageError for a lasting error of a store: what failed, on which address, and what to do."""
+    text = " ".join(str(error).split()).rstrip(".")
+    text = text if isinstance(error, OSError) and text else f"{type(error).__name__}: {text}"
+    advice = _ADVICE.get(getattr(error, "errno", None) or 0)
+    if advice is None and (
+        isinstance(error, PermissionError) or "ACCESS_DENIED" in text or "Credentials" in type(error).__name__
+    ):
+        advice = "check the rights of the credentials in the environment"
+    if advice is None and (isinstance(error, FileNotFoundError) or "NO_SUCH_BUCKET" in text):
+        advice = "is the bucket or the folder still there?"
+    return StorageError(f"cannot {verb} {uri}: {text[:600]}" + (f" ({advice})" if advice else ""))
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The fsspec file system that holds `uri`, and the path of `uri` in it. S3 is asked once: whoever asks, asks through `requests.ask`.
+    """The fsspec file system that holds `uri`, and the path of `uri` in it.
+
+    The S3 file system does not retry by itself: make its calls through `call_store`.
 
     Raises:
-        UsageError: nobody knows this scheme, or the package that speaks it is not installed.
+        UsageError: the scheme is unknown, or its package is not installed.
     """
     if not is_remote(uri):
         return fsspec.filesystem("file"), absolute(uri)
@@ -31,7 +87,7 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
         if _is_s3(uri):
             store = retries.s3_filesystem()
             return store, store._strip_protocol(uri)
-        # Listings are not cached: on a second look, what another process wrote must be there.
+        # Listings are not cached: a second listing must show what another process wrote.
         return cast(
             tuple[fsspec.AbstractFileSystem, str], fsspec.core.url_to_fs(uri, use_listings_cache=False)
         )
@@ -41,18 +97,20 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
             f"{uri}: reading this address needs a package that is not installed: {package}"
         ) from error
     except ValueError as error:
-        raise UsageError(f"{uri}: unknown kind of address ({error})") from error
+        raise UsageError(f"{uri}: unknown kind of address ({error}); check the part before `://`") from error
 
 
 def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
-    """A pyarrow file system for `uri` and the path in it: for Ray Data's readers, writers and checkpoint. Pickles to workers.
+    """The pyarrow file system that holds `uri`, and the path of `uri` in it.
 
-    S3 is spoken natively by Arrow (its rename costs a fifth of s3fs's, and it holds no secrets when pickled: workers find credentials in
-    their environment). Where fsspec or the AWS profile redirects S3, which Arrow would not see, and for every other store, Arrow goes
-    through fsspec.
+    Ray Data's readers, writers and checkpoint use it, so it can be pickled to workers.
+
+    For S3 this is Arrow's own client: its rename costs a fifth of s3fs's, and it holds no secrets when
+    pickled, because workers find credentials in their environment. Arrow goes through fsspec for every other
+    store, and where fsspec's configuration or the AWS profile redirects S3, which Arrow would not notice.
 
     Raises:
-        StorageError: S3 does not tell in which region the bucket is.
+        StorageError: the region of the S3 bucket cannot be found out.
     """
     if not is_remote(uri):
         return pafs.LocalFileSystem(), absolute(uri)
@@ -73,7 +131,7 @@ def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
 
 
 class S3(pafs.S3FileSystem):
-    """Arrow's S3, which tries each request again by itself, and remembers how often when it is pickled: Arrow's own forgets."""
+    """Arrow's S3 file system with retry settings that survive pickling; those of Arrow's own class do not."""
 
     def __init__(self, endpoint: str, region: str, again: int, timeout: float) -> None:
         self._arguments = (endpoint, region, again, timeout)
@@ -83,11 +141,12 @@ class S3(pafs.S3FileSystem):
             retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=1 + again),
             connect_timeout=min(20.0, timeout),
             request_timeout=timeout,
-            # A file that fits into one request is written by one: it is there as a whole or not at all, and a lost answer does no harm.
+            # A file that fits into one request is written by one request: it is then complete or absent, and
+            # a lost response does no harm.
             allow_delayed_open=True,
         )
 
-    # Ray's checkpoint calls these without any retries of its own, and Arrow does not know every answer that means "later".
+    # Ray's checkpoint calls these methods without retries, and Arrow does not retry every transient answer.
 
     def get_file_info(self, paths_or_selector: Any) -> Any:
         return retries.retried(lambda: super(S3, self).get_file_info(paths_or_selector))
@@ -103,7 +162,7 @@ class S3(pafs.S3FileSystem):
         self.delete_file(src)
 
     def delete_file(self, path: str) -> None:
-        # What is gone may have been deleted by an attempt whose answer got lost.
+        # A missing file may have been deleted by an earlier attempt whose response was lost.
         with contextlib.suppress(FileNotFoundError):
             retries.retried(lambda: super(S3, self).delete_file(path))
 
@@ -121,7 +180,7 @@ def _native_s3(endpoint: str, region: str, again: int, timeout: float) -> S3:
 
 @functools.lru_cache
 def _region_of(bucket: str) -> str:
-    return str(ask("look for", f"s3://{bucket}", lambda: pafs.resolve_s3_region(bucket)))
+    return str(call_store("look for", f"s3://{bucket}", lambda: pafs.resolve_s3_region(bucket)))
 
 
 def _is_s3(uri: str) -> bool:

@@ -1,4 +1,4 @@
-"""Parquet files at any address, as Arrow tables, many at a time."""
+"""Parquet files at any address, read in parallel as Arrow tables."""
 
 from __future__ import annotations
 
@@ -10,26 +10,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.storage.filesystems import arrow_filesystem
-from pipelines.storage.requests import ask
+from pipelines.storage.filesystems import arrow_filesystem, call_store
 
-ARRAY_BYTES = 1 << 30  # of text in one array of a column; its offsets end at twice as much
-READERS = 16  # parallel requests while many small objects are read: latency-bound, not CPU-bound
+# Bytes of text in one array of a column. Its 32-bit offsets allow twice as much.
+ARRAY_BYTES = 1 << 30
+# Parallel requests for many small objects, which are bound by latency and not by the CPU.
+READERS = 16
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """One Parquet file, or some columns of it."""
+    """Read one Parquet file, or some of its columns."""
     store, path = arrow_filesystem(uri)
 
     def read() -> pa.Table:
         with store.open_input_file(path) as file:
             return pq.ParquetFile(file).read(columns=columns)
 
-    return ask("read", uri, read)
+    return call_store("read", uri, read)
 
 
 def rows_at(table: pa.Table, numbers: np.ndarray) -> pa.Table:
-    """Rows by number, in this order, however much text they have: Arrow's own `take` makes one array of a column, which ends at 2 GiB."""
+    """Rows by number, in this order, with any amount of text.
+
+    Arrow's own `take` builds one array per column, which cannot exceed 2 GiB of text.
+    """
     texts = [index for index, field in enumerate(table.schema) if field.type == pa.string()]
     sizes = np.zeros(table.num_rows, np.int64)
     for index in texts:
@@ -52,7 +56,10 @@ def rows_at(table: pa.Table, numbers: np.ndarray) -> pa.Table:
 
 
 def read_all(uris: Sequence[str], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """Parquet files, one table each, in this order; read ahead, so that many small objects cost bandwidth and not round trips."""
+    """Read Parquet files, one table each, in this order.
+
+    Files are read ahead in parallel, so that many small objects cost bandwidth instead of round trips.
+    """
     with ThreadPoolExecutor(READERS) as pool:
         for first in range(0, len(uris), 4 * READERS):
             yield from pool.map(lambda uri: read_table(uri, columns), uris[first : first + 4 * READERS])

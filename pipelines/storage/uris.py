@@ -1,4 +1,4 @@
-"""Addresses as strings: a local file is always a plain absolute path (`file://` is taken off), everything else keeps its scheme."""
+"""Addresses as strings: local files are absolute paths without `file://`, all others keep their scheme."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ def is_remote(uri: str) -> bool:
 
 
 def absolute(uri: str) -> str:
-    """Local paths made absolute, normalised and free of `file://` and `~`; URIs without a trailing slash, otherwise untouched."""
+    """The absolute form of an address.
+
+    A local path becomes absolute and normalised, without `file://` and `~`. A URI only loses its trailing
+    slash.
+    """
     if is_remote(uri):
         return uri.rstrip("/")
     return os.path.abspath(os.path.expanduser(_local(uri)))
 
 
 def join(base: str, *names: str) -> str:
-    """Put `names` below `base`. A name that is itself absolute or a URI replaces what stands before it, as in `os.path.join`."""
+    """Join `names` to `base`; an absolute path or a URI replaces everything before it, as in `os.path.join`."""
     for name in names:
         if "://" in name or name.startswith("/"):
             base = name
@@ -47,7 +51,7 @@ def name_of(uri: str) -> str:
 
 
 def shown(text: str) -> str:
-    """An address, or a text with addresses in it, for others to read: without user names, passwords and the queries of signed http URLs."""
+    """A text, such as an address, without user names, passwords and the queries of http URLs in its addresses."""
     return _QUERY.sub(r"\1?***", _USER.sub("***@", text))
 
 

@@ -207,7 +207,7 @@ def test_s3_a_request_that_hangs_does_not_hide_that_the_lease_is_over(s3_bucket:
 def test_s3_a_renewal_whose_answers_all_got_lost_is_no_takeover(
     s3_bucket: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conditional_writes, "ATTEMPTS_MORE", 1)
+    monkeypatch.setattr(conditional_writes, "MORE_ATTEMPTS", 1)
     seconds = itertools.count()
     monkeypatch.setattr(
         lease_holder, "now", lambda: f"2026-01-01T00:{next(seconds):02}:00+00:00"
@@ -321,7 +321,7 @@ def test_s3_of_many_writers_one_wins(s3_bucket: str) -> None:
     for thread in threads:
         thread.join()
     assert sum(answer is not None for answer in answers) == 1
-    found = conditional_writes.look(uri)
+    found = conditional_writes.read(uri)
     assert found is not None
     assert conditional_writes.replace(uri, b"new", *found)
     assert conditional_writes.replace(uri, b"late", *found) is None

@@ -1,4 +1,4 @@
-"""Local paths, memory:// and S3 answer the same functions in the same way."""
+"""The file functions behave alike for local paths, memory:// and S3."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty folder of each kind."""
     if request.param == "local":
         return str(tmp_path)
-    base = "memory://locations" if request.param == "memory" else request.getfixturevalue("s3_bucket")
+    base = "memory://files" if request.param == "memory" else request.getfixturevalue("s3_bucket")
     return f"{base}/{tmp_path.name}"
 
 
-def test_bytes_come_back(root: str) -> None:
+def test_written_bytes_are_read_back(root: str) -> None:
     uri = files.join(root, "deep", "a b#é%20.bin")
     assert not files.exists(uri)
     files.write_atomic(uri, b"one")
@@ -43,7 +43,7 @@ def test_bytes_come_back(root: str) -> None:
     assert not files.exists(uri)
 
 
-def test_lists_what_another_writer_added(root: str) -> None:
+def test_list_shows_files_that_another_writer_added(root: str) -> None:
     assert list(files.list(root)) == []
     files.write_atomic(files.join(root, "b.PARQUET"), b"")
     files.write_atomic(files.join(root, "sub", "a.parquet"), b"")
@@ -58,19 +58,19 @@ def test_lists_what_another_writer_added(root: str) -> None:
     assert all(files.exists(uri) for uri in files.list(root))
 
 
-def test_open_unpacks_by_suffix(root: str) -> None:
+def test_open_decompresses_by_suffix(root: str) -> None:
     uri = files.join(root, "m.jsonl.gz")
     files.write_atomic(uri, gzip.compress(b"hello"))
     with files.open(uri, compression="infer") as file:
         assert file.read() == b"hello"
 
 
-def test_missing_file_is_file_not_found(root: str) -> None:
+def test_reading_a_missing_file_raises_file_not_found(root: str) -> None:
     with pytest.raises(FileNotFoundError):
         files.read_bytes(files.join(root, "nope"))
 
 
-def test_tables(root: str) -> None:
+def test_read_tables_joins_the_parquet_files_of_a_folder(root: str) -> None:
     schema = pa.schema([("id", pa.string()), ("note", pa.string())])
     folder = files.join(root, "tables")
     assert files.read_tables(folder, schema=schema) == schema.empty_table()
@@ -103,7 +103,7 @@ def test_arrow_filesystem_pickles_renames_and_deletes(root: str) -> None:
     assert store.get_file_info(f"{path}/x.parquet").type == pafs.FileType.NotFound
 
 
-def test_s3_goes_through_fsspec_where_fsspec_is_configured(
+def test_s3_goes_through_fsspec_if_the_profile_redirects_it(
     s3_bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert isinstance(files.arrow_filesystem(s3_bucket)[0], pafs.S3FileSystem)
@@ -114,7 +114,9 @@ def test_s3_goes_through_fsspec_where_fsspec_is_configured(
     assert isinstance(files.arrow_filesystem(s3_bucket)[0], pafs.PyFileSystem)
 
 
-def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files.write_atomic(str(tmp_path / "x"), b"old")
 
     def refuse(*_: object) -> None:
@@ -148,11 +150,11 @@ def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
         ("s3://b/dir", "/other/a.wav", "/other/a.wav"),
     ],
 )
-def test_join(base: str, name: str, joined: str) -> None:
+def test_join_lets_an_absolute_name_replace_the_base(base: str, name: str, joined: str) -> None:
     assert files.join(base, name) == joined
 
 
-def test_addresses() -> None:
+def test_addresses_are_normalised_and_taken_apart() -> None:
     assert files.absolute("file:///a/../b") == "/b"
     assert files.absolute("b") == os.path.join(os.getcwd(), "b")
     assert files.absolute("s3://b/x/") == "s3://b/x"
@@ -162,13 +164,13 @@ def test_addresses() -> None:
     assert files.name_of("s3://b/what?.wav") == "what?.wav"
 
 
-def test_unknown_scheme_is_told() -> None:
+def test_an_unknown_scheme_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="unknown kind of address"):
         files.exists("gopher9://x/y")
 
 
-def test_objects_that_mark_folders_are_no_files(s3_bucket: str) -> None:
-    """Consoles and Spark write them: no bytes, and a key that ends in a slash."""
+def test_objects_that_mark_folders_are_not_listed(s3_bucket: str) -> None:
+    """S3 consoles and Spark write them: empty objects whose key ends in a slash."""
     client = pytest.importorskip("boto3").client("s3")
     bucket = s3_bucket.removeprefix("s3://")
     names = ["a b.mp3", "%41.mp3", "ü.mp3", "+&.mp3", "table.parquet/part.parquet", ".hidden.mp3"]
