@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from actors.backends import create_aligner, runs_on_gpu
 from actors.config import AlignerConfig
-from actors.dispatch import dispatch
+from actors.batching import dispatch
 from actors.errors import as_row_error
 from actors.process.watchdog import call_limit
-from actors.records import AlignmentRequest, Word
+from actors.records import AlignmentRequest, Row, SegmentRow, Word
 from actors.text.alignment_units import Unit, locate_units
 from actors.text.languages import ALIGNER_LANGUAGES, name_of
 
-Row = dict[str, Any]
-Segment = dict[str, Any]
 Times = list[tuple[float, float]]
-Finished = tuple[Segment, Exception | None]
+Finished = tuple[SegmentRow, Exception | None]
 
 STAGE = "align"
 _TIME_DIGITS = 3
@@ -59,7 +56,7 @@ class AlignerActor:
         finished = iter(self.align([segment for row in rows for segment in row["segments"] or []]))
         return [aligned_row(row, [next(finished) for _ in row["segments"] or []]) for row in rows]
 
-    def align(self, segments: Sequence[Segment]) -> list[Finished]:
+    def align(self, segments: Sequence[SegmentRow]) -> list[Finished]:
         """Each recognised segment with its words and without its samples, in order, and what went wrong with it."""
         units = [self._units(segment) for segment in segments]
         wanted = [
@@ -87,7 +84,7 @@ class AlignerActor:
         batches = (self.config.max_batch_seconds, self.config.max_batch_size)
         return dispatch(requests, self.backend.align, *batches, self._limit, self._prefetch)
 
-    def _units(self, segment: Segment) -> list[Unit] | Exception:
+    def _units(self, segment: SegmentRow) -> list[Unit] | Exception:
         """The aligner's units of a segment's text; none where its language is not one of the aligner's."""
         language = name_of(segment.get("language"))
         if language not in ALIGNER_LANGUAGES or not segment["text"]:
@@ -98,7 +95,7 @@ class AlignerActor:
             return error
 
 
-def _request(segment: Segment, units: list[Unit] | Exception) -> AlignmentRequest:
+def _request(segment: SegmentRow, units: list[Unit] | Exception) -> AlignmentRequest:
     assert isinstance(units, list)
     texts = tuple(unit.text for unit in units)
     return AlignmentRequest(
@@ -107,7 +104,7 @@ def _request(segment: Segment, units: list[Unit] | Exception) -> AlignmentReques
 
 
 def _finish(
-    segment: Segment, units: list[Unit] | Exception, times: Times | Exception | None, too_long: bool
+    segment: SegmentRow, units: list[Unit] | Exception, times: Times | Exception | None, too_long: bool
 ) -> Finished:
     """A segment with its words and without its samples, and what went wrong."""
     finished = {key: value for key, value in segment.items() if key != "samples"}
@@ -140,7 +137,7 @@ def _finish(
     }, error
 
 
-def _words(segment: Segment, units: list[Unit], times: Times) -> list[Word]:
+def _words(segment: SegmentRow, units: list[Unit], times: Times) -> list[Word]:
     """Units and their times, as words of the punctuated text in seconds of the recording."""
     return [
         Word(

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from actors.backends import create_asr, runs_on_gpu
 from actors.config import ASRConfig
-from actors.dispatch import dispatch
+from actors.batching import dispatch
 from actors.errors import RetryableError, UsageError, as_row_error
 from actors.process.watchdog import call_limit
-from actors.records import Hypothesis, SegmentRequest
+from actors.records import Hypothesis, Row, SegmentRequest
 from actors.text.languages import code_of, normalize_language
-
-Row = dict[str, Any]
 
 STAGE = "recognise"
 _NOTHING = Hypothesis(text="", language=None)
@@ -59,9 +56,9 @@ class ASRActor:
             for row, of_row in zip(rows, requests, strict=True)
         ]
 
-    def spent(self) -> dict[str, float]:
+    def usage(self) -> dict[str, float]:
         """What was asked of a server so far, by name; nothing where the model is here."""
-        cost: dict[str, float] = getattr(self.backend, "spent", dict)()
+        cost: dict[str, float] = getattr(self.backend, "usage", dict)()
         return cost
 
     def recognise(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis | Exception]:

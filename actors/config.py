@@ -220,7 +220,7 @@ class ModelConfig(Settings):
             object.__setattr__(self, "model", model)
 
 
-class OpenAIConfig(Settings):
+class RemoteConfig(Settings):
     """A server with OpenAI's API as the recogniser: `backend: openai` (extra `openai`)."""
 
     base_url: str = Field(
@@ -292,7 +292,7 @@ class ASRConfig(ModelConfig):
     compatible: bool = Field(
         False, description="parse exactly as the reference package does, its known defects included"
     )
-    openai: OpenAIConfig = OpenAIConfig()
+    remote: RemoteConfig = RemoteConfig()
 
     @field_validator("language")
     @classmethod

@@ -3,8 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
 import numpy as np
+
+# A row of one of the job's tables, by column name; `pipelines.schema` has the columns.
+Row = dict[str, Any]
+
+
+class WordRow(TypedDict):
+    """A word in a row: seconds from the start of the recording, characters in the segment's text."""
+
+    text: str
+    start: float
+    end: float
+    char_start: int
+    char_end: int
+
+
+class SegmentRow(TypedDict, total=False):
+    """A segment in a row. Each stage adds its fields; only decoded and recognised segments have samples."""
+
+    start: float  # seconds from the start of the recording
+    end: float
+    channel: int | None
+    samples: bytes  # mono int16, little-endian, 16 kHz
+    language: str | None  # ISO code; None where nothing was said
+    text: str
+    raw: str | None
+    confidence: float | None
+    flags: list[str]
+    words: list[WordRow]
+    word_source: str  # "aligner" or "none"
+
 
 SAMPLING_RATE = 16_000  # Hz: the only rate the models hear
 

@@ -27,7 +27,17 @@ from actors.config import (
     Timeout,
 )
 from actors.errors import UsageError
-from pipelines.config_files import assign, explain, laid_over, read_yaml, resolve_models
+from pipelines.config_files import (
+    assign,
+    current_name,
+    explain,
+    laid_over,
+    read_yaml,
+    refuse_both_names,
+    resolve_models,
+    section_names,
+    with_current_names,
+)
 
 WORDS_MAX_DURATION = (
     180  # seconds: the aligner places words badly in longer segments (the reference's own limit)
@@ -223,7 +233,7 @@ class RunConfig(Settings):
                 f"segmenter.max_duration is {self.segmenter.max_duration:g} s, but words are only right in segments of at most "
                 f"{WORDS_MAX_DURATION} s: lower it, or switch words off with aligner.backend=none"
             )
-        realtime = self.asr.backend == "openai" and self.asr.openai.endpoint == "dashscope-realtime"
+        realtime = self.asr.backend == "openai" and self.asr.remote.endpoint == "dashscope-realtime"
         if realtime and self.segmenter.max_duration > 60:
             raise ValueError(
                 "DashScope's real-time API takes 60 s at a time: lower segmenter.max_duration to it"
@@ -249,16 +259,17 @@ class RunConfig(Settings):
         return {
             "audio": {"channel": settings["audio"]["channel"]},
             "segmenter": settings["segmenter"],
-            "asr": {k: v for k, v in settings["asr"].items() if k not in {*speed, "openai"}}
-            | self._way_to_ask()
+            "asr": {k: v for k, v in settings["asr"].items() if k not in {*speed, "remote"}}
+            | self._remote_endpoint()
             | _engine(self.asr),
             "aligner": {k: v for k, v in settings["aligner"].items() if k not in speed}
             | _engine(self.aligner),
             "plan": {"shard_duration": settings["plan"]["shard_duration"]},
         }
 
-    def _way_to_ask(self) -> dict[str, Any]:
-        return {"openai": {"endpoint": self.asr.openai.endpoint}} if self.asr.backend == "openai" else {}
+    def _remote_endpoint(self) -> dict[str, Any]:
+        # Under the name that the section had in version 0.1.0, so that runs begun by it keep their hash.
+        return {"openai": {"endpoint": self.asr.remote.endpoint}} if self.asr.backend == "openai" else {}
 
     def hash(self) -> str:
         """A digest of `identity()`, 16 hex digits: rows with the same hash were made the same way."""
@@ -293,17 +304,21 @@ def load_config(
         UsageError: naming the file, the setting and what to do.
     """
     values = copy.deepcopy(start or {})
+    names: list[str] = []
     if path is not None:
         given = read_yaml(path)
+        names += section_names(given)
         resolve_models(given, path)
-        values = laid_over(RunConfig, values, given)
+        values = laid_over(RunConfig, values, with_current_names(given))
     for override in overrides:
         name, equals, value = override.partition("=")
         if not equals or not name:
             raise UsageError(f"--set wants NAME=VALUE such as asr.language=German, not {override!r}")
-        assign(values, name.strip(), value)
+        names.append(name.strip())
+        assign(values, current_name(name.strip()), value)
+    refuse_both_names(names)
     try:
-        return RunConfig.model_validate(values)
+        return RunConfig.model_validate(with_current_names(values))
     except ValidationError as error:
         raise UsageError(explain(error, ", ".join(filter(None, (origin, path))))) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from actors.errors import UsageError
 
 # Settings where somebody may have put a secret: a wrong value is not repeated.
 MAY_BE_SECRET = ("api_keys", "base_url", "key_variable", "runtime_env", "engine")
+# Sections that were renamed, as (section, former name, current name); both names are accepted.
+RENAMED_SECTIONS = (("asr", "openai", "remote"),)  # until version 0.1.0 `asr.openai`
 
 
 def read_yaml(path: str) -> dict[str, Any]:
@@ -80,6 +83,52 @@ def assign(values: dict[str, Any], name: str, text: str) -> None:
         if not isinstance(values, dict):
             raise UsageError(f"--set {name}: {section} is a value, not a section")
     values[last] = value
+
+
+def with_current_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which a section under its former name has its current name; one that is there under both keeps both."""
+    renamed = dict(values)
+    for parent, former, current in RENAMED_SECTIONS:
+        section = renamed.get(parent)
+        if isinstance(section, dict) and former in section and current not in section:
+            renamed[parent] = {current if name == former else name: value for name, value in section.items()}
+    return renamed
+
+
+def current_name(name: str) -> str:
+    """A dotted name of a setting, with the current name of its section."""
+    for parent, former, current in RENAMED_SECTIONS:
+        if f"{name}.".startswith(f"{parent}.{former}."):
+            return f"{parent}.{current}{name[len(parent) + len(former) + 1 :]}"
+    return name
+
+
+def section_names(values: dict[str, Any]) -> list[str]:
+    """Dotted names of everything in the sections of `values`, two levels deep."""
+    return [
+        f"{name}.{below}"
+        for name, section in values.items()
+        if isinstance(section, dict)
+        for below in section
+    ]
+
+
+def refuse_both_names(names: Sequence[str]) -> None:
+    """Check that no renamed section is set under both of its names.
+
+    Args:
+        names: dotted names of the settings that were given.
+
+    Raises:
+        UsageError: a section has its former and its current name among them.
+    """
+    for parent, former, current in RENAMED_SECTIONS:
+        if all(
+            any(f"{name}.".startswith(f"{parent}.{part}.") for name in names) for part in (former, current)
+        ):
+            raise UsageError(
+                f"{parent}.{former} is the former name of {parent}.{current}: set only {parent}.{current}"
+            )
 
 
 def explain(error: ValidationError, origin: str) -> str:

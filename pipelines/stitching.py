@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
+from actors.records import Row, SegmentRow, WordRow
 from actors.text.languages import is_spaced, name_of
-
-Row = dict[str, Any]
-Segment = dict[str, Any]
 
 _SEAM_TOLERANCE = 0.001  # seconds between one shard's end and the next one's start
 _LOST = 0.1  # seconds: a longer gap at a seam counts as lost
@@ -71,7 +68,7 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
     }
 
 
-def join_texts(segments: Sequence[Segment]) -> str:
+def join_texts(segments: Sequence[SegmentRow]) -> str:
     """Join the texts of segments, with a space at a seam where the script writes one (the reference never writes one: "end.Next")."""
     spoken = [segment for segment in segments if segment["text"]]
     pieces: list[str] = [spoken[0]["text"]] if spoken else []
@@ -90,15 +87,15 @@ def _latest(shards: Sequence[Row]) -> list[Row]:
     return [latest[index] for index in sorted(latest)]
 
 
-def _segments(row: Row) -> list[Segment]:
+def _segments(row: Row) -> list[SegmentRow]:
     """A row's segments with every column filled in and the text stripped, its words' positions with it."""
-    segments = []
+    segments: list[SegmentRow] = []
     for segment in row.get("segments") or []:
         raw = segment.get("text") or ""
         text = raw.strip()
         words = _shifted(segment.get("words") or [], len(raw) - len(raw.lstrip()), len(text))
         source = segment.get("word_source") or "none"
-        filled = {
+        filled: SegmentRow = {
             "text": text,
             "words": words,
             "word_source": source,
@@ -115,7 +112,7 @@ def _segments(row: Row) -> list[Segment]:
     return segments
 
 
-def _shifted(words: Sequence[Row], by: int, length: int) -> list[Row]:
+def _shifted(words: Sequence[WordRow], by: int, length: int) -> list[WordRow]:
     """Words whose text lost its first `by` characters and is `length` long now."""
     return [
         {
@@ -127,14 +124,15 @@ def _shifted(words: Sequence[Row], by: int, length: int) -> list[Row]:
     ]
 
 
-def _position(segment: Segment) -> tuple[float, int, float]:
-    return segment["start"], -1 if segment.get("channel") is None else segment["channel"], segment["end"]
+def _position(segment: SegmentRow) -> tuple[float, int, float]:
+    channel = segment.get("channel")
+    return segment["start"], -1 if channel is None else channel, segment["end"]
 
 
-def _without_overlaps(segments: Sequence[Segment]) -> tuple[list[Segment], bool]:
+def _without_overlaps(segments: Sequence[SegmentRow]) -> tuple[list[SegmentRow], bool]:
     """Where two segments of a channel overlap in time, words said twice are taken out of the later one."""
-    result: list[Segment] = []
-    last: dict[int | None, Segment] = {}
+    result: list[SegmentRow] = []
+    last: dict[int | None, SegmentRow] = {}
     changed = False
     for segment in segments:
         before = last.get(segment.get("channel"))
@@ -159,7 +157,7 @@ def _without_overlaps(segments: Sequence[Segment]) -> tuple[list[Segment], bool]
     return result, changed
 
 
-def _said_twice(before: Segment, after: Segment) -> int:
+def _said_twice(before: SegmentRow, after: SegmentRow) -> int:
     """How many of a segment's first words are the last words of the one before it, within the time that both cover."""
     earlier = [_plain(word["text"]) for word in before["words"] if word["end"] > after["start"]]
     later = [_plain(word["text"]) for word in after["words"] if word["start"] < before["end"]]
@@ -207,7 +205,7 @@ def _seams(rows: Sequence[Row]) -> list[tuple[float, float]]:
     ]
 
 
-def _lost(rows: Sequence[Row], segments: Sequence[Segment], duration: float) -> list[tuple[float, float]]:
+def _lost(rows: Sequence[Row], segments: Sequence[SegmentRow], duration: float) -> list[tuple[float, float]]:
     """Stretches that have not been recognised, in seconds, merged and in order."""
     spans = [(end, start) for end, start in _seams(rows) if start - end > _LOST]
     spans += [(segment["start"], segment["end"]) for segment in segments if "failed" in segment["flags"]]
@@ -227,7 +225,7 @@ def _lost(rows: Sequence[Row], segments: Sequence[Segment], duration: float) -> 
     return merged
 
 
-def _languages(segments: Sequence[Segment]) -> list[Row]:
+def _languages(segments: Sequence[SegmentRow]) -> list[Row]:
     """Languages by the seconds of the segments in which they were spoken, most first."""
     seconds: dict[str, float] = {}
     for segment in segments:
@@ -239,12 +237,12 @@ def _languages(segments: Sequence[Segment]) -> list[Row]:
     return [{"language": language, "duration": round(duration, _DIGITS)} for language, duration in ordered]
 
 
-def _public(segment: Segment) -> Segment:
+def _public(segment: SegmentRow) -> Row:
     """The columns of a transcript's segment; the channel, where channels were kept apart, becomes a flag."""
     channel = segment.get("channel")
     columns = ("start", "end", "language", "text", "confidence", "words", "word_source")
     return {
-        **{column: segment[column] for column in columns},
+        **{column: value for column, value in segment.items() if column in columns},
         "flags": segment["flags"] + ([] if channel is None else [f"channel:{channel}"]),
     }
 

@@ -36,11 +36,11 @@ def create_asr(config: ASRConfig) -> ASRBackend:
 
 
 def _create_remote(config: ASRConfig) -> ASRBackend:
-    if config.openai.endpoint == "dashscope-files":
+    if config.remote.endpoint == "dashscope-files":
         from actors.backends.remote.dashscope_files import DashScopeFiles
 
         return DashScopeFiles(config)
-    if config.openai.endpoint == "dashscope-realtime":
+    if config.remote.endpoint == "dashscope-realtime":
         from actors.backends.remote.dashscope_realtime import DashScopeRealtime
 
         return DashScopeRealtime(config)

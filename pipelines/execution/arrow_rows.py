@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-Row = dict[str, Any]
+from actors.records import Row
 
 SEGMENTS, SAMPLES = "segments", "samples"
 

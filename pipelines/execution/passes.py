@@ -39,5 +39,5 @@ def _note(out: str, record: dict[str, Any], run_id: str, passes: list[PassLosses
         run_id,
         processes_died=sums.processes,
         shards_again=sums.again,
-        asked_of_servers=sums.spent,
+        asked_of_servers=sums.usage,
     )

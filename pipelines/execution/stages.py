@@ -19,11 +19,10 @@ from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
 from actors.known_text import GivenTextActor
+from actors.records import Row
 from pipelines.execution.arrow_rows import to_rows, to_table
 from pipelines.schema import DECODED, RECOGNISED, SHARD
 from pipelines.supervision.guarded_actor import GuardedActor, Heartbeat
-
-Row = dict[str, Any]
 
 PIECE_BYTES = 8 << 20  # of samples that decoding yields at once, at least: four minutes
 
@@ -92,8 +91,8 @@ class Recognise(SerializedStage):
         return to_table(rows, RECOGNISED, table)
 
     def _tell_cost(self) -> None:
-        if isinstance(self.actor, ASRActor) and (spent := self.actor.spent()):
-            self.guarded.supervisor.spend.remote(self.guarded.process, spent)
+        if isinstance(self.actor, ASRActor) and (usage := self.actor.usage()):
+            self.guarded.supervisor.record_usage.remote(self.guarded.process, usage)
 
 
 class Align(SerializedStage):

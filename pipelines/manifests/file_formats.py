@@ -18,11 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import ScriptoriumError, UsageError
+from actors.records import Row
 from pipelines.manifests.columns import ALL_COLUMNS, AUDIO_COLUMNS
 from pipelines.manifests.lhotse import flatten_lhotse
 from pipelines.storage import files
-
-Row = dict[str, Any]
 
 MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq")
 LINE_LIMIT = 64 * 2**20  # bytes: a "line" longer than this is not a manifest but some other file

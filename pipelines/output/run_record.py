@@ -15,6 +15,7 @@ from typing import Any
 from actors.errors import UsageError
 from pipelines import __version__
 from pipelines.config import RunConfig, is_secret
+from pipelines.config_files import current_name
 from pipelines.storage import files
 from pipelines.storage.uris import shown
 
@@ -165,7 +166,7 @@ def _refuse_strangers(out: str) -> None:
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [
-        f"{section}.{name}"
+        current_name(f"{section}.{name}")
         for section in {*old, *new}
         for name in {*old.get(section, {}), *new.get(section, {})}
         if old.get(section, {}).get(name) != new.get(section, {}).get(name)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from actors.errors import UsageError
 from pipelines.config import RunConfig, is_secret, load_config
-from pipelines.config_files import section_of
+from pipelines.config_files import section_of, with_current_names
 from pipelines.storage import files
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def settings_of(
     saved = record.get("config")
     if not isinstance(saved, dict):
         raise UsageError(f"{uri} has no settings: it is not a run of Scriptorium")
-    start, unknown = _known(RunConfig, saved)
+    start, unknown = _known(RunConfig, with_current_names(saved))
     if unknown:
         log.warning(
             "%s has settings that this version does not know; it goes on without them: %s",

@@ -8,13 +8,14 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from actors.errors import FatalError, as_row_error, before_exit, exit_process
+from actors.errors import FatalError, as_row_error
+from actors.process.exit import before_exit, exit_process
 from actors.process.watchdog import before_call
+from actors.records import Row
 from pipelines.supervision.shared_lock import SharedLock
 from pipelines.supervision.supervisor import Verdict
 
 ID = "shard_id"
-Row = dict[str, Any]
 
 log = logging.getLogger(__name__)
 

@@ -1,313 +1,328 @@
-"""Which shard was in whose hands when a process died: what isolates a shard that kills every process it is given to.
+"""Tracks which process holds which shard, so that a shard that crashes its worker can be isolated.
 
-A process that dies takes what it knew with it, so it says what it takes in hand where that outlives it: here, in a Ray actor beside the
-driver. Ray gives the dead process's table to the next one, which asks here first, and then works on the shards that are under suspicion
-one at a time. One that has killed its process too often is not tried again: it becomes a row that says so. Its neighbours are done,
-and no other table is touched.
+A process that crashes loses its state, so it registers its shards with the supervisor before it works on them. The
+supervisor is a Ray actor on the driver's node and outlives the process. Ray gives the crashed process's table to the
+next process, which asks the supervisor first and then works on the suspect shards one at a time. A shard that has
+crashed its process too often is not tried again: it becomes an error row. The other shards of its table are done, and
+no other table is affected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from actors.errors import FatalError
-from pipelines.execution.progress import Counter
+from pipelines.supervision.losses import ANSWER_TIMEOUT, sum_by_name
 
-# Processes that died in a row without one shard finished between them, beside two of each replica: then it is not the shards. A node takes
-# all of its replicas with it, and a table may begin with some shards that kill.
-HOPELESS = 20
-LOADS = 6  # times that a model may have been begun to be loaded, beside once for each replica, without one success since
-_PATIENCE = 60.0  # seconds that it may take to answer
+# Crashes in a row without one finished shard, plus two for each replica: after that the shards are not the cause.
+# A node that goes takes all of its replicas with it, and a table may begin with some shards that crash.
+MAX_CRASHES_IN_A_ROW = 20
+# Attempts to load a model without one success in between, plus one for each replica.
+MAX_LOADS = 6
 
 Key = tuple[str, str]  # stage, shard id
 
 
 @dataclass
+class Counter:
+    """Counts shards as they leave the last stage. Runs as a Ray actor, because stages run in many processes.
+
+    Attributes:
+        recordings: recordings that are finished.
+        failed: those of them with a failed shard.
+        seconds: audio seconds that are finished.
+        unfinished: by recording with shards still to come: [shards done, whether any failed].
+    """
+
+    recordings: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    unfinished: dict[str, list[Any]] = field(default_factory=dict)
+
+    def add(self, shards: Sequence[tuple[str, int, float, bool]]) -> None:
+        """Count `(recording_id, shard_count, seconds, failed)` of finished shards."""
+        for recording_id, shard_count, seconds, failed in shards:
+            self.seconds += seconds
+            state = self.unfinished.setdefault(recording_id, [0, False])
+            state[0], state[1] = state[0] + 1, state[1] or failed
+            if state[0] >= shard_count:
+                del self.unfinished[recording_id]
+                self.recordings += 1
+                self.failed += state[1]
+
+    def read(self) -> tuple[int, int, float]:
+        """Finished recordings, those of them with a failed shard, finished audio seconds."""
+        return self.recordings, self.failed, self.seconds
+
+
+@dataclass
 class SuspectShard:
-    """A shard that a dying process had in hand."""
+    """A shard that was in flight when its process crashed.
+
+    Attributes:
+        crashes: how often that happened.
+        isolated: how often no other shard was in flight beside it.
+        cleared: whether it has been finished since.
+        code: error code of the last crash.
+        last_words: message of the last crashed process, if it could still send one.
+    """
 
     crashes: int = 0
-    isolated: int = 0  # those of them with no other shard in hand
-    proven: bool = False  # has been finished since
+    isolated: int = 0
+    cleared: bool = False
     code: str = "worker_lost"
-    words: str = ""  # last ones of a process that could still say something
+    last_words: str = ""
 
 
 class Verdict(NamedTuple):
-    """What a process may do with the shards that it was given."""
+    """What a process may do with the shards that it was given.
 
-    stop: str | None  # nothing: the run is to end, for this reason
-    dead: dict[str, tuple[str, str]]  # not these: code and message of each
-    isolated: bool  # the others one at a time ...
-    proven: set[str]  # ... but for these, which may be done together
+    Attributes:
+        stop: why the run must end; None: go on.
+        given_up: shards not to be tried again, with the code and message of each.
+        isolated: whether the other shards must be worked on one at a time.
+        cleared: shards that may be worked on in one batch nevertheless.
+    """
+
+    stop: str | None
+    given_up: dict[str, tuple[str, str]]
+    isolated: bool
+    cleared: set[str]
 
     @property
     def clear(self) -> bool:
-        """Whether all may be done together; then, and only then, they are noted as in hand."""
-        return not (self.stop or self.dead or self.isolated)
+        """Whether all shards may be worked on in one batch; only then are they registered as in flight."""
+        return not (self.stop or self.given_up or self.isolated)
 
 
 @dataclass
 class Supervisor(Counter):
-    """Progress and suspicions of one pass. Runs as a Ray actor, called by all replicas of the models."""
+    """Progress and crashes of one pass. Runs as a Ray actor that all replicas of the models call.
 
-    in_flight: dict[Key, tuple[str, bool]] = field(
-        default_factory=dict
-    )  # what is in hand: whose, and whether alone
+    Attributes:
+        in_flight: by stage and shard: the process that holds it, and whether it holds no other shard.
+        suspects: shards that were in flight when a process crashed.
+        exit_reasons: by process: the code and message that it sent before it ended.
+        crashed: processes that crashed with shards in flight.
+        crashes_in_a_row: by stage: crashes since it last finished a shard.
+        loaded_stages: stages whose model has been loaded at least once.
+        loads: by stage: attempts to load the model since the last success.
+        repeated_shards: shards that were registered again after a crash.
+        usage_by_process: what each process has asked of a server.
+        heartbeats: signs of life so far.
+        stop: why the run must end, if it must.
+        replicas: of all stages.
+    """
+
+    in_flight: dict[Key, tuple[str, bool]] = field(default_factory=dict)
     suspects: dict[Key, SuspectShard] = field(default_factory=dict)
-    words: dict[str, tuple[str, str]] = field(default_factory=dict)  # code and message that a process left
-    dead: set[str] = field(default_factory=set)  # processes
-    in_a_row: dict[str, int] = field(
-        default_factory=dict
-    )  # deaths of a stage since it last finished something
-    able: set[str] = field(default_factory=set)  # stages whose model could be loaded
-    loads: dict[str, int] = field(default_factory=dict)  # begun by a stage since its last success
-    again: int = 0  # shards taken in hand once more after a death
-    spending: dict[str, dict[str, float]] = field(
-        default_factory=dict
-    )  # what each process has asked of a server
-    signs: int = 0  # of life
+    exit_reasons: dict[str, tuple[str, str]] = field(default_factory=dict)
+    crashed: set[str] = field(default_factory=set)
+    crashes_in_a_row: dict[str, int] = field(default_factory=dict)
+    loaded_stages: set[str] = field(default_factory=set)
+    loads: dict[str, int] = field(default_factory=dict)
+    repeated_shards: int = 0
+    usage_by_process: dict[str, dict[str, float]] = field(default_factory=dict)
+    heartbeats: int = 0
     stop: str | None = None
-    replicas: int = 1  # of all stages
+    replicas: int = 1
 
     def begin(self, stage: str, ids: Sequence[str], process: str, tries: int) -> Verdict:
-        """Ask for shards, and take them in hand if the verdict is clear.
+        """Ask what to do with shards, and register them as in flight if the verdict is clear.
 
         Args:
             stage: of the process.
             ids: the shards that it was given.
-            process: a name of its own.
-            tries: how often a shard may kill a process.
+            process: its unique name.
+            tries: how often a shard may crash a process.
         """
-        self.signs += 1
-        self._charge(stage, ids, process)
+        self.heartbeats += 1
+        self._blame(stage, ids, process)
         known = {shard: self.suspects[stage, shard] for shard in ids if (stage, shard) in self.suspects}
-        dead = {
-            shard: (one.code, _obituary(stage, one))
-            for shard, one in known.items()
-            if one.crashes >= tries and one.isolated
+        given_up = {
+            shard: (suspect.code, _crash_message(stage, suspect))
+            for shard, suspect in known.items()
+            if suspect.crashes >= tries and suspect.isolated
         }
-        proven = {shard for shard, one in known.items() if one.proven}
-        verdict = Verdict(self.stop, dead, len(ids) > 1 and len(known) > len(proven), proven)
+        cleared = {shard for shard, suspect in known.items() if suspect.cleared}
+        verdict = Verdict(self.stop, given_up, len(ids) > 1 and len(known) > len(cleared), cleared)
         if verdict.clear:
-            self.again += len(known)
-            others = [
-                key for key, (owner, _) in self.in_flight.items() if owner == process and key[1] not in ids
-            ]
-            for key in others:  # of another call of this process
-                self.in_flight[key] = (process, False)
-            for shard in ids:
-                self.in_flight[stage, shard] = (process, len(ids) == 1 and not others)
+            self.repeated_shards += len(known)
+            self._register(stage, ids, process)
         return verdict
 
-    def end(self, stage: str, ids: Sequence[str]) -> None:
-        """Shards in hand are finished."""
-        self.signs += 1
-        self.in_a_row[stage] = 0
+    def finish(self, stage: str, ids: Sequence[str]) -> None:
+        """Shards in flight are finished."""
+        self.heartbeats += 1
+        self.crashes_in_a_row[stage] = 0
         for shard in ids:
             self.in_flight.pop((stage, shard), None)
             if suspect := self.suspects.get((stage, shard)):
-                suspect.proven = True
+                suspect.cleared = True
 
-    def leave_words(self, process: str, code: str, message: str) -> None:
+    def record_exit_reason(self, process: str, code: str, message: str) -> None:
         """A process says why it is about to end."""
-        self.words[process] = (code, message)
+        self.exit_reasons[process] = (code, message)
 
-    def load(self, stage: str) -> str | None:
-        """A process begins to load its model; why the run is to end, if it is."""
-        self.signs += 1
+    def begin_load(self, stage: str) -> str | None:
+        """A process begins to load its model; returns why the run must end, if it must."""
+        self.heartbeats += 1
         self.loads[stage] = self.loads.get(stage, 0) + 1
-        if self.loads[stage] > LOADS + self.replicas:
-            self.give_up(
-                f"the model of the stage `{stage}` was begun to be loaded {LOADS + self.replicas} times, and no process lived to tell"
+        if self.loads[stage] > MAX_LOADS + self.replicas:
+            self.stop_run(
+                f"the model of the stage `{stage}` could not be loaded: all of {MAX_LOADS + self.replicas} processes "
+                "that tried crashed"
             )
         return self.stop
 
-    def loaded(self, stage: str) -> None:
-        """A process of a stage has its model."""
-        self.signs += 1
-        self.able.add(stage)
+    def finish_load(self, stage: str) -> None:
+        """A process of a stage has loaded its model."""
+        self.heartbeats += 1
+        self.loaded_stages.add(stage)
         self.loads[stage] = 0
 
-    def cannot_load(self, stage: str, code: str, message: str) -> str | None:
-        """A process cannot load its model; why the run is to end: at once, unless others could, or it may be better a moment later.
+    def fail_load(self, stage: str, code: str, message: str) -> str | None:
+        """A process cannot load its model; returns why the run must end, if it must.
 
-        That is so of a device without room (device_out_of_memory), and of a hub that does not answer (storage_unavailable).
+        The run ends at once, unless other processes of the stage have loaded the model or the error may be transient:
+        a device without room (device_out_of_memory), or a hub that does not answer (storage_unavailable).
         """
-        begun, may_pass = self.loads.get(stage, 0), code in ("device_out_of_memory", "storage_unavailable")
-        if begun >= LOADS + self.replicas or not (may_pass or stage in self.able):
-            self.give_up(message)
+        attempts = self.loads.get(stage, 0)
+        transient = code in ("device_out_of_memory", "storage_unavailable")
+        if attempts >= MAX_LOADS + self.replicas or not (transient or stage in self.loaded_stages):
+            self.stop_run(message)
         return self.stop
 
     def add(self, shards: Sequence[tuple[str, int, float, bool]]) -> None:
         """See `Counter.add`."""
-        self.signs += 1
+        self.heartbeats += 1
         super().add(shards)
 
     def beat(self) -> None:
-        """Somebody is alive: begins a model call, or has decoded a shard."""
-        self.signs += 1
+        """A process is alive: it begins a model call, or has decoded a shard."""
+        self.heartbeats += 1
 
-    def alive(self) -> tuple[int, str | None]:
-        """How many signs of life there were so far, and why the run is to end, if it is."""
-        return self.signs, self.stop
+    def liveness(self) -> tuple[int, str | None]:
+        """Signs of life so far, and why the run must end, if it must."""
+        return self.heartbeats, self.stop
 
-    def give_up(self, reason: str) -> None:
-        """The run is to end: the first reason counts."""
+    def stop_run(self, reason: str) -> None:
+        """The run must end; the first reason counts."""
         self.stop = self.stop or reason
 
-    def reason(self) -> str | None:
-        """Why the run is to end."""
+    def stop_reason(self) -> str | None:
+        """Why the run must end."""
         return self.stop
 
-    def spend(self, process: str, spent: dict[str, float]) -> None:
+    def record_usage(self, process: str, usage: dict[str, float]) -> None:
         """What a process has asked of a server since it began, by name."""
-        self.spending[process] = spent
+        self.usage_by_process[process] = usage
 
-    def spent(self) -> dict[str, float]:
+    def usage(self) -> dict[str, float]:
         """What all processes have asked of servers, by name."""
-        return _sum(self.spending.values())
+        return sum_by_name(self.usage_by_process.values())
 
     def losses(self) -> tuple[int, int]:
-        """Processes that died with shards in hand, and shards that were taken in hand again for it."""
-        return len(self.dead), self.again
+        """Processes that crashed with shards in flight, and shards that were registered again because of it."""
+        return len(self.crashed), self.repeated_shards
 
-    def suspicions(self) -> dict[str, tuple[str, str, str]]:
-        """Stage, code and message of each shard that a process died with, or that is still in hand, by shard id."""
-        open_hands = {
-            shard: (stage, "worker_lost", _obituary(stage, SuspectShard(crashes=1)))
+    def failure_reasons(self) -> dict[str, tuple[str, str, str]]:
+        """Stage, code and message of each shard that is a suspect or still in flight, by shard id."""
+        in_flight = {
+            shard: (stage, "worker_lost", _crash_message(stage, SuspectShard(crashes=1)))
             for stage, shard in self.in_flight
         }
-        charged = {
-            shard: (stage, one.code, _obituary(stage, one))
-            for (stage, shard), one in self.suspects.items()
-            if not one.proven
+        suspects = {
+            shard: (stage, suspect.code, _crash_message(stage, suspect))
+            for (stage, shard), suspect in self.suspects.items()
+            if not suspect.cleared
         }
-        return {**open_hands, **charged}
+        return {**in_flight, **suspects}
 
-    def _charge(self, stage: str, ids: Sequence[str], process: str) -> None:
-        """Hold the deaths of other processes against the shards that they had in hand."""
+    def _register(self, stage: str, ids: Sequence[str], process: str) -> None:
+        """Shards are in flight; those of other calls of the same process are no longer isolated."""
+        others = [
+            key for key, (owner, _) in self.in_flight.items() if owner == process and key[1] not in ids
+        ]
+        for key in others:
+            self.in_flight[key] = (process, False)
+        for shard in ids:
+            self.in_flight[stage, shard] = (process, len(ids) == 1 and not others)
+
+    def _blame(self, stage: str, ids: Sequence[str], process: str) -> None:
+        """Make suspects of shards that another process, which must have crashed, had in flight."""
         for shard in ids:
             owner, isolated = self.in_flight.get((stage, shard), (process, False))
             if owner == process:
                 continue
             del self.in_flight[stage, shard]
             suspect = self.suspects.setdefault((stage, shard), SuspectShard())
-            suspect.crashes, suspect.isolated, suspect.proven = (
-                suspect.crashes + 1,
-                suspect.isolated + isolated,
-                False,
-            )
-            suspect.code, suspect.words = self.words.get(owner, ("worker_lost", ""))
-            if owner not in self.dead:
-                self.dead.add(owner)
-                self._count_death(stage, shard, suspect.words)
+            suspect.crashes += 1
+            suspect.isolated += isolated
+            suspect.cleared = False
+            suspect.code, suspect.last_words = self.exit_reasons.get(owner, ("worker_lost", ""))
+            if owner not in self.crashed:
+                self.crashed.add(owner)
+                self._count_crash(stage, shard, suspect.last_words)
 
-    def _count_death(self, stage: str, shard: str, words: str) -> None:
-        if (
-            "." in shard
-        ):  # a dead letter that is tried again: it may well do that, and is tried no more often than others
+    def _count_crash(self, stage: str, shard: str, last_words: str) -> None:
+        # A retried dead letter has a dot in its id. It may well crash again, and is tried no more often than others.
+        if "." in shard:
             return
-        self.in_a_row[stage] = self.in_a_row.get(stage, 0) + 1
-        if self.in_a_row[stage] >= (limit := HOPELESS + 2 * self.replicas):
-            last = f"; the last one said: {words}" if words else " and none of them could say why"
-            self.give_up(
-                f"{limit} processes of the stage `{stage}` died in a row, without one shard finished in between{last}"
+        self.crashes_in_a_row[stage] = self.crashes_in_a_row.get(stage, 0) + 1
+        if self.crashes_in_a_row[stage] >= (limit := MAX_CRASHES_IN_A_ROW + 2 * self.replicas):
+            cause = f"; the last one said: {last_words}" if last_words else ", and none of them could say why"
+            self.stop_run(
+                f"{limit} processes of the stage `{stage}` crashed in a row, without one finished shard in between{cause}"
             )
-
-
-@dataclass(frozen=True)
-class PassLosses:
-    """What a pass, or two one after the other, cost beside time: what died, and what was asked of servers."""
-
-    processes: int = 0  # of the models, with shards in hand
-    again: int = 0  # shards that a model was given once more for it
-    reasons: dict[str, tuple[str, str, str]] = field(
-        default_factory=dict
-    )  # stage, code and message of shards that were not finished, by id
-    spent: dict[str, float] = field(default_factory=dict)  # asked of recognition servers, by name
-    tasks: int = 0  # that failed, and Ray let pass
-    failure: str = ""  # of the last of them
-
-    def explain(self, lost: Collection[str]) -> bool:
-        """Whether so many shards, each alone in its task, can have been lost to what is known of."""
-        return sum(shard not in self.reasons for shard in lost) <= self.tasks + self.processes
-
-    def and_then(self, later: PassLosses) -> PassLosses:
-        """Both passes together; what the later one knows of a shard counts."""
-        spent = _sum((self.spent, later.spent))
-        reasons = {**self.reasons, **later.reasons}
-        tasks, failure = self.tasks + later.tasks, later.failure or self.failure
-        return PassLosses(
-            self.processes + later.processes, self.again + later.again, reasons, spent, tasks, failure
-        )
 
 
 @contextmanager
-def kept(replicas: int, begun: dict[str, int], **options: Any) -> Iterator[Any]:
-    """A ledger for the pass inside a `with` block: its handle.
+def running_supervisor(replicas: int, begun: dict[str, int], **options: Any) -> Iterator[Any]:
+    """Run a supervisor for the pass inside a `with` block; yields its Ray handle.
 
     Args:
-        replicas: of all models together.
-        begun: shards that were done before, of recordings that have further ones to do.
+        replicas: of all models.
+        begun: by recording with shards still to do: how many of its shards were done before.
         options: of the Ray actor.
 
     Raises:
-        FatalError: some stage gave up, whatever Ray said about it.
+        FatalError: the supervisor has stopped the run, whatever error Ray raised.
     """
     import ray
 
-    supervisor: Any = (
-        ray.remote(Supervisor)
-        .options(**options)
-        .remote(replicas=replicas, open={recording: [done, False] for recording, done in begun.items()})
-    )
+    unfinished = {recording: [done, False] for recording, done in begun.items()}
+    supervisor: Any = ray.remote(Supervisor).options(**options).remote(replicas=replicas, unfinished=unfinished)
     try:
         yield supervisor
     except Exception as error:
-        if reason := _reason(supervisor):
+        if reason := _stop_reason(supervisor):
             raise FatalError(reason) from error
         raise
-    if reason := _reason(supervisor):
+    if reason := _stop_reason(supervisor):
         raise FatalError(reason)
 
 
-def losses_of(supervisor: Any, patience: float = _PATIENCE) -> PassLosses:
-    """What a ledger knows, by its handle; nothing where it does not answer within so many seconds."""
+def _stop_reason(supervisor: Any) -> str | None:
     import ray
 
     try:
-        asked = [supervisor.losses.remote(), supervisor.suspicions.remote(), supervisor.spent.remote()]
-        (processes, again), reasons, spent = ray.get(asked, timeout=patience)
-        return PassLosses(processes, again, reasons, spent)
-    except ray.exceptions.RayError:
-        return PassLosses()
-
-
-def _sum(parts: Iterable[dict[str, float]]) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for part in parts:
-        total |= {name: round(total.get(name, 0) + value, 3) for name, value in part.items()}
-    return total
-
-
-def _reason(supervisor: Any) -> str | None:
-    import ray
-
-    try:
-        reason: str | None = ray.get(supervisor.reason.remote(), timeout=_PATIENCE)
+        reason: str | None = ray.get(supervisor.stop_reason.remote(), timeout=ANSWER_TIMEOUT)
         return reason
     except ray.exceptions.RayError:
         return None
 
 
-def _obituary(stage: str, suspect: SuspectShard) -> str:
-    words = (
-        suspect.words
-        or "no last words, as after a segmentation fault or a kill -9 (by the kernel, where memory ran out)"
+def _crash_message(stage: str, suspect: SuspectShard) -> str:
+    cause = (
+        suspect.last_words
+        or "it left no message, as after a segmentation fault or a kill -9 (by the kernel, where memory ran out)"
     )
     times = "once" if suspect.crashes == 1 else f"{suspect.crashes} times"
-    return f"the process of the stage `{stage}` died {times} with this shard in hand, {suspect.isolated} of them with no other: {words}"
+    return (
+        f"the process of the stage `{stage}` crashed {times} while it held this shard, "
+        f"{suspect.isolated} of them with no other shard: {cause}"
+    )

@@ -10,9 +10,7 @@ import pytest
 from actors import aligner
 from actors.aligner import AlignerActor
 from actors.config import AlignerConfig
-from actors.records import AlignmentRequest
-
-Row = dict[str, Any]
+from actors.records import AlignmentRequest, Row
 
 
 class Seconds:

@@ -10,9 +10,7 @@ import pytest
 from actors import asr
 from actors.asr import ASRActor
 from actors.config import ASRConfig
-from actors.records import Hypothesis, SegmentRequest
-
-Row = dict[str, Any]
+from actors.records import Hypothesis, Row, SegmentRequest
 
 
 class Echo:

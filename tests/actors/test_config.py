@@ -12,7 +12,7 @@ from actors.config import (
     AlignerConfig,
     ASRConfig,
     AudioConfig,
-    OpenAIConfig,
+    RemoteConfig,
     PoolConfig,
     SegmenterConfig,
     Settings,
@@ -24,8 +24,8 @@ LIMITS: list[tuple[type[Settings], str]] = [
     (AudioConfig, "timeout"),
     (ASRConfig, "timeout"),
     (AlignerConfig, "timeout"),
-    (OpenAIConfig, "timeout"),
-    (OpenAIConfig, "patience"),
+    (RemoteConfig, "timeout"),
+    (RemoteConfig, "patience"),
 ]
 
 

@@ -17,8 +17,7 @@ pytest.importorskip("transformers")
 from actors.aligner import AlignerActor
 from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig
-
-Row = dict[str, Any]
+from actors.records import Row
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo"
 LANGUAGES = {

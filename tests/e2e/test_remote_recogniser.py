@@ -57,7 +57,7 @@ def test_a_remote_recogniser_gives_the_same_transcripts(
     here = read_transcripts(tmp_path / "here")
     for endpoint, (url, model) in remotes.items():
         out = tmp_path / endpoint
-        remote = [f"asr.openai.base_url={url}", f"asr.openai.endpoint={endpoint}", f"asr.model={model}"]
+        remote = [f"asr.remote.base_url={url}", f"asr.remote.endpoint={endpoint}", f"asr.model={model}"]
         settings = [part for setting in ("asr.backend=openai", *remote) for part in ("--set", setting)]
         assert scriptorium("transcribe", manifest, out, *settings) == 3
         there = read_transcripts(out)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from actors.config import RemoteConfig
 from actors.errors import UsageError
 from pipelines.config import RunConfig, describe, load_config
 
@@ -139,3 +140,29 @@ def test_of_vllm_only_what_is_passed_on_changes_what_is_written() -> None:
     )
     assert one.hash() == other.hash() != third.hash()
     assert one.hash() != RunConfig().hash()
+
+
+@pytest.mark.parametrize("name", ["openai", "remote"])
+def test_the_former_name_of_the_section_for_servers_is_accepted(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(f"asr: {{{name}: {{concurrency: 5, retries: 1}}}}\n")
+    expected = RemoteConfig(concurrency=5, retries=2)
+    assert load_config(str(file), [f"asr.{name}.retries=2"]).asr.remote == expected
+    assert load_config(None, [f"asr.{name}={{concurrency: 5, retries: 2}}"]).asr.remote == expected
+    assert load_config(None, [f"asr={{{name}: {{concurrency: 5, retries: 2}}}}"]).asr.remote == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides"),
+    [
+        ("asr: {openai: {retries: 1}, remote: {concurrency: 5}}", []),
+        ("asr: {openai: {retries: 1}}", ["asr.remote.concurrency=5"]),
+        ("", ["asr.openai.retries=1", "asr.remote.concurrency=5"]),
+    ],
+)
+def test_both_names_of_the_section_for_servers_are_refused(
+    tmp_path: Path, text: str, overrides: list[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"asr\.openai is the former name of asr\.remote"):
+        load_config(str(tmp_path / "c.yaml"), overrides)

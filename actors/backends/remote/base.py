@@ -27,7 +27,7 @@ from actors.backends.remote.cost import Cost
 from actors.backends.remote.retry_policy import Call, RetryPolicy, TransientError
 from actors.config import ASRConfig
 from actors.errors import FatalError, RetryableError, RowError
-from actors.process.watchdog import alive
+from actors.process.watchdog import heartbeat
 from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ _SILENCE = SegmentRequest(np.zeros(SAMPLING_RATE // 2, np.int16))
 _LAST_LOOK = 30.0  # seconds at most, at the end of a call that may have used up its time
 _SHOWN = 20  # model names in a message
 _LONGEST = 300  # characters of what a server said
-_START = "start the server, or set asr.openai.base_url"
+_START = "start the server, or set asr.remote.base_url"
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Answer:
 class RemoteASR(ABC):
     """A recogniser behind a network. Satisfies `ASRBackend`; may be called from any thread, also from several at once."""
 
-    address_ends = "/v1"  # what `asr.openai.base_url` should end with
+    address_ends = "/v1"  # what `asr.remote.base_url` should end with
 
     def __init__(self, config: ASRConfig) -> None:
         """Find the server and ask whether it has the model.
@@ -62,7 +62,7 @@ class RemoteASR(ABC):
         Raises:
             FatalError: no server, no access, or no such model; the message says what to do.
         """
-        self.config, self.remote = config, config.openai
+        self.config, self.remote = config, config.remote
         self.model = config.model
         self.revision = config.revision or "remote"
         self.cost = Cost()
@@ -95,7 +95,7 @@ class RemoteASR(ABC):
         log.info("%s at %s, so far: %s", self.model, self.remote.base_url, self.cost)
         return results
 
-    def spent(self) -> dict[str, float]:
+    def usage(self) -> dict[str, float]:
         """The cost so far, by name."""
         return dataclasses.asdict(self.cost)
 
@@ -184,7 +184,7 @@ class RemoteASR(ABC):
                 log.warning("a segment of %.1f s failed: %s", request.duration, error)
                 return error
             finally:
-                alive()
+                heartbeat()
 
     async def _check(self) -> None:
         """Raise FatalError where nothing can come of asking this server.
@@ -320,14 +320,14 @@ class RemoteASR(ABC):
                 if self._key
                 else f"no key was sent, as {variable} is not set in this process"
             )
-            todo = f"{key}; asr.openai.key_variable names the variable, and on a cluster it must be set on its nodes"
+            todo = f"{key}; asr.remote.key_variable names the variable, and on a cluster it must be set on its nodes"
         elif 300 <= answer.status < 400:
             place = answer.headers.get("location", "").partition("?")[0]
             todo = (
-                f"it redirects to {place or 'nowhere'}: set asr.openai.base_url to where the server really is"
+                f"it redirects to {place or 'nowhere'}: set asr.remote.base_url to where the server really is"
             )
         else:
-            todo = f"is {self.model!r} its name of the model (asr.model), and is asr.openai.base_url right, with its {self.address_ends}?"
+            todo = f"is {self.model!r} its name of the model (asr.model), and is asr.remote.base_url right, with its {self.address_ends}?"
         return f"the recognition server at {self.remote.base_url} refuses every request: {self._safe(said)}; {todo}"
 
     def _safe(self, text: str) -> str:

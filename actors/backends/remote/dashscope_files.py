@@ -1,4 +1,4 @@
-"""DashScope's API for recorded files (`qwen3-asr-flash-filetrans`) as the recogniser: `asr.openai.endpoint=dashscope-files`.
+"""DashScope's API for recorded files (`qwen3-asr-flash-filetrans`) as the recogniser: `asr.remote.endpoint=dashscope-files`.
 
 It takes addresses instead of audio, and an archive has no public ones: each segment is uploaded into the service's own temporary storage
 first, then a task is begun for it and looked at until it is done. A task that was begun, and will be billed, is not begun again because a
@@ -17,7 +17,7 @@ from actors.backends.remote.base import RemoteASR
 from actors.backends.remote.retry_policy import Call, TransientError
 from actors.config import ASRConfig
 from actors.errors import RetryableError, RowError
-from actors.process.watchdog import alive
+from actors.process.watchdog import heartbeat
 from actors.records import Hypothesis, SegmentRequest
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class DashScopeFiles(RemoteASR):
         if request.context and not self._context_told:
             self._context_told = True
             log.warning(
-                "DashScope's API for recorded files has no field for a context: it is left out (asr.openai.endpoint=dashscope takes one)"
+                "DashScope's API for recorded files has no field for a context: it is left out (asr.remote.endpoint=dashscope takes one)"
             )
         task = ""
 
@@ -153,7 +153,7 @@ class DashScopeFiles(RemoteASR):
                     "which is the time that all segments of a model call may take",
                     "server_unavailable",
                 )
-            alive()
+            heartbeat()
             await asyncio.sleep(pause)
             pause = min(pause * SLOWER, LONGEST_LOOK)
 

@@ -1,4 +1,4 @@
-"""DashScope's real-time API (`qwen3-asr-flash-realtime`) as the recogniser: `asr.openai.endpoint=dashscope-realtime`.
+"""DashScope's real-time API (`qwen3-asr-flash-realtime`) as the recogniser: `asr.remote.endpoint=dashscope-realtime`.
 
 One WebSocket session for each segment: its audio is appended as fast as the service takes it and committed as one utterance, of 60 s at most.
 """

@@ -1,6 +1,6 @@
 """What is said between us and an OpenAI-compatible server about one segment: requests, answers, and what an error status means. Pure.
 
-Three ways to ask, the values of `asr.openai.endpoint`:
+Three ways to ask, the values of `asr.remote.endpoint`:
 
     chat            POST /chat/completions as vLLM, SGLang and `scriptorium serve` take it. The model's own answer `language X<asr_text>...` comes
                     back. Context is the system turn; a forced language is the beginning of the answer, which the server is asked to go on with.

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from actors.config import OpenAIConfig
+from actors.config import RemoteConfig
 from actors.errors import FatalError, RetryableError, RowError
-from actors.process.watchdog import alive, call_limit
+from actors.process.watchdog import call_limit, heartbeat
 from actors.retries import FIRST_DELAY, LONGEST_DELAY
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class RetryPolicy:
         timeout: the setting of how long a model call may take; None: from its amount of audio.
     """
 
-    def __init__(self, remote: OpenAIConfig, timeout: float | None) -> None:
+    def __init__(self, remote: RemoteConfig, timeout: float | None) -> None:
         self.remote, self.timeout = remote, timeout
         self._last_good = 0.0  # time of the loop
         self._not_before = 0.0  # when the server wants to be asked again
@@ -124,7 +124,7 @@ class RetryPolicy:
                     f"{call.end - call.begin:.0f} s that a call may take (asr.timeout): start again when it is free",
                     "server_unavailable",
                 )
-            alive()
+            heartbeat()
             await asyncio.sleep(min(asked * random.uniform(1.0, 1.1), _SIGN))
 
     def _given_up(self, why: str) -> RetryableError:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from actors.records import SegmentRow, WordRow
 from actors.text.languages import UNSPACED_LANGUAGES, name_of
-
-Segment = dict[str, Any]
-Word = dict[str, Any]
 
 _CHARS = 84  # of a cue: two lines of 42, the usual limit of subtitles
 _WIDE_CHARS = 32  # of a cue in scripts whose characters are twice as wide
@@ -30,7 +27,7 @@ class Cue:
     text: str
 
 
-def cues(segments: Sequence[Segment]) -> list[Cue]:
+def cues(segments: Sequence[SegmentRow]) -> list[Cue]:
     """Cut segments into cues: between words where their times are known; a segment without them is one cue."""
     made = [cue for segment in segments if segment["text"].strip() for cue in _cues(segment)]
     made = _joined(sorted(made, key=lambda cue: cue.start))
@@ -42,7 +39,7 @@ def cues(segments: Sequence[Segment]) -> list[Cue]:
     ]
 
 
-def srt(segments: Sequence[Segment]) -> str:
+def srt(segments: Sequence[SegmentRow]) -> str:
     """Segments as SubRip."""
     blocks = [
         f"{number}\n{_stamp(cue.start, ',')} --> {_stamp(cue.end, ',')}\n{cue.text}\n"
@@ -51,7 +48,7 @@ def srt(segments: Sequence[Segment]) -> str:
     return "\n".join(blocks)
 
 
-def vtt(segments: Sequence[Segment]) -> str:
+def vtt(segments: Sequence[SegmentRow]) -> str:
     """Segments as WebVTT."""
     blocks = [
         f"{_stamp(cue.start, '.')} --> {_stamp(cue.end, '.')}\n{html.escape(cue.text, quote=False)}\n"
@@ -60,13 +57,13 @@ def vtt(segments: Sequence[Segment]) -> str:
     return "\n".join(["WEBVTT\n", *blocks])
 
 
-def _cues(segment: Segment) -> Iterator[Cue]:
+def _cues(segment: SegmentRow) -> Iterator[Cue]:
     words = segment["words"]
     if not words:
         yield Cue(segment["start"], segment["end"], _one_line(segment["text"]))
         return
     longest = _WIDE_CHARS if name_of(segment["language"]) in UNSPACED_LANGUAGES else _CHARS
-    group: list[Word] = []
+    group: list[WordRow] = []
     for word in words:
         if group and _ends(group, word, longest):
             yield _cue(segment, group, word["char_start"])
@@ -87,7 +84,7 @@ def _joined(made: Sequence[Cue]) -> list[Cue]:
     return found
 
 
-def _ends(group: list[Word], word: Word, longest: int) -> bool:
+def _ends(group: list[WordRow], word: WordRow, longest: int) -> bool:
     """Whether a cue ends before `word`."""
     chars = group[-1]["char_end"] - group[0]["char_start"]
     sentence = group[-1]["text"][-1:] in _SENTENCE_END and chars >= _SHORT * longest
@@ -97,7 +94,7 @@ def _ends(group: list[Word], word: Word, longest: int) -> bool:
     return sentence or too_long or word["start"] - group[-1]["end"] >= _PAUSE
 
 
-def _cue(segment: Segment, group: list[Word], until: int) -> Cue:
+def _cue(segment: SegmentRow, group: list[WordRow], until: int) -> Cue:
     start = 0 if group[0] is segment["words"][0] else group[0]["char_start"]
     return Cue(group[0]["start"], group[-1]["end"], _one_line(segment["text"][start:until]))
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
 
-from actors.records import Hypothesis
+from actors.records import Hypothesis, Row
 from actors.text.languages import code_of
 from pipelines.stitching import join_texts
-
-Row = dict[str, Any]
 
 _TOLERANCE = 0.001  # seconds by which segments may overlap without having anything in common
 

@@ -31,8 +31,8 @@ pytest.importorskip("httpx2", reason="the backend openai needs httpx2 (extra `op
 from actors.backends import create_asr
 from actors.backends.base import ASRBackend
 from actors.backends.remote import dashscope_files
-from actors.config import ASRConfig, OpenAIConfig
-from actors.dispatch import dispatch
+from actors.config import ASRConfig, RemoteConfig
+from actors.batching import dispatch
 from actors.records import Hypothesis, SegmentRequest
 from tests.actors.backends.remote.dashscope_server import DashScope, serving_files, serving_realtime
 from tests.actors.backends.remote.speaking_server import SpeakingServer, serving
@@ -122,8 +122,8 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
         elif name != "other":
             server = stack.enter_context(serving(engine))
             url, model = server.url, server.model
-        remote = OpenAIConfig(base_url=url or "", endpoint=endpoint, concurrency=4, retries=1, timeout=120)
-        backend = create_asr(ASRConfig(backend="openai", model=model, openai=remote))
+        remote = RemoteConfig(base_url=url or "", endpoint=endpoint, concurrency=4, retries=1, timeout=120)
+        backend = create_asr(ASRConfig(backend="openai", model=model, remote=remote))
         stack.callback(backend.close)
         yield Case(backend, engine, name, endpoint, server)
 

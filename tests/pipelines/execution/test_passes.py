@@ -17,8 +17,8 @@ from pipelines.output import run_record
 from pipelines.supervision import shutdown
 from pipelines.supervision.supervisor import PassLosses
 
-FIRST = PassLosses(processes=1, again=2, spent={"requests": 3, "audio_seconds": 1.5})
-SECOND = PassLosses(again=1, spent={"requests": 4})
+FIRST = PassLosses(processes=1, again=2, usage={"requests": 3, "audio_seconds": 1.5})
+SECOND = PassLosses(again=1, usage={"requests": 4})
 
 
 def _ended(out: str, error: BaseException | None) -> dict[str, Any]:
@@ -78,10 +78,10 @@ def test_shards_that_nobody_lost_end_the_run_with_both_passes_counted(
     plan = pa.table({"shard_id": ["a", "b"]})
 
     def run(*arguments: Any, alone: bool = False, **_: Any) -> None:
-        arguments[5].append(PassLosses(spent={"requests": 1}))
+        arguments[5].append(PassLosses(usage={"requests": 1}))
 
     monkeypatch.setattr(transcribe, "run_shards", run)
     passes: list[PassLosses] = []
     with pytest.raises(FatalError, match="2 of 2 shards were not done"):
         transcribe.run_passes(str(tmp_path), RunConfig(), "run", plan, plan, passes, command="transcribe")
-    assert [one.spent for one in passes] == [{"requests": 1}] * 2
+    assert [one.usage for one in passes] == [{"requests": 1}] * 2

@@ -121,3 +121,45 @@ def test_only_codes_that_a_dead_letter_may_have_are_taken(
     assert stopped.value.code == 2 and "storage_unavailable" in capsys.readouterr().err
     assert main(["retry", out, "--code", "storage_unavailable", "--code", "not_audio"]) == 0
     assert len(retried) == 1
+
+
+def _written_by_0_1_0(out: str, backend: str = "transformers") -> str:
+    """Make the run.json of `out` as version 0.1.0 wrote it: the section `asr.remote` was `asr.openai`, the hash is the one of then."""
+    record = run_record.require(out)
+    asr = record["config"]["asr"]
+    asr["openai"] = asr.pop("remote")
+    record["config_hash"] = {"transformers": "38b9605526d9cff4", "openai": "5615f3540558277a"}[backend]
+    run_record.write(out, record)
+    return out
+
+
+def test_a_run_of_version_0_1_0_is_resumed_with_the_default_settings(tmp_path: Path) -> None:
+    run_record.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
+    out = _written_by_0_1_0(str(tmp_path))
+    assert run_record.checked(out, RunConfig(), "transcribe")
+    assert saved.settings_of(out, run_record.require(out)) == RunConfig()
+
+
+def test_a_run_of_version_0_1_0_with_a_remote_recogniser_is_resumed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = ["asr.backend=openai", "asr.openai.endpoint=transcriptions", "asr.openai.concurrency=3"]
+    config = load_config(None, settings)
+    run_record.open_run(str(tmp_path), config, "transcribe", "m.jsonl")
+    out = _written_by_0_1_0(str(tmp_path), "openai")
+    assert run_record.checked(out, config, "transcribe")
+    assert saved.settings_of(out, run_record.require(out)) == config
+    assert "does not know" not in caplog.text
+    with pytest.raises(UsageError, match=r"other settings \(asr\.remote\)"):
+        run_record.checked(out, load_config(None, settings[:1]), "transcribe")
+
+
+@pytest.mark.parametrize("name", ["openai", "remote"])
+def test_new_settings_lie_over_those_of_version_0_1_0_under_either_name(tmp_path: Path, name: str) -> None:
+    config = load_config(None, ["asr.backend=openai", "asr.remote.concurrency=3"])
+    run_record.open_run(str(tmp_path), config, "transcribe", "m.jsonl")
+    record = run_record.require(_written_by_0_1_0(str(tmp_path), "openai"))
+    found = saved.settings_of(str(tmp_path), record, None, [f"asr.{name}.retries=1"])
+    assert found == load_config(
+        None, ["asr.backend=openai", "asr.remote.concurrency=3", "asr.remote.retries=1"]
+    )

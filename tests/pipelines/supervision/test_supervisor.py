@@ -315,19 +315,19 @@ def test_a_defect_of_ours_costs_the_row_that_shows_it() -> None:
 
 def test_what_was_asked_of_servers_is_summed_over_processes_and_passes() -> None:
     supervisor = Supervisor()
-    supervisor.spend("p1", {"requests": 3, "audio_seconds": 1.5})
-    supervisor.spend("p1", {"requests": 5, "audio_seconds": 2.5})  # since it began: not added to the above
-    supervisor.spend("p2", {"requests": 1, "audio_seconds": 0.1})
-    assert supervisor.spent() == {"requests": 6, "audio_seconds": 2.6}
-    together = PassLosses(spent=supervisor.spent()).and_then(
-        PassLosses(spent={"requests": 1, "prompt_tokens": 7})
+    supervisor.record_usage("p1", {"requests": 3, "audio_seconds": 1.5})
+    supervisor.record_usage("p1", {"requests": 5, "audio_seconds": 2.5})  # since it began: not added to the above
+    supervisor.record_usage("p2", {"requests": 1, "audio_seconds": 0.1})
+    assert supervisor.usage() == {"requests": 6, "audio_seconds": 2.6}
+    together = PassLosses(usage=supervisor.usage()).and_then(
+        PassLosses(usage={"requests": 1, "prompt_tokens": 7})
     )
-    assert together.spent == {"requests": 7, "audio_seconds": 2.6, "prompt_tokens": 7}
-    assert PassLosses().and_then(PassLosses()).spent == {}
+    assert together.usage == {"requests": 7, "audio_seconds": 2.6, "prompt_tokens": 7}
+    assert PassLosses().and_then(PassLosses()).usage == {}
     known = PassLosses(reasons={"a": ("align", "worker_lost", "x")}, tasks=1)
     assert known.explain(["a", "b"]) and not known.explain(["a", "b", "c"])
     assert (
         PassLosses().explain([])
-        and not PassLosses(spent={"requests": 1}).explain(["a"])
+        and not PassLosses(usage={"requests": 1}).explain(["a"])
         and PassLosses(processes=2).explain(["a", "b"])
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from actors.backends.fake import FakeASR
-from actors.config import ASRConfig, OpenAIConfig
+from actors.config import ASRConfig, RemoteConfig
 from actors.records import Hypothesis, SegmentRequest
 from tests.actors.backends.remote.speaking_server import SpeakingServer, serving
 
@@ -43,7 +43,7 @@ def server() -> Iterator[SpeakingServer]:
 
 @pytest.fixture
 def make(server: SpeakingServer) -> Iterator[Make]:
-    """A backend in front of the server; `asr.openai` as keywords."""
+    """A backend in front of the server; `asr.remote` as keywords."""
     from actors.backends import create_asr
     from actors.backends.remote.openai import OpenAIASR
 
@@ -58,7 +58,7 @@ def make(server: SpeakingServer) -> Iterator[Make]:
             model=model,
             language=language,
             compatible=compatible,
-            openai=OpenAIConfig(**settings),
+            remote=RemoteConfig(**settings),
         )
         backend = create_asr(config)
         assert isinstance(backend, OpenAIASR)

@@ -17,7 +17,7 @@ pytest.importorskip("websockets", reason="DashScope's APIs need websockets (extr
 from actors.backends import create_asr
 from actors.backends.remote import dashscope_protocol, http, openai_protocol
 from actors.backends.remote.base import RemoteASR
-from actors.config import ASRConfig, OpenAIConfig
+from actors.config import ASRConfig, RemoteConfig
 from actors.errors import FatalError, RetryableError, RowError, UsageError
 from actors.records import Hypothesis, SegmentRequest
 from pipelines.config import load_config
@@ -42,7 +42,7 @@ def realtime() -> Iterator[DashScope]:
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    """A backend in front of a server; settings of `asr.openai` as keywords."""
+    """A backend in front of a server; settings of `asr.remote` as keywords."""
     made: list[RemoteASR] = []
 
     def create(
@@ -58,7 +58,7 @@ def make() -> Iterator[Make]:
         } | remote
         model = model or MODELS[kind == "realtime"]
         backend = create_asr(
-            ASRConfig(backend="openai", model=model, timeout=timeout, openai=OpenAIConfig(**settings))
+            ASRConfig(backend="openai", model=model, timeout=timeout, remote=RemoteConfig(**settings))
         )
         assert isinstance(backend, RemoteASR)
         made.append(backend)
@@ -179,7 +179,7 @@ def test_nobody_there_and_gone(files: DashScope, realtime: DashScope, make: Make
     for server, fault in ((files, "policy:503"), (realtime, "handshake:503")):
         server.faults = [fault] * 9
         with pytest.raises(
-            FatalError, match=r"HTTP 503.*start the server, or set asr\.openai\.base_url"
+            FatalError, match=r"HTTP 503.*start the server, or set asr\.remote\.base_url"
         ) as caught:
             make(server)
         assert caught.value.code == "server_unavailable"
@@ -235,7 +235,7 @@ def test_the_key_is_not_sent_where_a_redirect_leads(
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with serving_realtime(FAKE) as elsewhere:
         realtime.faults = [f"redirect:{elsewhere.url}/realtime"]
-        with pytest.raises(FatalError, match=r"it redirects to ws://.*/realtime: set asr\.openai\.base_url"):
+        with pytest.raises(FatalError, match=r"it redirects to ws://.*/realtime: set asr\.remote\.base_url"):
             make(realtime)
         assert not elsewhere.keys
 
@@ -246,11 +246,11 @@ def test_longer_than_an_utterance(realtime: DashScope, make: Make) -> None:
     [refused, fine] = backend.transcribe([long, SegmentRequest(long.waveform[: 60 * 16_000])])
     assert isinstance(refused, RowError) and "segmenter.max_duration=60" in str(refused)
     assert isinstance(fine, Hypothesis) and not fine.text
-    settings = ["asr.backend=openai", "asr.openai.endpoint=dashscope-realtime", "plan.shard_duration=900"]
+    settings = ["asr.backend=openai", "asr.remote.endpoint=dashscope-realtime", "plan.shard_duration=900"]
     with pytest.raises(UsageError, match=r"60 s at a time: lower segmenter\.max_duration"):
         load_config(None, [*settings, "segmenter.max_duration=90"])
-    config = load_config(None, [*settings, "asr.openai.base_url=wss://dashscope.aliyuncs.com/api-ws/v1"])
-    assert config.asr.openai.base_url == "https://dashscope.aliyuncs.com/api-ws/v1"
+    config = load_config(None, [*settings, "asr.remote.base_url=wss://dashscope.aliyuncs.com/api-ws/v1"])
+    assert config.asr.remote.base_url == "https://dashscope.aliyuncs.com/api-ws/v1"
 
 
 def test_what_is_sent(

@@ -14,7 +14,7 @@ pytest.importorskip("httpx2", reason="the backend openai needs httpx2 (extra `op
 
 from actors.asr import ASRActor
 from actors.backends.remote import base, http
-from actors.config import ASRConfig, OpenAIConfig
+from actors.config import ASRConfig, RemoteConfig
 from actors.errors import FatalError, RetryableError, RowError, as_row_error
 from actors.records import Hypothesis, SegmentRequest
 from tests.actors.backends.remote.asking import FAKE, KEY, Make, asked, noise, said, texts
@@ -87,7 +87,7 @@ def test_slow_bodies_are_cut_off(server: SpeakingServer, make: Make) -> None:
         ("402", "HTTP 402"),
         ("403", "HTTP 403: as you asked"),
         ("404", "its name of the model"),
-        ("307", "it redirects to https://elsewhere.example/v1: set asr.openai.base_url"),
+        ("307", "it redirects to https://elsewhere.example/v1: set asr.remote.base_url"),
         ("quota", "exceeded your current quota"),
     ],
 )
@@ -144,12 +144,12 @@ def test_a_key_in_the_settings_is_refused_and_not_repeated(name: str) -> None:
     from pipelines.config import load_config
 
     with pytest.raises(
-        UsageError, match=r"asr\.openai\.key_variable: must be the name of an environment variable"
+        UsageError, match=r"asr\.remote\.key_variable: must be the name of an environment variable"
     ) as caught:
-        load_config(None, [f"asr.openai.key_variable={name}"])
+        load_config(None, [f"asr.remote.key_variable={name}"])
     assert not name or name not in str(caught.value)
-    with pytest.raises(UsageError, match=r"asr\.openai\.base_url: must be http") as caught:
-        load_config(None, ["asr.openai.base_url=https://me:password@host/v1"])
+    with pytest.raises(UsageError, match=r"asr\.remote\.base_url: must be http") as caught:
+        load_config(None, ["asr.remote.base_url=https://me:password@host/v1"])
     assert "password@" not in str(caught.value)
 
 
@@ -157,11 +157,11 @@ def test_a_server_needs_no_gpu_of_ours_and_another_address_is_no_other_result() 
     from pipelines.config import RunConfig
 
     one = RunConfig(
-        asr=ASRConfig(backend="openai", openai=OpenAIConfig(base_url="http://a/v1/", concurrency=3))
+        asr=ASRConfig(backend="openai", remote=RemoteConfig(base_url="http://a/v1/", concurrency=3))
     )
-    other = RunConfig(asr=ASRConfig(backend="openai", openai=OpenAIConfig(base_url="http://b/v1")))
-    third = RunConfig(asr=ASRConfig(backend="openai", openai=OpenAIConfig(endpoint="transcriptions")))
-    assert one.asr.pool.num_gpus == 0 and one.asr.openai.base_url == "http://a/v1"
+    other = RunConfig(asr=ASRConfig(backend="openai", remote=RemoteConfig(base_url="http://b/v1")))
+    third = RunConfig(asr=ASRConfig(backend="openai", remote=RemoteConfig(endpoint="transcriptions")))
+    assert one.asr.pool.num_gpus == 0 and one.asr.remote.base_url == "http://a/v1"
     assert one.hash() == other.hash() != third.hash()
     assert RunConfig().asr.pool.num_gpus is None and "openai" not in RunConfig().identity()["asr"]
 
@@ -173,7 +173,7 @@ def test_cost_is_counted(server: SpeakingServer, make: Make, caplog: pytest.LogC
     backend.transcribe(requests)
     tokens = sum(FAKE.transcribe([SegmentRequest(request.waveform)])[0].tokens + 1 for request in requests)
     assert (backend.cost.prompt_tokens, backend.cost.completion_tokens) == (300, tokens)
-    assert backend.spent() | {"audio_seconds": 0} == {
+    assert backend.usage() | {"audio_seconds": 0} == {
         "requests": 4,
         "repeated": 1,
         "audio_seconds": 0,
@@ -232,7 +232,7 @@ def test_older_servers_without_verbose_json_and_without_assistant_turns(
 
 def test_through_the_actor_an_erring_segment_makes_its_row_partial(server: SpeakingServer) -> None:
     actor = ASRActor(
-        ASRConfig(backend="openai", model="asr", openai=OpenAIConfig(base_url=server.url, retries=0))
+        ASRConfig(backend="openai", model="asr", remote=RemoteConfig(base_url=server.url, retries=0))
     )
     segments = [{"samples": noise(1, seed).tobytes()} for seed in range(3)]
     row = {"status": "ok", "language": None, "context": "", "segments": segments, "error_code": None}

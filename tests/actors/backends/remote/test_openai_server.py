@@ -50,7 +50,7 @@ def test_a_server_that_cannot_do_silence_may_do_speech(
     backend = make(retries=1)
     server.fault = None
     assert texts(backend.transcribe(asked(""))) == said(asked(""))
-    assert backend.spent()["requests"] == 1  # what was asked before is not the segments'
+    assert backend.usage()["requests"] == 1  # what was asked before is not the segments'
 
 
 def test_nobody_there(make: Make) -> None:
@@ -60,7 +60,7 @@ def test_nobody_there(make: Make) -> None:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         with pytest.raises(
-            FatalError, match=r"ConnectError.*start the server, or set asr\.openai\.base_url"
+            FatalError, match=r"ConnectError.*start the server, or set asr\.remote\.base_url"
         ) as caught:
             make(base_url=url, retries=1)
     assert caught.value.code == "server_unavailable"
@@ -127,7 +127,7 @@ def test_a_wait_that_is_asked_for_does_not_use_up_the_patience(
     """Nor does the run take it for silence."""
     signs: list[int] = []
     monkeypatch.setattr(retry_policy, "_SIGN", 0.1)
-    monkeypatch.setattr(retry_policy, "alive", lambda: signs.append(1))
+    monkeypatch.setattr(retry_policy, "heartbeat", lambda: signs.append(1))
     requests = asked("server:busy:2", "", "")
     backend = make(patience=0.25, concurrency=1)
     server.retry_after = 0.5

@@ -13,7 +13,7 @@ pytest.importorskip("httpx2", reason="the backend openai needs httpx2 (extra `op
 
 from actors.backends import create_asr
 from actors.backends.fake import FakeASR
-from actors.config import ASRConfig, OpenAIConfig
+from actors.config import ASRConfig, RemoteConfig
 from actors.errors import FatalError
 from actors.records import SegmentRequest
 from tests.pipelines.serving.conftest import Served, voice
@@ -30,10 +30,10 @@ def recogniser(serve: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     made = []
 
     def make(endpoint: str, model: str = "fake", variable: str = "OURS") -> Any:
-        remote = OpenAIConfig(
+        remote = RemoteConfig(
             base_url=f"{server.url}/v1", endpoint=endpoint, key_variable=variable, retries=1
         )
-        made.append(create_asr(ASRConfig(backend="openai", model=model, openai=remote)))
+        made.append(create_asr(ASRConfig(backend="openai", model=model, remote=remote)))
         return made[-1]
 
     yield make
