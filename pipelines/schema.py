@@ -143,3 +143,51 @@ DEAD_LETTER = pa.schema(
         ("provenance", PROVENANCE),
     ]
 )
+
+# Every flag of a transcript or a segment, by subject. A flag never changes its meaning.
+# tests/docs compare this registry with the code that emits flags and with docs/output.md.
+FLAGS: dict[str, dict[str, str]] = {
+    "file": {
+        "truncated": "the file ends too early; on a segment: the model's answer was cut off",
+        "decode_errors": "the file is damaged: audio that could not be decoded became silence",
+        "beyond_end": "the file ends before a planned shard",
+        "gap_filled": "a gap in the time stamps was filled with silence",
+        "stamps_unreliable": "time stamps and audio drift apart: audio may be missing or repeated at shard boundaries",
+        "header_duration_wrong": "the header claims a duration that decoding did not find",
+        "several_audio_streams": "one of several audio streams was used, the one that FFmpeg selects",
+    },
+    "signal": {
+        "clipped": "the signal is clipped",
+        "peak_scaled": "the signal was louder than full scale and was scaled down",
+        "dc_offset_removed": "a DC offset was removed",
+        "phase_cancelled": "mixing the channels would cancel the signal: one channel was used",
+        "phase_cancelled_partly": "mixing the channels would cancel parts of the signal: mixed two to one",
+        "non_finite_samples": "samples that were not finite numbers became silence",
+        "channel:N": "the segment comes from channel N, counted from 0",
+    },
+    "missing": {
+        "lost:START-END": "this span in seconds was not recognised",
+        "error:CODE": "a shard failed with this error code",
+        "failed": "recognition of this segment failed",
+        "overlap_removed": "two shards had the same span, one copy was removed",
+        "seam_mismatch": "the end of a shard and the start of the next one do not meet",
+    },
+    "text": {
+        "loop_collapsed": "the model repeated itself, and the repetition was collapsed",
+        "repetitive": "the model may have repeated itself",
+        "tag_removed": "the model wrote its own markup into the text, and it was removed",
+        "text_given": "the text comes from the manifest",
+    },
+    "language": {
+        "no_language_tag": "the model named no language",
+        "unknown_language:NAME": "the model named a language that is not known",
+        "several_languages": "the model named several languages, the first known one was taken",
+        "language_not_forced": "the model named another language than the forced one",
+        "language_none_with_text": "the model reported no speech but wrote text",
+    },
+    "words": {
+        "too_long_to_align": "the segment is too long for the aligner",
+        "alignment_failed": "the aligner failed on this segment",
+        "zero_length_words": "some words have no duration",
+    },
+}
