@@ -4,10 +4,11 @@
     ├── UsageError        the command, config or manifest is wrong: reported before Ray starts, exit code 2
     ├── RowError          this input is bad: one dead letter with a stable code, never retried
     ├── RetryableError    transient error of a store or device: bounded back-off, then a dead letter
-    ├── StorageError      OUT cannot be read or written: the run stops with exit code 1, the same command resumes it
+    ├── StorageError      OUT cannot be read or written: exit code 1, the same command resumes the run
     └── FatalError        this process is broken: it exits and the pool replaces it
 
-A dead letter's `error_code` is one of `CODES`. Users filter and alert on them, so a code never changes its meaning.
+A dead letter's `error_code` is one of `CODES`. Users filter and alert on them, so a code never changes its
+meaning.
 """
 
 from __future__ import annotations
@@ -69,8 +70,10 @@ class RetryableError(ScriptoriumError):
 
 
 class StorageError(ScriptoriumError):
-    """The output directory cannot be read or written, even after all retries. The message says what failed, where and
-    why."""
+    """The output directory cannot be read or written, even after all retries.
+
+    The message says what failed, where and why.
+    """
 
 
 class FatalError(ScriptoriumError):

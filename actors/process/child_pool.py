@@ -30,19 +30,22 @@ class ChildPool(Generic[Worker]):
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
-        # One thread per worker, and the threads live as long as the pool: the kernel kills a child when the thread
-        # that started it ends (PR_SET_PDEATHSIG).
+        # One thread per worker, and the threads live as long as the pool: the kernel kills a child when the
+        # thread that started it ends (PR_SET_PDEATHSIG).
         self._threads = ThreadPoolExecutor(len(self._workers), "child-pool")
 
     def submit(self, work: Callable[[Worker], Result]) -> Future[Result]:
-        """Run `work` with an idle worker. A future that is cancelled before its work starts occupies no worker."""
+        """Run `work` with an idle worker.
+
+        A future that is cancelled before its work starts occupies no worker.
+        """
         return self._threads.submit(self._run, work)
 
     def close(self) -> None:
         """Cancel waiting work and close all workers; does not wait for the threads.
 
-        Running calls may never return, and the interpreter does not exit before the threads do. Closing the workers
-        ends these calls.
+        Running calls may never return, and the interpreter does not exit before the threads do. Closing the
+        workers ends these calls.
         """
         self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:

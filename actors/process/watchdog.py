@@ -1,5 +1,7 @@
-"""A time limit for model calls that cannot be interrupted: a call that hangs in C ends its process, and the pool
-starts another one."""
+"""A time limit for model calls that nothing can interrupt.
+
+A call that hangs in C ends its process, and the pool starts another one.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ _callbacks: list[Callable[[], None]] = []
 
 
 def before_call(callback: Callable[[], None]) -> None:
-    """Have `callback` called as a heartbeat whenever a limited call begins. Replaces the previous callback."""
+    """Call `callback` as a heartbeat whenever a limited call begins. Replaces the previous callback."""
     _callbacks[:] = [callback]
 
 
@@ -60,8 +62,8 @@ def limited(seconds: float, what: str) -> Iterator[None]:
     timer = threading.Timer(seconds, exit_process, [error])
     timer.daemon = True
     timer.start()
-    # A call that hangs while it holds Python's lock also stops the timer's thread. faulthandler's thread runs in C and
-    # needs no lock, but all it can do is print the stacks and exit.
+    # A call that hangs while it holds Python's lock also stops the timer's thread. faulthandler's thread runs
+    # in C and needs no lock, but all it can do is print the stacks and exit.
     faulthandler.dump_traceback_later(seconds + _GRACE, exit=True, file=_STDERR)
     try:
         yield

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from actors.audio.sources import LARGEST_COPY
 from actors.errors import RowError
 from actors.process.isolation import Child, ChildClosed
+from actors.process.limits import MAX_FILE_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def child():
     child.close()
 
 
-def gone(pid):
+def has_ended(pid):
     """Whether a process has ended; waits for it as long as a busy machine may need."""
     for _ in range(600):
         try:
@@ -35,18 +35,20 @@ def gone(pid):
     return False
 
 
-def test_a_limit_may_be_longer_than_poll_can_count(child):
+def test_a_time_limit_may_exceed_what_poll_can_count(child):
     assert child.call("operator:add", 2, 3, timeout=1e12) == 5
 
 
-def test_it_answers_with_results_and_errors_and_stays(child):
+def test_a_child_returns_results_and_errors_and_goes_on(child):
     assert child.call("operator:add", 2, 3, timeout=60) == 5
     pid = child.pid
     big = os.urandom(1 << 20) * 20
     assert child.call("operator:concat", big, b"x", timeout=60) == big + b"x"
     with pytest.raises(ZeroDivisionError):
         child.call("operator:truediv", 1, 0, timeout=60)
-    assert child.call("os:getpid", timeout=60) == pid == child.pid != os.getpid()
+    assert child.call("os:getpid", timeout=60) == pid
+    assert child.pid == pid
+    assert pid != os.getpid()
 
 
 @pytest.mark.parametrize(
@@ -55,28 +57,28 @@ def test_it_answers_with_results_and_errors_and_stays(child):
 def test_a_crash_costs_one_call(child, function, arguments):
     with pytest.raises(RowError) as error:
         child.call(function, *arguments, timeout=60)
-    assert error.value.code == "decoder_crashed" and (
-        "signal" in error.value.message or "exit code 3" in error.value.message
-    )
+    assert error.value.code == "decoder_crashed"
+    assert "signal" in error.value.message or "exit code 3" in error.value.message
     assert child.call("operator:add", 1, 1, timeout=60) == 2
 
 
-def test_a_hang_ends_in_time_and_its_process_too(child):
+def test_a_call_that_hangs_ends_in_time_and_its_process_too(child):
     pid = child.call("os:getpid", timeout=60)
     with pytest.raises(RowError) as error:
         child.call("time:sleep", 3600, timeout=0.2)
-    assert error.value.code == "decode_timeout" and gone(pid)
+    assert error.value.code == "decode_timeout"
+    assert has_ended(pid)
     assert child.call("operator:add", 1, 1, timeout=60) == 2
 
 
-def test_closing_it_ends_a_call_that_another_thread_waits_for():
-    child, ends = Child(max_memory=1), []
+def test_close_ends_a_call_that_another_thread_waits_for():
+    child, pids_after = Child(max_memory=1), []
     pid = child.call("os:getpid", timeout=60)
 
     def wait():
         with pytest.raises(ChildClosed):
             child.call("time:sleep", 3600, timeout=3600)
-        ends.append(child.pid)
+        pids_after.append(child.pid)
 
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
@@ -84,7 +86,8 @@ def test_closing_it_ends_a_call_that_another_thread_waits_for():
         time.sleep(0.01)
     child.close()
     thread.join(60)
-    assert ends == [None] and gone(pid)
+    assert pids_after == [None]
+    assert has_ended(pid)
     with pytest.raises(ChildClosed):
         child.call("operator:add", 1, 1, timeout=60)
 
@@ -96,24 +99,28 @@ def test_memory_is_limited(child):
     assert child.call("builtins:len", b"abc", timeout=60) == 3
 
 
-def test_files_are_limited(child, tmp_path):
+def test_the_size_of_files_is_limited(child, tmp_path):
     (tmp_path / "file").touch()
-    assert child.call("os:truncate", str(tmp_path / "file"), LARGEST_COPY, timeout=60) is None
+    assert child.call("os:truncate", str(tmp_path / "file"), MAX_FILE_BYTES, timeout=60) is None
     with pytest.raises(OSError) as error:
-        child.call("os:truncate", str(tmp_path / "file"), LARGEST_COPY + 1, timeout=60)
+        child.call("os:truncate", str(tmp_path / "file"), MAX_FILE_BYTES + 1, timeout=60)
     assert error.value.errno == errno.EFBIG
 
 
-def test_what_libraries_print_does_not_mix_with_the_messages(child):
+def test_output_of_libraries_does_not_mix_with_messages(child):
     assert child.call("os:write", 1, b"noise on stdout\n", timeout=60) == 16
     assert child.call("builtins:print", "more", timeout=60) is None
     assert child.call("operator:add", 1, 1, timeout=60) == 2
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
-def test_it_dies_with_its_parent():
-    code = "from actors.process.isolation import Child; c = Child(1); print(c.call('os:getpid', timeout=60), flush=True); "
-    code += "c.call('time:sleep', 3600, timeout=3600)"
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux kills a child with its parent")
+def test_a_child_dies_with_its_parent():
+    code = (
+        "from actors.process.isolation import Child\n"
+        "child = Child(1)\n"
+        "print(child.call('os:getpid', timeout=60), flush=True)\n"
+        "child.call('time:sleep', 3600, timeout=3600)"
+    )
     parent = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
@@ -124,4 +131,4 @@ def test_it_dies_with_its_parent():
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    assert gone(pid)
+    assert has_ended(pid)
