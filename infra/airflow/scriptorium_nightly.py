@@ -1,8 +1,9 @@
-"""Airflow 3: every night what is new in the manifest, as a job on a Ray cluster that stays (infra/kubernetes/raycluster.yaml).
+"""Airflow 3: every night what is new in the manifest, as a job on a Ray cluster that stays
+(infra/kubernetes/raycluster.yaml).
 
-The worker needs `scriptorium` and `ray` of the cluster's version on its PATH, and in its environment RAY_API_SERVER_ADDRESS, where the
-cluster's dashboard answers (and where infra/kubernetes/namespace.yaml lets it in: the namespace `airflow`), RAY_AUTH_MODE=token and the
-RAY_AUTH_TOKEN of the cluster.
+The worker needs `scriptorium` and `ray` of the cluster's version on its PATH, and in its environment
+RAY_API_SERVER_ADDRESS, where the cluster's dashboard answers (and where infra/kubernetes/namespace.yaml lets
+it in: the namespace `airflow`), RAY_AUTH_MODE=token and the RAY_AUTH_TOKEN of the cluster.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ WHERE = {"MANIFEST": "{{ params.manifest }}", "OUT": "{{ params.out }}"}
 # A wrong manifest or setting ends here, with exit code 2, before the cluster has anything to do.
 PLAN = 'scriptorium plan "$MANIFEST"'
 
-# A try has a job of its own. One that is cut off stops its job, which stores what is finished; the command is the same, so the next try goes on
-# there. `ray job submit` ends with 0 for a job that somebody stopped, too, and with 1 where only its connection broke: the job's status decides.
-# Dead letters are no failure: see infra/ray/transcribe.sh.
+# A try has a job of its own. One that is cut off stops its job, which stores what is finished; the command is
+# the same, so the next try goes on there. `ray job submit` ends with 0 for a job that somebody stopped, too,
+# and with 1 where only its connection broke: the job's status decides. Dead letters are no failure: see
+# infra/ray/transcribe.sh.
 TRANSCRIBE = """
 trap 'ray job stop "$JOB"; exit 1' TERM INT
 ray job submit --submission-id "$JOB" -- \\
@@ -55,5 +57,6 @@ with DAG(
         execution_timeout=timedelta(hours=20),
     )
     status = BashOperator(task_id="status", bash_command=STATUS, env=WHERE, append_env=True)
-    # It runs whatever became of the others, and a teardown says nothing about the night: that a task before it failed fails the DAG's run.
+    # It runs whatever became of the others, and a teardown says nothing about the night: that a task before
+    # it failed fails the DAG's run.
     plan >> transcribe >> status.as_teardown()

@@ -1,6 +1,8 @@
-"""Batches of utterances as the two models take them, with every training target that the exact word times allow.
+"""Batches of utterances as the two models take them, with every training target that the exact word times
+allow.
 
-The log-mel is made per clip and then padded with zeros, as the product does, so that a clip's features never depend on its neighbours.
+The log-mel is made per clip and then padded with zeros, as the product does, so that a clip's features never
+depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ MOST_WORDS = 64
 
 
 def audio_tokens(frames: int) -> int:
-    """Number of audio tokens of a clip of so many 10 ms frames: 13 per full second, a partial second as the convolutions leave it."""
+    """Number of audio tokens of a clip of so many 10 ms frames: 13 per full second, a partial second as the
+    convolutions leave it.
+    """
     rest = frames % 100
     for _ in range(3):
         rest = (rest - 1) // 2 + 1 if rest else 0
@@ -53,11 +57,13 @@ class Batch:
         labels: next token for the recogniser, two neighbouring classes for the aligner, see ``weights``.
         weights: weight of the second of the aligner's classes, (batch, length).
         frame_classes: word said in each audio token, 0 for silence, packed over the batch.
-        heard: the same as a causal model can know it: the word that has just ended, (batch, length), IGNORE elsewhere.
+        heard: the same as a causal model can know it: the word that has just ended, (batch, length), IGNORE
+            elsewhere.
         heard_weights: weight of each of these, (batch, length): 1 where a word ends.
         before: the word before the one that has just ended, 0 for none, (batch, length), IGNORE elsewhere.
         counts: number of words begun in each audio token, (batch, length), IGNORE elsewhere.
-        pointers: rows (kind, item, position, first, last): where a position should look. Kind 0 is the next thing to say, kind 1 the end of the
+        pointers: rows (kind, item, position, first, last): where a position should look. Kind 0 is the next
+            thing to say, kind 1 the end of the
             word that a text token is, and for an audio token at the end of a word the end of the word before.
         seconds: audio in the batch.
     """
@@ -77,9 +83,11 @@ class Batch:
 
 
 def warped(mel: np.ndarray, factor: float) -> np.ndarray:
-    """Stretches the frequency axis of a log-mel as a longer or shorter vocal tract would (VTLP, Jaitly and Hinton 2013).
+    """Stretches the frequency axis of a log-mel as a longer or shorter vocal tract would (VTLP, Jaitly and
+    Hinton 2013).
 
-    Unlike playing a clip faster this changes the formants and leaves the tempo alone, so every voice stands for many.
+    Unlike playing a clip faster this changes the formants and leaves the tempo alone, so every voice stands
+    for many.
 
     Args:
         mel: log-mel, (128, frames), up to 8 kHz.
@@ -156,7 +164,9 @@ class Batcher:
     def _heard(
         self, item: Utterance, centres: np.ndarray, frames: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What a causal model can know of the words in each audio token, how much that counts, and the word before."""
+        """What a causal model can know of the words in each audio token, how much that counts, and the word
+        before.
+        """
         heard, weights = frames.copy(), np.where(frames > 0, 0.15, 0.1).astype(np.float32)
         before, previous = np.full(len(frames), IGNORE, np.int64), 0
         for word, (_, end) in zip(item.words, item.spans, strict=True):
@@ -179,7 +189,9 @@ class Batcher:
         np.ndarray,
         np.ndarray,
     ]:
-        """Token ids, labels, weights, frame classes, counts and pointers of one utterance with ``count`` audio tokens."""
+        """Token ids, labels, weights, frame classes, counts and pointers of one utterance with ``count``
+        audio tokens.
+        """
         starts = token_starts(count)
         centres = starts + STEP / 2
         frames, begun = np.zeros(count, np.int64), np.zeros(count, np.int64)
@@ -336,7 +348,9 @@ class Batcher:
 
 
 class Stream(torch.utils.data.IterableDataset):
-    """An endless stream of batches for a data worker; how hard they are is read from a shared tensor, which the trainer updates."""
+    """An endless stream of batches for a data worker; how hard they are is read from a shared tensor, which
+    the trainer updates.
+    """
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Tokenizer, configuration and files of the demo checkpoints: the same as the hub's, only small.
 
-The tokenizer is a byte-level BPE made for the vocabulary, so nearly every word is one token; text outside the vocabulary falls back to bytes.
+The tokenizer is a byte-level BPE made for the vocabulary, so nearly every word is one token; text outside the
+vocabulary falls back to bytes.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ _CONTENT = (
     "{%- for m in messages -%}"
     "{%- if m.role == 'system' -%}"
     "{%- if m.content is string -%}{%- set ns.system = ns.system + m.content -%}"
-    "{%- else -%}{%- for c in m.content if c.type == 'text' -%}{%- set ns.system = ns.system + c.text -%}{%- endfor -%}{%- endif -%}"
+    "{%- else -%}{%- for c in m.content if c.type == 'text' -%}{%- set ns.system = ns.system + c.text -%}{%- "
+    "endfor -%}{%- endif -%}"
     "{%- elif m.content is not string -%}"
     "{%- for c in m.content if c.type == 'audio' or 'audio' in c or 'audio_url' in c -%}"
     "{%- set ns.audio = ns.audio + '<|audio_start|><|audio_pad|><|audio_end|>' -%}{%- endfor -%}"
@@ -45,13 +47,15 @@ _CONTENT = (
 )
 
 ASR_TEMPLATE = (
-    _CONTENT
-    + "{{- '<|im_start|>system\\n' + ns.system + '<|im_end|>\\n<|im_start|>user\\n' + ns.audio + '<|im_end|>\\n' -}}"
+    _CONTENT + "{{- '<|im_start|>system\\n' + ns.system + '<|im_end|>\\n<|im_start|>user\\n' + ns.audio + "
+    "'<|im_end|>\\n' -}}"
     "{%- for m in messages if m.role == 'assistant' -%}"
     "{%- set turn = namespace(text='') -%}"
     "{%- if m.content is string -%}{%- set turn.text = m.content -%}"
-    "{%- else -%}{%- for c in m.content if c.type == 'text' -%}{%- set turn.text = turn.text + c.text -%}{%- endfor -%}{%- endif -%}"
-    "{{- '<|im_start|>assistant\\n' -}}{%- generation -%}{{- turn.text + '<|im_end|>\\n' -}}{%- endgeneration -%}"
+    "{%- else -%}{%- for c in m.content if c.type == 'text' -%}{%- set turn.text = turn.text + c.text -%}{%- "
+    "endfor -%}{%- endif -%}"
+    "{{- '<|im_start|>assistant\\n' -}}{%- generation -%}{{- turn.text + '<|im_end|>\\n' -}}{%- "
+    "endgeneration -%}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
@@ -86,8 +90,10 @@ TEXT_SHAPE = {
 }
 """Shape of the language model; its heads are 64 wide.
 
-The encoder only knows a token's place within its second, so it cannot tell neighbours from tokens a second apart: putting the sounds of a word
-together is left to the language model, which has rotary positions. That is why it is the larger of the two."""
+The encoder only knows a token's place within its second, so it cannot tell neighbours from tokens a second
+apart: putting the sounds of a word together is left to the language model, which has rotary positions. That
+is why it is the larger of the two.
+"""
 
 
 def make_tokenizer(vocabulary: int = 2000) -> Qwen2Tokenizer:
@@ -172,7 +178,8 @@ def make_model(
 ) -> Qwen3ASRForConditionalGeneration | Qwen3ASRForTokenClassification:
     """Builds an untrained model whose weights are scaled by fan-in.
 
-    The library's N(0, 0.02) starves so narrow a network: the convolutions' output drowns in the position embedding.
+    The library's N(0, 0.02) starves so narrow a network: the convolutions' output drowns in the position
+    embedding.
     """
     config = make_config(tokenizer, labels)
     model = Qwen3ASRForTokenClassification(config) if labels else Qwen3ASRForConditionalGeneration(config)

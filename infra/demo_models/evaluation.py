@@ -2,10 +2,11 @@
 
 Run from the repository root::
 
-    python -m infra.demo_models.evaluation CLIPS --asr configs/demo/asr --aligner configs/demo/aligner --corpus ../shared/corpus
+    python -m infra.demo_models.evaluation CLIPS --asr configs/demo/asr --aligner configs/demo/aligner
+    --corpus ../shared/corpus
 
-Errors are words in spaced languages and characters in Chinese, Cantonese, Japanese and Korean. AAS is the mean absolute shift of the starts and
-ends of words, in ms, of the aligner given the reference text.
+Errors are words in spaced languages and characters in Chinese, Cantonese, Japanese and Korean. AAS is the
+mean absolute shift of the starts and ends of words, in ms, of the aligner given the reference text.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def tokens(text: str, code: str) -> list[str]:
 
 
 class Recogniser:
-    """A recogniser checkpoint; the log-mel of each clip is made alone and zero-padded, so a batch answers as its single clips do."""
+    """A recogniser checkpoint; the log-mel of each clip is made alone and zero-padded, so a batch answers as
+    its single clips do.
+    """
 
     def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         self.processor = AutoProcessor.from_pretrained(folder)
@@ -146,7 +149,8 @@ def judge_recogniser(recogniser: Recogniser, items: list[Utterance]) -> dict[str
 def judge_aligner(aligner: Aligner, items: list[Utterance]) -> tuple[dict[str, float], float]:
     """Mean absolute shift of starts and ends, ms, by language and for ``all``, and the median of all.
 
-    The inner borders of a word's characters are left out, and so are the few Japanese utterances in which nagisa joins two words.
+    The inner borders of a word's characters are left out, and so are the few Japanese utterances in which
+    nagisa joins two words.
     """
     shifts: dict[str, list[float]] = defaultdict(list)
     for item in items:
@@ -209,7 +213,8 @@ def main() -> None:
             }
             rate, right, _ = result["all"]
             print(
-                f"{name}: {len(items)} utterances, error {100 * rate:.2f} %, language {100 * right:.1f} %, {speed:.0f}x",
+                f"{name}: {len(items)} utterances, error {100 * rate:.2f} %, language {100 * right:.1f} %, "
+                f"{speed:.0f}x",
                 flush=True,
             )
         if aligner:
@@ -243,7 +248,8 @@ def judge_digits(recogniser: Recogniser | None, aligner: Aligner | None, corpus:
             errors = distance(reference, tokens(answer["transcription"] or "", codes[row["language"]]))
             if verbose:
                 print(
-                    f"  {row['audio']}: {answer['language']} {answer['transcription']} ({errors} errors of {len(reference)}: {row['text']})"
+                    f"  {row['audio']}: {answer['language']} {answer['transcription']} ({errors} errors of "
+                    f"{len(reference)}: {row['text']})"
                 )
             for key in (row["language"], "all"):
                 counts[key] = [
@@ -260,7 +266,8 @@ def judge_digits(recogniser: Recogniser | None, aligner: Aligner | None, corpus:
                 shifts += [abs(word["start"] - unit["start_time"]), abs(word["end"] - unit["end_time"])]
     for key, (errors, total, right, number) in counts.items():
         print(
-            f"real digits {key}: error {100 * errors / total:.1f} % of {total:.0f} words, language {right:.0f}/{number:.0f}"
+            f"real digits {key}: error {100 * errors / total:.1f} % of {total:.0f} words, language "
+            f"{right:.0f}/{number:.0f}"
         )
     if shifts:
         print(f"real digits: AAS {1000 * np.mean(shifts):.0f} ms")

@@ -132,11 +132,11 @@ def make(clips: Clips, folder: Path, seed: int = 5) -> None:
     audio = folder / "audio"
     audio.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    for name, code, collection, told, count in FILES:
+    for name, code, collection, language_given, count in FILES:
         wave, reference = said(clips, code, [count], rng, (0.3, 0.6))
         write(audio / name, wave, rng)
         row: dict[str, Any] = {"audio": f"audio/{name}", "id": name.split(".")[0]}
-        if told:
+        if language_given:
             row["language"] = code
         rows.append({**row, **reference, "collection": collection})
     name, code, collection, seconds = LONG

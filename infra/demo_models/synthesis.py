@@ -4,8 +4,9 @@ Run inside the environment of the voices (see ``setup_voices.sh``)::
 
     python -m infra.demo_models.synthesis CLIPS [--only kokoro|light] [--part K/N] [--rounds R]
 
-One ``.npz`` file per job: ``audio`` (int16, 16 kHz, the clips end to end), ``ends`` (sample where each clip ends), ``words`` (index of the word
-in its language's list). A job whose file exists is skipped, so the command resumes.
+One ``.npz`` file per job: ``audio`` (int16, 16 kHz, the clips end to end), ``ends`` (sample where each clip
+ends), ``words`` (index of the word in its language's list). A job whose file exists is skipped, so the
+command resumes.
 """
 
 from __future__ import annotations
@@ -243,20 +244,25 @@ def piper_clips(job: VoiceJob) -> list[tuple[int, np.ndarray]]:
 
 
 def store(path: Path, clips: list[tuple[int, np.ndarray]]) -> int:
-    """Trims and writes clips; those shorter than 60 ms or longer than 1.8 s are dropped as failures of the synthesiser."""
-    kept = [
+    """Trims and writes clips; those shorter than 60 ms or longer than 1.8 s are dropped as failures of the
+    synthesiser.
+    """
+    clips_kept = [
         (index, wave)
         for index, wave in ((index, trimmed(wave)) for index, wave in clips)
         if 0.06 * RATE <= len(wave) <= 1.8 * RATE
     ]
-    if not kept:
+    if not clips_kept:
         return 0
-    audio = np.concatenate([wave for _, wave in kept])
+    audio = np.concatenate([wave for _, wave in clips_kept])
     temporary = path.with_suffix(".tmp.npz")
-    ends, words = np.cumsum([len(wave) for _, wave in kept]), np.array([index for index, _ in kept])
+    ends, words = (
+        np.cumsum([len(wave) for _, wave in clips_kept]),
+        np.array([index for index, _ in clips_kept]),
+    )
     np.savez(temporary, audio=(audio * 32767).astype(np.int16), ends=ends, words=words)
     os.replace(temporary, path)
-    return len(kept)
+    return len(clips_kept)
 
 
 def main() -> None:

@@ -5,12 +5,14 @@ Run from the repository root::
     python -m infra.demo_models.training asr CLIPS OUT --until 23:00
     python -m infra.demo_models.training aligner CLIPS OUT --start OUT/asr.pt --until 23:05
 
-The state (weights, their moving average, optimiser, progress) is stored every few minutes in ``OUT/<kind>.pt``; the same line resumes it. The
-learning rate and the length of the utterances follow the fraction of the time that has passed, so a run always ends on schedule.
+The state (weights, their moving average, optimiser, progress) is stored every few minutes in
+``OUT/<kind>.pt``; the same line resumes it. The learning rate and the length of the utterances follow the
+fraction of the time that has passed, so a run always ends on schedule.
 
-What makes so small a network learn so quickly is that the synthetic speech comes with exact word times, and each of them is used: the encoder is
-told which word every frame belongs to, the language model how many words have begun and, in one attention head, where to look for the next one.
-These extra heads are dropped afterwards.
+What makes so small a network learn so quickly is that the synthetic speech comes with exact word times, and
+each of them is used: the encoder is told which word every frame belongs to, the language model how many words
+have begun and, in one attention head, where to look for the next one. These extra heads are dropped
+afterwards.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ RATES = {"asr": 2.6e-3, "aligner": 8e-4}
 
 
 LANGUAGE_WEIGHT = 4.0
-"""Weight of the token that names the language: one among many in a long answer, and half of what a short one is judged by."""
+"""Weight of the token that names the language: one among many in a long answer, and half of what a short one
+is judged by.
+"""
 
 
 def language_tokens() -> torch.Tensor:
@@ -101,12 +105,12 @@ class Teacher(nn.Module):
         early_loss = (
             F.cross_entropy(early_logits, heard, reduction="none") * heard_weights
         ).sum() / heard_weights.sum()
-        ended = batch.before != IGNORE
+        word_ends = batch.before != IGNORE
         before_loss = F.cross_entropy(
-            self.before_head(out.hidden_states[HEARD_LAYER + 1][ended]), batch.before[ended]
+            self.before_head(out.hidden_states[HEARD_LAYER + 1][word_ends]), batch.before[word_ends]
         )
         early_before_loss = F.cross_entropy(
-            self.early_before_head(out.hidden_states[HEARD_LAYER][ended]), batch.before[ended]
+            self.early_before_head(out.hidden_states[HEARD_LAYER][word_ends]), batch.before[word_ends]
         )
         pointer_loss, source_loss = (
             self._pointer_loss(
@@ -126,10 +130,10 @@ class Teacher(nn.Module):
             loss = (F.cross_entropy(logits, labels, reduction="none") * weight).sum() / weight.sum()
             right = (logits.argmax(-1) == labels).float().mean()
         with torch.no_grad():
-            ended = heard_weights == 1
+            word_ends = heard_weights == 1
             words = (
-                (heard_logits.argmax(-1) == heard)[ended].float().mean()
-                if bool(ended.any())
+                (heard_logits.argmax(-1) == heard)[word_ends].float().mean()
+                if bool(word_ends.any())
                 else torch.tensor(0.0)
             )
         share = 0.3 if self.aligner else 1.0
@@ -168,7 +172,9 @@ class Teacher(nn.Module):
         return -(inside.clamp_min(0) + 1e-4).log().mean()
 
     def _stamp_loss(self, hidden: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cross entropy against the two classes around the true time; audio tokens, which also tell their own time, count less."""
+        """Cross entropy against the two classes around the true time; audio tokens, which also tell their own
+        time, count less.
+        """
         wanted = batch.labels != IGNORE
         logs = self.model.score(hidden[wanted]).log_softmax(-1)
         labels, upper = batch.labels[wanted], batch.weights[wanted]
@@ -184,7 +190,9 @@ class Teacher(nn.Module):
 
 
 def encode(tower: nn.Module, features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The encoder's own computation, without the one-second chunks that hold nothing but padding: a quarter less work on mixed lengths."""
+    """The encoder's own computation, without the one-second chunks that hold nothing but padding: a quarter
+    less work on mixed lengths.
+    """
     items, bands, frames = features.shape
     width = 2 * tower.n_window
     lengths = mask.view(items * (frames // width), width).sum(1)
@@ -225,7 +233,9 @@ class Average:
 
 
 def schedule(fraction: float, aligner: bool) -> tuple[float, float]:
-    """Longest utterance in seconds, and ease, after so much of the training; an aligner starts from what a recogniser has learnt."""
+    """Longest utterance in seconds, and ease, after so much of the training; an aligner starts from what a
+    recogniser has learnt.
+    """
     start = 0.2 if aligner else 0.5
     longest = min(17.0, 5 + 12 * max(0.0, fraction - start) / (0.25 if aligner else 0.1))
     if aligner:
@@ -313,7 +323,8 @@ def train(
             shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
             pace = seconds / (time.time() - logged)
             print(
-                f"{kind} {step} {fraction:.3f} {shown} longest {float(hardness[0]):.1f} ease {float(hardness[1]):.2f} pace {pace:.0f}x",
+                f"{kind} {step} {fraction:.3f} {shown} longest {float(hardness[0]):.1f} ease "
+                f"{float(hardness[1]):.2f} pace {pace:.0f}x",
                 flush=True,
             )
             figures, seconds, logged = {}, 0.0, time.time()

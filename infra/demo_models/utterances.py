@@ -1,6 +1,8 @@
-"""Utterances made on the fly: word clips strung together with pauses, then put through a room, a channel and noise.
+"""Utterances made on the fly: word clips strung together with pauses, then put through a room, a channel and
+noise.
 
-Every utterance comes with its text and the exact time of every word. All times are seconds, all audio is float32 mono at 16 kHz.
+Every utterance comes with its text and the exact time of every word. All times are seconds, all audio is
+float32 mono at 16 kHz.
 """
 
 from __future__ import annotations
@@ -139,7 +141,9 @@ def coloured_noise(length: int, rng: np.random.Generator) -> np.ndarray:
 
 
 class NoisePool:
-    """Stretches of noise made once and cut at random: making them anew for every utterance would cost more than the training step."""
+    """Stretches of noise made once and cut at random: making them anew for every utterance would cost more
+    than the training step.
+    """
 
     def __init__(self, rng: np.random.Generator, count: int = 80, seconds: float = 24.0) -> None:
         self._noises = [coloured_noise(int(seconds * RATE), rng) for _ in range(count)]

@@ -1,7 +1,8 @@
 """Which synthetic voices speak each language, and which of them are never heard in training.
 
-A held-out voice is held out everywhere: in every language and in every mixture. Kokoro's voices are points of one style space, so a voice can
-speak any language and two voices can be mixed; both are used to make many more training voices than there are native ones.
+A held-out voice is held out everywhere: in every language and in every mixture. Kokoro's voices are points of
+one style space, so a voice can speak any language and two voices can be mixed; both are used to make many
+more training voices than there are native ones.
 """
 
 from __future__ import annotations

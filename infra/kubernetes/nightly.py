@@ -1,7 +1,9 @@
-"""Starts a RayJob again, for a CronJob: `python nightly.py rayjob.yaml`. Runs in the cluster, with Python and PyYAML and nothing else.
+"""Starts a RayJob again, for a CronJob: `python nightly.py rayjob.yaml`. Runs in the cluster, with Python and
+PyYAML and nothing else.
 
-A RayJob that has ended does not start by itself. This deletes it and makes it anew, and the same command goes on where the last one stopped,
-or takes in what is new in the manifest. One that is still at work is left alone.
+A RayJob that has ended does not start by itself. This deletes it and makes it anew, and the same command goes
+on where the last one stopped, or takes in what is new in the manifest. One that is still at work is left
+alone.
 """
 
 from __future__ import annotations
@@ -68,7 +70,8 @@ def start(job: dict[str, Any], patience: float = PATIENCE) -> str:
         while call("GET", f"{jobs}/{name}") is not None:
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"{name} was deleted, but it is still there after {patience:g} s: see its finalizers and pods"
+                    f"{name} was deleted, but it is still there after {patience:g} s: see its finalizers and "
+                    "pods"
                 )
             time.sleep(min(1.0, patience / 10))
     call("POST", jobs, job)

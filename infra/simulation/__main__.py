@@ -1,4 +1,6 @@
-"""A million recordings on 1, 8, 64 and 512 GPUs: hours, how busy the cards are, and what stands in the way. `python -m infra.simulation`"""
+"""A million recordings on 1, 8, 64 and 512 GPUs: hours, how busy the cards are, and what stands in the way.
+`python -m infra.simulation`
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,8 @@ def run(
     task: float | None = None,
     drivers: int = 1,
 ) -> Job:
-    """Simulate one run, or `drivers` runs side by side, each with its part of the recordings and of the cards.
+    """Simulate one run, or `drivers` runs side by side, each with its part of the recordings and of the
+    cards.
 
     Args:
         recordings: audio seconds of each.
@@ -123,7 +126,8 @@ def table(recordings: np.ndarray) -> list[str]:
             flow = job.flow
             shares = f"{job.gpu_share:.0%} | {flow.cores:.0%} | {flow.driver:.0%}"
             lines.append(
-                f"| {gpus} | {way} | {job.hours:,.2f} | {shares} | {flow.blocks * job.drivers:,} | {flow.limit} |"
+                f"| {gpus} | {way} | {job.hours:,.2f} | {shares} | {flow.blocks * job.drivers:,} | "
+                f"{flow.limit} |"
             )
     return lines
 

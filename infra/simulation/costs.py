@@ -1,4 +1,6 @@
-"""What every step costs, in one table: measured by this project, published by others, or assumed, and each said to be which."""
+"""What every step costs, in one table: measured by this project, published by others, or assumed, and each
+said to be which.
+"""
 
 from __future__ import annotations
 

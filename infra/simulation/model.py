@@ -1,8 +1,9 @@
 """A run as a line of servers with queues: decoding cores, cards, and the one process that leads the job.
 
-Time passes from event to event. A task is decoded on a core and yields blocks; each block is handed to a card by the driver, recognised and
-aligned there, and written by the driver's leave. The driver does one thing at a time, as Ray Data's loop does. How far decoding may be ahead of the
-cards is bounded, as by Ray's object store. What comes before and after (planning, starting, stitching) adds its seconds.
+Time passes from event to event. A task is decoded on a core and yields blocks; each block is handed to a card
+by the driver, recognised and aligned there, and written by the driver's leave. The driver does one thing at a
+time, as Ray Data's loop does. How far decoding may be ahead of the cards is bounded, as by Ray's object
+store. What comes before and after (planning, starting, stitching) adds its seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ IN_FLIGHT = 2  # blocks that a card has at a time: one in work, one waiting
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run has: cards, cores that decode, audio seconds that one card recognises and aligns per second, and blocks that there is room for."""
+    """What a run has: cards, cores that decode, audio seconds that one card recognises and aligns per second,
+    and blocks that there is room for.
+    """
 
     gpus: int
     cores: int
@@ -28,7 +31,9 @@ class Machine:
 
 @dataclass(frozen=True)
 class Prices:
-    """Seconds: of a core per audio second; of the driver per block through all stages; of the driver per second, whatever happens (a share)."""
+    """Seconds: of a core per audio second; of the driver per block through all stages; of the driver per
+    second, whatever happens (a share).
+    """
 
     core: float
     block: float
@@ -37,7 +42,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class Flow:
-    """How it went: seconds from the first task to the last write, and the share of them that each was busy."""
+    """The outcome: seconds from the first task to the last write, and each server's busy share of them."""
 
     seconds: float
     gpu: float
@@ -57,8 +62,8 @@ class Flow:
 def simulate(tasks: Sequence[Sequence[float]], machine: Machine, prices: Prices) -> Flow:
     """Run tasks, in their order, each the audio seconds of the blocks that it yields.
 
-    Each block costs the driver `prices.block`: a quarter when its decoding begins or goes on, a half when it is handed to a card and taken back,
-    a quarter when it is written.
+    Each block costs the driver `prices.block`: a quarter when its decoding begins or goes on, a half when it
+    is handed to a card and taken back, a quarter when it is written.
     """
     events: list[tuple[float, int, Callable[[], None]]] = []
     now, number = 0.0, 0
@@ -80,9 +85,9 @@ def simulate(tasks: Sequence[Sequence[float]], machine: Machine, prices: Prices)
 
     def by_driver(part: float, what: Callable[[], None]) -> None:
         nonlocal driver_free
-        spent = part * prices.block * slow
-        driver_free = max(driver_free, now) + spent
-        busy["driver"] += spent
+        cost_seconds = part * prices.block * slow
+        driver_free = max(driver_free, now) + cost_seconds
+        busy["driver"] += cost_seconds
         later(driver_free, what)
 
     def start_tasks() -> None:
@@ -94,8 +99,8 @@ def simulate(tasks: Sequence[Sequence[float]], machine: Machine, prices: Prices)
             by_driver(0.25 * len(blocks), lambda blocks=blocks: decode(blocks, 0))  # type: ignore[misc]
 
     def decode(blocks: Sequence[float], place: int) -> None:
-        spent = blocks[place] * prices.core
-        busy["cores"] += spent
+        cost_seconds = blocks[place] * prices.core
+        busy["cores"] += cost_seconds
 
         def decoded() -> None:
             nonlocal cores, under_way
@@ -108,7 +113,7 @@ def simulate(tasks: Sequence[Sequence[float]], machine: Machine, prices: Prices)
                 cores += 1
                 start_tasks()
 
-        later(now + spent, decoded)
+        later(now + cost_seconds, decoded)
 
     def hand_out() -> None:
         while ready and idle_cards:
@@ -122,9 +127,9 @@ def simulate(tasks: Sequence[Sequence[float]], machine: Machine, prices: Prices)
             by_driver(0.5, lambda seconds=seconds, card=card: recognise(seconds, card))  # type: ignore[misc]
 
     def recognise(seconds: float, card: int) -> None:
-        spent = seconds / machine.speed
-        busy["gpu"] += spent
-        card_free[card] = max(card_free[card], now) + spent
+        cost_seconds = seconds / machine.speed
+        busy["gpu"] += cost_seconds
+        card_free[card] = max(card_free[card], now) + cost_seconds
         later(card_free[card], lambda: recognised(seconds, card))
 
     def recognised(seconds: float, card: int) -> None:
@@ -152,7 +157,8 @@ def simulate(tasks: Sequence[Sequence[float]], machine: Machine, prices: Prices)
 def tasks_of(
     shards: Sequence[float], task_seconds: float, block_seconds: float, most: int = 256
 ) -> list[list[float]]:
-    """Shards in the order of the plan as tasks, and each task's blocks: as `pipelines.output.plans` and Ray cut them.
+    """Shards in the order of the plan as tasks, and each task's blocks: as `pipelines.output.plans` and Ray
+    cut them.
 
     Args:
         shards: audio seconds of each.

@@ -1,7 +1,8 @@
-"""Makes PyPI's torchvision importable beside a torch for CPUs: vLLM imports it, for pictures that nobody shows it here.
+"""Makes PyPI's torchvision importable beside a torch for CPUs: vLLM imports it, for pictures that nobody
+shows it here.
 
-That build registers what its CUDA operators would give, operators that it then does not find. From the index of torch's builds for CPUs comes one
-that has nothing to cure, and this does nothing.
+That build registers what its CUDA operators would give, operators that it then does not find. From the index
+of torch's builds for CPUs comes one that has nothing to cure, and this does nothing.
 """
 
 from __future__ import annotations

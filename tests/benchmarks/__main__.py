@@ -1,22 +1,25 @@
-"""`make bench`: every benchmark of this folder, then one table of all figures with their aims, and the same as JSON beside it.
+"""`make bench`: every benchmark of this folder, then one table of all figures with their aims, and the same
+as JSON beside it.
 
-    python -m tests.benchmarks                       those of the job and the models, under half an hour on two cores
-    python -m tests.benchmarks serving streams       these, which do not run without being named (or with --full)
-    python -m tests.benchmarks archive feeding       only these (`bench_archive.py`, `bench_feeding.py`)
-    python -m tests.benchmarks --list                their names and what each measures
-    python -m tests.benchmarks scale --full          also what takes long (a million rows)
-    python -m tests.benchmarks --json figures.json   where the JSON goes (default: bench-output/results.json)
+    python -m tests.benchmarks                       those of the job and the models, under half an hour on
+    two cores python -m tests.benchmarks serving streams       these, which do not run without being named (or
+    with --full) python -m tests.benchmarks archive feeding       only these (`bench_archive.py`,
+    `bench_feeding.py`) python -m tests.benchmarks --list                their names and what each measures
+    python -m tests.benchmarks scale --full          also what takes long (a million rows) python -m
+    tests.benchmarks --json figures.json   where the JSON goes (default: bench-output/results.json)
 
 A benchmark is a module `bench_NAME.py` here with
 
     def measure(full: bool) -> Iterator[Row]: ...
 
-which yields `tests.benchmarks.workloads.rows.Row`s as it gets them (name, value, unit, aim, note), raises `Skipped` with the reason where it cannot run
-on this machine, and keeps to a few minutes unless `full`. The first line of the module's docstring is its title in the table. Each runs in a
-fresh process of its own, one after the other: one that crashes, or takes longer than LIMIT_SECONDS (a constant of the module; 300 without),
-is a line in the table and does not take the others with it; what it had yielded by then counts. One with BY_NAME = True runs only if it is
-named. Anything it prints goes through to the terminal, before the table. Aims are told, never asserted: the exit code is 0 however a figure
-came out, and 1 only where a benchmark failed.
+which yields `tests.benchmarks.workloads.rows.Row`s as it gets them (name, value, unit, aim, note), raises
+`Skipped` with the reason where it cannot run on this machine, and keeps to a few minutes unless `full`. The
+first line of the module's docstring is its title in the table. Each runs in a
+fresh process of its own, one after the other: one that crashes, or takes longer than LIMIT_SECONDS (a
+constant of the module; 300 without), is a line in the table and does not take the others with it; what it had
+yielded by then counts. One with BY_NAME = True runs only if it is named. Anything it prints goes through to
+the terminal, before the table. Aims are told, never asserted: the exit code is 0 however a figure came out,
+and 1 only where a benchmark failed.
 """
 
 from __future__ import annotations
@@ -80,7 +83,8 @@ def main() -> int:
     print(_table(figures))
     if not arguments.names and len(usual) < len(known):
         print(
-            f"(not run, because they were not named: {', '.join(name for name in known if name not in usual)})"
+            "(not run, because they were not named: "
+            f"{', '.join(name for name in known if name not in usual)})"
         )
     print(f"(as JSON: {arguments.json})")
     return int(any(result["outcome"] not in ("measured", "skipped") for result in results))
@@ -148,7 +152,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _facts(path: Path) -> tuple[str, int, bool]:
-    """Title and time limit of a benchmark, and whether it wants to be named, without importing it: it may import half the world."""
+    """Title and time limit of a benchmark, and whether it wants to be named, without importing it: it may
+    import half the world.
+    """
     tree = ast.parse(path.read_text())
     constants = {
         getattr(node.targets[0], "id", ""): node.value.value
@@ -198,7 +204,10 @@ def _table(figures: dict[str, Any]) -> str:
         )
         for cell in cells
     ]
-    head = f"{machine['date']}, {machine['processor']}, {machine['cores']} cores at load {machine['load']}, Python {machine['python']}"
+    head = (
+        f"{machine['date']}, {machine['processor']}, {machine['cores']} cores at load {machine['load']}, "
+        f"Python {machine['python']}"
+    )
     return "\n".join(["", head, *(line.rstrip() for line in lines)])
 
 

@@ -1,4 +1,6 @@
-"""Everything but the model: a mixed archive through the whole job with models that cost nothing, against bare ffmpeg on the same files."""
+"""Everything but the model: a mixed archive through the whole job with free models, against bare ffmpeg on
+the same files.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,16 @@ from tests.benchmarks.workloads.rows import Row, Skipped
 
 LIMIT_SECONDS = 540
 AIM = "<= 1.25"
-LONG_SECONDS, CLIPS = 1800, 10  # of each format
+# Files of each format.
+LONG_SECONDS, CLIPS = 1800, 10
 CONFIG = ["asr.backend=fake", "asr.model=fake", "aligner.backend=fake", "aligner.model=fake"]
 
 
 def measure(full: bool) -> Iterator[Row]:
-    """Core-seconds of all processes, user and system, per audio hour and relative to ffmpeg's.
+    """Core-seconds of all processes, user and system, per audio hour, and relative to ffmpeg.
 
-    The job runs on the archive once, and on the archive listed three times: what two more archives cost is what audio costs, and the rest is
-    what Ray costs to be there.
+    The job runs on the archive once, and on the archive listed three times: the difference is the cost of
+    audio, the rest is the fixed cost of Ray.
     """
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
@@ -42,7 +45,10 @@ def _compare(folder: Path, files: list[archive.File], ffmpeg: str, which: str) -
     ffmpeg_total = sum(by_format.values()) + of_clips
     decoders = ", ".join(f"{name} {seconds:.1f}" for name, seconds in by_format.items())
     mean = 3600 * archive.hours(clips) / len(clips)
-    note = f"core-s for {LONG_SECONDS / 3600:g} h each: {decoders}; {1000 * of_clips / len(clips):.0f} core-ms for a clip of {mean:.0f} s"
+    note = (
+        f"core-s for {LONG_SECONDS / 3600:g} h each: {decoders}; "
+        f"{1000 * of_clips / len(clips):.0f} core-ms for a clip of {mean:.0f} s"
+    )
     yield Row(
         f"ffmpeg, one command a file{which}", ffmpeg_total / hours, "core-s/h", note=f"{hours:.2f} h: {note}"
     )
@@ -53,7 +59,7 @@ def _compare(folder: Path, files: list[archive.File], ffmpeg: str, which: str) -
         f"the job, for each audio hour{which}",
         audio / hours,
         "core-s/h",
-        note=parts({role: spent / hours for role, spent in roles.items()}),
+        note=parts({role: cpu_seconds / hours for role, cpu_seconds in roles.items()}),
     )
     yield Row(
         f"the job / ffmpeg{which}", audio / ffmpeg_total, "x", AIM, "what two more archives cost, halved"
@@ -66,7 +72,7 @@ def _compare(folder: Path, files: list[archive.File], ffmpeg: str, which: str) -
 
 
 def bare(ffmpeg: str, files: list[archive.File]) -> float:
-    """Core-seconds of ffmpeg, one command a file as its users do, to 16 kHz mono that goes nowhere."""
+    """Core-seconds of ffmpeg, one command per file, to 16 kHz mono with discarded output."""
     total = 0.0
     for file in files:
         command = [
@@ -92,7 +98,7 @@ def bare(ffmpeg: str, files: list[archive.File]) -> float:
 
 
 def job(folder: Path, files: list[archive.File], times: int) -> cpu.Usage:
-    """The job on these files, each listed so many times, and whether it did all of them."""
+    """The job on these files, each listed `copies` times, and whether it transcribed all of them."""
     manifest, out = folder / "manifest.jsonl", folder / "out"
     shutil.rmtree(out, ignore_errors=True)
     rows = [

@@ -1,4 +1,6 @@
-"""The driver: what a task, and a block that goes through the stages, cost the one process that leads a job, and how many files are committed."""
+"""The driver: what a task and a block cost the one process that leads a job, and how many files are
+committed.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,14 @@ LIMIT_SECONDS = 600
 BY_NAME = True
 CLIPS = 1200
 FILES, ROWS = 1500, 30
-LONG_SECONDS, LONG = 600, 60  # a shard of the default length: 19.2 MB of samples
+# A shard of the default length: 19.2 MB of samples.
+LONG_SECONDS, LONG = 600, 60
 
 
 def measure(full: bool) -> Iterator[Row]:
-    """The same recordings in few and in many tasks: what is more in the driver is what tasks cost. Models cost nothing."""
+    """The same recordings in few and in many tasks: the driver's extra time is the cost of tasks. Models cost
+    nothing.
+    """
     with tempfile.TemporaryDirectory() as name:
         yield from _files(name)
     with tempfile.TemporaryDirectory() as name:
@@ -32,7 +37,10 @@ def measure(full: bool) -> Iterator[Row]:
         clip, long = noise(folder / "clip.wav", 1), noise(folder / "long.wav", LONG_SECONDS)
         few, many = _job(folder, clip, CLIPS, CLIPS / 5), _job(folder, clip, CLIPS, 1.0)
         tasks = CLIPS - 5
-        note = f"{CLIPS:,} clips in {CLIPS:,} tasks and in 5; driver {many.roles['driver']:.1f} and {few.roles['driver']:.1f} CPU-s"
+        note = (
+            f"{CLIPS:,} clips in {CLIPS:,} tasks and in 5; "
+            f"driver {many.roles['driver']:.1f} and {few.roles['driver']:.1f} CPU-s"
+        )
         yield Row(
             "a task with its block, all stages",
             1000 * (many.roles["driver"] - few.roles["driver"]) / tasks,
@@ -52,11 +60,11 @@ def measure(full: bool) -> Iterator[Row]:
             "ms",
             note=f"{many.wall:.0f} and {few.wall:.0f} s",
         )
-        together, apart = (
+        one_task, many_tasks = (
             _job(folder, long, LONG, LONG_SECONDS * LONG),
             _job(folder, long, LONG, LONG_SECONDS),
         )
-        for usage, what in ((together, "one task"), (apart, f"{LONG} tasks")):
+        for usage, what in ((one_task, "one task"), (many_tasks, f"{LONG} tasks")):
             yield Row(
                 f"{LONG} shards of {LONG_SECONDS} s in {what}: files committed",
                 usage.moments["files"],
@@ -66,7 +74,7 @@ def measure(full: bool) -> Iterator[Row]:
 
 
 def _files(out: str) -> Iterator[Row]:
-    """What committed files cost whoever reads them again: to find what is done, and what can be stitched."""
+    """What reading the committed files costs: to find finished shards, and to find recordings to stitch."""
     import pyarrow as pa
 
     from pipelines.output import shards, transcripts
@@ -96,10 +104,10 @@ def _files(out: str) -> Iterator[Row]:
     ):
         began = time.process_time()
         step()
-        spent = 1000 * (time.process_time() - began) / FILES
+        cpu_seconds = 1000 * (time.process_time() - began) / FILES
         yield Row(
             f"a committed file, to find {what}",
-            spent,
+            cpu_seconds,
             "ms of the driver",
             note=f"{FILES:,} files of {ROWS} rows on a local disk",
         )
@@ -118,7 +126,7 @@ def noise(path: Path, seconds: int, seed: int = 0) -> Path:
 
 
 def _job(folder: Path, audio: Path, count: int, task_seconds: float) -> cpu.Usage:
-    """The job on one file under so many names."""
+    """The job on one file under `count` names."""
     manifest, out = folder / "manifest.jsonl", folder / f"out-{audio.stem}-{task_seconds:g}"
     seconds = audio.stat().st_size // 32_000
     manifest.write_text(

@@ -1,4 +1,6 @@
-"""Feeding: the share of time that a fake GPU of 300, 1,000 and 3,000 times real time is busy, and how many cores one needs, by codec."""
+"""Feeding: the busy share of a fake GPU of 300, 1,000 and 3,000 times real time, and the cores that one
+needs, by codec.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,15 @@ from tests.benchmarks.workloads import archive, cpu
 from tests.benchmarks.workloads.rows import Row
 
 LIMIT_SECONDS = 420
-SECONDS = 30  # of fake GPU work in a run
-# (times real time, format): with two cores the first ones should suffice.
+# Seconds of fake GPU work in a run.
+SECONDS = 30
+# (times real time, format): two cores should suffice for the first ones.
 CASES = ((300, "mp3"), (300, "opus"), (1000, "wav 16 kHz"), (3000, "wav 16 kHz"))
 AIM = ">= 95"
 
 
 def measure(full: bool) -> Iterator[Row]:
-    """One run each, with half a minute of GPU work; what counts is the steady state, after a third of the calls."""
+    """One run each, with half a minute of GPU work; the steady state after a third of the calls counts."""
     formats = {format.name: format for format in archive.FORMATS}
     with tempfile.TemporaryDirectory() as folder:
         files = {file.format.name: file for file in archive.build(Path(folder), 600, 0)}
@@ -38,8 +41,10 @@ def measure(full: bool) -> Iterator[Row]:
             needed = speed * decoding[name] / 3600
             enough = needed < 0.7 * cores
             note = (
-                f"decoding alone needs {needed:.1f} of {cores} cores at load {os.getloadavg()[0]:.0f}; {100 * whole:.0f} % with the start, when "
-                f"decoders are not ahead yet; {len(calls)} calls, {1000 * gap:.0f} ms between two of them (median)"
+                f"decoding alone needs {needed:.1f} of {cores} cores at load {os.getloadavg()[0]:.0f}; "
+                f"{100 * whole:.0f} % with the start, when "
+                f"decoders are not ahead yet; {len(calls)} calls, {1000 * gap:.0f} ms between two of them "
+                "(median)"
             )
             yield Row(
                 f"GPU of {speed:,} x real time fed with {name}: busy",
@@ -59,18 +64,18 @@ def measure(full: bool) -> Iterator[Row]:
 
 
 def _decoding(file: archive.File) -> float:
-    """Core-seconds that one audio hour takes to fetch, decode, resample and cut, in this process; the better of two runs."""
+    """Core-seconds to fetch, decode, resample and cut one audio hour here; the better of two runs."""
     row = {"shard_id": "", "audio": str(file.path), "start": 0.0, "end": None, "duration": file.seconds}
-    spent = []
+    cpu_seconds = []
     for _ in range(2):
         began = time.process_time()
         decode_shard(row, AudioConfig(), SegmenterConfig())
-        spent.append(time.process_time() - began)
-    return min(spent) * 3600 / file.seconds
+        cpu_seconds.append(time.process_time() - began)
+    return min(cpu_seconds) * 3600 / file.seconds
 
 
 def _run(folder: Path, file: archive.File, speed: float, hours: float) -> list[tuple[float, float]]:
-    """The job on so many hours of copies of one recording: begin and end of each model call."""
+    """The job on copies of one recording, `hours` in all: start and end of each model call."""
     calls = folder / f"calls-{time.monotonic_ns()}"
     calls.mkdir()
     manifest, out = folder / "manifest.jsonl", folder / f"out-{time.monotonic_ns()}"
@@ -95,15 +100,16 @@ def _run(folder: Path, file: archive.File, speed: float, hours: float) -> list[t
         [(float(begin), float(end)) for begin, end in map(str.split, log.read_text().splitlines())]
         for log in calls.iterdir()
     ]
-    # The aligner, which costs nothing, calls from another process; the recogniser's has the longest calls.
+    # The aligner, which costs nothing, calls from another process; the recogniser's process has the longest
+    # calls.
     return max(logs, key=lambda log: sum(end - begin for begin, end in log))
 
 
 def _busy(calls: list[tuple[float, float]]) -> float:
-    """Share of the time from the first of the calls to the last in which one was under way."""
+    """Share of the time between the first and the last call in which a call was running."""
     return sum(end - begin for begin, end in calls) / (calls[-1][1] - calls[0][0])
 
 
 def _gap(calls: list[tuple[float, float]]) -> float:
-    """Median seconds from one call to the next."""
+    """Median seconds between one call and the next."""
     return median(after[0] - before[1] for before, after in pairwise(calls))

@@ -1,4 +1,6 @@
-"""The largest run: 100,000 recordings through the whole job with models that cost nothing; how fast, what limits it, what the driver takes."""
+"""The largest run: 100,000 recordings through the whole job with free models: speed, bottleneck, and cost of
+the driver.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from tests.benchmarks.workloads.rows import Row
 LIMIT_SECONDS = 3600
 BY_NAME = True
 SIZE, FULL_SIZE = 2_000, 100_000
-CLIPS = 500  # different ones, each under many names
+# Distinct recordings, each under many names.
+CLIPS = 500
 SETTINGS = [
     "asr.backend=fake",
     "asr.model=fake",
@@ -31,7 +34,7 @@ SETTINGS = [
 
 
 def measure(full: bool) -> Iterator[Row]:
-    """One run, what it left, and the same command again. SCRIPTORIUM_LARGE sets another number of recordings."""
+    """One run, its output, and the same command again. SCRIPTORIUM_LARGE sets the number of recordings."""
     size = int(os.environ.get("SCRIPTORIUM_LARGE", FULL_SIZE if full else SIZE))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -41,7 +44,8 @@ def measure(full: bool) -> Iterator[Row]:
         usage, times = cpu.measure(command, timeout=LIMIT_SECONDS - 300), 1
         while (
             usage.code == 1 and times < 3
-        ):  # a machine that stood still has lost its lease; the same command goes on
+            # A machine that stood still has lost its lease; the same command resumes.
+        ):
             more, times = cpu.measure(command, timeout=LIMIT_SECONDS - 300), times + 1
             more.wall += usage.wall
             more.roles = {
@@ -64,7 +68,8 @@ def measure(full: bool) -> Iterator[Row]:
             "s",
             note=f"{times} times the command, {usage.total:.0f} core-s: "
             + ", ".join(
-                f"{role} {spent:.0f}" for role, spent in sorted(usage.roles.items(), key=lambda x: -x[1])
+                f"{role} {cpu_seconds:.0f}"
+                for role, cpu_seconds in sorted(usage.roles.items(), key=lambda x: -x[1])
             ),
         )
         yield Row(f"{what}: done by the clock", size / usage.wall, "a s", note=f"files: {files}")
@@ -91,7 +96,7 @@ def measure(full: bool) -> Iterator[Row]:
 
 
 def _archive(folder: Path, size: int) -> Path:
-    """A manifest of so many files of one second: names of their own for CLIPS different ones."""
+    """A manifest of `count` files of one second: distinct names for CLIPS distinct files."""
     for clip in range(CLIPS):
         noise(folder / f"clip-{clip:03d}.wav", 1, seed=clip)
     manifest = folder / "manifest.jsonl"
@@ -125,7 +130,8 @@ def _check(out: Path, size: int) -> None:
         raise RuntimeError("equal clips have different texts")
 
 
-if __name__ == "__main__":  # without the table, for a run that somebody watches
+# Print without the table, for a run that somebody watches.
+if __name__ == "__main__":
     began = time.monotonic()
     for row in measure(full=True):
         print(

@@ -1,4 +1,6 @@
-"""Scale: manifests read, plans made and taken up again at 10 k, 100 k and 1 M recordings, and listings of as many keys: seconds and driver memory."""
+"""Scale: reading manifests, planning and resuming at 10 k, 100 k and 1 M recordings, and listing as many
+keys: seconds and driver memory.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,17 @@ from tests.benchmarks.workloads.rows import Row
 LIMIT_SECONDS = 900
 SIZES = (10_000, 100_000)
 FULL_SIZE = 1_000_000
-AIMS = {FULL_SIZE: ("<= 300", "<= 90", "<= 2")}  # issue: plan in s, resume in s, driver in GiB
-DONE = 0.9  # share of shards that a resumed run finds done
-KEYS_PER_PAGE = 1000  # of a listing: S3's limit
+# Aims: plan in s, resume in s, driver in GiB.
+AIMS = {FULL_SIZE: ("<= 300", "<= 90", "<= 2")}
+# Share of shards that a resumed run finds done.
+DONE = 0.9
+# Keys per page of a listing: S3's limit.
+KEYS_PER_PAGE = 1000
 FOLDER_KEYS = 1000
 
 
 def measure(full: bool) -> Iterator[Row]:
-    """Each step in a fresh process, whose CPU seconds and largest memory are its own."""
+    """Each step in a fresh process, so that its CPU seconds and peak memory are its own."""
     for size in (*SIZES, *((FULL_SIZE,) if full else ())):
         with tempfile.TemporaryDirectory() as folder:
             manifest, out = str(Path(folder) / "manifest.jsonl"), str(Path(folder) / "out")
@@ -63,7 +68,9 @@ def measure(full: bool) -> Iterator[Row]:
 
 
 def _first_commit(manifest: str, out: str, name: str, aim: str) -> Row:
-    """The command itself, from its start until the first new shards are committed (their audio is not there, which is told at once)."""
+    """The whole command, from its start to the first new commit (the audio does not exist, so decoding fails
+    at once).
+    """
     before = {*(Path(out) / "checkpoint").iterdir()}
     settings = ["plan.trust_durations=true", "asr.backend=fake", "aligner.backend=fake"]
     options = [part for setting in settings for part in ("--set", setting)]
@@ -108,7 +115,7 @@ def _first_commit(manifest: str, out: str, name: str, aim: str) -> Row:
 
 
 def _write_manifest(path: str, size: int) -> None:
-    """An archive with lengths as they are: most files of minutes, some of hours; durations are trusted."""
+    """An archive with realistic lengths: most files of minutes, some of hours; durations are trusted."""
     import numpy as np
 
     seconds = np.random.default_rng(0).lognormal(5.0, 1.2, size).clip(1, 20_000)
@@ -166,7 +173,7 @@ def _child(what: str, manifest: str, out: str) -> dict[str, Any]:
     elif what == "commit":
         plan = planner.read_plan(out)
         done = plan.slice(0, int(plan.num_rows * DONE)).select(PLAN.names)
-        # What a run leaves: a file of rows and one of their ids for each task. Whose shards are silent are small rows.
+        # What a run leaves: a file of rows and a file of ids for each task. Rows of silent shards are small.
         files = max(1, int(len(locations.list(f"{out}/plan", ".parquet")) * DONE))
         size = -(-len(done) // files)
         for number in range(files):
@@ -217,27 +224,30 @@ class _Clock:
     def __init__(self) -> None:
         self.began = self.last = time.monotonic()
         self.cpu = time.process_time()
-        self.ended = self.began
+        self.end_time = self.began
         self.parts: list[str] = []
 
     def lap(self, name: str) -> None:
         self.last, before = time.monotonic(), self.last
-        self.ended = self.last
+        self.end_time = self.last
         self.parts.append(f"{name} {self.last - before:.1f} s")
 
     def wall(self) -> float:
-        return self.ended - self.began
+        return self.end_time - self.began
 
 
 class _Bucket(BaseHTTPRequestHandler):
-    """Answers ListObjectsV2 of a bucket of `size` keys, and nothing else: a server that holds a million objects costs more than what is measured."""
+    """Answers ListObjectsV2 for a bucket of `size` keys and nothing else: a server that really holds a
+    million objects would cost more than the listing under test.
+    """
 
     size = 0
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
-        folder = query.get("prefix", "").removeprefix("calls/").strip("/")  # "": all of them
+        # "": all of them.
+        folder = query.get("prefix", "").removeprefix("calls/").strip("/")
         if "delimiter" in query and not folder:
             names = [
                 f"<CommonPrefixes><Prefix>calls/{k:04d}/</Prefix></CommonPrefixes>"
@@ -250,7 +260,8 @@ class _Bucket(BaseHTTPRequestHandler):
         first = int(query.get("continuation-token", begin))
         last = min(end, first + int(query.get("max-keys", KEYS_PER_PAGE)))
         items = "".join(
-            f"<Contents><Key>calls/{k // FOLDER_KEYS:04d}/call-{k:07d}.mp3</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+            f"<Contents><Key>calls/{k // FOLDER_KEYS:04d}/call-{k:07d}.mp3</Key>"
+            f"<LastModified>2026-01-01T00:00:00.000Z</LastModified>"
             f'<ETag>"{k:032x}"</ETag><Size>1000</Size><StorageClass>STANDARD</StorageClass></Contents>'
             for k in range(first, last)
         )
@@ -259,7 +270,8 @@ class _Bucket(BaseHTTPRequestHandler):
     def _answer(self, items: str, count: int, token: str) -> None:
         more = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
         body = (
-            '<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>archive</Name><Prefix/>'
+            '<?xml version="1.0"?><ListBucketResult '
+            'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>archive</Name><Prefix/>'
             f"<KeyCount>{count}</KeyCount><MaxKeys>{KEYS_PER_PAGE}</MaxKeys><IsTruncated>{str(bool(token)).lower()}</IsTruncated>"
             f"{more}{items}</ListBucketResult>"
         ).encode()
@@ -274,7 +286,7 @@ class _Bucket(BaseHTTPRequestHandler):
 
 
 def _listing(size: int) -> Row:
-    """A folder of audio in an object store as a manifest, in a process of its own; the store answers from this one."""
+    """A folder of audio in an object store as a manifest, read in its own process; this one is the store."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bucket", (_Bucket,), {"size": size}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
@@ -286,9 +298,11 @@ def _listing(size: int) -> Row:
         "AWS_CONFIG_FILE": os.devnull,
     }
     code = (
-        "import time, resource, sys; from pipelines.manifests.manifest import read_manifest; began, cpu = time.monotonic(), time.process_time();"
+        "import time, resource, sys; from pipelines.manifests.manifest import read_manifest; began, cpu = "
+        "time.monotonic(), time.process_time();"
         "count = sum(1 for _ in read_manifest('s3://archive/calls'));"
-        "print(count, time.monotonic() - began, time.process_time() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
+        "print(count, time.monotonic() - began, time.process_time() - cpu, "
+        "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)"
     )
     try:
         result = subprocess.run(
@@ -299,7 +313,10 @@ def _listing(size: int) -> Row:
     count, wall, cpu, gib = result.stdout.split()
     if int(count) != size:
         raise RuntimeError(f"{count} of {size} keys were listed")
-    note = f"{float(cpu):.1f} CPU-s, {float(gib):.2f} GiB; pages of {KEYS_PER_PAGE} keys from a server on loopback that only lists"
+    note = (
+        f"{float(cpu):.1f} CPU-s, {float(gib):.2f} GiB; "
+        f"pages of {KEYS_PER_PAGE} keys from a server on loopback that only lists"
+    )
     return Row(f"{size:,} keys listed as a manifest", float(wall), "s", note=note)
 
 

@@ -1,4 +1,6 @@
-"""Start-up: what `scriptorium --help` takes, and how long a one-file job takes to its first transcript, and what that time is."""
+"""Start-up: the cost of `scriptorium --help`, and the time of a one-file job to its first transcript, by
+part.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,12 @@ HELP_RUNS, JOB_RUNS = 9, 3
 def measure(full: bool) -> Iterator[Row]:
     """Wall seconds from a warm disk: everything has been read once before."""
     helps = [_help() for _ in range(HELP_RUNS + 1)][1:]
-    bare = [_spent([sys.executable, "-c", "pass"]) for _ in range(HELP_RUNS + 1)][1:]
+    bare = [_cpu_seconds([sys.executable, "-c", "pass"]) for _ in range(HELP_RUNS + 1)][1:]
     wall = median(seconds for seconds, _ in helps)
-    note = f"median of {HELP_RUNS}; {median(spent for _, spent in helps):.2f} CPU-s, of which Python itself {median(bare):.2f}"
+    note = (
+        f"median of {HELP_RUNS}; {median(seconds for _, seconds in helps):.2f} CPU-s, "
+        f"of which Python itself {median(bare):.2f}"
+    )
     yield Row("scriptorium --help", wall, "s", "< 0.3", note)
     with tempfile.TemporaryDirectory() as folder:
         clip = archive.build(Path(folder), 0, 1, archive.FORMATS[:1])[0]
@@ -40,11 +45,11 @@ def measure(full: bool) -> Iterator[Row]:
             )
             note = f"median of {JOB_RUNS}; {usage.total:.1f} CPU-s; first seen at: {moments}"
             yield Row(f"one-file job, {name}: first transcript", first, "s", "< 15", note)
-            spent = ", ".join(
+            cpu_seconds = ", ".join(
                 f"{role} {seconds:.1f}"
                 for role, seconds in sorted(usage.roles.items(), key=lambda item: -item[1])
             )
-            yield Row(f"one-file job, {name}: end", whole, "s", note=f"CPU-s: {spent}")
+            yield Row(f"one-file job, {name}: end", whole, "s", note=f"CPU-s: {cpu_seconds}")
 
 
 _FAKE = [
@@ -56,20 +61,20 @@ _FAKE = [
 
 def _help() -> tuple[float, float]:
     began = time.perf_counter()
-    spent = _spent(
+    cpu_seconds = _cpu_seconds(
         [sys.executable, "-c", "import sys; from pipelines.cli import main; sys.exit(main(['--help']))"]
     )
-    return time.perf_counter() - began, spent
+    return time.perf_counter() - began, cpu_seconds
 
 
-def _spent(command: list[str]) -> float:
+def _cpu_seconds(command: list[str]) -> float:
     before = cpu.children()
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     return cpu.children() - before
 
 
 def _job(folder: Path, clip: archive.File, settings: list[str]) -> tuple[float, float, cpu.Usage]:
-    """Seconds to the first transcript on disk, to the end, and what was spent."""
+    """Seconds to the first transcript on disk and to the end, and the CPU seconds."""
     out = folder / f"out-{time.monotonic_ns()}"
     manifest = folder / "manifest.jsonl"
     manifest.write_text(json.dumps({"audio": str(clip.path)}) + "\n")

@@ -1,10 +1,11 @@
-"""The aligner: audio seconds per second over batch size and segment length, against the official package's path.
+"""The aligner: audio seconds per second over batch size and segment length, against the official package.
 
-One torch thread on both sides, float32, random weights of a reduced shape (the real one would take hours here): encoder 128 wide, 3 layers;
-decoder 192 wide, 5 layers; the real head of 5,000 classes and the real tokens per second. The official path puts all segments of a call into
-one batch, padded to the longest, encodes them one by one with attention over the whole segment, computes all classes at every token, and repairs
-the stamps in n^2 steps. Ours is what the actor does: packed batches, and on a CPU clip by clip. Seconds are core seconds, which other work on
-the machine disturbs less than the clock.
+One torch thread on both sides, float32, random weights of a reduced shape (the real one would take hours
+here): encoder 128 wide, 3 layers; decoder 192 wide, 5 layers; the real head of 5,000 classes and the real
+tokens per second. The official path puts all segments of a call into one batch padded to the longest, encodes
+them one by one with attention over the whole segment, computes all classes at every token, and repairs the
+stamps in n^2 steps. Ours is the actor's path: packed batches, and clip by clip on a CPU. Seconds are core
+seconds, which other work on the machine disturbs less than the clock.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from actors.backends.transformers.aligner import TransformersAligner
+from actors.batching import dispatch
 from actors.config import AlignerConfig
-from actors.dispatch import dispatch
 from actors.records import SAMPLING_RATE, AlignmentRequest
 from tests.benchmarks.workloads.checkpoints import random_checkpoint, to_original
 from tests.benchmarks.workloads.official import Official
@@ -54,7 +55,7 @@ LENGTHS = (10, 30, 60, 120, 180)
 
 
 def measure(full: bool) -> Iterator[Row]:
-    """Batch sizes at one length, lengths at one batch size, and lengths mixed in one call."""
+    """Batch sizes at one length, lengths at one batch size, and mixed lengths in one call."""
     runs = 3 if full else 2
     cases = {f"batch {batch} x 10 s": pieces(batch, 10) for batch in BATCHES}
     cases |= {f"batch 2 x {length} s": pieces(2, length) for length in LENGTHS[1:]}
@@ -87,7 +88,8 @@ def _cases(
             AlignmentRequest(wave, tuple(text.split())) for wave, text in zip(waves, texts, strict=True)
         ]
         ours, theirs = [], []
-        small = duration(waves) < 400  # once more than asked for, to warm up
+        # One more run than asked for, to warm up.
+        small = duration(waves) < 400
         for turn in range((runs if small else runs - 1) + small):
             ours.append(_align(backend, requests))
             if official:

@@ -1,4 +1,6 @@
-"""Decoding and segmentation on one core, by codec: audio seconds per CPU second, no Ray, no child process."""
+"""Decoding and segmentation on one core, by codec: audio seconds per CPU second, without Ray or a child
+process.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ CASES = {
 
 
 def write(path: Path, codec: str, rate: int, channels: int, seconds: int) -> None:
-    """Write a minute of voice-like sound, over and over, so many seconds."""
+    """Write a minute of voice-like sound, repeated to `seconds`."""
     rng = np.random.default_rng(0)
     t = np.arange(60 * rate) / rate
     gate = np.sin(2 * np.pi * 0.3 * t) > -0.5

@@ -11,7 +11,8 @@ from actors.batching import fill, pack
 from actors.config import ASRConfig
 from tests.benchmarks.workloads.rows import Row
 
-SEGMENTS = 256  # of one task's call: about an hour of conversation
+# Seconds of one task's call: about an hour of conversation.
+SEGMENTS = 256
 SEEDS = range(9)
 
 
@@ -27,7 +28,7 @@ def bimodal(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def uniform(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Every length alike."""
+    """Every length equally likely."""
     return rng.uniform(0.5, 60, size)
 
 
@@ -39,7 +40,7 @@ MIXES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 
 
 def measure(full: bool) -> Iterator[Row]:
-    """Fill by mix, as medians over several draws, and whether any call is over its budget."""
+    """Fill by mix, as medians over several draws, and whether any call exceeds its budget."""
     budget, most = ASRConfig().max_batch_seconds, ASRConfig().max_batch_size
     over = 0
     for name, draw in MIXES.items():
@@ -57,7 +58,10 @@ def measure(full: bool) -> Iterator[Row]:
                 or (len(batch) > 1 and len(batch) * max(durations[i] for i in batch) > budget)
                 for batch in batches
             )
-        note = f"in file order {np.median(naive):.3f}; packing {SEGMENTS} segments takes {np.median(times):.1f} ms"
+        note = (
+            f"in file order {np.median(naive):.3f}; "
+            f"packing {SEGMENTS} segments takes {np.median(times):.1f} ms"
+        )
         yield Row(f"fill, {name}", float(np.median(fills)), "real/padded s", ">= 0.93", note)
     yield Row(
         "calls over their budget",

@@ -1,10 +1,11 @@
 """The models: actors and job against the bare model, and against the official package with the same weights.
 
-Everything runs on one torch thread, in float32 unless a row says otherwise; the sides take turns and the figures are medians. What counts is
-core seconds, which other work on the machine disturbs less than the clock; on a quiet machine, with one thread, they are the same. Only the
-whole job, which is many processes, is taken by the clock. "Bare model" is encoder, prompt and decoding alone on features and prompts made beforehand,
-in batches packed by length. The official package is qwen-asr 0.0.6 with transformers 4.57.6 in a process of its own, in its default batches
-of 32, given the same segments; it has no way to force the number of tokens of each row, so the random weights get equal clips.
+Everything runs on one torch thread, in float32 unless a row says otherwise; the sides take turns and figures
+are medians of core seconds, which other work on the machine disturbs less than the clock. Only the whole job,
+which is many processes, is timed by the clock. "Bare model" is encoder, prompt and decoding alone, on
+prepared features and prompts, in batches packed by length. The official package is qwen-asr 0.0.6 with
+transformers 4.57.6 in its own process, in its default batches of 32, on the same segments. It cannot force
+the number of tokens of each row, so random weights get equal clips.
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ from tests.benchmarks.workloads.rows import Row, Skipped
 from tests.benchmarks.workloads.speech import demo_recordings, demo_segments, duration, pieces, rows_of
 
 LIMIT_SECONDS = 600
-_TOKENS = 3.5  # a second: what speech takes
-_CLIPS, _SECONDS = 3, 8.0  # of the real shape: a core takes a second for a second
+# Tokens per second: the rate of speech.
+_TOKENS = 3.5
+# Seconds of audio for the real shape: a core takes about one second per second.
+_CLIPS, _SECONDS = 3, 8.0
 
 
 def measure(full: bool) -> Iterator[Row]:
@@ -103,7 +106,7 @@ def _demo(runs: int) -> Iterator[Row]:
 
 
 def _job(copies: int) -> Iterator[Row]:
-    """What another hour costs the whole job, next to the bare model: starting up is paid once and left out."""
+    """What another hour costs the whole job next to the bare model, without the fixed cost of starting."""
     waves = demo_recordings()
     asr = ASRActor(ASRConfig(model=str(DEMO / "asr"), device="cpu", threads=1))
     segments = demo_segments()
@@ -189,7 +192,7 @@ def _real_shape(runs: int) -> Iterator[Row]:
 
 
 def _bare(asr: ASRActor, segments: list[np.ndarray]) -> Callable[[], Any]:
-    """The model alone, on inputs made now."""
+    """The model alone, on inputs prepared now."""
     backend, config = asr.backend, asr.config
     assert isinstance(backend, TransformersASR)
     requests = [SegmentRequest(wave) for wave in segments]
@@ -206,7 +209,9 @@ def _bare(asr: ASRActor, segments: list[np.ndarray]) -> Callable[[], Any]:
 def _take_turns(
     sides: dict[str, Callable[[], Any]], runs: int
 ) -> tuple[dict[str, list[float]], dict[str, Any]]:
-    """Core seconds of each run of each side, and its last answer. Several runs have one before them, to warm up."""
+    """Core seconds of each run of each side, and its last answer. Several runs have one before them, to warm
+    up.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     answers: dict[str, Any] = {}
     warming = int(runs > 1)
@@ -231,7 +236,7 @@ def _against(
 
 
 def _transcribe(out: Path, waves: list[np.ndarray], copies: int) -> float:
-    """Seconds of the whole command on so many copies of the recordings."""
+    """Wall seconds of the whole command on `copies` of the recordings."""
     import soundfile
 
     audio = out / "audio"

@@ -1,4 +1,6 @@
-"""Text: timestamp repair against the reference's way, parsing of model output, stitching, Parquet; CPU per audio hour on one core."""
+"""Text: timestamp repair against the reference's method, parsing of model output, stitching, Parquet; CPU per
+audio hour on one core.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,14 @@ from pipelines.stitching import stitch
 from tests.benchmarks.workloads.rows import Row
 
 RUNS = 7
-WORDS = 900  # of a segment of 180 s of dense speech
-WORDS_PER_HOUR = 9_000  # 2.5 a second
-SEGMENT = 30.0  # seconds
-SHARD_SECONDS, SHARDS = 600.0, 60  # ten hours
+# Words of a segment of 180 s of dense speech.
+WORDS = 900
+# Words at 2.5 per second.
+WORDS_PER_HOUR = 9_000
+# Seconds.
+SEGMENT = 30.0
+# Ten hours.
+SHARD_SECONDS, SHARDS = 600.0, 60
 
 
 def measure(full: bool) -> Iterator[Row]:
@@ -125,7 +131,7 @@ def measure(full: bool) -> Iterator[Row]:
 
 
 def timed(action: Callable[[], Any], runs: int) -> tuple[float, Any]:
-    """Median CPU seconds, and what the action answered."""
+    """Median CPU seconds, and the action's result."""
     seconds, answer = [], None
     for _ in range(runs):
         began = time.process_time()
@@ -135,7 +141,7 @@ def timed(action: Callable[[], Any], runs: int) -> tuple[float, Any]:
 
 
 def stamped(words: int) -> list[int]:
-    """Starts and ends in milliseconds on the aligner's grid of 80, one in fifty somewhere else."""
+    """Starts and ends in milliseconds on the aligner's grid of 80, one in fifty at a random place."""
     rng = np.random.default_rng(0)
     stamps = np.sort(rng.integers(0, 180_000 * words // WORDS, 2 * words)) // 80 * 80
     wrong = rng.random(2 * words) < 0.02
@@ -144,7 +150,9 @@ def stamped(words: int) -> list[int]:
 
 
 def plain_repair(times: list[int]) -> list[int]:
-    """What the reference's `fix_timestamp` does, step by step: n^2 comparisons for the chain, and a search from every wrong stamp."""
+    """The reference's `fix_timestamp`, step by step: n^2 comparisons for the chain, and a search from every
+    wrong stamp.
+    """
     n = len(times)
     length, parent = [1] * n, [-1] * n
     for i in range(1, n):

@@ -1,4 +1,6 @@
-"""With --full: an hour on one stream, no faster than the server takes it, against its own beginning and against the same hour sent as a file."""
+"""With --full: an hour on one stream, as fast as the server accepts it, against its own beginning and against
+the same hour as a file.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,19 @@ BY_NAME = True
 HOUR, SPEED = (
     3600.0,
     8.0,
-)  # seconds; times real time: a step every two seconds is to be a step every two seconds
-PART = 600.0  # seconds of its beginning and of its end that are compared
-STEP = 20.0  # seconds between looks at what the server's processes have spent
-_LAST = 5.0  # seconds without another utterance after the last words
+    # Seconds per step, and times real time: a step every two seconds must remain a step every two seconds.
+)
+# Seconds at the beginning and at the end that are compared.
+PART = 600.0
+# Seconds between samples of the server processes' CPU time.
+STEP = 20.0
+# Seconds without another utterance after the last words.
+_LAST = 5.0
 _COMPLETED = "conversation.item.input_audio_transcription.completed"
 
 
 def measure(full: bool) -> Iterator[Row]:
-    """Cost and memory of the last ten minutes against the first ten, and the word error rate of its text."""
+    """Cost and memory of the last ten minutes against the first ten, and the word error rate of the text."""
     if not full:
         raise Skipped("it takes ten minutes: --full")
     speech, text = meeting()
@@ -44,17 +50,18 @@ def measure(full: bool) -> Iterator[Row]:
 
 @dataclass
 class _Streamed:
-    """What came of a stream."""
+    """The results of a stream."""
 
     marks: list[tuple[float, dict[str, float], dict[str, float]]] = field(
         default_factory=list
-    )  # seconds finished, CPU and memory by role
+        # Seconds finished, CPU and memory by role.
+    )
     texts: list[str] = field(default_factory=list)
     wall: float = 0.0
 
 
 async def _streamed(server: Server, sound: np.ndarray) -> _Streamed:
-    """All of it on one stream, no faster than the server takes it."""
+    """Send everything on one stream, as fast as the server accepts it."""
     length, found, begun = len(sound) / SAMPLING_RATE, _Streamed(), time.monotonic()
     async with (
         aiohttp.ClientSession() as session,
@@ -75,14 +82,15 @@ async def _streamed(server: Server, sound: np.ndarray) -> _Streamed:
                         (
                             marked,
                             *await asyncio.gather(
-                                asyncio.to_thread(server.spent), asyncio.to_thread(server.resident)
+                                asyncio.to_thread(server.cpu_seconds), asyncio.to_thread(server.resident)
                             ),
                         )
                     )
                     print(
                         f"{marked:.0f} s of {length:.0f} s after {time.monotonic() - begun:.0f} s", flush=True
                     )
-                if event["end"] > length - 10:  # the recording's last words are nearer to its end than that
+                # The recording's last words are nearer to its end than that.
+                if event["end"] > length - 10:
                     found.wall = time.monotonic() - begun
 
         hearing = asyncio.create_task(hear())
@@ -116,8 +124,8 @@ def _flat(streamed: _Streamed, length: float) -> Iterator[Row]:
 
     def cost(start: float, end: float) -> float:
         part = [mark for mark in marks if start <= mark[0] <= end]
-        spent = sum(part[-1][1].get(role, 0.0) - part[0][1].get(role, 0.0) for role in OURS)
-        return spent / (part[-1][0] - part[0][0])
+        cpu_seconds = sum(part[-1][1].get(role, 0.0) - part[0][1].get(role, 0.0) for role in OURS)
+        return cpu_seconds / (part[-1][0] - part[0][0])
 
     def memory(role: str, start: float, end: float) -> float:
         return float(np.mean([mark[2].get(role, 0.0) for mark in marks if start <= mark[0] <= end]))
@@ -154,7 +162,9 @@ def _errors(streamed: str, offline: str, truth: str) -> Iterator[Row]:
 
 
 def error_rate(said: str, wanted: str) -> float:
-    """Words to insert, delete or replace in `said`, per word of `wanted`; case and punctuation do not count."""
+    """Insertions, deletions and replacements of words in `said`, per word of `wanted`, ignoring case and
+    punctuation.
+    """
     left, right = (
         [word for word in ("".join(filter(str.isalnum, word)) for word in text.lower().split()) if word]
         for text in (said, wanted)
@@ -167,7 +177,8 @@ def error_rate(said: str, wanted: str) -> float:
         best = np.empty_like(row)
         best[0] = count
         best[1:] = np.minimum(row[1:] + 1, row[:-1] + (codes != numbers[word]))
-        row = np.minimum.accumulate(best - places) + places  # insertions, from left to right
+        # Insertions, from left to right.
+        row = np.minimum.accumulate(best - places) + places
     return float(row[-1]) / max(1, len(right))
 
 

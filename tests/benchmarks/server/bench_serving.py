@@ -1,7 +1,9 @@
-"""The server under load, with the demo models: files of many clients against the batch job on the same audio.
+"""The server under load with the demo models: files from many clients against the batch job on the same
+audio.
 
-Clients ask for all that the job makes, words with their times. Two figures of the same minute: what was done while all clients were at work (of
-an answer that came later, the part of its time that lay within the minute), and what was done until the last one had his last answer.
+Clients ask for all that the job makes: words with their times. Two figures of the same minute: the work done
+while all clients were active (of a later response, the part of its time within the minute), and the work done
+until the last response.
 """
 
 from __future__ import annotations
@@ -24,20 +26,23 @@ from tests.benchmarks.workloads.serving import CONFIG, OURS, Server, recordings,
 LIMIT_SECONDS = 600
 BY_NAME = True
 CLIENTS, SECONDS = 64, 60.0
-COPIES = (1, 4, 16)  # of the demo's recordings in the batch runs; the first one is the warm-up
+# Copies of the demo's recordings in the batch runs; the first run is the warm-up.
+COPIES = (1, 4, 16)
 
 
 @dataclass
 class _Load:
-    """What clients got."""
+    """The clients' results."""
 
     spans: list[tuple[float, float, float]] = field(
         default_factory=list
-    )  # of each answer: asked, there, seconds of its audio
+        # Of each response: request time, response time, seconds of its audio.
+    )
     codes: dict[int, int] = field(default_factory=dict)
     malformed: int = 0
     wall: float = 0.0
-    spent: dict[str, float] = field(default_factory=dict)  # CPU seconds by role
+    # CPU seconds by role.
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def heard(self) -> float:
@@ -45,7 +50,7 @@ class _Load:
         return sum(audio for _, _, audio in self.spans)
 
     def rate(self, end: float) -> float:
-        """Audio seconds a second up to a moment; an answer's audio is spread evenly over the time that it took."""
+        """Audio seconds per second up to a moment; a response's audio is spread evenly over its duration."""
         return (
             sum(
                 audio * max(0.0, min(there, end) - asked) / (there - asked)
@@ -56,9 +61,10 @@ class _Load:
 
 
 def measure(full: bool) -> Iterator[Row]:
-    """Throughput, p95 and refusals under load, where the processors' time goes, and the batch job on the same audio."""
+    """Throughput, p95 and refusals under load, CPU time by role, and the batch job on the same audio."""
     with running() as server:
-        asyncio.run(_load(server, 8, 5.0))  # all processes up and warm
+        # All processes are up and warm.
+        asyncio.run(_load(server, 8, 5.0))
         load = asyncio.run(_load(server, CLIENTS, SECONDS))
     yield from _rows(load)
     whole, further = _batch()
@@ -83,10 +89,10 @@ def measure(full: bool) -> Iterator[Row]:
 
 
 async def _load(server: Server, clients: int, seconds: float) -> _Load:
-    """Clients that ask one question after the other, each beginning with another file."""
+    """Clients that send one request after the other, each starting with another file."""
     files = [(path.name, path.read_bytes()) for path in recordings()]
     found = _Load()
-    before = server.spent() | {"clients": time.process_time()}
+    before = server.cpu_seconds() | {"clients": time.process_time()}
     started = time.monotonic()
 
     async def client(number: int, session: aiohttp.ClientSession) -> None:
@@ -112,8 +118,8 @@ async def _load(server: Server, clients: int, seconds: float) -> _Load:
     ) as session:
         await asyncio.gather(*(client(number, session) for number in range(clients)))
     found.wall = time.monotonic() - started
-    after = server.spent() | {"clients": time.process_time()}
-    found.spent = {role: seconds - before.get(role, 0.0) for role, seconds in after.items()}
+    after = server.cpu_seconds() | {"clients": time.process_time()}
+    found.cpu_seconds = {role: seconds - before.get(role, 0.0) for role, seconds in after.items()}
     return found
 
 
@@ -127,7 +133,7 @@ def _rows(load: _Load) -> Iterator[Row]:
     yield Row("server, p95", float(np.percentile(took, 95)), "s", "", "")
     yield Row("answers but 200 and well-formed 503", load.malformed, "answers", "<= 0", "")
     for role in (*OURS, "Ray", "clients"):
-        seconds = load.spent.get(role, 0.0)
+        seconds = load.cpu_seconds.get(role, 0.0)
         yield Row(
             f"processors' time: {role}",
             1000 * seconds / load.heard,
@@ -138,7 +144,9 @@ def _rows(load: _Load) -> Iterator[Row]:
 
 
 def _batch() -> tuple[float, float]:
-    """Audio seconds a second of the batch job on the same audio, on a Ray that runs already: of the largest run, and of its last part."""
+    """Audio seconds per second of the batch job on the same audio, on a running Ray: of the largest run, and
+    of its last part.
+    """
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     from pipelines.cluster import session as cluster
     from pipelines.config import load_config

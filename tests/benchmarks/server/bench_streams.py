@@ -1,7 +1,8 @@
-"""Streams in real time with the demo models: lag of final answers, against what the models alone could carry; with --full more streams.
+"""Streams in real time with the demo models: lag of final text against the capacity of the models alone; with
+--full more streams.
 
-Lag is counted from the end of an utterance (the last loud moment and 0.2 s) to its whole text with words in the client's hands. The pause of 0.5 s by
-which the server knows that it is over is in it.
+Lag is measured from the end of an utterance (the last loud moment plus 0.2 s) to its whole text with words at
+the client. It includes the pause of 0.5 s after which the server considers the utterance finished.
 """
 
 from __future__ import annotations
@@ -23,17 +24,21 @@ from tests.benchmarks.workloads.serving import DEMO, OURS, Server, append, meeti
 LIMIT_SECONDS = 600
 BY_NAME = True
 STREAMS, SECONDS = 32, 40.0
-MORE = (48, 64)  # streams, with --full
-PIECE = 0.1  # seconds of audio in one message of a stream
-_AIM = 2.0  # seconds of lag
+# Streams, with --full.
+MORE = (48, 64)
+# Seconds of audio in one message of a stream.
+PIECE = 0.1
+# Seconds of lag.
+_AIM = 2.0
 _PREFIX = "conversation.item.input_audio_transcription."
 
 
 def measure(full: bool) -> Iterator[Row]:
-    """Lag of many streams, and the models' own limit; `full`: of more streams, too."""
+    """Lag of many streams, and the models' own limit; with `full`, more streams as well."""
     carried = 0
     with running("serve.max_streams=128") as server:
-        asyncio.run(_streams(server, 4, 8.0))  # all processes up and warm
+        # All processes are up and warm.
+        asyncio.run(_streams(server, 4, 8.0))
         for count in (STREAMS, *MORE) if full else (STREAMS,):
             found = asyncio.run(_streams(server, count, SECONDS))
             yield from found.rows(count)
@@ -43,13 +48,16 @@ def measure(full: bool) -> Iterator[Row]:
 
 @dataclass
 class _Found:
-    """What clients of streams got."""
+    """The results of the streaming clients."""
 
-    lags: list[float] = field(default_factory=list)  # seconds
+    # Seconds.
+    lags: list[float] = field(default_factory=list)
     words: int = 0
-    partial: int = 0  # answers about utterances that went on
+    # Partial texts of utterances that went on.
+    partial: int = 0
     failed: int = 0
-    spent: dict[str, float] = field(default_factory=dict)  # CPU seconds by role
+    # CPU seconds by role.
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
     wall: float = 0.0
 
     def lag(self, percent: float) -> float:
@@ -57,12 +65,15 @@ class _Found:
         return float(np.percentile(self.lags, percent)) if self.lags else float("inf")
 
     def rows(self, count: int) -> Iterator[Row]:
-        """As rows of so many streams."""
+        """These results as rows of the table."""
         aim = f"<= {_AIM:g}" if count == STREAMS else ""
-        note = f"{len(self.lags)} utterances in {SECONDS:.0f} s, {self.words} words, {self.partial / max(1, len(self.lags)):.1f} partial answers each"
+        note = (
+            f"{len(self.lags)} utterances in {SECONDS:.0f} s, {self.words} words, "
+            f"{self.partial / max(1, len(self.lags)):.1f} partial answers each"
+        )
         yield Row(f"{count} streams, lag p50", self.lag(50), "s", "", note)
         cost = ", ".join(
-            f"{role} {100 * self.spent.get(role, 0.0) / self.wall:.0f} %"
+            f"{role} {100 * self.cpu_seconds.get(role, 0.0) / self.wall:.0f} %"
             for role in (*OURS, "Ray", "clients")
         )
         yield Row(f"{count} streams, lag p95", self.lag(95), "s", aim, f"of a core: {cost}")
@@ -79,12 +90,13 @@ async def _streams(server: Server, count: int, seconds: float) -> _Found:
     """Streams in real time, each from another place of the same recording."""
     speech, _ = meeting()
     found = _Found()
-    before = server.spent() | {"clients": time.process_time()}
+    before = server.cpu_seconds() | {"clients": time.process_time()}
     started = time.monotonic()
 
     async def stream(number: int, session: aiohttp.ClientSession) -> None:
         sound = np.roll(speech, -number * len(speech) // count)[: round(seconds * SAMPLING_RATE)]
-        await asyncio.sleep(number * PIECE * 0.31)  # nobody begins in step with the others
+        # No stream starts in step with another.
+        await asyncio.sleep(number * PIECE * 0.31)
         async with session.ws_connect(f"{server.url}/v1/realtime", max_msg_size=0) as socket:
             await socket.send_json(setting())
             begun = time.monotonic()
@@ -103,7 +115,8 @@ async def _streams(server: Server, count: int, seconds: float) -> _Found:
             for number_sent, place in enumerate(range(0, len(sound), step), 1):
                 await asyncio.sleep(
                     max(0.0, begun + number_sent * PIECE - time.monotonic())
-                )  # not before it is spoken
+                    # Not before it is spoken.
+                )
                 await socket.send_json(append(sound[place : place + step]))
             await asyncio.sleep(4 * _AIM)
             hearing.cancel()
@@ -111,15 +124,17 @@ async def _streams(server: Server, count: int, seconds: float) -> _Found:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(*(stream(number, session) for number in range(count)))
     found.wall = time.monotonic() - started
-    after = server.spent() | {"clients": time.process_time()}
-    found.spent = {role: cost - before.get(role, 0.0) for role, cost in after.items()}
+    after = server.cpu_seconds() | {"clients": time.process_time()}
+    found.cpu_seconds = {role: cost - before.get(role, 0.0) for role, cost in after.items()}
     return found
 
 
 def _limit(carried: int) -> Iterator[Row]:
-    """Streams that the models alone could carry: the same sound through the same actors, one thread each, as they are asked in real time.
+    """Streams that the models alone could carry: the same sound through the same actors, one thread each,
+    requested in real time.
 
-    Once in a second all that streams ask is one call: better batches than a server has, which does not wait for them.
+    Once a second, the requests of all streams are one call: better batches than in a server, which does not
+    wait for them.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
     from actors.aligner import AlignerActor
@@ -146,17 +161,17 @@ def _limit(carried: int) -> Iterator[Row]:
                 over += [event] if isinstance(event, Ended) else []
         if over:
             started = time.perf_counter()
-            answers = asr.recognise([SegmentRequest(ended.waveform, "English") for ended in over])
+            answers = asr.recognise([SegmentRequest(utterance.waveform, "English") for utterance in over])
             cost["final"] += time.perf_counter() - started
             segments = [
                 {
                     "start": 0.0,
-                    "end": len(ended.waveform) / SAMPLING_RATE,
+                    "end": len(utterance.waveform) / SAMPLING_RATE,
                     "text": answer.text,
                     "language": "en",
-                    "samples": ended.waveform.tobytes(),
+                    "samples": utterance.waveform.tobytes(),
                 }
-                for ended, answer in zip(over, answers, strict=True)
+                for utterance, answer in zip(over, answers, strict=True)
                 if not isinstance(answer, Exception)
             ]
             started = time.perf_counter()
@@ -179,11 +194,14 @@ def _limit(carried: int) -> Iterator[Row]:
             counts["partial"] += len(due)
     streamed = STREAMS * SECONDS
     each = {what: 1000 * seconds / streamed for what, seconds in cost.items()}
-    note = f"a second of a stream costs {each['final']:.1f} ms for whole answers ({counts['final']}), {each['partial']:.1f} for partial ones"
-    alone = streamed / (cost["final"] + cost["partial"])
+    note = (
+        f"a second of a stream costs {each['final']:.1f} ms for whole answers ({counts['final']}), "
+        f"{each['partial']:.1f} for partial ones"
+    )
+    capacity = streamed / (cost["final"] + cost["partial"])
     yield Row(
         "streams that the recogniser alone could carry",
-        alone,
+        capacity,
         "streams",
         "",
         f"one thread; {note} ({counts['partial']})",
@@ -192,7 +210,7 @@ def _limit(carried: int) -> Iterator[Row]:
     yield Row("the same without partial answers", streamed / cost["final"], "streams", "", note)
     yield Row(
         "streams carried / recogniser alone",
-        carried / alone,
+        carried / capacity,
         "ratio",
         "",
         f"{carried}: most of those tried with p95 of {_AIM:g} s",

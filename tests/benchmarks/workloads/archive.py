@@ -1,8 +1,10 @@
-"""A mixed archive as people have them: long recordings and short clips of one voice in six formats, made anew in a folder.
+"""A mixed archive like real ones: long recordings and short clips of one voice in six formats, generated in a
+folder.
 
-The voice is five minutes of real read speech where the corpus beside the repository (or in CORPUS_DIR) is at hand, else a synthetic one. They are
-encoded once for each format; longer files repeat the packets, which costs a decoder exactly as much as new ones and takes no time to make. (FLAC
-numbers its frames, so there every packet is encoded.)
+The voice is five minutes of read speech from the corpus (beside the repository, or in CORPUS_DIR) where
+available, else a synthetic one. It is encoded once per format; longer files repeat the packets, which costs a
+decoder exactly as much as new ones and takes no time to make. (FLAC numbers its frames, so there every packet
+is encoded.)
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ import av
 import numpy as np
 import soxr
 
-PIECE = 300  # seconds that are encoded once
-CLIP = 8  # seconds of a short clip, about: they differ
+# Seconds that are encoded once.
+PIECE = 300
+# Approximate seconds of a short clip; lengths differ.
+CLIP = 8
 
 
 @dataclass(frozen=True)
 class Format:
-    """A codec in its usual container; `rate` in Hz, `bit_rate` in bit/s (None: the codec's own)."""
+    """A codec in its usual container; `rate` in Hz, `bit_rate` in bit/s (None: the codec's default)."""
 
     name: str
     suffix: str
@@ -79,7 +83,7 @@ def build(folder: Path, long_seconds: int, clips: int, formats: tuple[Format, ..
 
 
 def hours(files: list[File]) -> float:
-    """Of audio."""
+    """Total seconds of audio."""
     return sum(file.seconds for file in files) / 3600
 
 
@@ -102,7 +106,7 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _synthetic() -> np.ndarray:
-    """A minute of something with pitch, syllables and pauses, several times."""
+    """A minute of sound with pitch, syllables and pauses, repeated."""
     rng = np.random.default_rng(0)
     t = np.arange(60 * 48_000) / 48_000
     gate = (np.sin(2 * np.pi * 0.3 * t) > -0.5) * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * t))
@@ -116,7 +120,7 @@ def _synthetic() -> np.ndarray:
 def _suited(voice: np.ndarray, format: Format) -> np.ndarray:
     """int16, shape (samples, channels), at the format's rate."""
     samples = voice if format.rate == 48_000 else soxr.resample(voice, 48_000, format.rate, "HQ")
-    # A second microphone: softer, a little later, not a copy.
+    # A second microphone: softer and slightly later, not a copy.
     return np.stack([samples] + [np.roll(samples, 20) // 2 for _ in range(1, format.channels)], axis=1)
 
 

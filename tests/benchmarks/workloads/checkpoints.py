@@ -1,4 +1,6 @@
-"""Checkpoints for the benchmarks: random weights of the real shapes, and the layout that the official package reads."""
+"""Checkpoints for the benchmarks: random weights of the real shapes, and the layout that the official package
+reads.
+"""
 
 from __future__ import annotations
 
@@ -43,10 +45,11 @@ def random_checkpoint(
     vocabulary: int | None = None,
     classes: int = REAL_CLASSES,
 ) -> Path:
-    """Save random weights of some shape in bfloat16, with the demo's tokenizer: what it says means nothing, what it costs is real.
+    """Save random weights of a given shape in bfloat16 with the demo's tokenizer: the output is meaningless,
+    the cost is real.
 
     Args:
-        folder: where to; made.
+        folder: where to write; created.
         kind: asr or aligner.
         encoder: fields of the audio configuration; the others are the real models'.
         decoder: fields of the text configuration.
@@ -99,7 +102,9 @@ def random_checkpoint(
 
 
 def to_original(native: Path, target: Path) -> Path:
-    """Write a native checkpoint with the names and files of the original ones, which the official package `qwen-asr` reads."""
+    """Write a native checkpoint with the names and files of the original ones, which the official package
+    `qwen-asr` reads.
+    """
     from safetensors.torch import load_file, save_file
 
     config = json.loads((native / "config.json").read_text())
@@ -139,7 +144,8 @@ def _original_config(config: dict[str, Any], aligner: bool) -> dict[str, Any]:
             "mrope_section": [half - 2 * (half // 3), half // 3, half // 3],
             "mrope_interleaved": True,
         },
-        "tie_word_embeddings": False,  # the head is stored, whatever it is tied to
+        # The head is stored, whatever it is tied to.
+        "tie_word_embeddings": False,
     }
     thinker = {
         "audio_config": audio,
@@ -159,7 +165,9 @@ def _original_config(config: dict[str, Any], aligner: bool) -> dict[str, Any]:
 
 
 def _write_inputs(native: Path, target: Path) -> None:
-    """Tokenizer, features and chat template as the official processor of transformers 4.57 wants them."""
+    """Tokenizer, features and chat template in the form that the official processor of transformers 4.57
+    expects.
+    """
     shutil.copy(native / "tokenizer.json", target)
     shutil.copy(native / "chat_template.jinja", target)
     tokens = {

@@ -1,4 +1,4 @@
-"""CPU seconds of a command and of everything it starts, Ray's daemons and their children too, told apart by what they do."""
+"""CPU seconds of a command and of all processes it starts, including Ray's daemons, by role."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _MARK = "SCRIPTORIUM_BENCHMARK"
-_POLL = 0.2  # seconds: what a process spends between the last look and its end is not seen
+# Seconds between samples: CPU time between the last sample of a process and its end is not seen.
+_POLL = 0.2
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
 class Usage:
-    """Of one command: user and system CPU seconds by role, wall seconds, exit code and output."""
+    """CPU use of one command: user and system seconds by role, wall seconds, exit code and output."""
 
     wall: float = 0.0
     code: int = 0
@@ -28,7 +29,8 @@ class Usage:
     roles: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     moments: dict[str, float] = field(
         default_factory=dict
-    )  # role: seconds after the start at which it was first seen
+        # Role -> seconds after the start at which it was first seen.
+    )
 
     @property
     def total(self) -> float:
@@ -76,7 +78,7 @@ def _look(
     mine: dict[int, bool],
     now: float,
 ) -> int:
-    """Add what the marked processes spent since the last look to their present roles; returns how many there are."""
+    """Add the marked processes' CPU time since the last sample to their roles; returns their number."""
     alive = 0
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
@@ -84,7 +86,7 @@ def _look(
         pid = int(entry.name)
         try:
             if pid not in mine or not mine[pid]:
-                # Until it executes something, a new process has its parent's environment, or none yet.
+                # Until it executes a program, a new process has its parent's environment, or none yet.
                 mine[pid] = mark in Path(entry.path, "environ").read_bytes()
             if not mine[pid]:
                 continue
@@ -96,17 +98,17 @@ def _look(
         if fields[0] in "ZX":
             continue
         alive += 1
-        spent = (int(fields[11]) + int(fields[12])) / _TICK
+        cpu_seconds = (int(fields[11]) + int(fields[12])) / _TICK
         key = pid, fields[19]
         role = _role(title, pid == first, int(fields[1]) == first)
-        usage.roles[role] += max(0.0, spent - seen.get(key, 0.0))
+        usage.roles[role] += max(0.0, cpu_seconds - seen.get(key, 0.0))
         usage.moments.setdefault(role, now)
-        seen[key] = spent
+        seen[key] = cpu_seconds
     return alive
 
 
 def _role(title: str, is_first: bool, is_child: bool) -> str:
-    """What a process does, from its command line."""
+    """The role of a process, from its command line."""
     if is_first:
         return "driver"
     if "actors.process.isolation" in title:
@@ -131,7 +133,7 @@ def _role(title: str, is_first: bool, is_child: bool) -> str:
 
 
 def measured_child(command: Sequence[str]) -> float:
-    """Core-seconds of a command without children of its own, exactly.
+    """Core-seconds of a command without children of its own, exact.
 
     Raises:
         subprocess.CalledProcessError: it failed.

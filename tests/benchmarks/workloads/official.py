@@ -1,7 +1,9 @@
-"""The official package `qwen-asr`, installed beside this environment and run in a process of its own, for comparison.
+"""The official package `qwen-asr`, installed beside this environment and run in its own process, for
+comparison.
 
-It pins transformers 4.57.6, which cannot share an environment with ours. So its packages go to a folder that comes first on its process's
-path; torch and what else it needs are this environment's, which makes the comparison one of code, not of torch versions.
+It pins transformers 4.57.6, which cannot share an environment with ours. Its packages go to a folder that
+comes first on its process's path; torch and the rest come from this environment, so the comparison is one of
+code, not of torch versions.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import numpy as np
 
 from tests.benchmarks.workloads.rows import Skipped
 
-# Its pins where it has any, and what those need and this environment lacks. No gradio, flask and sox: they are for its demos.
+# Its pins where it has any, and their requirements that this environment lacks. No gradio, flask and sox:
+# they are for its demos.
 PACKAGES = [
     "qwen-asr==0.0.6",
     "transformers==4.57.6",
@@ -36,10 +39,10 @@ FOLDER = Path(tempfile.gettempdir()) / "scriptorium-bench-qwen-asr-0.0.6"
 
 
 def install() -> Path:
-    """The folder with the packages, filled at the first call and kept for the next run.
+    """The folder with the packages, filled at the first call and reused by later runs.
 
     Raises:
-        Skipped: they cannot be had here.
+        Skipped: they cannot be installed here.
     """
     if not (FOLDER / "complete").exists():
         command = [
@@ -57,7 +60,8 @@ def install() -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Skipped(
-                f"qwen-asr 0.0.6 and its transformers 4.57.6 cannot be installed: {done.stderr.strip().splitlines()[-1][:200]}"
+                "qwen-asr 0.0.6 and its transformers 4.57.6 cannot be installed: "
+                f"{done.stderr.strip().splitlines()[-1][:200]}"
             )
         (FOLDER / "complete").touch()
     return FOLDER

@@ -1,10 +1,11 @@
-"""The official package at work in a process and an environment of its own: reads commands from stdin, answers on stdout, one JSON a line.
+"""The official package at work in a process and an environment of its own: reads commands from stdin, answers
+on stdout, one JSON a line.
 
     python official_worker.py CLIPS.npz THREADS ASR_FOLDER|- ALIGNER_FOLDER|-
 
-Commands: {"do": "transcribe" | "align", "clips": [indices], "words": bool, "batch": n, "tokens": most new tokens, "texts": [...],
-"languages": [...], "ends": [ids of the tokens that end an answer]}. Answers: {"seconds", "cpu", "texts", "words"}.
-Runs outside this project's environment, so it imports nothing of it.
+Commands: {"do": "transcribe" | "align", "clips": [indices], "words": bool, "batch": n, "tokens": most new
+tokens, "texts": [...], "languages": [...], "ends": [ids of the tokens that end an answer]}. Answers:
+{"seconds", "cpu", "texts", "words"}. Runs outside this project's environment, so it imports nothing of it.
 """
 
 import json
@@ -18,7 +19,8 @@ import torch
 def main() -> None:
     """Load what was asked for, say {"ready": versions}, then work until stdin ends."""
     clips_path, threads, asr_folder, aligner_folder = sys.argv[1:]
-    answers, sys.stdout = sys.stdout, sys.stderr  # whatever the libraries print is no answer
+    # Library output must not mix with the answers on stdout.
+    answers, sys.stdout = sys.stdout, sys.stderr
     torch.set_num_threads(int(threads))
     import qwen_asr
     import transformers
@@ -65,7 +67,7 @@ def main() -> None:
 
 
 def _end_at(model: object, ends: list) -> None:
-    """The package ends an answer at two tokens by number; in another vocabulary they have other numbers."""
+    """The package ends an answer at two tokens by number; another vocabulary has other numbers."""
     generate = type(model.model).generate.__get__(model.model)
     model.model.generate = lambda **arguments: generate(eos_token_id=ends, pad_token_id=ends[0], **arguments)
 

@@ -1,4 +1,4 @@
-"""What a benchmark hands back: rows of the one table that `make bench` prints."""
+"""What a benchmark yields: rows of the one table that `make bench` prints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Row:
         name: what was measured, with the conditions that tell it from its neighbours.
         value: the figure; None where it could not be measured, and `note` says why.
         unit: of `value`, such as "s", "x real time", "core-s/h".
-        aim: what is wanted, such as "<= 1.25" or ">= 0.95", in the same unit; "" where the row only explains another one.
+        aim: what is wanted, such as "<= 1.25" or ">= 0.95", in the same unit; "" where the row only explains
+            another one.
         note: a few words: what was compared with what, out of how many runs.
     """
 

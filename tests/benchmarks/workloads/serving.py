@@ -1,4 +1,4 @@
-"""A running `scriptorium serve` with the demo models, what its processes spend, and clients for it."""
+"""A running `scriptorium serve` with the demo models, its processes' CPU time, and clients for it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ from actors.records import SAMPLING_RATE
 ROOT = Path(__file__).resolve().parents[3]
 DEMO = ROOT / "configs/demo"
 CONFIG = str(ROOT / "configs/demo.yaml")
-LONG = "long-meeting"  # the long demo recording, English
-OURS = ("front", "decoding", "recogniser", "aligner")  # roles of processes; what is left is Ray's
+# The long demo recording, English.
+LONG = "long-meeting"
+# Roles of processes; the rest is Ray's.
+OURS = ("front", "decoding", "recogniser", "aligner")
 _MIB = 1 << 20
 
 
@@ -50,7 +52,7 @@ class Server:
                 role = next((role for word, role in _WORDS.items() if word in title), "Ray")
                 yield role, process
 
-    def spent(self) -> dict[str, float]:
+    def cpu_seconds(self) -> dict[str, float]:
         """CPU seconds by role since the start."""
         found: dict[str, float] = defaultdict(float)
         for role, process in self._processes():
@@ -99,12 +101,12 @@ def running(*settings: str) -> Iterator[Server]:
 
 
 def recordings() -> list[Path]:
-    """The demo's, without the broken one."""
+    """The demo's files, without the broken one."""
     return sorted(path for path in (DEMO / "audio").iterdir() if path.stem != "broken")
 
 
 def meeting() -> tuple[np.ndarray, str]:
-    """The long demo recording, int16 at 16 kHz, and what is said in it."""
+    """The long demo recording, int16 at 16 kHz, and its text."""
     with open_audio(str(DEMO / f"audio/{LONG}.mp3")) as file:
         samples: np.ndarray = decode_span(SampleReader(file), 0, None).samples[0]
     rows = [json.loads(line) for line in (DEMO / "manifest.jsonl").read_text().splitlines()]
@@ -112,7 +114,7 @@ def meeting() -> tuple[np.ndarray, str]:
 
 
 def setting() -> dict[str, Any]:
-    """The first event of a realtime client of ours: 16 kHz, English."""
+    """The first event of a realtime client: 16 kHz, English."""
     source = {"format": {"type": "audio/pcm", "rate": SAMPLING_RATE}, "transcription": {"language": "en"}}
     return {"type": "session.update", "session": {"type": "transcription", "audio": {"input": source}}}
 

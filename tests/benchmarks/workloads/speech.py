@@ -1,4 +1,4 @@
-"""Audio of the model benchmarks: the bundled demo recordings, cut into segments as the job cuts them."""
+"""Audio of the model benchmarks: the bundled demo recordings, segmented as in the job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ READABLE = (
     ".flac",
     ".ogg",
     ".opus",
-)  # by libsndfile, whatever its version; the one long recording is an mp3
+    # Read by libsndfile, whatever its version; the one long recording is an mp3.
+)
 LONG = "long-meeting.mp3"
 
 
@@ -36,13 +37,15 @@ def demo_recordings() -> list[np.ndarray]:
 
 
 def demo_segments(most_seconds: float = 15) -> list[np.ndarray]:
-    """Their speech in segments of at most so many seconds: 26, 262 s in all, with 15."""
+    """Their speech in segments of at most `longest` seconds: 26 segments, 262 s in all, at 15."""
     config = SegmenterConfig(max_duration=most_seconds)
     return [wave[span.start : span.end] for wave in demo_recordings() for span in segment(wave, config)]
 
 
 def pieces(count: int, seconds: float) -> list[np.ndarray]:
-    """So many pieces of exactly so long, cut from the demo's speech strung together, over and over where it is too short."""
+    """`count` pieces of exactly `seconds`, cut from the demo's speech joined together and repeated where it
+    is too short.
+    """
     speech = np.concatenate(demo_segments())
     length = round(seconds * SAMPLING_RATE)
     endless = np.resize(speech, count * length)
@@ -65,5 +68,5 @@ def rows_of(segments: list[np.ndarray]) -> list[dict[str, Any]]:
 
 
 def duration(segments: list[np.ndarray]) -> float:
-    """Seconds in all."""
+    """Total seconds."""
     return sum(map(len, segments)) / SAMPLING_RATE

@@ -1,4 +1,4 @@
-"""What must hold after every run: each recording in exactly one table, nothing half written, no process left."""
+"""What must hold after a run: each recording in exactly one table, nothing half written, no process left."""
 
 from __future__ import annotations
 

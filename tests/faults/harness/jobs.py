@@ -1,4 +1,4 @@
-"""The command as its own process, which can be watched, killed and ended; and archives of noise as its input."""
+"""The command as its own process, to be watched, killed and ended; and archives of noise as its input."""
 
 from __future__ import annotations
 

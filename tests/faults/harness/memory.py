@@ -13,8 +13,7 @@ class MemoryWatch:
     """Samples the memory of all processes with `mark` in their environment.
 
     `peak` is the largest sum in bytes, `samples` the number of samples. Shared pages count once (PSS),
-    because every
-    worker maps Ray's object store.
+    because every worker maps Ray's object store.
     """
 
     def __init__(self, mark: str, interval: float = 2.0) -> None:

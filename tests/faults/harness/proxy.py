@@ -30,10 +30,10 @@ ANSWERS = {
 KINDS = ("error_500", "slow_down", "too_many", "reset", "truncated", "stall", "lost")
 """Ways to break a request.
 
-reset: the connection breaks, for a GET in the middle of the body. truncated: it closes normally before the body
-is complete. short: the server declares and sends less than the object has. stall: no response for `stall`
-seconds, then the connection breaks. lost: the server does the work, but its response never arrives. The others
-are S3's own error responses.
+reset: the connection breaks, for a GET in the middle of the body. truncated: it closes normally before the
+body is complete. short: the server declares and sends less than the object has. stall: no response for
+`stall` seconds, then the connection breaks. lost: the server does the work, but its response never arrives.
+The others are S3's own error responses.
 """
 # Parts of a key that each run names anew.
 _RANDOM = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{8}T\d{6}-[0-9a-f]{6}")
