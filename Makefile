@@ -25,7 +25,7 @@ $(VLLM_STAMP): pyproject.toml infra/vllm/requirements-cpu.txt
 	$(VLLM_VENV)/bin/pip install --quiet --no-deps --only-binary :all: torch==2.13.0 torchvision==0.28.0
 	$(VLLM_VENV)/bin/pip install --quiet --no-deps --requirement infra/vllm/requirements-cpu.txt
 	$(VLLM_VENV)/bin/pip install --quiet --no-deps --editable .
-	$(VLLM_VENV)/bin/python infra/vllm/cure.py
+	$(VLLM_VENV)/bin/python infra/vllm/patch_torchvision.py
 	touch $(VLLM_STAMP)
 
 # Exit code 3 is right here: one of the demo's files is broken on purpose, and ends as a dead letter.

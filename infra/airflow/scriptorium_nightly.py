@@ -1,9 +1,9 @@
-"""Airflow 3: every night what is new in the manifest, as a job on a Ray cluster that stays
+"""Airflow 3: every night, transcribe what is new in the manifest, as a job on a standing Ray cluster
 (infra/kubernetes/raycluster.yaml).
 
-The worker needs `scriptorium` and `ray` of the cluster's version on its PATH, and in its environment
-RAY_API_SERVER_ADDRESS, where the cluster's dashboard answers (and where infra/kubernetes/namespace.yaml lets
-it in: the namespace `airflow`), RAY_AUTH_MODE=token and the RAY_AUTH_TOKEN of the cluster.
+The Airflow worker needs `scriptorium` and the cluster's version of `ray` on its PATH. Its environment needs
+RAY_API_SERVER_ADDRESS (the cluster's dashboard; infra/kubernetes/namespace.yaml admits the namespace
+`airflow`), RAY_AUTH_MODE=token and the cluster's RAY_AUTH_TOKEN.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from airflow.sdk import DAG, Param
 
 WHERE = {"MANIFEST": "{{ params.manifest }}", "OUT": "{{ params.out }}"}
 
-# A wrong manifest or setting ends here, with exit code 2, before the cluster has anything to do.
+# A wrong manifest or setting fails here, with exit code 2, before the cluster has any work.
 PLAN = 'scriptorium plan "$MANIFEST"'
 
-# A try has a job of its own. One that is cut off stops its job, which stores what is finished; the command is
-# the same, so the next try goes on there. `ray job submit` ends with 0 for a job that somebody stopped, too,
-# and with 1 where only its connection broke: the job's status decides. Dead letters are no failure: see
+# Each try submits its own job. A try that is cut off stops its job, which stores finished work; the command
+# is the same, so the next try resumes it. `ray job submit` also exits with 0 for a job that somebody stopped,
+# and with 1 if only its connection broke, so the job's status decides. Dead letters are no failure: see
 # infra/ray/transcribe.sh.
 TRANSCRIBE = """
 trap 'ray job stop "$JOB"; exit 1' TERM INT
@@ -39,7 +39,8 @@ with DAG(
     description="Transcribe what is new",
     schedule="0 2 * * *",
     start_date=datetime(2026, 1, 1),
-    catchup=False,  # a run takes in all that is new, however many nights were missed
+    # A run takes in all that is new, however many nights were missed.
+    catchup=False,
     max_active_runs=1,
     params={
         "manifest": Param("s3://example-archive/manifest.jsonl", type="string"),
@@ -53,10 +54,11 @@ with DAG(
         env={**WHERE, "JOB": "scriptorium-{{ ts_nodash }}-{{ ti.try_number }}"},
         append_env=True,
         retries=5,
-        retry_delay=timedelta(minutes=2),  # longer than the lease of a driver that died
+        # Longer than the lease of a driver that died.
+        retry_delay=timedelta(minutes=2),
         execution_timeout=timedelta(hours=20),
     )
     status = BashOperator(task_id="status", bash_command=STATUS, env=WHERE, append_env=True)
-    # It runs whatever became of the others, and a teardown says nothing about the night: that a task before
-    # it failed fails the DAG's run.
+    # This task runs whatever the others did, and a teardown does not decide the state of the DAG's run: it
+    # fails if a task before it failed.
     plan >> transcribe >> status.as_teardown()

@@ -1,9 +1,9 @@
-"""Starts a RayJob again, for a CronJob: `python nightly.py rayjob.yaml`. Runs in the cluster, with Python and
-PyYAML and nothing else.
+"""Restarts a RayJob, for a CronJob: `python nightly.py rayjob.yaml`. Runs in the cluster with only Python and
+PyYAML.
 
-A RayJob that has ended does not start by itself. This deletes it and makes it anew, and the same command goes
-on where the last one stopped, or takes in what is new in the manifest. One that is still at work is left
-alone.
+A finished RayJob does not start again by itself. This script deletes it and creates it anew; the same command
+resumes where the last one stopped, or takes in what is new in the manifest. A RayJob that is still running is
+not touched.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ import yaml
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 ENDED = ("Complete", "Failed", "ValidationFailed")
-PATIENCE = 300  # seconds that the pods of the last run may take to end
+# Seconds that the pods of the last run may take to end.
+PATIENCE = 300
 
 
 def call(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
-    """Ask the Kubernetes API; None: there is no such thing.
+    """Send a request to the Kubernetes API; None if the object does not exist.
 
     Raises:
-        urllib.error.HTTPError: it refuses.
+        urllib.error.HTTPError: the API refuses.
     """
     api = os.environ.get("KUBERNETES_API", "https://kubernetes.default.svc")
     headers = {"authorization": f"Bearer {(ACCOUNT / 'token').read_text()}"} if ACCOUNT.exists() else {}
@@ -49,14 +50,14 @@ def call(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str
 
 
 def start(job: dict[str, Any], patience: float = PATIENCE) -> str:
-    """Make the job, after one of its name that has ended; what was done.
+    """Create the job, after deleting a finished one of the same name; returns what was done.
 
     Args:
         job: the RayJob.
-        patience: seconds to wait until the old one is gone.
+        patience: seconds to wait for the deletion.
 
     Raises:
-        TimeoutError: it does not go.
+        TimeoutError: the old job is not gone in time.
     """
     name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
     jobs = f"/apis/{job['apiVersion']}/namespaces/{namespace}/rayjobs"

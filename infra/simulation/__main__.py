@@ -1,5 +1,6 @@
-"""A million recordings on 1, 8, 64 and 512 GPUs: hours, how busy the cards are, and what stands in the way.
-`python -m infra.simulation`
+"""A million recordings on 1, 8, 64 and 512 GPUs: hours, GPU utilisation and the bottleneck.
+
+Run `python -m infra.simulation`.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ from pipelines.cluster.session import BLOCK_BYTES, BYTES_PER_SECOND, block_bytes
 from pipelines.planning.planner import task_seconds
 
 SIZES = (1, 8, 64, 512)
-CORES_PER_GPU = 8  # as in the files of infra/kubernetes
-STORE = 6e9  # bytes of Ray's object store on a node with one card, as there
-STORE_SHARE = 0.5  # of it that Ray Data gives to blocks
-SHARD = 600.0  # seconds: plan.shard_duration
+# As in the files of infra/kubernetes.
+CORES_PER_GPU = 8
+# Bytes of Ray's object store on a node with one GPU, as in infra/kubernetes.
+STORE = 6e9
+# Share of the object store that Ray Data gives to blocks.
+STORE_SHARE = 0.5
+# Seconds: plan.shard_duration.
+SHARD = 600.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """A whole run: its flow, and seconds of what comes before and after."""
+    """A whole run: its flow, and the seconds before and after it."""
 
     gpus: int
     drivers: int
@@ -35,17 +40,17 @@ class Job:
 
     @property
     def hours(self) -> float:
-        """From the command to its end."""
+        """Hours from the start of the command to its end."""
         return (self.before + self.flow.seconds + self.after) / 3600
 
     @property
     def gpu_share(self) -> float:
-        """Of these hours that a card computes."""
+        """Share of these hours in which a GPU computes."""
         return self.flow.gpu * self.flow.seconds / (3600 * self.hours)
 
 
 def archive(recordings: int) -> np.ndarray:
-    """Audio seconds of each, longest first: most minutes, some hours, as in the benchmark `scale`."""
+    """Audio seconds of each recording, longest first: most minutes, some hours, as in the benchmark `scale`."""
     return -np.sort(-np.random.default_rng(0).lognormal(5.0, 1.2, recordings).clip(1, 20_000))
 
 
@@ -63,15 +68,14 @@ def run(
     task: float | None = None,
     drivers: int = 1,
 ) -> Job:
-    """Simulate one run, or `drivers` runs side by side, each with its part of the recordings and of the
-    cards.
+    """Simulate one run, or `drivers` runs side by side, each with its share of the recordings and GPUs.
 
     Args:
         recordings: audio seconds of each.
-        gpus: all of them.
-        block: bytes; None: as `pipelines.cluster` decides.
+        gpus: in total.
+        block: bytes; None: as `pipelines.execution` decides.
         task: plan.task_seconds; None: as `pipelines.planning` decides.
-        drivers: runs, each with an OUT of its own.
+        drivers: runs, each with its own OUT.
     """
     mine = recordings[::drivers]
     shards, total = shards_of(mine), float(mine.sum())

@@ -1,5 +1,5 @@
-"""What every step costs, in one table: measured by this project, published by others, or assumed, and each
-said to be which.
+"""The cost of every step in one table; each figure is marked as measured here, published elsewhere, or
+assumed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ STUDY = "model.md"
 
 @dataclass(frozen=True)
 class Cost:
-    """A figure, its unit and where it is from."""
+    """A figure, its unit and its source."""
 
     value: float
     unit: str

@@ -1,9 +1,9 @@
-"""A run as a line of servers with queues: decoding cores, cards, and the one process that leads the job.
+"""A run as a queueing model: decoding cores, GPUs, and the one process that leads the job.
 
-Time passes from event to event. A task is decoded on a core and yields blocks; each block is handed to a card
-by the driver, recognised and aligned there, and written by the driver's leave. The driver does one thing at a
-time, as Ray Data's loop does. How far decoding may be ahead of the cards is bounded, as by Ray's object
-store. What comes before and after (planning, starting, stitching) adds its seconds.
+Time passes from event to event. A task is decoded on a core and yields blocks. The driver hands each block to
+a GPU, where it is recognised and aligned, and then lets it be written. The driver does one thing at a time,
+as Ray Data's loop does. Decoding may only be ahead of the GPUs by a bounded amount, because Ray's object
+store is bounded. Planning, starting and stitching add their seconds.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-IN_FLIGHT = 2  # blocks that a card has at a time: one in work, one waiting
+# Blocks that a GPU holds at a time: one in work, one waiting.
+IN_FLIGHT = 2
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run has: cards, cores that decode, audio seconds that one card recognises and aligns per second,
-    and blocks that there is room for.
+    """The hardware of a run: GPUs, decoding cores, audio seconds that one GPU recognises and aligns per
+    second, and blocks that fit the object store.
     """
 
     gpus: int
@@ -31,8 +32,8 @@ class Machine:
 
 @dataclass(frozen=True)
 class Prices:
-    """Seconds: of a core per audio second; of the driver per block through all stages; of the driver per
-    second, whatever happens (a share).
+    """Prices in seconds: of a core per audio second; of the driver per block through all stages; of the
+    driver per second in any case (a share).
     """
 
     core: float
@@ -53,26 +54,28 @@ class Flow:
 
     @property
     def limit(self) -> str:
-        """What was busiest."""
+        """The busiest server."""
         return max(
             ("GPUs", self.gpu), ("decoding", self.cores), ("driver", self.driver), key=lambda pair: pair[1]
         )[0]
 
 
 def simulate(tasks: Sequence[Sequence[float]], machine: Machine, prices: Prices) -> Flow:
-    """Run tasks, in their order, each the audio seconds of the blocks that it yields.
+    """Run tasks in order, each given as the audio seconds of the blocks that it yields.
 
-    Each block costs the driver `prices.block`: a quarter when its decoding begins or goes on, a half when it
-    is handed to a card and taken back, a quarter when it is written.
+    Each block costs the driver `prices.block`: a quarter when its decoding starts or goes on, a half when it
+    is handed to a GPU and taken back, and a quarter when it is written.
     """
     events: list[tuple[float, int, Callable[[], None]]] = []
     now, number = 0.0, 0
     waiting = deque(tasks)
     ready: deque[float] = deque()
     cores, under_way = machine.cores, 0
-    load = [0] * machine.gpus  # blocks of each card
+    # Blocks of each GPU.
+    load = [0] * machine.gpus
     card_free = [0.0] * machine.gpus
-    idle_cards = [(0, card) for card in range(machine.gpus)]  # (blocks, card), stale entries are skipped
+    # (blocks, GPU); stale entries are skipped.
+    idle_cards = [(0, card) for card in range(machine.gpus)]
     driver_free = 0.0
     busy = {"gpu": 0.0, "cores": 0.0, "driver": 0.0}
     done = [0, 0.0]
@@ -107,7 +110,8 @@ def simulate(tasks: Sequence[Sequence[float]], machine: Machine, prices: Prices)
             ready.append(blocks[place])
             hand_out()
             if place + 1 < len(blocks):
-                under_way += 1  # a task that has begun goes on
+                # A task that has started goes on.
+                under_way += 1
                 decode(blocks, place + 1)
             else:
                 cores += 1
@@ -157,8 +161,7 @@ def simulate(tasks: Sequence[Sequence[float]], machine: Machine, prices: Prices)
 def tasks_of(
     shards: Sequence[float], task_seconds: float, block_seconds: float, most: int = 256
 ) -> list[list[float]]:
-    """Shards in the order of the plan as tasks, and each task's blocks: as `pipelines.output.plans` and Ray
-    cut them.
+    """Shards in plan order as tasks, and each task's blocks, cut as by `pipelines.output.plans` and Ray.
 
     Args:
         shards: audio seconds of each.

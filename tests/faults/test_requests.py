@@ -42,12 +42,14 @@ def proxy(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "short"])
-@pytest.mark.parametrize("whole", [8 << 20, 1000])
-def test_audio_is_read_whole_or_not_at_all(s3_bucket: str, proxy: Proxy, kind: str, whole: int) -> None:
+@pytest.mark.parametrize("single_request_bytes", [8 << 20, 1000])
+def test_audio_is_read_whole_or_not_at_all(
+    s3_bucket: str, proxy: Proxy, kind: str, single_request_bytes: int
+) -> None:
     uri = f"{s3_bucket}/requests/audio.bin"
     files.write_atomic(uri, CONTENT)
     proxy.default = Rule(0.5 if kind != "stall" else 0.3, (kind,))
-    with open_audio(uri, block_size=1 << 18, whole=whole) as file:
+    with open_audio(uri, block_size=1 << 18, single_request_bytes=single_request_bytes) as file:
         assert file.size == len(CONTENT)
         got = b"".join(iter(lambda: file.read(100_000), b""))
         assert got == CONTENT
@@ -57,7 +59,7 @@ def test_audio_is_read_whole_or_not_at_all(s3_bucket: str, proxy: Proxy, kind: s
     assert proxy.injected.total() > 0
     proxy.default = Rule(1.0, (kind,))
     retries.apply(StorageConfig(retries=1, timeout=2))
-    with pytest.raises(RetryableError) as error, open_audio(uri, whole=whole):
+    with pytest.raises(RetryableError) as error, open_audio(uri, single_request_bytes=single_request_bytes):
         pass
     assert error.value.code == "storage_unavailable"
 
@@ -68,7 +70,10 @@ def test_an_object_that_changes_while_it_is_read_is_not_mixed(
 ) -> None:
     uri = f"{s3_bucket}/requests/moving.bin"
     files.write_atomic(uri, CONTENT)
-    with pytest.raises(RowError) as error, open_audio(uri, block_size=1 << 18, whole=0) as file:
+    with (
+        pytest.raises(RowError) as error,
+        open_audio(uri, block_size=1 << 18, single_request_bytes=0) as file,
+    ):
         assert file.read(1000) == CONTENT[:1000]
         if after is None:
             files.remove(uri)

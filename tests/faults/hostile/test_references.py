@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from actors.decoder import Decoder
-from tests.faults.harness.hostile import DEMO, NOISE, REFUSALS, boxes, decode, outcome
+from tests.faults.harness.hostile_audio import DEMO, NOISE, REFUSALS, boxes, decode, outcome
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 

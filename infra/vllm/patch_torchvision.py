@@ -1,8 +1,8 @@
-"""Makes PyPI's torchvision importable beside a torch for CPUs: vLLM imports it, for pictures that nobody
-shows it here.
+"""Makes PyPI's torchvision importable beside a CPU build of torch: vLLM imports it for images, which are not
+used here.
 
-That build registers what its CUDA operators would give, operators that it then does not find. From the index
-of torch's builds for CPUs comes one that has nothing to cure, and this does nothing.
+PyPI's build registers fake implementations for its CUDA operators and then does not find the operators. The
+CPU build from torch's own index does not have this problem; for it, this script does nothing.
 """
 
 from __future__ import annotations
