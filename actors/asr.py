@@ -1,19 +1,18 @@
-"""Recognition of rows: every segment of a batch of shards gets its text."""
+"""Speech recognition of rows: each segment of a batch of shards gets its text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
 import numpy as np
 
-from actors.backends import create_asr, runs_on_gpu
+from actors.backends import create_asr
+from actors.batching import dispatch_to
 from actors.config import ASRConfig
-from actors.batching import dispatch
 from actors.errors import RetryableError, UsageError, as_row_error
-from actors.process.watchdog import call_limit
-from actors.records import Hypothesis, Row, SegmentRequest
+from actors.records import Hypothesis, Row, SegmentRequest, SegmentRow
 from actors.text.languages import code_of, normalize_language
 
 STAGE = "recognise"
@@ -21,34 +20,29 @@ _NOTHING = Hypothesis(text="", language=None)
 
 
 class ASRActor:
-    """Rows in, rows out, one for one and in order.
+    """Recognises rows; the output has one row for each input row, in order.
 
     Reads: `status`, `language` (ISO code, forces it), `context`, `segments[].samples`.
-    Adds to each segment: `language` (ISO code, None when nothing was said), `text`, `raw`, `confidence`, `flags`.
-    Changes: a row of which some segments failed becomes `partial`, those segments flagged `failed`; one of which all failed becomes
-    `error` and loses its segments. Rows without segments pass untouched.
+    Adds to each segment: `language` (ISO code, None where nothing was said), `text`, `raw`, `confidence`, `flags`.
+    Changes: a row in which some segments failed becomes `partial`, and those segments get the flag `failed`. A row in
+    which all segments failed becomes `error` and loses its segments. Rows without segments are returned unchanged.
     """
 
     def __init__(self, config: ASRConfig) -> None:
         """Load the model.
 
         Raises:
-            FatalError: it cannot be loaded; the message says what to do.
+            FatalError: the model cannot be loaded; the message says what to do.
         """
         self.config = config
         self.backend = create_asr(config)
         self.model = self.backend.model
         self.revision = self.backend.revision
-        self._limit = partial(call_limit, config.timeout, runs_on_gpu(self.backend))
-        self._prefetch = getattr(self.backend, "prefetch", None)
-        self._batches_itself = getattr(self.backend, "batches_itself", False)
-        self.max_concurrent_calls = (
-            2 if self._batches_itself else 1
-        )  # calls at a time that are of use: such an engine is never to wait for the next one
+        self.max_concurrent_calls = self.backend.max_concurrent_calls
 
     def __call__(self, rows: list[Row]) -> list[Row]:
-        """DECODED to RECOGNISED rows."""
-        requests = [requests_of(row, self.config) for row in rows]
+        """Turn DECODED rows into RECOGNISED rows."""
+        requests = [segment_requests(row, self.config) for row in rows]
         flat = [request for of_row in requests if isinstance(of_row, list) for request in of_row]
         results = iter(self.recognise(flat))
         return [
@@ -57,20 +51,24 @@ class ASRActor:
         ]
 
     def usage(self) -> dict[str, float]:
-        """What was asked of a server so far, by name; nothing where the model is here."""
-        cost: dict[str, float] = getattr(self.backend, "usage", dict)()
-        return cost
+        """What the backend has asked of a server so far, by name; empty where the model runs here."""
+        return self.backend.usage()
 
     def recognise(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis | Exception]:
-        """What the model says to each request, in order, or the exception that it raised on this one alone."""
-        if self._batches_itself:
-            return dispatch(requests, self.backend.transcribe, None, None)
-        batches = (self.config.max_batch_seconds, self.config.max_batch_size)
-        return dispatch(requests, self.backend.transcribe, *batches, self._limit, self._prefetch)
+        """For each request, in order, the model's hypothesis or the exception that this request alone raised."""
+        return dispatch_to(self.backend, self.backend.transcribe, self.config, requests)
 
 
-def requests_of(row: Row, config: ASRConfig) -> list[SegmentRequest] | UsageError:
-    """What the model is asked about a DECODED row, one request a segment, or why it cannot be asked."""
+def segment_requests(row: Row, config: ASRConfig) -> list[SegmentRequest] | UsageError:
+    """The model's requests for a DECODED row, one for each segment.
+
+    Args:
+        row: a DECODED row; its `language` and `context` win over the settings.
+        config: settings of the recogniser.
+
+    Returns:
+        The requests; none for a row without segments; the error where the row's language is unknown.
+    """
     if row["status"] == "error" or not row["segments"]:
         return []
     try:
@@ -85,30 +83,35 @@ def requests_of(row: Row, config: ASRConfig) -> list[SegmentRequest] | UsageErro
 
 
 def recognised_row(row: Row, results: list[Hypothesis | Exception] | UsageError) -> Row:
-    """A DECODED row with what came of its requests filled in."""
+    """A RECOGNISED row from a DECODED row and the results of its requests.
+
+    Args:
+        row: the DECODED row.
+        results: one for each segment, or the error that kept the row from being recognised.
+    """
     if isinstance(results, UsageError):
-        return _failed(row, results)
+        return _failed_row(row, results)
     if not results:
         return row
     errors = [result for result in results if isinstance(result, Exception)]
     if len(errors) == len(results):
-        return _failed(row, errors[0])
+        return _failed_row(row, errors[0])
     segments = []
     for segment, result in zip(row["segments"], results, strict=True):
         hypothesis = replace(_NOTHING, flags=("failed",)) if isinstance(result, Exception) else result
-        segments.append({**segment, **_columns(hypothesis)})
+        segments.append({**segment, **_fields(hypothesis)})
     row = {**row, "segments": segments}
     if errors:
         row["status"] = "partial"
-        if not row.get("error_code"):  # what went wrong first, at decoding, stays
-            # What may pass before what may not: it decides whether the recording is done again.
+        # An error of the decoding stage came first and stays.
+        if not row.get("error_code"):
+            # A retryable error is preferred: it decides whether the recording is done again.
             error = next((error for error in errors if isinstance(error, RetryableError)), errors[0])
-            code, message = as_row_error(error, default="model_failed")
-            row |= {"error_stage": STAGE, "error_code": code, "error_message": message}
+            row |= _error_columns(error)
     return row
 
 
-def _columns(hypothesis: Hypothesis) -> Row:
+def _fields(hypothesis: Hypothesis) -> SegmentRow:
     text = hypothesis.text.strip()
     return {
         "language": code_of(hypothesis.language) if text else None,
@@ -119,13 +122,10 @@ def _columns(hypothesis: Hypothesis) -> Row:
     }
 
 
-def _failed(row: Row, error: Exception) -> Row:
+def _failed_row(row: Row, error: Exception) -> Row:
+    return {**row, "status": "error", **_error_columns(error), "segments": []}
+
+
+def _error_columns(error: Exception) -> dict[str, Any]:
     code, message = as_row_error(error, default="model_failed")
-    return {
-        **row,
-        "status": "error",
-        "error_stage": STAGE,
-        "error_code": code,
-        "error_message": message,
-        "segments": [],
-    }
+    return {"error_stage": STAGE, "error_code": code, "error_message": message}

@@ -97,17 +97,6 @@ class AlignmentRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """An aligned unit: seconds from the start of the segment, characters in the segment's text."""
-
-    text: str
-    start: float
-    end: float
-    char_start: int = 0
-    char_end: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Probe:
     """What a file's header says about it. `duration` is None where the header does not say."""
 

@@ -68,7 +68,7 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
     }
 
 
-def join_texts(segments: Sequence[SegmentRow]) -> str:
+def join_texts(segments: Sequence[SegmentRow] | Sequence[Row]) -> str:
     """Join the texts of segments, with a space at a seam where the script writes one (the reference never writes one: "end.Next")."""
     spoken = [segment for segment in segments if segment["text"]]
     pieces: list[str] = [spoken[0]["text"]] if spoken else []

@@ -1,8 +1,9 @@
-"""Engines that run the models, one file each; heavy libraries are imported only inside the one that needs them."""
+"""Engines that run the models, one module or folder each. Each imports its own heavy libraries, and nobody else's."""
 
 from __future__ import annotations
 
 import importlib.util
+from typing import Literal
 
 from actors.backends.base import AlignerBackend, ASRBackend
 from actors.backends.qwen import original_checkpoint
@@ -12,24 +13,24 @@ from actors.errors import FatalError
 
 
 def create_asr(config: ASRConfig) -> ASRBackend:
-    """Load the recogniser that the settings name.
+    """Load the recogniser of the settings.
 
     Raises:
-        FatalError: it cannot be loaded; the message says what to do.
+        FatalError: the recogniser cannot be loaded; the message says what to do.
     """
     if config.backend == "fake":
         from actors.backends.fake import FakeASR
 
         return FakeASR(config)
     if config.backend == "openai":
-        with _needs("openai"):
+        with _requires_extra("openai"):
             return _create_remote(config)
     if config.backend == "vllm":
-        with _needs("vllm"):
+        with _requires_extra("vllm"):
             from actors.backends.vllm.asr import VLLMASR
 
             return VLLMASR(config)
-    with _needs("transformers"):
+    with _requires_extra("transformers"):
         from actors.backends.transformers.asr import TransformersASR
 
         return TransformersASR(config)
@@ -50,10 +51,10 @@ def _create_remote(config: ASRConfig) -> ASRBackend:
 
 
 def create_aligner(config: AlignerConfig) -> AlignerBackend:
-    """Load the aligner that the settings name.
+    """Load the aligner of the settings.
 
     Raises:
-        FatalError: it cannot be loaded; the message says what to do.
+        FatalError: the aligner cannot be loaded; the message says what to do.
     """
     if config.backend == "none":
         raise FatalError("aligner.backend is none: there is no aligner to load")
@@ -62,48 +63,42 @@ def create_aligner(config: AlignerConfig) -> AlignerBackend:
 
         return FakeAligner(config)
     if config.backend == "vllm":
-        with _needs("vllm"):
+        with _requires_extra("vllm"):
             from actors.backends.vllm.aligner import VLLMAligner
 
             return VLLMAligner(config)
-    with _needs("transformers"):
+    with _requires_extra("transformers"):
         from actors.backends.transformers.aligner import TransformersAligner
 
         return TransformersAligner(config)
 
 
 def check(asr: ASRConfig, aligner: AlignerConfig, *, here: bool) -> None:
-    """Refuse models that cannot be loaded, as far as that can be known in no time: nothing is imported, and hubs are not asked.
+    """Check whether the models can be loaded, as far as that is known at once: nothing is imported, no hub is asked.
 
     Args:
         asr: settings of the recogniser.
-        aligner: those of the aligner.
+        aligner: settings of the aligner.
         here: the models run on this machine, so what is not installed here is missing.
 
     Raises:
-        FatalError: the message says what to do.
+        FatalError: a model cannot be loaded; the message says what to do.
     """
-    for kind, backend, model in (
-        ("asr", asr.backend, asr.model),
-        ("aligner", aligner.backend, aligner.model),
-    ):
-        if backend not in ("transformers", "vllm"):
+    models: list[tuple[Literal["asr", "aligner"], ASRConfig | AlignerConfig]]
+    models = [("asr", asr), ("aligner", aligner)]
+    for kind, config in models:
+        if config.backend not in ("transformers", "vllm"):
             continue
-        content = check_folder(model, "asr" if kind == "asr" else "aligner")
-        if backend == "vllm":
+        content = check_folder(config.model, kind)
+        if config.backend == "vllm":
             if here and importlib.util.find_spec("vllm") is None:
-                raise FatalError(_missing("vllm", "vllm"))
+                raise FatalError(_not_installed("vllm", "vllm"))
             if kind == "aligner":
-                original_checkpoint.check_layout(model, content)
+                original_checkpoint.check_layout(config.model, content)
 
 
-def runs_on_gpu(backend: ASRBackend | AlignerBackend) -> bool:
-    """Whether an engine says that its model is on a GPU."""
-    return getattr(getattr(backend, "device", None), "type", None) == "cuda"
-
-
-class _needs:
-    """Says which extra is missing where a backend's library is not installed."""
+class _requires_extra:
+    """Turns a missing library into a FatalError that names the extra to install."""
 
     def __init__(self, extra: str) -> None:
         self.extra = extra
@@ -112,8 +107,8 @@ class _needs:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ModuleNotFoundError):
-            raise FatalError(_missing(error.name, self.extra)) from error
+            raise FatalError(_not_installed(error.name, self.extra)) from error
 
 
-def _missing(module: str | None, extra: str) -> str:
+def _not_installed(module: str | None, extra: str) -> str:
     return f"{module} is not installed: pip install 'scriptorium[{extra}]'"

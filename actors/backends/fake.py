@@ -1,20 +1,32 @@
-"""Backends without a model: deterministic, instant, and free of heavy imports. For load tests, fault tests and benchmarks of the pipeline.
+"""Backends without a model: deterministic, instant, and free of heavy imports.
 
-Each half second that is not silent becomes one pseudo-word, chosen by its samples: equal audio gives equal text, and audio that was lost,
-doubled or moved shows in the text. The model's name may tell what a call costs, and with that stand for a GPU: `fake:A:B:C` takes A seconds
-for each padded second of audio (the longest of the call times their number), B for each step of its decoding (the tokens of the longest answer)
-and C for the call itself; what is left out costs nothing. What the fake computes meanwhile is part of that time.
+They serve load tests, fault tests and benchmarks of the pipeline.
 
-They also break on request, truly, for the tests of everything around them: a context `fault:KIND` makes the recogniser do KIND to its
-process, and `fault:align:KIND` makes it say "faultKIND", which the aligner obeys (as it does in a given text). The kinds:
+Text: each half second that is not silent becomes one pseudo-word, chosen by its samples. Equal audio gives equal text, and
+audio that was lost, duplicated or moved shows in the text.
 
-    segfault  a read from address 0        hang    sleeps for ever              raise   raises a ValueError
-    kill      kill -9, as the kernel would freeze  the same, holding Python's   oom     is out of memory with more than one segment
-              when memory runs out                 lock as a C extension may    never   is out of memory even with one
-                                                                                engine  meets a sticky CUDA error
-Where SCRIPTORIUM_FAKE_TRACE names a folder, the recogniser writes there what it is asked, one line of `checksum seconds` a segment: so
-a test sees what was done twice. SCRIPTORIUM_FAKE_CALLS names a folder for a line of `begin end` (seconds of the machine's monotonic clock) for
-each call: so a benchmark sees how busy a GPU would have been.
+Time: the model's name may say what a call takes, so that the fake stands for a GPU. `fake:A:B:C` takes A seconds for each
+padded second of audio (the longest segment of the call times their number), B seconds for each decoding step (the tokens
+of the longest output) and C seconds for the call itself. Omitted numbers count as 0. What the fake computes meanwhile is
+part of that time.
+
+Faults: for the tests of everything around them, the fakes really break on request. A context `fault:KIND` makes the
+recogniser do KIND to its process. `fault:align:KIND` makes it output the word "faultKIND", which the aligner obeys; it also
+obeys that word in a given text. The kinds:
+
+    segfault  reads from address 0
+    kill      kill -9, as the kernel does when memory runs out
+    hang      sleeps for ever
+    freeze    sleeps for ever while it holds Python's lock, as a C extension may
+    raise     raises a ValueError
+    oom       is out of memory with more than one segment
+    never     is out of memory even with one segment
+    engine    meets a sticky CUDA error
+
+Traces: where SCRIPTORIUM_FAKE_TRACE names a folder, the recogniser writes one line `checksum seconds` there for each
+segment that it gets, so that a test sees what was done twice. Where SCRIPTORIUM_FAKE_CALLS names a folder, a line
+`begin end` (seconds of the machine's monotonic clock) is written for each call, so that a benchmark sees how busy a GPU
+would have been.
 """
 
 from __future__ import annotations
@@ -31,40 +43,42 @@ from pathlib import Path
 
 import numpy as np
 
+from actors.backends.base import AlignerBackend, ASRBackend
 from actors.backends.out_of_memory import MemoryGuard
 from actors.config import AlignerConfig, ASRConfig
 from actors.errors import FatalError
 from actors.records import SAMPLING_RATE, AlignmentRequest, Hypothesis, SegmentRequest
 
 WORD_SAMPLES = SAMPLING_RATE // 2
-_FAULT, _LATER = "fault:", "fault:align:"
-SILENCE_RMS = 32.0  # of int16: -60 dBFS
+# Root mean square of int16 samples: -60 dBFS.
+SILENCE_RMS = 32.0
 LANGUAGE = "English"
 
+_FAULT, _ALIGNER_FAULT = "fault:", "fault:align:"
 _SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
 
 
-class FakeASR:
-    """Says one pseudo-word for each half second of sound. Satisfies `ASRBackend`."""
+class FakeASR(ASRBackend):
+    """Recognises one pseudo-word in each half second of sound."""
 
     def __init__(self, config: ASRConfig) -> None:
         self.model = "fake"
         self.revision = "1"
-        self.cost = Cost(config.model)
+        self.clock = SimulatedClock(config.model)
         self.memory = MemoryGuard()
 
     def transcribe(self, requests: list[SegmentRequest]) -> list[Hypothesis]:
-        """See `ASRBackend`; of the context only faults are heard."""
+        """See `ASRBackend`; the context only serves for faults."""
         return self.memory.run(requests, self._transcribe)
 
     def _transcribe(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis]:
         _trace(requests)
         for request in requests:
-            if request.context.startswith(_FAULT) and not request.context.startswith(_LATER):
+            if request.context.startswith(_FAULT) and not request.context.startswith(_ALIGNER_FAULT):
                 _break(request.context.removeprefix(_FAULT), len(requests))
-        with self.cost.spent(requests) as spending:
+        with self.clock.call(requests) as call:
             hypotheses = [self._hypothesis(request) for request in requests]
-            spending.steps = max((hypothesis.tokens for hypothesis in hypotheses), default=0)
+            call.steps = max((hypothesis.tokens for hypothesis in hypotheses), default=0)
         return hypotheses
 
     def _hypothesis(self, request: SegmentRequest) -> Hypothesis:
@@ -73,8 +87,8 @@ class FakeASR:
             for start in range(0, len(request.waveform), WORD_SAMPLES)
         ]
         words = [pseudo_word(piece) for piece in pieces if _rms(piece) >= SILENCE_RMS]
-        if words and request.context.startswith(_LATER):
-            words.append("fault" + request.context.removeprefix(_LATER))
+        if words and request.context.startswith(_ALIGNER_FAULT):
+            words.append("fault" + request.context.removeprefix(_ALIGNER_FAULT))
         language = (request.language or LANGUAGE) if words else None
         text = f"{' '.join(words).capitalize()}." if words else ""
         confidence = round(1 - zlib.crc32(text.encode()) % 1000 / 10_000, 4) if words else None
@@ -85,15 +99,15 @@ class FakeASR:
         )
 
 
-class FakeAligner:
-    """Spreads the words evenly over the segment. Satisfies `AlignerBackend`."""
+class FakeAligner(AlignerBackend):
+    """Spreads the words evenly over the segment."""
 
     max_duration = 180.0
 
     def __init__(self, config: AlignerConfig) -> None:
         self.model = "fake"
         self.revision = "1"
-        self.cost = Cost(config.model)
+        self.clock = SimulatedClock(config.model)
         self.memory = MemoryGuard()
 
     def align(self, requests: list[AlignmentRequest]) -> list[list[tuple[float, float]]]:
@@ -103,7 +117,7 @@ class FakeAligner:
     def _align(self, requests: Sequence[AlignmentRequest]) -> list[list[tuple[float, float]]]:
         for unit in (unit for request in requests for unit in request.units if unit.startswith("fault")):
             _break(unit.removeprefix("fault"), len(requests))
-        with self.cost.spent(requests):
+        with self.clock.call(requests):
             return [self._times(request) for request in requests]
 
     def _times(self, request: AlignmentRequest) -> list[tuple[float, float]]:
@@ -112,6 +126,45 @@ class FakeAligner:
             [round(request.duration * position / count, 3) for position in range(count + 1)] if count else []
         )
         return list(itertools.pairwise(borders))
+
+
+class SimulatedClock:
+    """Makes calls last as long as a model's name says (see the head of this file); any other name takes no time.
+
+    Raises:
+        FatalError: `fake:` is not followed by up to three numbers.
+    """
+
+    def __init__(self, model: str) -> None:
+        name, *numbers = model.split(":")
+        expected = (
+            f"model {model!r}: fake: must be followed by up to three numbers of seconds, per padded second of audio, "
+            "per step, per call"
+        )
+        try:
+            seconds = [float(number) for number in numbers] if name == "fake" and any(numbers) else []
+        except ValueError as error:
+            raise FatalError(expected) from error
+        if len(seconds) > 3:
+            raise FatalError(expected)
+        self.per_second, self.per_step, self.per_call = [*seconds, 0.0, 0.0, 0.0][:3]
+        self.steps = 0  # decoding steps of the current call
+
+    @contextmanager
+    def call(
+        self, requests: Sequence[SegmentRequest] | Sequence[AlignmentRequest]
+    ) -> Iterator[SimulatedClock]:
+        """Make the block last at least as long as a call with these requests; it may set `steps`."""
+        begin, self.steps = time.monotonic(), 0
+        yield self
+        padded = max((request.duration for request in requests), default=0.0) * len(requests)
+        duration = self.per_second * padded + self.per_step * self.steps + self.per_call
+        remaining = begin + duration - time.monotonic()
+        if remaining > 0:
+            time.sleep(remaining)
+        if folder := os.environ.get("SCRIPTORIUM_FAKE_CALLS"):
+            with open(Path(folder) / str(os.getpid()), "a") as file:
+                file.write(f"{begin:.6f} {time.monotonic():.6f}\n")
 
 
 def pseudo_word(samples: np.ndarray) -> str:
@@ -126,49 +179,16 @@ def pseudo_word(samples: np.ndarray) -> str:
 
 
 def _rms(samples: np.ndarray) -> float:
-    loud = samples.astype(np.float32)
-    return float(np.sqrt(np.dot(loud, loud) / max(1, len(loud))))
+    amplitudes = samples.astype(np.float32)
+    return float(np.sqrt(np.dot(amplitudes, amplitudes) / max(1, len(amplitudes))))
 
 
-class Cost:
-    """What calls take, from a model's name (see the head of this file); any other name costs nothing.
-
-    Raises:
-        FatalError: what follows `fake:` are not up to three numbers.
-    """
-
-    def __init__(self, model: str) -> None:
-        name, *numbers = model.split(":")
-        wanted = f"model {model!r}: what follows fake: must be up to three numbers of seconds, per padded second of audio, per step, per call"
-        try:
-            costs = [float(number) for number in numbers] if name == "fake" and any(numbers) else []
-        except ValueError as error:
-            raise FatalError(wanted) from error
-        if len(costs) > 3:
-            raise FatalError(wanted)
-        self.second, self.step, self.call = [*costs, 0.0, 0.0, 0.0][:3]
-        self.steps = 0  # of the call under way
-
-    @contextmanager
-    def spent(self, requests: Sequence[SegmentRequest] | Sequence[AlignmentRequest]) -> Iterator[Cost]:
-        """Make the block last as long as such a call does, at least; `steps` may be set within it."""
-        begin, self.steps = time.monotonic(), 0
-        yield self
-        padded = max((request.duration for request in requests), default=0.0) * len(requests)
-        left = begin + self.second * padded + self.step * self.steps + self.call - time.monotonic()
-        if left > 0:
-            time.sleep(left)
-        if folder := os.environ.get("SCRIPTORIUM_FAKE_CALLS"):
-            with open(Path(folder) / str(os.getpid()), "a") as file:
-                file.write(f"{begin:.6f} {time.monotonic():.6f}\n")
-
-
-def _break(kind: str, together: int) -> None:
-    """Do what a fault says; an unknown word is no fault.
+def _break(kind: str, batch_size: int) -> None:
+    """Produce a fault; an unknown kind is none.
 
     Args:
         kind: see the head of this file.
-        together: segments of this call.
+        batch_size: segments of this call.
     """
     if kind == "segfault":
         ctypes.string_at(0)
@@ -177,11 +197,12 @@ def _break(kind: str, together: int) -> None:
     elif kind == "hang":
         time.sleep(1e9)
     elif kind == "freeze":
-        ctypes.PyDLL(None).sleep(1_000_000_000)  # PyDLL keeps Python's lock, which CDLL would let go
+        # PyDLL keeps Python's lock, which CDLL would release.
+        ctypes.PyDLL(None).sleep(1_000_000_000)
     elif kind == "raise":
         raise ValueError("the fault that was asked for")
-    elif kind == "never" or (kind == "oom" and together > 1):
-        raise MemoryError(f"CUDA out of memory. Tried to allocate {together} GiB")
+    elif kind == "never" or (kind == "oom" and batch_size > 1):
+        raise MemoryError(f"CUDA out of memory. Tried to allocate {batch_size} GiB")
     elif kind == "engine":
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
@@ -191,7 +212,6 @@ def _trace(requests: Sequence[SegmentRequest]) -> None:
         lines = "".join(
             f"{zlib.crc32(request.waveform.tobytes()):08x} {request.duration:.3f}\n" for request in requests
         )
-        with open(
-            Path(folder) / str(os.getpid()), "ab", buffering=0
-        ) as file:  # unbuffered: it must outlive a kill -9
+        # Unbuffered, because it must outlive a kill -9.
+        with open(Path(folder) / str(os.getpid()), "ab", buffering=0) as file:
             file.write(lines.encode())

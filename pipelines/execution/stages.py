@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from actors.aligner import AlignerActor
+from actors.aligner import AlignerActor, without_words
 from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
@@ -112,7 +112,13 @@ class Align(SerializedStage):
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = to_rows(table)
-        rows = self.in_turn(self.guarded, rows) if self.guarded else [_without_words(row) for row in rows]
+        rows = (
+            self.in_turn(self.guarded, rows)
+            if self.guarded
+            else [
+                {**row, "segments": [without_words(part) for part in row["segments"] or []]} for row in rows
+            ]
+        )
         created_at = datetime.now(UTC)
         for row in rows:
             row["aligner_model"] = self.actor.model if self.actor else None
@@ -120,14 +126,6 @@ class Align(SerializedStage):
             row["run_id"], row["created_at"] = self.run_id, created_at
         self.supervisor.add.remote([_done(row) for row in rows])
         return pa.Table.from_pylist(rows, schema=SHARD)
-
-
-def _without_words(row: dict[str, Any]) -> dict[str, Any]:
-    segments = [
-        {**{k: v for k, v in segment.items() if k != "samples"}, "words": [], "word_source": "none"}
-        for segment in row["segments"] or []
-    ]
-    return {**row, "segments": segments}
 
 
 def _done(row: dict[str, Any]) -> tuple[str, int, float, bool]:

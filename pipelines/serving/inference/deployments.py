@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from actors.aligner import AlignerActor, Finished, Segment
+from actors.aligner import AlignedSegment, AlignerActor
 from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig, ModelConfig
 from actors.errors import FatalError, RowError, as_row_error
 from actors.process.exit import exit_process
-from actors.records import Hypothesis, SegmentRequest
+from actors.records import Hypothesis, SegmentRequest, SegmentRow
 
 _ONGOING = 2  # calls that a replica takes in: a batch, and a question which model it has
 _BUSY = 0.7  # part of its time that a replica may work before another one is started
@@ -81,8 +81,8 @@ class Aligner(Replica):
     def __init__(self, config: AlignerConfig) -> None:
         actor = AlignerActor(config)
 
-        def batch(segments: list[Segment]) -> list[Finished]:
-            finished: list[Finished] = _or_exit(actor.align, segments)
+        def batch(segments: list[SegmentRow]) -> list[AlignedSegment]:
+            finished: list[AlignedSegment] = _or_exit(actor.align, segments)
             return [
                 (segment, None if error is None else portable(error, "alignment_failed"))
                 for segment, error in finished

@@ -12,10 +12,10 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
-from actors.aligner import Finished, Segment
+from actors.aligner import AlignedSegment, without_words
 from actors.config import ModelConfig
 from actors.errors import RowError
-from actors.records import Hypothesis, SegmentRequest
+from actors.records import Hypothesis, SegmentRequest, SegmentRow
 from pipelines.config import RunConfig
 from pipelines.serving.inference.deployments import Facts, portable
 from pipelines.serving.inference.dynamic_batching import DynamicBatcher, Rank
@@ -136,12 +136,12 @@ class Models:
         answer: Hypothesis = await self._recogniser.ask(request, request.duration, rank)
         return answer
 
-    async def align(self, segment: Segment, rank: Rank = Rank.FILE) -> Finished:
+    async def align(self, segment: SegmentRow, rank: Rank = Rank.FILE) -> AlignedSegment:
         """See `replicas.Aligner`; without one, no words."""
         if self._aligner is None:
             return without_words(segment), None
         try:
-            answer: Finished = await self._aligner.ask(segment, segment["end"] - segment["start"], rank)
+            answer: AlignedSegment = await self._aligner.ask(segment, segment["end"] - segment["start"], rank)
             return answer
         except RowError as error:
             return {
@@ -159,15 +159,6 @@ class Models:
             "aligner_model": aligner.model,
             "aligner_revision": aligner.revision,
         }
-
-
-def without_words(segment: Segment) -> Segment:
-    """A recognised segment as the aligner would give it back, had it nothing to say."""
-    return {
-        **{key: value for key, value in segment.items() if key != "samples"},
-        "words": [],
-        "word_source": "none",
-    }
 
 
 async def gathered(calls: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:

@@ -13,20 +13,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from actors.aligner import aligned_row
-from actors.asr import recognised_row, requests_of
+from actors.aligner import aligned_row, without_words
+from actors.asr import recognised_row, segment_requests
 from actors.errors import UsageError
-from actors.records import Hypothesis, SegmentRequest
+from actors.records import Hypothesis, Row, SegmentRequest, SegmentRow
 from pipelines import __version__
 from pipelines.config import RunConfig
 from pipelines.manifests.columns import Recording
 from pipelines.planning import planner
 from pipelines.serving.inference.decoder_pool import Budget, Decoders, Taken
-from pipelines.serving.inference.model_client import Models, gathered, without_words
+from pipelines.serving.inference.model_client import Models, gathered
 from pipelines.serving.inference.partial_text import OnText, PartialText
 from pipelines.stitching import stitch
-
-Row = dict[str, Any]
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +125,7 @@ class Transcriber:
         held.correct(_seconds_in(decoded))  # a header says what it likes
         if decoded["status"] != "error":
             self._check_length(decoded["decoded_end"])
-        requests = requests_of(decoded, self._config.asr)
+        requests = segment_requests(decoded, self._config.asr)
         if beginning and isinstance(requests, list):
             if len(requests) > 1:
                 raise NotOnePiece(_NOT_ONE_PIECE)
@@ -144,7 +142,7 @@ class Transcriber:
             progress.heard(decoded["index"], number, hypothesis)
             return hypothesis
 
-        async def align(segment: Row) -> Any:
+        async def align(segment: SegmentRow) -> Any:
             if not words:
                 return without_words(segment), None
             async with places:

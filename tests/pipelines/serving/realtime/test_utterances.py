@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actors.aligner import without_words
 from actors.config import ASRConfig
 from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
 from actors.segmentation.endpointing import Ended, Endpointer, Turns
 from pipelines.config import RunConfig
 from pipelines.serving.inference.dynamic_batching import Rank
-from pipelines.serving.inference.model_client import without_words
 from pipelines.serving.realtime import utterances
 from pipelines.serving.realtime.utterances import Utterance, Utterances
 from tests.pipelines.serving.conftest import voice
