@@ -1,12 +1,15 @@
-"""OUT/lease.json: who is at work on an output directory. A second driver is refused; a lease whose holder died is taken over.
+"""OUT/lease.json: which driver is at work on an output directory.
 
-Ray Data would not notice a second driver: at its start it deletes what the first has in flight. So whoever writes to OUT holds its lease.
+A second driver is refused. A lease whose holder has died is taken over. Ray Data would not notice a second
+driver: at its start it deletes the uncommitted work of the first. So every process that writes to OUT holds
+its lease.
 
-On a file system the lease is also locked (`flock`): the kernel gives the lock back when the holder dies, however it dies, so the next command goes
-on at once. Where a file system has no locks, of two that write one finds the other's name when it looks again. Object stores have no locks, but
-conditional writes (`If-None-Match`, `If-Match` in S3), of which one of two wins; a holder renews its lease every few seconds, and one that has not
-been renewed for `LIFE_SECONDS` is stale. Clocks of two machines differ, so nobody is taken for dead by a time stamp alone: the lease must also stay
-as it is while it is being watched.
+On a file system the lease file is also locked (`flock`). The kernel releases the lock when the holder dies in
+whatever way, so the next command goes on at once. On a file system without locks, two drivers that start at
+once both write the file and read it back, and one of them finds the other's name. Object stores have no
+locks, but conditional writes (`If-None-Match`, `If-Match` in S3), of which only one succeeds. A holder renews
+its lease every few seconds; a lease that has not been renewed for `LIFE_SECONDS` is stale. The clocks of two
+machines differ, so a time stamp alone proves nothing: the lease must also stay unchanged while it is watched.
 """
 
 from __future__ import annotations
@@ -26,12 +29,14 @@ from pipelines.storage.filesystems import call_store
 
 RENEW_SECONDS = 10.0
 LIFE_SECONDS = 40.0
-SETTLE_SECONDS = 1.0  # between writing and looking again, where there are no locks
-ADOPTIONS = 3  # renewals of our own, with lost answers, that one renewal may come upon
+# Seconds between the write and the read back, on file systems without locks.
+SETTLE_SECONDS = 1.0
+# How many earlier renewals of this process, whose responses were lost, one renewal may find in the store.
+ADOPTIONS = 3
 
 
 class LeaseError(ScriptoriumError):
-    """Another driver is at work on this output directory, or has taken it over."""
+    """Another driver is at work on the output directory, or has taken it over."""
 
 
 @dataclass
@@ -40,82 +45,84 @@ class Lease:
 
     out: str
     facts: dict[str, Any]
-    handle: int | None = None  # the locked file, on a file system
-    etag: str | None = None  # of the object as we wrote it, in a store
-    lost: str | None = None  # why it is not ours any more
-    shown: float = (
-        0.0  # the latest sign of life: when the last writing that went through began, by `time.monotonic`
-    )
-    trouble: str = "no answer"  # why it could not be renewed since
-    _ended: threading.Event = field(default_factory=threading.Event)
-    _handling: threading.Lock = field(
-        default_factory=threading.Lock
-    )  # a closed handle's number may be that of another file
+    handle: int | None = None  # on a file system: the locked file
+    etag: str | None = None  # in an object store: the etag of the lease as this process wrote it
+    lost: str | None = None  # why this process does not hold the lease any more
+    last_renewed: float = 0.0  # when the last successful write began, by `time.monotonic`
+    last_error: str = "no answer"  # why later renewals failed
+    _released: threading.Event = field(default_factory=threading.Event)
+    # Guards `handle`: once it is closed, its number may be that of another file.
+    _handle_lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def uri(self) -> str:
-        """Where the lease stands."""
+        """Address of the lease file."""
         return _uri(self.out)
 
     def renew(self) -> None:
-        """Write it once more.
+        """Write the lease again, with the current time.
 
         Raises:
-            LeaseError: somebody else holds it.
+            LeaseError: another driver holds it.
         """
-        began = time.monotonic()
+        started = time.monotonic()
         if self.handle is not None:
-            with self._handling:
+            with self._handle_lock:
                 self._renew_file()
         else:
             self._renew_object()
-        self.shown = began
+        self.last_renewed = started
 
     def release(self) -> None:
-        """Give it back; a lease that somebody else holds by now stays."""
-        self._ended.set()
+        """Delete the lease, unless another driver holds it by now."""
+        self._released.set()
         if self.handle is None:
             if self.lost is None and self._is_ours(read(self.out)):
                 files.remove(self.uri)
             return
-        with self._handling:
+        with self._handle_lock:
             if self.lost is None and _same_file(self.handle, self.uri) and self._is_ours(read(self.out)):
                 files.remove(self.uri)
             os.close(self.handle)
             self.handle = None
 
-    def keep(self, on_lost: Callable[[], None]) -> None:
-        """Renew until released; `on_lost` is called once somebody else has it, or it could not be renewed for so long that they may take it."""
-        # Renewed elsewhere, watched here: a request may hang for longer than a lease lives.
-        threading.Thread(target=self._renew_always, name="lease-renewal", daemon=True).start()
-        while not self._ended.wait(min(1.0, RENEW_SECONDS / 5)):
-            if self.lost is None and time.monotonic() - self.shown > LIFE_SECONDS - RENEW_SECONDS:
-                self.lost = (
-                    f"{self.uri} could not be renewed for {LIFE_SECONDS - RENEW_SECONDS:g} s: {self.trouble}"
-                )
+    def renew_until_released(self, on_lost: Callable[[], None]) -> None:
+        """Renew the lease until it is released or lost.
+
+        Args:
+            on_lost: called once if another driver holds the lease, or if it could not be renewed for so long
+                that another driver may take it.
+        """
+        # Renewed in another thread than this one, which watches: a request may hang for longer than a lease
+        # lives.
+        threading.Thread(target=self._renew_periodically, name="lease-renewal", daemon=True).start()
+        while not self._released.wait(min(1.0, RENEW_SECONDS / 5)):
+            limit = LIFE_SECONDS - RENEW_SECONDS
+            if self.lost is None and time.monotonic() - self.last_renewed > limit:
+                self.lost = f"{self.uri} could not be renewed for {limit:g} s: {self.last_error}"
             if self.lost:
                 on_lost()
                 return
 
-    def _renew_always(self) -> None:
-        while not self._ended.wait(RENEW_SECONDS) and self.lost is None:
+    def _renew_periodically(self) -> None:
+        while not self._released.wait(RENEW_SECONDS) and self.lost is None:
             try:
                 self.renew()
-                self.trouble = "no answer"
+                self.last_error = "no answer"
             except LeaseError as error:
                 self.lost = error.message
             except Exception as error:
-                self.trouble = str(error)
+                self.last_error = str(error)
 
     def _renew_file(self) -> None:
-        if self.handle is None:  # released by now
+        if self.handle is None:  # already released
             return
         if not _same_file(self.handle, self.uri):
-            raise LeaseError(f"{self.uri} was removed or replaced by somebody else")
-        # A file system without locks let both of us write it.
-        there = read(self.out)
-        if there is not None and not self._is_ours(there):
-            raise LeaseError(f"{lease_holder.described(there)} has taken over {self.out}")
+            raise LeaseError(f"{self.uri} was removed or replaced by another process")
+        # On a file system without locks, two drivers may have written it.
+        found = read(self.out)
+        if found is not None and not self._is_ours(found):
+            raise LeaseError(f"{lease_holder.describe(found)} has taken over {self.out}")
         facts = self._next()
         _write_handle(self.handle, facts)
         self.facts = facts
@@ -124,18 +131,18 @@ class Lease:
         for _ in range(ADOPTIONS + 1):
             facts = self._next()
             etag = conditional_writes.replace(
-                self.uri, lease_holder.written(facts), lease_holder.written(self.facts), self.etag
+                self.uri, lease_holder.encode(facts), lease_holder.encode(self.facts), self.etag
             )
             if etag is not None:
                 self.facts, self.etag = facts, etag
                 return
             found = conditional_writes.read(self.uri)
-            there = lease_holder.read(found[0]) if found else None
-            if found is None or there is None or not self._is_ours(there):
-                raise LeaseError(f"{lease_holder.described(there)} has taken over {self.out}")
-            # An earlier renewal of ours that went through, though all its answers got lost.
-            self.facts, self.etag = there, found[1]
-        raise StorageError(f"{self.uri} changes all the time, and only this process writes it")
+            current = lease_holder.decode(found[0]) if found else None
+            if found is None or current is None or not self._is_ours(current):
+                raise LeaseError(f"{lease_holder.describe(current)} has taken over {self.out}")
+            # An earlier renewal by this process succeeded, but all its responses were lost.
+            self.facts, self.etag = current, found[1]
+        raise StorageError(f"{self.uri} keeps changing, although only this process writes it")
 
     def _is_ours(self, facts: dict[str, Any] | None) -> bool:
         return facts is not None and facts["holder"] == self.facts["holder"]
@@ -150,14 +157,15 @@ def held(out: str, command: str, on_lost: Callable[[], None]) -> Iterator[Lease]
 
     Args:
         out: the output directory.
-        command: what is done there, for others to read.
-        on_lost: raises KeyboardInterrupt in the block's thread; called from another thread when the lease is lost.
+        command: the command that runs, shown to other drivers.
+        on_lost: called from another thread when the lease is lost; it raises KeyboardInterrupt in the thread
+            of the block.
 
     Raises:
-        LeaseError: another driver holds it, or took it over meanwhile.
+        LeaseError: another driver holds the lease, or has taken it over in the meantime.
     """
     lease = acquire(out, command)
-    threading.Thread(target=lease.keep, args=(on_lost,), name="lease", daemon=True).start()
+    threading.Thread(target=lease.renew_until_released, args=(on_lost,), name="lease", daemon=True).start()
     try:
         yield lease
     except KeyboardInterrupt:
@@ -169,12 +177,12 @@ def held(out: str, command: str, on_lost: Callable[[], None]) -> Iterator[Lease]
 
 
 def acquire(out: str, command: str) -> Lease:
-    """Take the lease on `out`, from a dead holder if need be.
+    """Take the lease on `out`, if necessary from a dead holder.
 
     Raises:
-        LeaseError: a living driver holds it; the message says who and since when.
+        LeaseError: a living driver holds it; the message names it and its start.
     """
-    lease = Lease(out, lease_holder.ours(command))
+    lease = Lease(out, lease_holder.own_facts(command))
     if files.is_remote(out):
         _acquire_object(lease)
     else:
@@ -183,15 +191,15 @@ def acquire(out: str, command: str) -> Lease:
 
 
 def read(out: str) -> dict[str, Any] | None:
-    """What the lease on `out` says; None where there is none, or none that can be read."""
+    """Read the facts of the lease on `out`; None if there is no lease, or none that can be parsed."""
     try:
-        return lease_holder.read(files.read_bytes(_uri(out)))
+        return lease_holder.decode(files.read_bytes(_uri(out)))
     except FileNotFoundError:
         return None
 
 
 def seems_alive(facts: dict[str, Any] | None) -> bool:
-    """Whether the holder of a lease has shown a sign of life of late. For people: clocks may differ."""
+    """Whether a lease was renewed recently. Only for display, because clocks may differ."""
     return facts is not None and lease_holder.age(facts) < LIFE_SECONDS
 
 
@@ -202,18 +210,21 @@ def _acquire_file(lease: Lease) -> None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             locked = _lock(handle, lease.out)
-            if not _same_file(handle, path):  # removed by its holder between the two calls
+            # The holder may have removed the file between the two calls.
+            if not _same_file(handle, path):
                 continue
             before = read(lease.out)
-            # Without locks, or where they end at the machine as on some network file systems, only the sign of life tells.
+            # Without locks, or where they only hold within one machine as on some network file systems, only
+            # renewals show whether the holder is alive.
             decided = locked and (before is None or lease_holder.locks_here(before, lease.facts))
             if before is not None and not decided and not lease_holder.died_here(before, lease.facts):
-                _watch(lease.out, before)
-            lease.shown = time.monotonic()
+                _wait_until_stale(lease.out, before)
+            lease.last_renewed = time.monotonic()
             _write_handle(handle, lease.facts)
             if not decided:
                 time.sleep(SETTLE_SECONDS)
-                if not lease._is_ours(read(lease.out)):  # somebody else wrote it at the same time
+                # Another driver may have written it at the same time.
+                if not lease._is_ours(read(lease.out)):
                     continue
             lease.handle = handle
         finally:
@@ -222,7 +233,7 @@ def _acquire_file(lease: Lease) -> None:
 
 
 def _lock(handle: int, out: str) -> bool:
-    """Lock a lease's file; False where the file system has no locks.
+    """Lock a lease file; False if the file system has no locks.
 
     Raises:
         LeaseError: another process has it locked.
@@ -241,26 +252,27 @@ def _lock(handle: int, out: str) -> bool:
 def _acquire_object(lease: Lease) -> None:
     while lease.etag is None:
         found = conditional_writes.read(lease.uri)
-        lease.shown = time.monotonic()
+        lease.last_renewed = time.monotonic()
         if found is None:
-            lease.etag = conditional_writes.create(lease.uri, lease_holder.written(lease.facts))
+            lease.etag = conditional_writes.create(lease.uri, lease_holder.encode(lease.facts))
             continue
-        before = lease_holder.read(found[0])
+        before = lease_holder.decode(found[0])
         if before is not None and not lease_holder.died_here(before, lease.facts):
-            _watch(lease.out, before)
-        lease.shown = time.monotonic()
+            _wait_until_stale(lease.out, before)
+        lease.last_renewed = time.monotonic()
         lease.etag = conditional_writes.replace(
-            lease.uri, lease_holder.written(lease.facts), *found, settle=True
+            lease.uri, lease_holder.encode(lease.facts), *found, settle=True
         )
 
 
-def _watch(out: str, before: dict[str, Any]) -> None:
-    """Wait until a lease may be called stale.
+def _wait_until_stale(out: str, before: dict[str, Any]) -> None:
+    """Wait until a lease is certainly stale.
 
     Raises:
-        LeaseError: its holder is alive.
+        LeaseError: the lease was renewed, so its holder is alive.
     """
-    # However old it says it is: a holder whose clock is behind goes on writing until it could not renew for nearly a life, by its own count.
+    # The age in the lease is not enough: a holder whose clock is slow goes on writing until it could not
+    # renew for nearly LIFE_SECONDS by its own clock.
     deadline = time.monotonic() + LIFE_SECONDS
     while time.monotonic() < deadline:
         time.sleep(min(1.0, RENEW_SECONDS / 5))
@@ -272,10 +284,10 @@ def _watch(out: str, before: dict[str, Any]) -> None:
 
 
 def _write_handle(handle: int, facts: dict[str, Any]) -> None:
-    data = lease_holder.written(facts)
+    data = lease_holder.encode(facts)
     os.pwrite(handle, data, 0)
     os.ftruncate(handle, len(data))
-    os.fsync(handle)  # on a network file system, others see it from here on
+    os.fsync(handle)  # makes it visible to others on a network file system
 
 
 def _same_file(handle: int, path: str) -> bool:
@@ -287,7 +299,8 @@ def _same_file(handle: int, path: str) -> bool:
 
 def _refusal(out: str, facts: dict[str, Any] | None) -> LeaseError:
     return LeaseError(
-        f"{lease_holder.described(facts)} is at work on {out}. Wait for it or end it, then give the same command again; `status` shows how far it is"
+        f"{lease_holder.describe(facts)} is at work on {out}. Wait for it or stop it, then run the same "
+        f"command again; `scriptorium status {out}` shows its progress"
     )
 
 

@@ -1,4 +1,4 @@
-"""Who holds a lease: the facts that stand in OUT/lease.json, and what another driver can make of them."""
+"""The holder of a lease: the facts in OUT/lease.json, and what another driver can conclude from them."""
 
 from __future__ import annotations
 
@@ -10,43 +10,50 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-_WANTED = {"holder", "host", "pid", "since", "renewed_at", "beat"}  # the others came later
+# The facts that every version writes; later versions added the others.
+_REQUIRED = {"holder", "host", "pid", "since", "renewed_at", "beat"}
 
 
-def ours(command: str) -> dict[str, Any]:
-    """The facts of this process, as a holder that begins now; `command` is what it does there, for others to read."""
+def own_facts(command: str) -> dict[str, Any]:
+    """The facts of this process as a new holder.
+
+    Args:
+        command: the command that runs, shown to other drivers.
+    """
     return {
         "holder": uuid.uuid4().hex,
         "command": command,
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "kernel": kernel(),
-        "pids": pids(),
+        "kernel": boot_id(),
+        "pids": pid_namespace(),
         "since": now(),
         "renewed_at": now(),
         "beat": 0,
     }
 
 
-def written(facts: dict[str, Any]) -> bytes:
-    """Facts as they are stored."""
+def encode(facts: dict[str, Any]) -> bytes:
+    """Encode facts for storage."""
     return json.dumps(facts).encode()
 
 
-def read(data: bytes) -> dict[str, Any] | None:
-    """The facts of a lease; None for anything else: what cannot be read is nobody's."""
+def decode(data: bytes) -> dict[str, Any] | None:
+    """Decode the facts of a lease; None if `data` is not a lease, which then has no holder."""
     try:
         facts = json.loads(data)
     except ValueError:
         return None
-    return facts if isinstance(facts, dict) and facts.keys() >= _WANTED else None
+    return facts if isinstance(facts, dict) and facts.keys() >= _REQUIRED else None
 
 
-def died_here(facts: dict[str, Any], ours: dict[str, Any]) -> bool:
-    """Whether the holder was a process that this one could see, and is gone. A host's name does not tell: containers may all have one name,
-    and each counts its own processes.
+def died_here(facts: dict[str, Any], own: dict[str, Any]) -> bool:
+    """Whether the holder was a process in this PID namespace that does not exist any more.
+
+    The host name is not compared: several containers may have the same name, and each has its own process
+    numbers.
     """
-    if facts.get("pids") != ours["pids"]:
+    if facts.get("pids") != own["pids"]:
         return False
     with contextlib.suppress(PermissionError):
         try:
@@ -56,31 +63,34 @@ def died_here(facts: dict[str, Any], ours: dict[str, Any]) -> bool:
     return False
 
 
-def locks_here(facts: dict[str, Any], ours: dict[str, Any]) -> bool:
-    """Whether a lock of the holder's would be seen by this process, wherever it ran. A host's name does not tell: a pod that is started on
-    another node has that of the one before, which may still be at work where it is cut off.
+def locks_here(facts: dict[str, Any], own: dict[str, Any]) -> bool:
+    """Whether this process would see a file lock of the holder, because both run under the same kernel.
+
+    The host name is not compared: a pod that is restarted on another node has the name of its predecessor,
+    which may still be at work on a node that is cut off.
     """
-    return bool(facts.get("kernel") == ours["kernel"])
+    return bool(facts.get("kernel") == own["kernel"])
 
 
-def described(facts: dict[str, Any] | None) -> str:
-    """A holder, for people."""
+def describe(facts: dict[str, Any] | None) -> str:
+    """Describe a holder, for messages."""
     if facts is None:
         return "another driver"
     process = f"process {facts['pid']} on {facts['host']}"
-    return f"`scriptorium {facts.get('command')}` ({process}, since {facts['since']}, last seen {facts['renewed_at']})"
+    times = f"since {facts['since']}, last seen {facts['renewed_at']}"
+    return f"`scriptorium {facts.get('command')}` ({process}, {times})"
 
 
 def age(facts: dict[str, Any]) -> float:
-    """Seconds since the latest sign of life, if both clocks are right."""
+    """Seconds since the last renewal, if both clocks are right."""
     try:
         return (datetime.now(UTC) - datetime.fromisoformat(facts["renewed_at"])).total_seconds()
     except (ValueError, TypeError, KeyError):
         return float("inf")
 
 
-def kernel() -> str:
-    """What tells this boot of this machine from all others; the same in all of its containers, as are its locks."""
+def boot_id() -> str:
+    """Identifier of this boot of this machine: the same in all of its containers, which share file locks."""
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()
@@ -88,12 +98,12 @@ def kernel() -> str:
         return socket.gethostname()
 
 
-def pids() -> str:
-    """What tells the process numbers that are seen here from those of other machines and containers."""
+def pid_namespace() -> str:
+    """Identifier of the PID namespace of this process: differs between machines and containers."""
     try:
-        return f"{kernel()} {os.readlink('/proc/self/ns/pid')}"
+        return f"{boot_id()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
-        return kernel()
+        return boot_id()
 
 
 def now() -> str:

@@ -1,9 +1,12 @@
-"""OUT/plan: the shards to do, in many small Parquet files, one for each Ray task, and one index for each run that planned.
+"""OUT/plan: the shards to do, in small Parquet files, one per Ray task, and one index per run that planned.
 
-Ray reads one block a file, and a block is the unit of scheduling and of batching: so the size of a plan file decides how much work a task
-is. A plan counts once its index `_plan-<run_id>.index` stands, which is written last and holds all its rows once more: files without an
-index are left over from a plan that was cut off, and the next plan removes them. Whoever reads the plan reads indices, not a hundred
-thousand files. The index is Parquet too; its name keeps readers of the folder from taking it for a part of the table.
+Ray reads one block per file, and a block is the unit of scheduling and of batching. So the size of a plan
+file decides how much work a task is.
+
+A plan counts once its index `_plan-<run_id>.index` exists. The index is written last and contains all rows of
+the plan once more. Files without an index are left over from an interrupted plan, and the next plan removes
+them. Readers of the plan read indices instead of a hundred thousand files. The index is Parquet too; its name
+keeps readers of the folder from taking it for a part of the table.
 """
 
 from __future__ import annotations
@@ -21,20 +24,19 @@ from pipelines.schema import PLAN
 from pipelines.storage import files
 from pipelines.storage.parquet import read_table
 
-MAX_ROWS = 256  # shards of one plan file, however short they are
-INDEX = PLAN.append(
-    pa.field("plan_file", pa.string())
-)  # where the row is: a name in the index, an address in what `read` answers
+MAX_ROWS = 256  # most shards in one plan file, however short they are
+# `plan_file` is the file with the row: a name in the index, an address in the result of `read`.
+INDEX = PLAN.append(pa.field("plan_file", pa.string()))
 
 
 def write(out: str, rows: pa.Table, run_id: str, task_seconds: float) -> None:
-    """Store a plan: all of it counts, or, if this is cut off, nothing of it.
+    """Store a plan. If this is interrupted, no part of the plan counts.
 
     Args:
         out: the output directory.
-        rows: PLAN columns, in the order in which they are to be done; others are left away.
-        run_id: names the files, which sort in the order of the rows.
-        task_seconds: audio of one file, unless a single shard is longer.
+        rows: PLAN columns, in the order in which they are to be done; other columns are ignored.
+        run_id: part of the names of the files, which sort in the order of the rows.
+        task_seconds: most audio seconds in one file, unless a single shard is longer.
     """
     clear_leftovers(out)
     rows = rows.select(PLAN.names).cast(PLAN)
@@ -46,7 +48,7 @@ def write(out: str, rows: pa.Table, run_id: str, task_seconds: float) -> None:
         name, start, size = task
         files.write_atomic(files.join(_folder(out), name), _parquet(rows.slice(start, size)), sync=False)
 
-    # A distant store makes us wait; a disk does not, and there threads only get into each other's way.
+    # Threads hide the latency of a remote store; on a disk they would only slow each other down.
     with ThreadPoolExecutor(files.READERS if files.is_remote(out) else 1) as pool:
         for _ in pool.map(store, zip(names, starts, sizes.tolist(), strict=True)):
             pass
@@ -56,7 +58,12 @@ def write(out: str, rows: pa.Table, run_id: str, task_seconds: float) -> None:
 
 
 def read(out: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of all finished plans, oldest first, each recording in its latest attempt only; `plan_file` is the address of a row's file."""
+    """The rows of all complete plans, oldest first, each recording in its latest attempt only.
+
+    Args:
+        out: the output directory.
+        columns: read only these columns of INDEX.
+    """
     wanted = None if columns is None else sorted({*columns, "recording_id", "attempt"}, key=INDEX.names.index)
     schema = INDEX if wanted is None else pa.schema([INDEX.field(name) for name in wanted])
     tables = [schema.empty_table()]
@@ -70,12 +77,12 @@ def read(out: str, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def files_of(rows: pa.Table) -> list[str]:
-    """Addresses of the plan files that hold some rows of `read`, in the order in which they are to be done."""
+    """Addresses of the plan files that contain the given rows of `read`, in the order of the work."""
     return sorted(pc.unique(rows["plan_file"]).to_pylist())
 
 
 def clear_leftovers(out: str) -> int:
-    """Remove the files of plans that were cut off; returns how many."""
+    """Remove the files of interrupted plans; returns the number of removed files."""
     finished = {
         files.name_of(uri).removeprefix("_").removesuffix(".index")
         for uri in files.list(_folder(out), ".index")
@@ -91,7 +98,7 @@ def clear_leftovers(out: str) -> int:
 
 
 def seconds(rows: pa.Table) -> np.ndarray:
-    """Audio seconds of each shard, shape (rows,); 0 where the header did not say."""
+    """Audio seconds of each shard, shape (rows,); 0 where the header gives no duration."""
     duration = _floats(rows["duration"])
     end = _floats(rows["end"])
     length = np.where(np.isnan(end), duration, end) - _floats(rows["start"])
@@ -99,11 +106,11 @@ def seconds(rows: pa.Table) -> np.ndarray:
 
 
 def task_starts(lengths: np.ndarray, task_seconds: float) -> list[int]:
-    """First row of each task: as many rows in a row as fit into `task_seconds` and MAX_ROWS.
+    """First row of each task. A task is as many consecutive rows as fit into `task_seconds` and MAX_ROWS.
 
     Args:
         lengths: audio seconds of each row, shape (rows,).
-        task_seconds: audio of one task; a longer row is a task of its own.
+        task_seconds: audio seconds of one task; a longer row is a task of its own.
     """
     return [*_starts(lengths.tolist(), task_seconds)]
 
@@ -140,7 +147,7 @@ def _index(out: str, run_id: str) -> str:
 
 def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    # In files of a few rows, statistics, dictionaries and compression cost more than they save.
+    # In files of few rows, statistics, dictionaries and compression cost more than they save.
     small: dict[str, Any] = {"use_dictionary": False, "write_statistics": False, "compression": "none"}
     pq.write_table(table, sink, **(small if table.num_rows <= MAX_ROWS else {"compression": "zstd"}))
     data: bytes = sink.getvalue().to_pybytes()

@@ -1,8 +1,8 @@
-"""The second pass: shards of a recording become one transcript or one dead letter. Text only, idempotent, safe to cut off anywhere.
+"""The second pass: the shards of a recording become one transcript or one dead letter.
 
-A transcript file is written whole under a name of its own and never changed; what is already in OUT/transcripts is never written again.
-OUT/dead_letters is one small file, replaced whole, and always before the transcripts of recordings that a retry saved: so a recording
-is never in both tables.
+It handles text only, is idempotent and can be interrupted anywhere. A transcript file is written once under a
+unique name and never changed. OUT/dead_letters is one small file, which is always replaced before the
+transcripts of retried recordings are written, so that a recording is never in both tables.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import pyarrow as pa
 from pipelines.output import shards
 from pipelines.schema import DEAD_LETTER, TRANSCRIPT
 from pipelines.stitching import stitch
-from pipelines.storage import files as locations
+from pipelines.storage import files
 
+# Audio seconds of one batch. An hour with its words takes about 9 MiB while it is stitched, and as many
+# batches as there are cores are stitched at once.
 BATCH_SECONDS = 36 * 3600.0
-"""Audio of one batch: an hour with its words takes about 9 MiB while it is stitched, and as many batches as cores are under way at once."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,22 @@ class Batch:
 
 @dataclass(frozen=True)
 class Stitched:
-    """What came of a batch: transcripts are written, dead letters are handed back."""
+    """Result of a batch: how many transcripts were written, and the dead letters, still to write."""
 
     transcripts: int
     dead_letters: list[dict[str, Any]]
 
 
 def unstitched(out: str, recordings_per_batch: int) -> list[Batch]:
-    """Recordings whose shards are all done, but which stand in neither table, or in dead letters of an earlier attempt."""
+    """Batches of the recordings whose shards are all done, but which are not in the tables yet.
+
+    A recording that is a dead letter of an earlier attempt counts as not there.
+    """
     done = shards.index(out).to_pandas()
     if done.empty:
         return []
-    # Only the latest attempt counts (it may be cut otherwise); a shard that two racing drivers wrote twice counts once.
+    # Only the latest attempt counts, as its shards may be cut differently. A shard that two racing drivers
+    # wrote counts once.
     done = done[done["attempt"] == done.groupby("recording_id")["attempt"].transform("max")]
     done = done.sort_values("file").drop_duplicates(["recording_id", "index"], keep="last")
     counts = done.groupby("recording_id").agg(
@@ -66,7 +71,11 @@ def unstitched(out: str, recordings_per_batch: int) -> list[Batch]:
 def stitch_batch(
     out: str, batch: Batch, config_hash: str, version: str, run_id: str, compression: str
 ) -> Stitched:
-    """Stitch one batch and write its transcripts as one file, whose name says what is in it, so that doing it twice changes nothing."""
+    """Stitch one batch and write its transcripts as one file.
+
+    The name of the file is a digest of the recordings in it, so that repeating a batch within a run changes
+    nothing.
+    """
     by_recording: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in shards.read_rows(batch.files, batch.recording_ids):
         by_recording[row["recording_id"]].append(row)
@@ -88,21 +97,30 @@ def stitch_batch(
             :16
         ]
         name = f"transcripts/{run_id}-{digest}.parquet"
-        locations.write_atomic(locations.join(out, name), shards.parquet_bytes(table, compression))
+        files.write_atomic(files.join(out, name), shards.parquet_bytes(table, compression))
     return Stitched(len(transcripts), dead)
 
 
 def stitch_all(
     out: str, batches: Sequence[Batch], run: Callable[[Sequence[Batch]], Iterable[Stitched]]
 ) -> tuple[int, int]:
-    """Stitch all batches, with `run` deciding where; returns how many transcripts and dead letters were added.
+    """Stitch all batches.
 
-    Old dead letters of these recordings are taken out first: cut off half-way, a recording is in neither table, and the next run finds it.
+    The earlier dead letters of these recordings are removed first. After an interruption, such a recording is
+    in neither table, and the next run finds it.
+
+    Args:
+        out: the output directory.
+        batches: from `unstitched`.
+        run: stitches batches, here or on Ray.
+
+    Returns:
+        The numbers of transcripts and dead letters that were added.
     """
-    again = {recording for batch in batches for recording in batch.recording_ids}
-    kept = dead_letters(out)
-    remaining = [row for row in kept if row["recording_id"] not in again]
-    if len(remaining) < len(kept):
+    stitched_ids = {recording for batch in batches for recording in batch.recording_ids}
+    earlier = dead_letters(out)
+    remaining = [row for row in earlier if row["recording_id"] not in stitched_ids]
+    if len(remaining) < len(earlier):
         _write_dead_letters(out, remaining)
     transcripts, added = 0, []
     for stitched in run(batches):
@@ -114,43 +132,41 @@ def stitch_all(
 
 
 def transcript_ids(out: str) -> pa.ChunkedArray:
-    """The recordings that have a transcript."""
-    return locations.read_tables(
-        locations.join(out, "transcripts"), ["recording_id"], schema=TRANSCRIPT
-    ).column("recording_id")
+    """The ids of the recordings that have a transcript."""
+    return files.read_tables(files.join(out, "transcripts"), ["recording_id"], schema=TRANSCRIPT).column(
+        "recording_id"
+    )
 
 
 def dead_letters(out: str) -> list[dict[str, Any]]:
-    """The recordings that failed for good."""
-    rows: list[dict[str, Any]] = locations.read_tables(
-        locations.join(out, "dead_letters"), schema=DEAD_LETTER
+    """The rows of the recordings that failed for good."""
+    rows: list[dict[str, Any]] = files.read_tables(
+        files.join(out, "dead_letters"), schema=DEAD_LETTER
     ).to_pylist()
     return rows
 
 
 def _write_dead_letters(out: str, rows: list[dict[str, Any]]) -> None:
     table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["recording_id"]), schema=DEAD_LETTER)
-    locations.write_atomic(
-        locations.join(out, "dead_letters/dead_letters.parquet"), shards.parquet_bytes(table)
-    )
+    files.write_atomic(files.join(out, "dead_letters/dead_letters.parquet"), shards.parquet_bytes(table))
 
 
 def _batches(index: pd.DataFrame, size: int) -> Iterator[Batch]:
-    """At most `size` recordings each, and at most BATCH_SECONDS of audio unless a single recording is longer."""
+    """Batches of at most `size` recordings and BATCH_SECONDS of audio, unless one recording is longer."""
     # Recordings in the order of the files that hold them, so that a batch opens few files.
-    order = index.groupby("recording_id")["file"].agg(["min", lambda files: sorted(set(files))])
+    order = index.groupby("recording_id")["file"].agg(["min", lambda uris: sorted(set(uris))])
     order.columns = ["first", "files"]
     order["seconds"] = (index["decoded_end"] - index["decoded_start"]).groupby(index["recording_id"]).sum()
     order = order.sort_values(["first"], kind="stable")
     part: list[str] = []
-    files: set[str] = set()
+    uris: set[str] = set()
     seconds = 0.0
-    for recording, row_files, row_seconds in zip(order.index, order["files"], order["seconds"], strict=True):
+    for recording, row_uris, row_seconds in zip(order.index, order["files"], order["seconds"], strict=True):
         if part and (len(part) == size or seconds + row_seconds > BATCH_SECONDS):
-            yield Batch(part, sorted(files))
-            part, files, seconds = [], set(), 0.0
+            yield Batch(part, sorted(uris))
+            part, uris, seconds = [], set(), 0.0
         part.append(recording)
-        files.update(row_files)
+        uris.update(row_uris)
         seconds += row_seconds
     if part:
-        yield Batch(part, sorted(files))
+        yield Batch(part, sorted(uris))

@@ -1,4 +1,4 @@
-"""One driver at a time on an output directory, on a file system and on S3."""
+"""The lease admits one driver at a time to an output directory, on a file system and on S3."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from tests.faults.harness.proxy import Proxy, Rule
 
 
 @pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lives of leases in seconds that a test can wait for."""
+def short_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases that expire in a time that a test can wait for."""
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.3)
     monkeypatch.setattr(leases, "LIFE_SECONDS", 1.5)
 
 
 @pytest.fixture
 def proxy(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Between us and S3 from now on; it passes everything until told otherwise."""
+    """A proxy between this process and S3; it passes everything until it gets rules."""
     import s3fs
 
     with Proxy(os.environ["AWS_ENDPOINT_URL"], 20261123, stall=60.0) as proxy:
@@ -45,7 +45,7 @@ def proxy(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-def test_a_second_driver_is_refused_and_told_who_is_at_work(tmp_path: Path) -> None:
+def test_a_second_driver_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     first = leases.acquire(out, "transcribe")
     with pytest.raises(
@@ -60,7 +60,10 @@ def test_a_second_driver_is_refused_and_told_who_is_at_work(tmp_path: Path) -> N
 
 def test_a_killed_process_leaves_a_lease_that_is_taken_over_at_once(tmp_path: Path) -> None:
     out = str(tmp_path)
-    program = f"from pipelines.output import lease as leases; import time; leases.acquire({out!r}, 'transcribe'); print('held', flush=True); time.sleep(60)"
+    program = (
+        "from pipelines.output import lease as leases; import time; "
+        f"leases.acquire({out!r}, 'transcribe'); print('held', flush=True); time.sleep(60)"
+    )
     holder = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
     with pytest.raises(leases.LeaseError, match=f"process {holder.pid} "):
@@ -71,9 +74,10 @@ def test_a_killed_process_leaves_a_lease_that_is_taken_over_at_once(tmp_path: Pa
     leases.acquire(out, "transcribe").release()
 
 
-@pytest.mark.usefixtures("hurried")
-def test_another_machine_on_a_shared_file_system_is_believed_by_its_sign_of_life(tmp_path: Path) -> None:
-    # A lock that ends at the machine: the file is free here, but a holder elsewhere goes on renewing it.
+@pytest.mark.usefixtures("short_lives")
+def test_a_holder_on_another_machine_is_alive_as_long_as_it_renews(tmp_path: Path) -> None:
+    # A lock that only holds within one machine: the file is free here, but a holder elsewhere keeps renewing
+    # it.
     path = tmp_path / "lease.json"
     facts = {
         "holder": "x",
@@ -101,7 +105,7 @@ def test_another_machine_on_a_shared_file_system_is_believed_by_its_sign_of_life
     leases.acquire(str(tmp_path), "transcribe").release()
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("short_lives")
 def test_a_lost_lease_stops_its_driver_and_stays_with_the_new_one(tmp_path: Path) -> None:
     out, lost = str(tmp_path), threading.Event()
     with (
@@ -116,22 +120,23 @@ def test_a_lost_lease_stops_its_driver_and_stays_with_the_new_one(tmp_path: Path
     theirs.release()
 
 
-@pytest.mark.usefixtures("hurried")
-def test_without_locks_one_of_two_that_start_together_is_refused(
+@pytest.mark.usefixtures("short_lives")
+def test_without_locks_one_of_two_drivers_that_start_at_once_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    monkeypatch.setattr(leases, "LIFE_SECONDS", 60.0)  # a disk may be slow; who is alive shows it long before
-    out, together, write = str(tmp_path), threading.Barrier(2), leases._write_handle
+    # A disk may be slow; a living holder renews long before.
+    monkeypatch.setattr(leases, "LIFE_SECONDS", 60.0)
+    out, both_ready, write = str(tmp_path), threading.Barrier(2), leases._write_handle
     at_work, refused, over = [], [], threading.Event()
     first = threading.local()
 
     def both_then_write(handle: int, facts: dict[str, Any]) -> None:
         if facts["beat"] == 0 and not hasattr(first, "done"):
-            first.done = together.wait(60)  # both have seen that nobody is there
+            first.done = both_ready.wait(60)  # both have seen that there is no lease
         write(handle, facts)
 
     def drive(name: str) -> None:
@@ -153,7 +158,7 @@ def test_without_locks_one_of_two_that_start_together_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_somebody_else_wrote_into_is_theirs(tmp_path: Path) -> None:
+def test_a_lease_that_another_driver_wrote_into_belongs_to_it(tmp_path: Path) -> None:
     lease = leases.acquire(str(tmp_path), "transcribe")
     theirs = json.dumps({**lease.facts, "holder": "x", "host": "elsewhere"})
     (tmp_path / "lease.json").write_text(theirs)
@@ -163,8 +168,8 @@ def test_a_file_that_somebody_else_wrote_into_is_theirs(tmp_path: Path) -> None:
     assert (tmp_path / "lease.json").read_text() == theirs
 
 
-@pytest.mark.usefixtures("hurried")
-def test_s3_a_living_holder_keeps_its_lease_and_a_dead_one_loses_it(
+@pytest.mark.usefixtures("short_lives")
+def test_on_s3_a_living_holder_keeps_its_lease_and_a_dead_one_loses_it(
     s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = f"{s3_bucket}/leased"
@@ -174,10 +179,9 @@ def test_s3_a_living_holder_keeps_its_lease_and_a_dead_one_loses_it(
             leases.acquire(out, "transcribe")
         assert first.facts["beat"] > before
     assert leases.read(out) is None
-    # Another machine that stopped without a word: its lease is watched, then replaced.
-    monkeypatch.setattr(
-        lease_holder, "pids", lambda: "elsewhere"
-    )  # its processes are not seen from here; its name may be ours
+    # Another machine that stopped without releasing its lease: the lease is watched, then replaced.
+    # Its processes are not visible here; its host name may be the same as here.
+    monkeypatch.setattr(lease_holder, "pid_namespace", lambda: "elsewhere")
     dead = leases.acquire(out, "transcribe")
     monkeypatch.undo()
     monkeypatch.setattr(leases, "LIFE_SECONDS", 1.0)
@@ -191,34 +195,33 @@ def test_s3_a_living_holder_keeps_its_lease_and_a_dead_one_loses_it(
     taken.release()
 
 
-@pytest.mark.usefixtures("hurried")
-def test_s3_a_request_that_hangs_does_not_hide_that_the_lease_is_over(s3_bucket: str, proxy: Proxy) -> None:
+@pytest.mark.usefixtures("short_lives")
+def test_on_s3_a_hanging_request_does_not_hide_that_the_lease_expires(s3_bucket: str, proxy: Proxy) -> None:
     lost = threading.Event()
     with (
         pytest.raises(leases.LeaseError, match=r"stopped, because .*lease\.json could not be renewed for"),
         leases.held(f"{s3_bucket}/stalled", "transcribe", lost.set) as lease,
     ):
         proxy.rules = {"PUT .*lease": Rule(1.0, ("stall",))}
-        assert lost.wait(20), "nobody looked at the clock while the store did not answer"
+        assert lost.wait(20), "the lease was not lost while the store did not answer"
         assert lease.facts["beat"] == 0
         raise KeyboardInterrupt
 
 
-def test_s3_a_renewal_whose_answers_all_got_lost_is_no_takeover(
+def test_on_s3_a_renewal_whose_responses_were_all_lost_is_not_a_takeover(
     s3_bucket: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conditional_writes, "MORE_ATTEMPTS", 1)
     seconds = itertools.count()
-    monkeypatch.setattr(
-        lease_holder, "now", lambda: f"2026-01-01T00:{next(seconds):02}:00+00:00"
-    )  # no two renewals are of the same second
-    out = f"{s3_bucket}/unheard"
+    # No two renewals happen in the same second.
+    monkeypatch.setattr(lease_holder, "now", lambda: f"2026-01-01T00:{next(seconds):02}:00+00:00")
+    out = f"{s3_bucket}/lost-responses"
     lease = leases.acquire(out, "transcribe")
     proxy.rules = {"PUT .*lease": Rule(1.0, ("lost",))}
     with pytest.raises(StorageError, match="cannot write"):
         lease.renew()
     proxy.rules = {}
-    assert (leases.read(out) or {})["beat"] == 1, "the first attempt was to go through"
+    assert (leases.read(out) or {})["beat"] == 1, "the first attempt should have succeeded"
     lease.renew()
     lease.renew()
     found = leases.read(out) or {}
@@ -228,7 +231,7 @@ def test_s3_a_renewal_whose_answers_all_got_lost_is_no_takeover(
         lease.renew()
 
 
-def test_s3_a_dead_process_of_this_machine_is_not_waited_for(
+def test_on_s3_the_lease_of_a_dead_local_process_is_taken_at_once(
     s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = f"{s3_bucket}/local-death"
@@ -237,33 +240,33 @@ def test_s3_a_dead_process_of_this_machine_is_not_waited_for(
     left = leases.acquire(out, "transcribe")
     facts = {**left.facts, "pid": gone.pid}
     files.write_atomic(f"{out}/lease.json", json.dumps(facts).encode())
-    monkeypatch.setattr(leases, "LIFE_SECONDS", 1e6)  # to wait for the end of its life would be noticed
+    monkeypatch.setattr(leases, "LIFE_SECONDS", 1e6)  # waiting until it expires would time out
     leases.acquire(out, "transcribe").release()
 
 
-@pytest.mark.usefixtures("hurried")
-def test_s3_a_process_that_is_not_seen_from_a_container_with_the_same_name_is_no_dead_one(
+@pytest.mark.usefixtures("short_lives")
+def test_on_s3_a_process_in_another_container_with_the_same_host_name_is_not_taken_for_dead(
     s3_bucket: str,
 ) -> None:
-    """Containers that share the host's name count their processes themselves: number 7 of one is not there in the other."""
+    """Containers with the same host name number their own processes: 7 of one is unknown in the other."""
     out = f"{s3_bucket}/containers"
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     with pytest.MonkeyPatch.context() as there:
-        there.setattr(lease_holder, "pids", lambda: "another container")
+        there.setattr(lease_holder, "pid_namespace", lambda: "another container")
         there.setattr("os.getpid", lambda: gone.pid)
-        held = leases.held(out, "transcribe", lambda: None)
-        held.__enter__()
+        other = leases.held(out, "transcribe", lambda: None)
+        other.__enter__()
     with contextlib.ExitStack() as stack:
-        stack.push(held)
+        stack.push(other)
         with pytest.raises(leases.LeaseError, match=f"process {gone.pid} on {socket.gethostname()}"):
             leases.acquire(out, "transcribe")
 
 
-def test_a_container_that_was_started_anew_does_not_wait_for_the_one_before(
+def test_a_restarted_container_does_not_wait_for_the_lease_of_its_predecessor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its name is another one, but the kernel, which gave the lock back, is the same."""
+    """Its host name is different, but the kernel, which released the lock, is the same."""
     monkeypatch.setattr(leases, "LIFE_SECONDS", 1e6)
     facts = {
         "holder": "x",
@@ -275,17 +278,21 @@ def test_a_container_that_was_started_anew_does_not_wait_for_the_one_before(
         "command": "c",
     }
     (tmp_path / "lease.json").write_text(
-        json.dumps({**facts, "kernel": lease_holder.kernel(), "pids": "another container"})
+        json.dumps({**facts, "kernel": lease_holder.boot_id(), "pids": "another container"})
     )
     leases.acquire(str(tmp_path), "transcribe").release()
 
 
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("short_lives")
 @pytest.mark.parametrize(
-    "kernel", [{}, {"kernel": "another machine's", "pids": "there"}], ids=["of an older version", "of today"]
+    "kernel",
+    [{}, {"kernel": "another machine's", "pids": "there"}],
+    ids=["older version", "this version"],
 )
-def test_another_machine_with_the_name_of_this_one_is_watched(tmp_path: Path, kernel: dict[str, str]) -> None:
-    """A pod that is started on another node has the name of the one before, which may be at work still; its lock ends at its node."""
+def test_a_holder_on_another_machine_with_the_same_host_name_is_watched(
+    tmp_path: Path, kernel: dict[str, str]
+) -> None:
+    """A pod restarted on another node has its predecessor's name; that one may be alive, with its lock there."""
     left = leases.acquire(str(tmp_path), "transcribe")
     facts = {name: value for name, value in left.facts.items() if name not in ("kernel", "pids")} | kernel
     left.release()
@@ -305,12 +312,11 @@ def test_another_machine_with_the_name_of_this_one_is_watched(tmp_path: Path, ke
     finally:
         over.set()
         holder.join()
-    leases.acquire(
-        str(tmp_path), "transcribe"
-    ).release()  # as does a machine that was started anew: it has waited for itself
+    # A rebooted machine also gets here: it waits until its own earlier lease is stale.
+    leases.acquire(str(tmp_path), "transcribe").release()
 
 
-def test_s3_of_many_writers_one_wins(s3_bucket: str) -> None:
+def test_on_s3_one_of_many_writers_wins(s3_bucket: str) -> None:
     uri, answers = f"{s3_bucket}/contended.json", []
     threads = [
         threading.Thread(target=lambda n=n: answers.append(conditional_writes.create(uri, b"%d" % n)))
@@ -329,7 +335,9 @@ def test_s3_of_many_writers_one_wins(s3_bucket: str) -> None:
 
 
 @pytest.mark.parametrize("store", ["memory://conditional"])
-def test_a_store_without_conditions_is_looked_at_again(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_to_a_store_without_conditional_writes_is_read_back(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(conditional_writes, "SETTLE_SECONDS", 0.01)
     uri = f"{store}/lease.json"
     assert conditional_writes.create(uri, b"a") is not None
@@ -339,16 +347,16 @@ def test_a_store_without_conditions_is_looked_at_again(store: str, monkeypatch: 
     assert files.read_bytes(uri) == b"c"
 
 
-def test_of_two_that_take_over_at_once_where_a_store_knows_no_conditions_one_wins(
+def test_one_of_two_takeovers_at_once_wins_in_a_store_without_conditional_writes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(conditional_writes, "SETTLE_SECONDS", 0.5)
     uri = "memory://contended/lease.json"
     files.write_atomic(uri, b"dead")
-    together, write, answers = threading.Barrier(2), files.write_atomic, []
+    both_ready, write, answers = threading.Barrier(2), files.write_atomic, []
 
     def both_then_write(uri: str, data: bytes) -> None:
-        together.wait(10)  # both have seen what stands there
+        both_ready.wait(10)  # both have read the old content
         time.sleep(0.1 * int(data))
         write(uri, data)
 

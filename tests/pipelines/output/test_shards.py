@@ -1,4 +1,4 @@
-"""Committed shards, and what a kill leaves between the two phases of a commit."""
+"""Committed shards, and recovery from a kill between the two phases of a commit."""
 
 import os
 import subprocess
@@ -47,13 +47,13 @@ def test_committed_rows_are_found(tmp_path: Path) -> None:
     assert shards.read_rows(index["file"].to_pylist()[:1], ["other"]) == []
 
 
-def test_an_empty_place_has_nothing(tmp_path: Path) -> None:
+def test_an_empty_directory_has_no_shards(tmp_path: Path) -> None:
     assert shards.settle(str(tmp_path)) == 0
     assert len(shards.committed_ids(str(tmp_path))) == 0
     assert shards.index(str(tmp_path)).num_rows == 0
 
 
-def test_rows_of_an_uncommitted_task_do_not_count_and_are_undone(tmp_path: Path) -> None:
+def test_the_rows_of_an_uncommitted_task_do_not_count_and_are_removed(tmp_path: Path) -> None:
     write(tmp_path, "t_000001", [row("a")])
     write(tmp_path, "t_000002", [row("b")], committed=False, pending=True)
     (tmp_path / "shards/t_000003-0.parquet").write_bytes(b"half a file")
@@ -69,7 +69,7 @@ def test_rows_of_an_uncommitted_task_do_not_count_and_are_undone(tmp_path: Path)
 @pytest.mark.parametrize("pending", [False, True])
 @pytest.mark.parametrize("damaged", ["checkpoint/t_000002.parquet", "shards/t_000002-0.parquet"])
 @pytest.mark.parametrize("content", [b"", bytes(1000), b"PAR1" + bytes(1000), b"PA"])
-def test_what_a_power_cut_left_without_content_is_done_again(
+def test_a_task_with_a_damaged_file_is_done_again(
     content: bytes, damaged: str, pending: bool, tmp_path: Path
 ) -> None:
     write(tmp_path, "t_000001", [row("a")])
@@ -82,7 +82,7 @@ def test_what_a_power_cut_left_without_content_is_done_again(
 
 
 def test_a_kill_between_copy_and_delete_of_a_commit_loses_nothing(tmp_path: Path) -> None:
-    """Object stores rename by copy and delete. Ray's own clean-up would delete these rows and keep their ids as done."""
+    """Object stores rename by copy and delete. Ray's clean-up would delete these rows but keep their ids."""
     write(tmp_path, "t_000001", [row("a")], pending=True)
     assert shards.settle(str(tmp_path)) == 0
     assert shards.committed_ids(str(tmp_path)).to_pylist() == ["a"]
@@ -90,8 +90,8 @@ def test_a_kill_between_copy_and_delete_of_a_commit_loses_nothing(tmp_path: Path
     assert not list((tmp_path / "checkpoint").glob("*.pending.parquet"))
 
 
-def test_committed_ids_whose_rows_are_gone_are_done_again(tmp_path: Path) -> None:
-    """After a power cut, say: what the rename wrote is there, what it vouches for is not, or has no bytes."""
+def test_committed_shards_without_rows_are_done_again(tmp_path: Path) -> None:
+    """After a power failure, the renamed ids may exist while the rows are missing or empty."""
     for number in range(4):
         write(tmp_path, f"t_00000{number}", [row(f"s{number}")])
     (tmp_path / "shards/t_000001-0.parquet").unlink()
@@ -104,24 +104,24 @@ def test_committed_ids_whose_rows_are_gone_are_done_again(tmp_path: Path) -> Non
     )
 
 
-def test_a_burial_that_is_cut_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = shards.locations.write_atomic
-    for kept in range(3):
+def test_an_interrupted_append_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_atomic = shards.files.write_atomic
+    for writes in range(3):
 
-        def cut_off(uri: str, data: bytes, done: list[str] = [], most: int = kept) -> None:  # noqa: B006
+        def cut_off(uri: str, data: bytes, done: list[str] = [], most: int = writes) -> None:  # noqa: B006
             if len(done) == most:
                 raise KeyboardInterrupt
             done.append(uri)
-            written(uri, data)
+            write_atomic(uri, data)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(shards.locations, "write_atomic", cut_off)
-            shards.append(str(tmp_path), [row("a")], f"lost-{kept}")
+            patch.setattr(shards.files, "write_atomic", cut_off)
+            shards.append(str(tmp_path), [row("a")], f"lost-{writes}")
         shards.settle(str(tmp_path))
         assert not [*(tmp_path / "shards").glob("*")] and not [*(tmp_path / "checkpoint").glob("*")]
 
 
-def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_the_drafts_of_killed_writers_are_removed(tmp_path: Path) -> None:
     write(tmp_path, "t_000001", [row("a")])
     written = [
         tmp_path / name
@@ -135,12 +135,12 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
     ]
     program = f"""
 import os, signal
-from pipelines.storage import files as locations
+from pipelines.storage import files
 killed = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 for path in {[str(path) for path in written]}:
     if not os.fork():
         os.replace = killed
-        locations.write_atomic(path, b"half")
+        files.write_atomic(path, b"half")
     os.wait()
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
@@ -148,14 +148,14 @@ for path in {[str(path) for path in written]}:
     theirs = tmp_path / "shards/.theirs.tmp"
     theirs.touch()
     shards.settle(str(tmp_path))
-    report = next(tmp_path.glob(".report.json.*"))  # may be that of a command that is at work
+    report = next(tmp_path.glob(".report.json.*"))  # its writer may still be at work
     assert sorted(tmp_path.rglob(".*")) == sorted([report, theirs])
     os.utime(report, (0, 0))
     shards.settle(str(tmp_path))
     assert not report.exists() and shards.committed_ids(str(tmp_path)).to_pylist() == ["a"]
 
 
-def test_rows_keep_their_schema_when_everything_is_null(tmp_path: Path) -> None:
+def test_rows_keep_their_schema_if_all_values_are_null(tmp_path: Path) -> None:
     write(tmp_path, "t_000001", [row("a")])
     assert pq.read_schema(tmp_path / "shards/t_000001-0.parquet").equals(SHARD)
     assert isinstance(shards.read_rows([str(tmp_path / "shards/t_000001-0.parquet")], ["r"])[0], dict)

@@ -1,4 +1,4 @@
-"""The second pass: complete recordings become one row in one of two tables, whatever was cut off before."""
+"""The second pass: every complete recording becomes one row of one table, also after interruptions."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,7 +84,7 @@ def test_only_complete_recordings_are_stitched_and_only_once(tmp_path: Path) -> 
     assert (ids(tmp_path), dead(tmp_path)) == (["a", "b"], {"c": 1})
 
 
-def test_a_cut_off_pass_is_finished_by_the_next(tmp_path: Path) -> None:
+def test_the_next_pass_finishes_an_interrupted_one(tmp_path: Path) -> None:
     shards.append(str(tmp_path), [row(name) for name in "abcd"] + [row("e", status="error")], "t_1")
     batches = transcripts.unstitched(str(tmp_path), 2)
     assert [batch.recording_ids for batch in batches] == [["a", "b"], ["c", "d"], ["e"]]
@@ -93,8 +93,8 @@ def test_a_cut_off_pass_is_finished_by_the_next(tmp_path: Path) -> None:
     assert (ids(tmp_path), dead(tmp_path)) == (list("abcd"), {"e": 1})
 
 
-def test_a_batch_is_bounded_in_hours_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Words take memory while they are stitched: two thousand recordings of an hour must not be one batch."""
+def test_a_batch_is_also_bounded_in_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words take memory while they are stitched: 2,000 recordings of an hour must not be one batch."""
     monkeypatch.setattr(transcripts, "BATCH_SECONDS", 25.0)
     shards.append(
         str(tmp_path),
@@ -107,7 +107,7 @@ def test_a_batch_is_bounded_in_hours_too(tmp_path: Path, monkeypatch: pytest.Mon
     assert stitch(tmp_path) == (5, 1)
 
 
-def test_the_same_batch_twice_is_one_file(tmp_path: Path) -> None:
+def test_stitching_a_batch_twice_gives_one_file(tmp_path: Path) -> None:
     shards.append(str(tmp_path), [row("a")], "t_1")
     (batch,) = transcripts.unstitched(str(tmp_path), 10)
     for _ in range(2):
@@ -119,7 +119,7 @@ def test_a_second_attempt_replaces_a_dead_letter(tmp_path: Path) -> None:
     shards.append(str(tmp_path), [row("a", status="error"), row("b", status="error")], "t_1")
     stitch(tmp_path)
     shards.append(str(tmp_path), [row("a", 0, 2, attempt=2), row("b", attempt=2, status="error")], "t_2")
-    assert stitch(tmp_path) == (0, 1)  # of a's second attempt one shard is still to come
+    assert stitch(tmp_path) == (0, 1)  # one shard of a's second attempt is missing
     assert (ids(tmp_path), dead(tmp_path)) == ([], {"a": 1, "b": 2})
     shards.append(str(tmp_path), [row("a", 1, 2, attempt=2)], "t_3")
     assert stitch(tmp_path) == (1, 0)
@@ -127,7 +127,7 @@ def test_a_second_attempt_replaces_a_dead_letter(tmp_path: Path) -> None:
 
 
 def test_a_shard_written_twice_counts_once(tmp_path: Path) -> None:
-    """Two drivers that raced leave the same shard in two files."""
+    """Two racing drivers leave the same shard in two files."""
     shards.append(str(tmp_path), [row("a", 0, 2), row("a", 1, 2)], "t_1")
     shards.append(str(tmp_path), [row("a", 0, 2)], "t_2")
     assert stitch(tmp_path) == (1, 0)
