@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -184,6 +184,7 @@ class VLLMConfig(Settings):
 class ModelConfig(Settings):
     """What ASR and aligner have in common."""
 
+    kind: ClassVar[Literal["asr", "aligner"]]
     revision: str | None = Field(None, description="hub revision (branch, tag or commit)")
     device: str = Field("auto", description="auto | cpu | cuda | cuda:N")
     dtype: Literal["auto", "float64", "float32", "bfloat16", "float16", "int8"] = Field(
@@ -192,18 +193,22 @@ class ModelConfig(Settings):
         "model in 8 bits, CPUs only, faster than fp32, but texts may differ a little with what else is in a batch",
     )
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
-        "auto", description="auto: flash_attention_2 where installed, else sdpa"
+        "auto", description="auto: sdpa, and flash_attention_2 for the audio encoder where it is installed"
     )
-    max_batch_size: int = Field(128, ge=1, description="segments in one model call")
-    max_batch_seconds: float = Field(
-        960, gt=0, description="padded seconds in one model call; memory grows with it"
+    max_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="segments in one model call; auto: 256 on a GPU (aligner: 64), 128 on a CPU (aligner: 16)"
+    )
+    max_batch_seconds: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        "auto",
+        description="padded seconds in one model call, memory grows with it; auto: by the memory of the GPU (960 on "
+        "16 GB, 1,920 on 24, 7,680 on 80, 15,360 on 141; aligner: 1,920), 960 on a CPU (aligner: 480)",
     )
     threads: int | None = Field(
         None, ge=1, description="CPU threads of a replica; null: the cores divided among the pools"
     )
     timeout: Timeout | None = Field(
         None,
-        description="seconds after which a model call counts as hung and its process is replaced; null: 600, and 1 (on a CPU 10) for each "
+        description="seconds after which a model call counts as hung and its process is replaced; null: 600, and 0.1 (on a CPU 10) for each "
         "second of audio in it",
     )
     pool: PoolConfig = PoolConfig()
@@ -273,6 +278,8 @@ class RemoteConfig(Settings):
 class ASRConfig(ModelConfig):
     """Recognition."""
 
+    kind: ClassVar[Literal["asr", "aligner"]] = "asr"
+
     backend: Literal["transformers", "vllm", "openai", "fake"] = Field(
         "transformers", description="the engine that runs the model"
     )
@@ -311,6 +318,8 @@ class ASRConfig(ModelConfig):
 class AlignerConfig(ModelConfig):
     """Word times."""
 
+    kind: ClassVar[Literal["asr", "aligner"]] = "aligner"
+
     backend: Literal["transformers", "vllm", "fake", "none"] = Field(
         "transformers", description="none: no word times"
     )
@@ -318,8 +327,6 @@ class AlignerConfig(ModelConfig):
         "Qwen/Qwen3-ForcedAligner-0.6B-hf",
         description="hub id or folder of the checkpoint; with vllm Qwen/Qwen3-ForcedAligner-0.6B by default, as it reads no -hf aligner",
     )
-    max_batch_seconds: float = Field(480, gt=0, description="padded seconds in one model call")
-    max_batch_size: int = Field(16, ge=1, description="segments in one model call")
 
     @model_validator(mode="after")
     def _backend_fits(self) -> AlignerConfig:

@@ -1,7 +1,7 @@
 """The interface of an engine: waveforms in, values of `actors.records` out.
 
-Rows, pools and storage are not its business. A backend subclasses `ASRBackend` or `AlignerBackend`, sets `model` and
-`revision`, and overrides the members whose defaults do not fit it.
+Rows, pools and storage are not its business. A backend subclasses `ASRBackend` or `AlignerBackend`, sets
+`model` and `revision`, and overrides the members whose defaults do not fit it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ class Backend(Protocol):
     revision: str
     # None: the model runs in no device of this process.
     device: Device | None = None
-    # The backend takes all requests of a call at once and ignores the batch settings. It keeps its own time limit, gives
-    # signs of life (`watchdog.alive`) and returns the error of a request in the place of its result.
+    # The backend takes all requests of a call at once and ignores the batch settings. It keeps its own time
+    # limit, gives signs of life (`watchdog.alive`) and returns the error of a request in the place of its
+    # result.
     batches_itself: bool = False
-    # GiB of GPU memory that this process has, weights included; None: no GPU, or memory that the engine manages.
+    # GiB of GPU memory that this process has, weights included; None: no GPU, or memory that the engine
+    # manages.
     gpu_memory: float | None = None
     # Cost of calls, measured when the model was loaded; None: nothing was measured.
     cost_model: CostModel | None = None
@@ -50,7 +52,7 @@ class Backend(Protocol):
         return None if self.cost_model is None else self.cost_model.call_cost_segments
 
     def usage(self) -> dict[str, float]:
-        """What the backend has asked of a server that may send a bill so far, by name; empty without a server."""
+        """What the backend has asked of a server so far, by name; empty without a server."""
         return {}
 
 
@@ -58,7 +60,7 @@ class ASRBackend(Backend, Protocol):
     """Speech to text."""
 
     def prefetch(self, requests: Sequence[SegmentRequest]) -> None:
-        """Prepare a batch whose call comes next, while the one before it runs; by default nothing is prepared."""
+        """Prepare the next batch while the one before it runs; by default nothing is prepared."""
         return
 
     def transcribe(self, requests: list[SegmentRequest]) -> Sequence[Hypothesis | Exception]:
@@ -68,8 +70,8 @@ class ASRBackend(Backend, Protocol):
             requests: the segments of the batch.
 
         Returns:
-            One hypothesis for each request, in order. A backend that processes its requests one by one returns the error
-            of a request in its place; the other results are kept.
+            One hypothesis for each request, in order. A backend that processes its requests one by one
+            returns the error of a request in its place; the other results are kept.
 
         Raises:
             RowError: one of the requests cannot be recognised, even on its own.
@@ -94,8 +96,9 @@ class AlignerBackend(Backend, Protocol):
             requests: the segments of the batch, with their units.
 
         Returns:
-            For each request, in order, (start, end) of each unit in seconds from the start of the request's waveform. A
-            backend that processes its requests one by one returns the error of a request in its place.
+            For each request, in order, (start, end) of each unit in seconds from the start of the request's
+            waveform. A backend that processes its requests one by one returns the error of a request in its
+            place.
 
         Raises:
             RowError: one of the requests cannot be aligned, even on its own.

@@ -1,4 +1,4 @@
-"""Going on when a batch does not fit the device: halve it, and remember the size that was too much."""
+"""Batches that do not fit the device: halve them, and remember the size that was too large."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from actors.backends.devices import meaning_of
+from actors.backends.devices import classify_error
 from actors.errors import FatalError, RowError
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,9 @@ Result = TypeVar("Result")
 class MemoryGuard:
     """Runs batches on a device whose memory is not known beforehand.
 
-    `max_seconds` is what was learned: a batch of twice that many padded seconds (longest * items) did not fit, so later batches are cut
-    to it before they are tried. It only ever falls, for the life of the process; an item that does not fit even alone teaches nothing.
+    `max_seconds` is the learned limit: a batch of twice that many padded seconds (longest * items) did not
+    fit, so later batches are cut to it before they are tried. It only falls, for the life of the process. An
+    item that does not fit even alone does not lower it.
     """
 
     def __init__(self) -> None:
@@ -41,17 +42,16 @@ class MemoryGuard:
         """Call `call` on all items, in as many pieces as the device needs; results in the order of the items.
 
         Raises:
-            RowError: code device_out_of_memory: an item does not fit even alone.
+            RowError: an item does not fit even alone (code device_out_of_memory).
             FatalError: the device is broken.
-            Exception: whatever else `call` raised; it is about the items, not the device.
+            Exception: any other exception of `call`: the items caused it, not the device.
         """
         before = self.max_seconds
         try:
             return self._run(items, call)
         except RowError as error:
-            if (
-                error.code == "device_out_of_memory"
-            ):  # the batches that it was in failed because of it: their sizes may be all right
+            if error.code == "device_out_of_memory":
+                # The batches that held the item failed because of it: their sizes may be right.
                 self.max_seconds = before
             raise
 
@@ -61,16 +61,20 @@ class MemoryGuard:
         try:
             return call(items)
         except Exception as error:
-            meaning = meaning_of(error)
-            if meaning == "broken":
+            cause = classify_error(error)
+            if cause == "broken":
                 raise FatalError(f"the device is broken: {error}") from error
-            if meaning == "other":
+            if cause == "other":
                 raise
             reason = str(error).split("\n")[0]
-        # Outside the except block: its traceback would keep the failed call's tensors alive while the halves run.
+        # Outside the except block: its traceback would keep the tensors of the failed call alive while the
+        # halves run.
         _release()
         if len(items) == 1:
-            message = f"a segment of {items[0].duration:.1f} s does not fit the device ({reason}); lower segmenter.max_duration"
+            message = (
+                f"a segment of {items[0].duration:.1f} s does not fit the device ({reason}); "
+                "lower segmenter.max_duration"
+            )
             raise RowError(message, code="device_out_of_memory")
         self.max_seconds = min(_padded(items) / 2, self.max_seconds or float("inf"))
         log.warning(

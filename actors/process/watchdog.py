@@ -15,8 +15,9 @@ from actors.process.exit import exit_process
 
 # Seconds that any call may take: it may have to compile kernels first.
 _MIN_LIMIT = 600.0
-# Additional seconds for each second of audio. A GPU needs about 0.001, a slow CPU a few.
-_PER_AUDIO_SECOND_ON_GPU, _PER_AUDIO_SECOND_ON_CPU = 1.0, 10.0
+# Additional seconds for each second of audio. A GPU needs 0.0003 to 0.01, a slow CPU a few. A call of a large
+# GPU holds up to 15,360 s of audio.
+_PER_AUDIO_SECOND_ON_GPU, _PER_AUDIO_SECOND_ON_CPU = 0.1, 10.0
 # Seconds that `exit_process` may take for its callbacks.
 _GRACE = 10.0
 _STDERR = 2

@@ -16,8 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from actors.backends import cards
-from actors.backends.devices import cpu_multiplies_bf16, pick_attention, pick_device, pick_dtype, set_threads
+from actors.backends.devices import (
+    cpu_multiplies_bf16,
+    disable_cudnn_attention,
+    exclusive_cards,
+    limit_memory,
+    pick_attention,
+    pick_device,
+    pick_dtype,
+    set_threads,
+)
 from actors.backends.qwen import original_checkpoint
 from actors.backends.qwen.hub import download, fetch_config
 from actors.backends.transformers.encoder import bound_encoder
@@ -149,9 +157,10 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     dtype = pick_dtype(config.dtype, device, parameters, decodes=kind == "asr")
     try:
-        with cards.to_itself(device.type == "cuda"):
+        with exclusive_cards(device.type == "cuda"):
             if device.type == "cuda":
-                cards.keep_to_share(config.pool.num_gpus)
+                disable_cudnn_attention()
+                limit_memory(config.pool.num_gpus)
             model = _moved(model, device, dtype).eval()
     except (RuntimeError, MemoryError) as error:
         need = parameters * dtype.itemsize / 2**30

@@ -15,8 +15,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from actors.backends import cards
-from actors.backends.devices import pick_dtype
+from actors.backends.devices import exclusive_cards, pick_dtype
 from actors.backends.qwen import features as mel
 from actors.backends.qwen.checkpoint import Files
 from actors.backends.vllm.child_processes import Reaper, threads_of_children
@@ -79,7 +78,7 @@ class Engine:
         self._llm: Any = None
         self._reaper = Reaper()
         try:
-            with cards.to_itself(self._on_gpu), threads_of_children(config.threads), self._reaper.watching():
+            with exclusive_cards(self._on_gpu), threads_of_children(config.threads), self._reaper.watching():
                 self._llm = self._run(self._start({"model": str(files.folder), **arguments}))
         except BaseException:
             self.close()

@@ -1,7 +1,7 @@
-"""The way to the deployed models, which all requests share.
+"""The client of the deployed models, which all requests share.
 
-A request of the job is a table; here it is one segment, so that segments of many clients share model calls. The calls are put together here and
-not in the models' processes: one message carries a batch, and whose turn it is is decided when a process is free.
+Each call is for one segment, so that segments of many clients share a batch. Batches are built here rather than in the
+models' processes: one message carries a batch, and priorities are applied at the moment when a replica is free.
 """
 
 from __future__ import annotations
@@ -13,28 +13,29 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
 from actors.aligner import AlignedSegment, without_words
+from actors.batch_limits import largest_limits
 from actors.config import ModelConfig
 from actors.errors import RowError
 from actors.records import Hypothesis, SegmentRequest, SegmentRow
 from pipelines.config import RunConfig
-from pipelines.serving.inference.deployments import Facts, portable
-from pipelines.serving.inference.dynamic_batching import DynamicBatcher, Rank
+from pipelines.serving.inference.deployments import ModelInfo, picklable
+from pipelines.serving.inference.dynamic_batching import DynamicBatcher, Priority
 
-ATTEMPTS = 2  # of a segment whose process died; the second one alone
-_COUNT_EVERY = 5.0  # seconds between looks how many replicas there are
+ATTEMPTS = 2  # for a segment whose replica crashes; the second one in a batch of its own
+_COUNT_INTERVAL = 5.0  # seconds between counts of the replicas
 
 log = logging.getLogger(__name__)
 
 
 class Handle(Protocol):
-    """What a Ray Serve handle offers: methods with `.remote(...)`, whose answer can be awaited."""
+    """A Ray Serve handle of a `Replica`: each method has `.remote(...)`, whose result can be awaited."""
 
-    work: Any
-    facts: Any
+    run_batch: Any
+    model_info: Any
 
 
-class Pool:
-    """The replicas of one model. An item whose process dies is asked about once more, alone, of another process.
+class ReplicaPool:
+    """The replicas of one model. An item whose replica crashes is tried once more, in a batch of its own.
 
     Args:
         handle: of the deployment.
@@ -44,8 +45,9 @@ class Pool:
 
     def __init__(self, handle: Handle, config: ModelConfig, call_seconds: float) -> None:
         self._handle = handle
+        limits = largest_limits(config, on_gpu=bool(config.pool.num_gpus))
         self._shared = DynamicBatcher[Any, Any](
-            self._call, config.max_batch_seconds, config.max_batch_size, call_seconds
+            self._call, limits.max_seconds, limits.max_size, call_seconds
         )
         self._counted, self._counting = time.monotonic() - _COUNT_EVERY, asyncio.Lock()
 
@@ -65,94 +67,100 @@ class Pool:
         last: Exception | None = None
         for attempt in range(ATTEMPTS):
             try:
-                return await self._shared(item, seconds, rank, alone=attempt > 0)
+                return await self._batcher(item, seconds, priority, isolated=attempt > 0)
             except RayActorError as error:
                 last = error
         raise RowError(
-            f"the model's process died {ATTEMPTS} times with this segment in hand: {type(last).__name__}",
+            f"the model's process died {ATTEMPTS} times while processing this segment: {type(last).__name__}",
             "worker_lost",
         )
 
-    async def facts(self) -> Facts:
-        """Which model it is. Raises where it does not answer."""
-        facts: Facts = await self._handle.facts.remote()
-        return facts
+    async def model_info(self) -> ModelInfo:
+        """The model of the replicas. Raises if it does not respond."""
+        info: ModelInfo = await self._handle.model_info.remote()
+        return info
 
     async def _call(self, items: list[Any]) -> list[Any]:
         from ray.exceptions import RayActorError, RayTaskError
 
-        if time.monotonic() - self._counted >= _COUNT_EVERY and not self._counting.locked():
-            asyncio.create_task(self._count())  # noqa: RUF006 - its end is nobody's concern
+        if time.monotonic() - self._counted_at >= _COUNT_INTERVAL and not self._counting.locked():
+            asyncio.create_task(self._count_replicas())  # noqa: RUF006 - nothing waits for it
         try:
-            results: list[Any] = await self._handle.work.remote(items)
+            results: list[Any] = await self._handle.run_batch.remote(items)
             return results
         except RayTaskError as error:
-            raise portable(error.cause, "model_failed") from None
+            raise picklable(error.cause, "model_failed") from None
         except RayActorError as error:
-            why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            log.warning("a model process died with %d segments in hand: %s", len(items), why)
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            log.warning("a model process died while processing %d segment(s): %s", len(items), reason)
             raise
 
-    async def _count(self) -> None:
-        """As many calls at a time as there are replicas."""
+    async def _count_replicas(self) -> None:
+        """Set the number of concurrent calls to the number of running replicas."""
         async with self._counting:
-            found = await asyncio.to_thread(_running, self._handle)
-            self._counted = time.monotonic()
-            if found is not None:
-                self._shared.max_concurrent_calls = max(1, found)
+            count = await asyncio.to_thread(running_replicas, self._handle)
+            self._counted_at = time.monotonic()
+            if count is not None:
+                self._batcher.max_concurrent_calls = max(1, count)
 
 
-def _running(handle: Any) -> int | None:
-    """Replicas of a deployment that run; None where that cannot be known."""
+def running_replicas(handle: Any) -> int | None:
+    """The number of running replicas of a deployment; None if it is unknown."""
     from ray import serve
 
     try:
-        place = handle.deployment_id
-        states = serve.status().applications[place.app_name].deployments[place.name].replica_states
+        deployment = handle.deployment_id
+        applications = serve.status().applications
+        states = applications[deployment.app_name].deployments[deployment.name].replica_states
         return sum(
             count for state, count in states.items() if str(getattr(state, "value", state)) == "RUNNING"
         )
-    except Exception:  # the controller is busy or gone: what was known before is as good
+    except Exception:  # the controller is busy or gone; the previous count stays in use
         log.debug("the replicas could not be counted", exc_info=True)
         return None
 
 
-class Models:
-    """The way to the deployed models. Made in the event loop that asks them.
+class ModelClient:
+    """The client of both models. It is created in the event loop that uses it.
 
     Args:
         config: the settings.
         recogniser: its handle.
-        aligner: its handle; None: there are no words.
+        aligner: its handle; None if there is no aligner, and therefore no words.
     """
 
     def __init__(self, config: RunConfig, recogniser: Handle, aligner: Handle | None) -> None:
         seconds = config.serve.call_seconds
-        self._recogniser = Pool(recogniser, config.asr, seconds)
-        self._aligner = Pool(aligner, config.aligner, seconds) if aligner is not None else None
+        self._recogniser = ReplicaPool(recogniser, config.asr, seconds)
+        self._aligner = ReplicaPool(aligner, config.aligner, seconds) if aligner is not None else None
 
-    async def recognise(self, request: SegmentRequest, rank: Rank = Rank.FILE) -> Hypothesis:
-        """See `replicas.Recogniser`; raises RowError."""
-        answer: Hypothesis = await self._recogniser.ask(request, request.duration, rank)
-        return answer
+    async def recognise(self, request: SegmentRequest, priority: Priority = Priority.FILE) -> Hypothesis:
+        """Recognise a segment.
 
-    async def align(self, segment: SegmentRow, rank: Rank = Rank.FILE) -> AlignedSegment:
-        """See `replicas.Aligner`; without one, no words."""
+        Raises:
+            RowError: see `ReplicaPool.process`.
+        """
+        hypothesis: Hypothesis = await self._recogniser.process(request, request.duration, priority)
+        return hypothesis
+
+    async def align(self, segment: SegmentRow, priority: Priority = Priority.FILE) -> AlignedSegment:
+        """Align a recognised segment. Without an aligner it has no words."""
         if self._aligner is None:
             return without_words(segment), None
+        seconds = segment["end"] - segment["start"]
         try:
-            answer: AlignedSegment = await self._aligner.ask(segment, segment["end"] - segment["start"], rank)
-            return answer
+            aligned: AlignedSegment = await self._aligner.process(segment, seconds, priority)
+            return aligned
         except RowError as error:
             return {
                 **without_words(segment),
                 "flags": [*(segment.get("flags") or []), "alignment_failed"],
             }, error
 
-    async def facts(self) -> dict[str, str | None]:
-        """The models' columns of a shard row. Raises where a model does not answer."""
-        asr = await self._recogniser.facts()
-        aligner = await self._aligner.facts() if self._aligner is not None else Facts(None, None)
+    async def model_columns(self) -> dict[str, str | None]:
+        """The model columns of a SHARD row. Raises if a model does not respond."""
+        asr = await self._recogniser.model_info()
+        aligner = await self._aligner.model_info() if self._aligner is not None else ModelInfo(None, None)
         return {
             "asr_model": asr.model,
             "asr_revision": asr.revision,
@@ -161,6 +169,6 @@ class Models:
         }
 
 
-async def gathered(calls: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """Results or exceptions of all, in order; a caller who is cancelled cancels them all."""
+async def gather_results(calls: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """Await all calls; returns results or exceptions in order. Cancelling the caller cancels them all."""
     return list(await asyncio.gather(*calls, return_exceptions=True))

@@ -1,4 +1,4 @@
-"""Halving and remembering, and what device errors mean."""
+"""Batches that do not fit are halved and the size is remembered; device errors are classified."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from actors.backends.devices import meaning_of, pick_attention, pick_device, pick_dtype  # noqa: E402
+from actors.backends.devices import classify_error, pick_attention, pick_device, pick_dtype  # noqa: E402
 from actors.backends.out_of_memory import MemoryGuard  # noqa: E402
 from actors.backends.transformers.encoder import slices  # noqa: E402
 from actors.errors import FatalError, RowError  # noqa: E402
@@ -21,7 +21,7 @@ class Clip:
 
 
 class Device:
-    """Fits batches up to `limit` padded seconds, and notes what it was given."""
+    """Fits batches of up to `limit` padded seconds and records their sizes."""
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
@@ -34,17 +34,17 @@ class Device:
         return [clip.duration for clip in clips]
 
 
-def test_halves_until_it_fits_and_remembers() -> None:
+def test_a_batch_is_halved_until_it_fits_and_the_size_is_remembered() -> None:
     guard, device = MemoryGuard(), Device(limit=30)
     clips = [Clip(10 - index / 10) for index in range(8)]
     assert guard.run(clips, device) == [clip.duration for clip in clips]
     assert device.sizes == [8, 4, 2, 2, 2, 2]
     device.sizes.clear()
     assert guard.run(clips, device) == [clip.duration for clip in clips]
-    assert device.sizes == [2, 2, 2, 2]  # never the size again that did not fit
+    assert device.sizes == [2, 2, 2, 2]  # the size that did not fit is not tried again
 
 
-def test_one_that_never_fits_teaches_nothing_about_the_others() -> None:
+def test_an_item_that_never_fits_does_not_lower_the_limit() -> None:
     guard, device = MemoryGuard(), Device(limit=50)
     with pytest.raises(RowError, match=r"60\.0 s does not fit"):
         guard.run([Clip(60), *[Clip(5)] * 7], device)
@@ -54,7 +54,7 @@ def test_one_that_never_fits_teaches_nothing_about_the_others() -> None:
     assert device.sizes == [8]
 
 
-def test_it_never_grows_again() -> None:
+def test_the_limit_never_grows_again() -> None:
     guard = MemoryGuard()
     guard.run([Clip(10)] * 8, Device(limit=30))
     assert guard.max_seconds == 20
@@ -62,13 +62,13 @@ def test_it_never_grows_again() -> None:
     assert guard.max_seconds == 20
 
 
-def test_what_fits_is_left_alone() -> None:
+def test_a_batch_that_fits_is_not_cut() -> None:
     guard, device = MemoryGuard(), Device(limit=100)
     guard.run([Clip(10)] * 8, device)
     assert device.sizes == [8] and guard.max_seconds is None
 
 
-def test_one_that_never_fits() -> None:
+def test_an_item_that_never_fits_is_an_error_of_its_row() -> None:
     with pytest.raises(
         RowError, match=r"60\.0 s does not fit the device \(CUDA out of memory. Tried to allocate 2 GiB\)"
     ) as caught:
@@ -77,17 +77,23 @@ def test_one_that_never_fits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "meaning"),
+    ("error", "kind"),
     [
         (torch.OutOfMemoryError("CUDA out of memory"), "memory"),
         (MemoryError(), "memory"),
         (
             RuntimeError(
-                "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"
             ),
             "memory",
         ),
         (RuntimeError("CUDA error: out of memory"), "memory"),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), "memory"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "memory"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            "memory",
+        ),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), "broken"),
         (RuntimeError("CUDA error: device-side assert triggered"), "broken"),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "broken"),
@@ -96,19 +102,19 @@ def test_one_that_never_fits() -> None:
         (ValueError("CUDA error in a text of ours"), "other"),
     ],
 )
-def test_what_an_error_means(error: BaseException, meaning: str) -> None:
-    assert meaning_of(error) == meaning
+def test_device_errors_are_classified(error: BaseException, kind: str) -> None:
+    assert classify_error(error) == kind
 
 
-def test_the_device_that_is_asked_for() -> None:
+def test_the_requested_device_is_picked() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(FatalError, match="none that torch knows"):
+    with pytest.raises(FatalError, match="unknown to torch"):
         pick_device("gpu")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
-def test_a_gpu_that_is_not_there() -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="checks the message without a GPU")
+def test_a_missing_gpu_is_refused() -> None:
     with pytest.raises(FatalError, match="sees no GPU"):
         pick_device("cuda")
 
@@ -131,22 +137,25 @@ def test_precision_on_a_gpu(capability: tuple[int, int], dtype: str, monkeypatch
     assert pick_dtype("auto", torch.device("cuda"), 1) == getattr(torch, dtype)
 
 
-def test_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flash_attention_is_picked_for_the_encoder_only(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name == "flash_attn" else None)
     monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert pick_attention("auto", cuda, "auto") == "sdpa"  # transformers would refuse to load
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    assert pick_attention("auto", cuda, "auto") == "flash_attention_2"
+    # Only for the encoder: it slows decoding.
+    by_part = {"": "sdpa", "text_config": "sdpa", "audio_config": "flash_attention_2"}
+    assert pick_attention("auto", cuda, "auto") == by_part
     assert pick_attention("auto", cuda, "float32") == "sdpa"  # the kernels are for half precision only
+    assert pick_attention("flash_attention_2", cuda, "auto") == "flash_attention_2"
     assert pick_attention("auto", cpu, "auto") == "sdpa"
     assert pick_attention("eager", cuda, "auto") == "eager"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert pick_attention("auto", cuda, "auto") == "sdpa"
 
 
-def test_encoder_slices() -> None:
+def test_the_encoder_runs_in_slices_of_bounded_length() -> None:
     assert slices([100, 200, 300], None) == [(0, 1), (1, 2), (2, 3)]
     assert slices([100, 200, 300], 1000) == [(0, 3)]
     assert slices([300, 300, 200, 900, 100], 6) == [(0, 2), (2, 3), (3, 4), (4, 5)]

@@ -54,7 +54,7 @@ def test_an_error_passes_through_and_lifts_the_limit() -> None:
 
 def test_the_limit_grows_with_the_audio() -> None:
     assert call_limit(30, False, 960) == 30
-    assert call_limit(None, True, 960) == 600 + 960
+    assert call_limit(None, True, 960) == 600 + 96
     assert call_limit(None, False, 960) == 600 + 9600
 
 

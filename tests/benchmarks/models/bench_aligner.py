@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from actors.backends.transformers.aligner import TransformersAligner
+from actors.batch_limits import batch_limits
 from actors.batching import dispatch
 from actors.config import AlignerConfig
 from actors.records import SAMPLING_RATE, AlignmentRequest
@@ -123,7 +124,8 @@ def _cases(
 def _align(backend: TransformersAligner, requests: list[AlignmentRequest]) -> float:
     config = AlignerConfig()
     started = time.process_time()
-    results = dispatch(requests, backend.align, config.max_batch_seconds, config.max_batch_size)
+    limits = batch_limits(config, backend.gpu_memory)
+    results = dispatch(requests, backend.align, limits.max_seconds, limits.max_size)
     if failed := [result for result in results if isinstance(result, Exception)]:
         raise failed[0]
     return time.process_time() - started

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from actors.batch_limits import batch_limits
 from actors.batching import fill, pack
 from actors.config import ASRConfig
 from tests.benchmarks.workloads.rows import Row
@@ -41,7 +42,8 @@ MIXES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 
 def measure(full: bool) -> Iterator[Row]:
     """Fill by mix, as medians over several draws, and whether any call exceeds its budget."""
-    budget, most = ASRConfig().max_batch_seconds, ASRConfig().max_batch_size
+    limits = batch_limits(ASRConfig(), gpu_memory=None)
+    budget, most = limits.max_seconds, limits.max_size
     over = 0
     for name, draw in MIXES.items():
         fills, naive, times = [], [], []

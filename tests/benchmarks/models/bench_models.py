@@ -29,6 +29,7 @@ import numpy as np
 from actors.aligner import AlignerActor
 from actors.asr import ASRActor
 from actors.backends.transformers.asr import TransformersASR
+from actors.batch_limits import batch_limits
 from actors.batching import pack
 from actors.config import AlignerConfig, ASRConfig
 from actors.records import SegmentRequest
@@ -196,9 +197,8 @@ def _bare(asr: ASRActor, segments: list[np.ndarray]) -> Callable[[], Any]:
     backend, config = asr.backend, asr.config
     assert isinstance(backend, TransformersASR)
     requests = [SegmentRequest(wave) for wave in segments]
-    batches = pack(
-        [request.duration for request in requests], config.max_batch_seconds, config.max_batch_size
-    )
+    limits = batch_limits(config, backend.gpu_memory)
+    batches = pack([request.duration for request in requests], limits.max_seconds, limits.max_size)
     ready = []
     for batch in batches:
         chosen = [requests[index] for index in batch]
