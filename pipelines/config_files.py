@@ -1,4 +1,4 @@
-"""Settings as people give them: YAML files and overrides, one laid over the other, and what is wrong with them."""
+"""Settings as users give them: YAML files and overrides, merging them, and messages about wrong ones."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pydantic import BaseModel, ValidationError
 
 from actors.errors import UsageError
 
-# Settings where somebody may have put a secret: a wrong value is not repeated.
+# Settings that may contain a secret: messages do not repeat their values.
 MAY_BE_SECRET = ("api_keys", "base_url", "key_variable", "runtime_env", "engine")
 # Sections that were renamed, as (section, former name, current name); both names are accepted.
 RENAMED_SECTIONS = (("asr", "openai", "remote"),)  # until version 0.1.0 `asr.openai`
 
 
 def read_yaml(path: str) -> dict[str, Any]:
-    """The sections in a file, on any fsspec URI.
+    """Read the sections in a YAML file on any fsspec URI.
 
     Raises:
-        UsageError: there is no such file, or it is no mapping of sections.
+        UsageError: there is no such file, or it is not a mapping of sections.
     """
     try:
         with fsspec.open(path, "r", encoding="utf-8") as file:
@@ -30,18 +30,19 @@ def read_yaml(path: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not YAML: {error}") from None
     except Exception as error:
-        raise UsageError(f"cannot read the config {path}: {error}") from None
+        raise UsageError(f"cannot read the config file {path}: {error}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise UsageError(
-            f"{path}: a config is a mapping of sections (asr:, aligner:, ...), not a {type(values).__name__}"
+            f"{path}: a config file is a mapping of sections (asr:, aligner:, ...), "
+            f"not a {type(values).__name__}"
         )
     return values
 
 
 def resolve_models(values: dict[str, Any], path: str) -> None:
-    """Make model folders that stand beside the file `path` absolute."""
+    """Make the model folders in `values` absolute that exist relative to the file `path`."""
     for section in ("asr", "aligner"):
         model = values.get(section, {}).get("model") if isinstance(values.get(section), dict) else None
         if isinstance(model, str) and "://" not in path and not Path(model).is_absolute():
@@ -51,27 +52,27 @@ def resolve_models(values: dict[str, Any], path: str) -> None:
 
 
 def section_of(settings: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """The class of a setting that is a section; None for one that is a value, and for one that is not there."""
+    """The class of a setting that is a section; None if it is a value or does not exist."""
     field = settings.model_fields.get(name)
     kind = field.annotation if field else None
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
-def laid_over(settings: type[BaseModel], old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Settings over settings, section by section; a value that is a mapping itself, such as labels, is replaced as a whole."""
+def merge(settings: type[BaseModel], old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Merge `new` into `old`, section by section. A value that is a mapping, such as labels, is replaced."""
     both = {**old, **new}
     for name, value in new.items():
         section = section_of(settings, name)
         if section and isinstance(value, dict) and isinstance(old.get(name), dict):
-            both[name] = laid_over(section, old[name], value)
+            both[name] = merge(section, old[name], value)
     return both
 
 
 def assign(values: dict[str, Any], name: str, text: str) -> None:
-    """Set the setting with a dotted name to what `text` says in YAML.
+    """Set the setting with a dotted name to the YAML value in `text`.
 
     Raises:
-        UsageError: the name goes through a value.
+        UsageError: a part of the name is a value, not a section.
     """
     try:
         value = yaml.safe_load(text) if text else ""
@@ -86,7 +87,7 @@ def assign(values: dict[str, Any], name: str, text: str) -> None:
 
 
 def with_current_names(values: dict[str, Any]) -> dict[str, Any]:
-    """Settings in which a section under its former name has its current name; one that is there under both keeps both."""
+    """Settings with the current names of renamed sections; a section that has both names keeps both."""
     renamed = dict(values)
     for parent, former, current in RENAMED_SECTIONS:
         section = renamed.get(parent)
@@ -132,7 +133,7 @@ def refuse_both_names(names: Sequence[str]) -> None:
 
 
 def explain(error: ValidationError, origin: str) -> str:
-    """What is wrong with settings, one after the other, for people; `origin` is where they come from."""
+    """Explain all problems of invalid settings in one message; `origin` says where the settings come from."""
     problems = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"]) or "settings"
@@ -141,12 +142,12 @@ def explain(error: ValidationError, origin: str) -> str:
                 f"{name}: there is no such setting (`scriptorium transcribe --print-config` lists them)"
             )
         else:
-            tell = (
+            show_value = (
                 problem["loc"]
                 and not isinstance(problem["input"], dict)
                 and not any(part in MAY_BE_SECRET for part in problem["loc"])
             )
-            got = f" (got {problem['input']!r})" if tell else ""
+            got = f" (got {problem['input']!r})" if show_value else ""
             problems.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}{got}")
     where = f"{origin}: " if origin else ""
     return where + "; ".join(problems)

@@ -19,7 +19,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.config import EstimateConfig
+from pipelines.config_sections import EstimateConfig
 
 # Upper bounds of the duration histogram, seconds, with what people call them.
 BINS: tuple[tuple[float, str], ...] = (

@@ -24,7 +24,7 @@ from actors.errors import as_row_error
 from actors.process.child_pool import ChildPool
 from actors.process.isolation import Child
 from actors.records import Probe
-from pipelines.config import PlanConfig
+from pipelines.config_sections import PlanConfig
 from pipelines.schema import PLAN
 
 FACTS = ("duration", "etag", "audio_bytes", "codec", "container", "sampling_rate", "channels")

@@ -423,7 +423,8 @@ def test_two_servers_on_one_cluster_have_models_of_their_own(local_ray: None) ->
     from ray import serve
 
     from actors.config import AlignerConfig, ASRConfig
-    from pipelines.config import ClusterConfig, RunConfig
+    from pipelines.config import RunConfig
+    from pipelines.config_sections import ClusterConfig
     from pipelines.serving.server import deployed
 
     model_client = {"asr": ASRConfig(backend="fake", model="fake"), "aligner": AlignerConfig(backend="none")}

@@ -1,4 +1,4 @@
-"""Settings: defaults, YAML, overrides, and refusals that say what to do."""
+"""Settings: defaults, YAML files, overrides, and messages about wrong values."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_the_default_config_file_is_what_print_config_prints() -> None:
     assert RunConfig.model_validate(yaml.safe_load(text)) == RunConfig()
 
 
-def test_a_codec_that_parquet_has_not_is_refused_before_the_work() -> None:
+def test_an_unknown_parquet_codec_is_refused() -> None:
     with pytest.raises(UsageError, match=r"output\.compression"):
         load_config(None, ["output.compression=zst"])
 
@@ -52,7 +52,7 @@ def test_a_model_folder_beside_the_config_is_found(tmp_path: Path) -> None:
     [
         (["asr.modle=x"], "asr.modle: there is no such setting"),
         (["asr.language=Klingon"], "Klingon"),
-        (["segmenter.max_duration=200"], "words are only right in segments of at most 180 s"),
+        (["segmenter.max_duration=200"], "word times are only right in segments of at most 180 s"),
         (["segmenter.max_duration=700", "aligner.backend=none"], "must not be above plan.shard_duration"),
         (["audio.channel=centre"], "mix, left, right, each or a number"),
         (["asr.pool.size=0"], "asr.pool.size"),
@@ -66,14 +66,14 @@ def test_a_model_folder_beside_the_config_is_found(tmp_path: Path) -> None:
         (["asr.language.name=x", "asr.language=x", "asr.language.name=y"], "is a value, not a section"),
     ],
 )
-def test_wrong_settings_are_told(overrides: list[str], said: str) -> None:
+def test_wrong_settings_are_named(overrides: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=None) as caught:
         load_config(None, overrides)
     assert said in str(caught.value)
 
 
 @pytest.mark.parametrize("keys", ["[123456]", "[true]", "[[hush-123456]]", "{hush-123456: 1}", "hush-123456"])
-def test_a_key_that_is_no_digest_is_not_repeated(keys: str) -> None:
+def test_an_api_key_that_is_not_a_digest_is_not_repeated(keys: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_config(None, [f"serve.api_keys={keys}"])
     assert "serve.api_keys" in str(caught.value)
@@ -85,7 +85,7 @@ def test_a_channel_and_a_revision_may_be_numbers() -> None:
     assert (config.audio.channel, config.asr.revision) == ("1", "1234567")
 
 
-def test_long_segments_are_fine_without_words() -> None:
+def test_long_segments_are_accepted_without_words() -> None:
     assert (
         load_config(None, ["segmenter.max_duration=300", "aligner.backend=none"]).segmenter.max_duration
         == 300
@@ -93,7 +93,7 @@ def test_long_segments_are_fine_without_words() -> None:
 
 
 @pytest.mark.parametrize(("text", "said"), [("a: [", "is not YAML"), ("- 1\n", "a mapping of sections")])
-def test_wrong_files_are_told(tmp_path: Path, text: str, said: str) -> None:
+def test_wrong_files_are_named(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(text)
     with pytest.raises(UsageError) as caught:
@@ -101,8 +101,8 @@ def test_wrong_files_are_told(tmp_path: Path, text: str, said: str) -> None:
     assert said in str(caught.value) and str(file) in str(caught.value)
 
 
-def test_a_missing_file_is_told() -> None:
-    with pytest.raises(UsageError, match=r"cannot read the config nowhere\.yaml"):
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(UsageError, match=r"cannot read the config file nowhere\.yaml"):
         load_config("nowhere.yaml")
 
 
@@ -119,7 +119,7 @@ def test_the_hash_covers_results_and_not_speed() -> None:
         assert load_config(None, [change]).hash() != base
 
 
-def test_vllm_is_told_the_longest_segment() -> None:
+def test_vllm_gets_the_longest_segment() -> None:
     config = load_config(
         None,
         [
@@ -133,7 +133,7 @@ def test_vllm_is_told_the_longest_segment() -> None:
     assert load_config(None, ["segmenter.max_duration=45"]).asr.vllm.max_duration is None
 
 
-def test_of_vllm_only_what_is_passed_on_changes_what_is_written() -> None:
+def test_of_the_vllm_settings_only_engine_arguments_change_the_hash() -> None:
     one, other, third = (
         load_config(None, ["asr.backend=vllm", *settings])
         for settings in ([], ["asr.vllm.max_num_seqs=7"], ["asr.vllm.engine={quantization: fp8}"])

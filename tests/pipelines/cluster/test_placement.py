@@ -6,7 +6,8 @@ from actors.config import AlignerConfig, ASRConfig, AudioConfig, PoolConfig
 from actors.errors import FatalError, UsageError
 from pipelines.cluster.nodes import ACCELERATOR, NODE_ID, Node
 from pipelines.cluster.placement import Placement, lay_out, placed, pool_resources, pools, told
-from pipelines.config import ClusterConfig, RunConfig
+from pipelines.config import RunConfig
+from pipelines.config_sections import ClusterConfig
 
 
 def test_without_gpus_one_replica_runs_on_the_cpu() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from actors.records import Probe
 from pipelines.cluster import session
-from pipelines.config import ClusterConfig, RunConfig
+from pipelines.config import RunConfig
+from pipelines.config_sections import ClusterConfig
 from pipelines.manifests.manifest import Recording
 from pipelines.output import shards
 from pipelines.planning import planner

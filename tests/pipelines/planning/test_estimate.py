@@ -11,7 +11,8 @@ from rich.console import Console
 
 from actors.errors import RowError
 from actors.records import Probe
-from pipelines.config import EstimateConfig, RunConfig
+from pipelines.config import RunConfig
+from pipelines.config_sections import EstimateConfig
 from pipelines.manifests.manifest import Recording
 from pipelines.planning import estimate, planner
 

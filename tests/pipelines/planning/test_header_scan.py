@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from actors.config import AudioConfig
-from pipelines.config import PlanConfig
+from pipelines.config_sections import PlanConfig
 from pipelines.planning.header_scan import plausible, read_headers
 
 
@@ -93,10 +93,10 @@ import signal, sys, numpy, pyarrow
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore it
 from actors.config import AudioConfig
 from pipelines.supervision import shutdown as stopping
-from pipelines.config import PlanConfig
+from pipelines.config_sections import PlanConfig
 from pipelines.planning.header_scan import read_headers
 try:
-    with stopping.handled():
+    with stopping.handle_signals():
         addresses = pyarrow.chunked_array([sys.argv[1:]], pyarrow.string())
         read_headers(addresses, numpy.ones(len(addresses), bool), PlanConfig(probe_timeout=3600), AudioConfig())
 except KeyboardInterrupt:

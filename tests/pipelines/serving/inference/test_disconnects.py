@@ -18,7 +18,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 from websockets.frames import Frame, Opcode
 
-from pipelines.config import RunConfig, ServeConfig
+from pipelines.config import RunConfig
+from pipelines.config_sections import ServeConfig
 from pipelines.serving import server
 from pipelines.serving.api import transcriptions
 from pipelines.serving.web import audio_url, exchange, middleware

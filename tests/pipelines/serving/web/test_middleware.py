@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pipelines.config import RunConfig, ServeConfig
+from pipelines.config import RunConfig
+from pipelines.config_sections import ServeConfig
 from pipelines.serving import server
 from pipelines.serving.web import middleware
 from pipelines.serving.web.auth import Keys, Rates
