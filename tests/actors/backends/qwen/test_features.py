@@ -1,4 +1,4 @@
-"""Features are a clip's own, and the same as the processor's for that clip."""
+"""Features depend on the clip only, and equal those of the processor for that clip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from actors.backends.qwen.features import Ahead, Mel, audio_tokens, collate, extract  # noqa: E402
+from actors.backends.qwen import features as features_module  # noqa: E402
+from actors.backends.qwen.features import (  # noqa: E402
+    Ahead,
+    Mel,
+    audio_tokens,
+    collate,
+    extract,
+    log_mel_on_device,
+)
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +44,11 @@ def test_the_stock_batch_call_does_depend_on_them(extractor, waveforms) -> None:
     batch = extractor(clips, padding=True, sampling_rate=16_000, return_attention_mask=True)[
         "input_features"
     ][0]
-    alone = extract(extractor, waveforms[0])
-    assert not torch.equal(batch[:, : alone.features.shape[1]], alone.features)
+    single_clip = extract(extractor, waveforms[0])
+    assert not torch.equal(batch[:, : single_clip.features.shape[1]], single_clip.features)
 
 
-def test_levels_are_kept(extractor) -> None:
+def test_levels_are_preserved(extractor) -> None:
     """int16 full scale is 1.0; no peak normalisation, which would give both clips the same features."""
     tone = np.sin(np.arange(16_000) / 16_000 * 2 * np.pi * 440)
     loud, quiet = (
@@ -57,6 +67,47 @@ def test_short_clips_are_half_a_second_long(extractor) -> None:
     assert extract(extractor, np.zeros(0, dtype=np.int16)).frames == 50
 
 
+@pytest.fixture(scope="module")
+def clips(waveforms) -> list[np.ndarray]:
+    """Clips of many lengths, also shorter than half a second, silent, and not of whole frames."""
+    random = np.random.default_rng(5)
+    noise = [
+        (random.standard_normal(length) * 3000).astype(np.int16) for length in (100, 8001, 16_159, 70_000)
+    ]
+    return [*waveforms, *noise, np.zeros(20_000, np.int16), np.zeros(0, np.int16)]
+
+
+@pytest.mark.parametrize("limit", [1, 120_000, 10**9])
+def test_features_on_the_device_are_those_of_the_extractor(
+    limit: int, extractor, clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features_module, "SLICE_SAMPLES", limit)
+    expected, mask = collate([extract(extractor, clip) for clip in clips])
+    found, frames = log_mel_on_device(extractor, clips, CPU)
+    assert found.shape == expected.shape and found.dtype == torch.float32
+    assert frames == mask.sum(1).tolist()
+    assert (found - expected).abs().max() < 1e-4
+
+
+def test_features_on_the_device_do_not_depend_on_neighbours(extractor, clips) -> None:
+    batch, frames = log_mel_on_device(extractor, clips, CPU)
+    for row, clip in enumerate(clips):
+        [single], _ = log_mel_on_device(extractor, [clip], CPU)
+        assert (batch[row, :, : single.shape[1]] - single).abs().max() < 1e-5
+        assert not batch[row, :, frames[row] :].any()
+
+
+def test_features_with_dither_are_refused(clips) -> None:
+    with pytest.raises(ValueError, match="depend on chance"):
+        log_mel_on_device(transformers.Qwen3ASRFeatureExtractor(dither=1e-5), clips, CPU)
+
+
+def test_slices_stay_within_their_limit() -> None:
+    assert features_module._slices([5, 5, 5, 5], 10) == [(0, 2), (2, 4)]
+    assert features_module._slices([9, 2, 2, 2], 6) == [(0, 1), (1, 4)]
+    assert features_module._slices([50], 6) == [(0, 1)]
+
+
 @pytest.mark.parametrize(
     ("frames", "tokens"), [(50, 7), (100, 13), (101, 14), (109, 15), (800, 104), (3000, 390), (18_000, 2340)]
 )
@@ -72,8 +123,8 @@ def test_audio_tokens_are_the_processors(tiny_models, waveforms) -> None:
     ]
 
 
-def test_what_threads_made_ahead_is_the_same(extractor, waveforms) -> None:
-    """Each clip's own features, bit for bit, whatever order they are asked for in, begun or not."""
+def test_features_made_ahead_are_the_same(extractor, waveforms) -> None:
+    """Bit for bit, in any order, started before or not."""
     made: list[str] = []
 
     def make(waveform: np.ndarray) -> Mel:
@@ -89,7 +140,7 @@ def test_what_threads_made_ahead_is_the_same(extractor, waveforms) -> None:
     assert [name.startswith("mel") for name in made].count(True) == 5 and len(made) == 7
 
 
-def test_features_go_by_the_request_not_by_its_content() -> None:
+def test_features_belong_to_the_request_not_to_its_content() -> None:
     twins = [[1], [1]]
     ahead = Ahead(
         lambda twin: Mel(
@@ -101,14 +152,30 @@ def test_features_go_by_the_request_not_by_its_content() -> None:
     assert [ahead.take(twin).frames for twin in twins[::-1]] == [1, 0]
 
 
-def test_what_was_never_taken_is_forgotten() -> None:
-    ahead = Ahead(lambda request: Mel(torch.zeros(1, 1), len(request)), threads=1)
+def test_features_that_nobody_takes_are_dropped() -> None:
+    ahead = Ahead(lambda request: Mel(torch.zeros(1, 1), len(request)), threads=1, calls=2)
     for requests in ([[1], [2, 2]], [[3]], [[4]]):
         ahead.start(requests)
-    assert len(ahead._older) == len(ahead._newer) == 1
+    assert [len(batch) for batch in ahead._started] == [1, 1]
 
 
-def test_an_error_waits_for_its_own_request() -> None:
+def test_features_of_the_next_table_survive_the_batches_before_it() -> None:
+    """The next table's first batch is started while batches of the current one still follow."""
+    made: list[int] = []
+
+    def make(request: list[int]) -> Mel:
+        made.append(request[0])
+        return Mel(torch.zeros(1, 1), request[0])
+
+    ahead = Ahead(make, threads=1)
+    first, second, third, next_table = [1], [2], [3], [4]
+    for batch in (first, second, next_table, third, next_table):
+        ahead.start([batch])
+    assert [ahead.take(batch).frames for batch in (first, second, third, next_table)] == [1, 2, 3, 4]
+    assert sorted(made) == [1, 2, 3, 4]
+
+
+def test_an_error_is_raised_for_its_own_request() -> None:
     def make(number: list[int]) -> Mel:
         return Mel(torch.zeros(1, 1), 10 // number[0])
 
@@ -116,6 +183,6 @@ def test_an_error_waits_for_its_own_request() -> None:
     ahead = Ahead(make, threads=2)
     ahead.start([bad, good])
     assert ahead.take(good).frames == 2
-    for _ in range(2):  # as made ahead, and as made again
+    for _ in range(2):  # made ahead, and made again
         with pytest.raises(ZeroDivisionError):
             ahead.take(bad)
