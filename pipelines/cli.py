@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        with shutdown.handled():
+        with shutdown.handle_signals():
             return int(given.run(given))
     except UsageError as error:
         _say(f"scriptorium: {error.message}")
@@ -229,10 +229,10 @@ def _transcribe(given: argparse.Namespace) -> int:
 
 def _retry(given: argparse.Namespace) -> int:
     from pipelines import transcribe
-    from pipelines.output import run_record, saved
+    from pipelines.output import run_record, saved_settings
 
     out = _folder(given.out)
-    config = saved.settings_of(out, run_record.require(out), given.config, given.set)
+    config = saved_settings.load_settings(out, run_record.require(out), given.config, given.set)
     if _printed(given, config):
         return 0
     return _finished(transcribe.retry(out, config, given.code), out)

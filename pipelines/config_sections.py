@@ -169,7 +169,7 @@ class ServeConfig(Settings):
     call_seconds: float = Field(
         1.0,
         gt=0,
-        description="longest intended model call with open streams, in seconds; without streams, four times that",
+        description="longest intended model call with open streams, in seconds; four times that without",
     )
     stream_window: float = Field(
         16,

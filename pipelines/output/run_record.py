@@ -1,4 +1,7 @@
-"""OUT/run.json: what made this output directory, so that a second command can go on in the same way or refuse."""
+"""OUT/run.json: the settings and versions that made an output directory, and the runs on it.
+
+A later command on the directory goes on with the same settings, or refuses to.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +24,26 @@ from pipelines.storage.uris import shown
 
 PACKAGES = ("ray", "pyarrow", "av", "soundfile", "soxr", "numpy", "torch", "transformers", "silero-vad")
 
-LISTS = (
-    "pip",
-    "uv",
-    "conda",
-    "packages",
-    "dependencies",
-)  # settings of a runtime environment that list packages
+# Settings of a runtime environment that list packages.
+PACKAGE_LISTS = ("pip", "uv", "conda", "packages", "dependencies")
+# A package with or without a version: anything else in such a list may contain a secret.
 PACKAGE = re.compile(r"[A-Za-z][\w.-]*(\[[\w,. -]*\])?(\s*([=<>!~]=|[=<>]|===)\s*\d[\w.*+!]*\s*(,|$))*")
 
 
 def open_run(
     out: str, config: RunConfig, command: str, manifest: str, *, accept_changes: bool = False
 ) -> tuple[str, dict[str, Any]]:
-    """Register one more run on `out`; returns its id and the record, which is already written.
+    """Register a new run on `out`.
+
+    Args:
+        out: the output directory.
+        config: the settings of the run.
+        command: transcribe or align.
+        manifest: the address of the manifest, for the record.
+        accept_changes: go on although the settings have changed.
+
+    Returns:
+        The id of the run, and the record, which is already written.
 
     Raises:
         UsageError: see `checked`.
@@ -64,9 +73,8 @@ def open_run(
     record["runs"].append(
         {
             "run_id": run_id,
-            "manifest": shown(manifest)
-            .encode(errors="backslashreplace")
-            .decode(),  # a file's name need not be UTF-8
+            # The name of a file may be invalid UTF-8.
+            "manifest": shown(manifest).encode(errors="backslashreplace").decode(),
             "started_at": now(),
             "finished_at": None,
             "host": socket.gethostname(),
@@ -80,29 +88,31 @@ def open_run(
 def checked(
     out: str, config: RunConfig, command: str, *, accept_changes: bool = False
 ) -> dict[str, Any] | None:
-    """The record of a directory in which a run may begin or go on; None where there is none yet.
+    """Check that a run may start or go on in a directory; returns its record, or None if there is none yet.
 
     Raises:
-        UsageError: another command or other settings made what is there, or something that is no run at all.
+        UsageError: the directory was made by another command or with other settings, or is not a run at all.
     """
     record = read(out)
     if record is None:
-        _refuse_strangers(out)
+        _refuse_unknown_files(out)
     elif record["command"] != command:
         raise UsageError(
-            f"{out} was made by `scriptorium {record['command']}`: give `scriptorium {command}` a directory of its own"
+            f"{out} was made by `scriptorium {record['command']}`: "
+            f"give `scriptorium {command}` a directory of its own"
         )
     elif record["config_hash"] != config.hash() and not accept_changes:
         changed = ", ".join(sorted(_differences(record["identity"], config.identity())))
         raise UsageError(
-            f"{out} was made with other settings ({changed}): its rows and new ones would not be alike. Give the same settings, or another "
-            f"directory, or `scriptorium {command}` with --accept-changes to go on with the new settings for what is not done yet"
+            f"{out} was made with other settings ({changed}): its rows and new ones would not be alike. "
+            f"Give the same settings, or another directory, or run `scriptorium {command}` with "
+            "--accept-changes to use the new settings for what is not done yet"
         )
     return record
 
 
 def note(out: str, record: dict[str, Any], run_id: str, **facts: Any) -> None:
-    """Note what is known of a run that may still end in any way."""
+    """Add facts to the entry of a run, which may be unfinished."""
     for run in record["runs"]:
         if run["run_id"] == run_id:
             run |= facts
@@ -110,15 +120,15 @@ def note(out: str, record: dict[str, Any], run_id: str, **facts: Any) -> None:
 
 
 def close_run(out: str, record: dict[str, Any], run_id: str, **facts: Any) -> None:
-    """Note how a run ended that did all that there was to do."""
+    """Mark a run as finished, and add facts to its entry."""
     note(out, record, run_id, finished_at=now(), **facts)
 
 
 def read(out: str) -> dict[str, Any] | None:
-    """The record of `out`; None where there is none.
+    """The record of `out`; None if there is none.
 
     Raises:
-        UsageError: run.json is there but is not ours.
+        UsageError: there is a run.json, but not one of Scriptorium.
     """
     uri = files.join(out, "run.json")
     try:
@@ -126,19 +136,20 @@ def read(out: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise UsageError(f"{uri} is not a run of Scriptorium: {error}") from None
+        raise UsageError(f"{uri} does not describe a run of Scriptorium: {error}") from None
     if not isinstance(record, dict) or "config_hash" not in record:
-        raise UsageError(f"{uri} is not a run of Scriptorium")
-    for run in record.get("runs", []):  # of versions that wrote down the whole address
+        raise UsageError(f"{uri} does not describe a run of Scriptorium: choose another directory")
+    # Early versions stored the whole address, with signatures.
+    for run in record.get("runs", []):
         run["manifest"] = shown(run.get("manifest", ""))
     return record
 
 
 def require(out: str) -> dict[str, Any]:
-    """The record of `out`.
+    """The record of `out`, which must exist.
 
     Raises:
-        UsageError: there is no run.
+        UsageError: there is no run in `out`.
     """
     record = read(out)
     if record is None:
@@ -147,7 +158,7 @@ def require(out: str) -> dict[str, Any]:
 
 
 def write(out: str, record: dict[str, Any]) -> None:
-    """Write run.json whole or not at all."""
+    """Write run.json atomically."""
     files.write_atomic(files.join(out, "run.json"), json.dumps(record, indent=2, ensure_ascii=False).encode())
 
 
@@ -156,11 +167,12 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _refuse_strangers(out: str) -> None:
+def _refuse_unknown_files(out: str) -> None:
     for name in ("transcripts", "shards", "plan", "checkpoint"):
         if files.list(files.join(out, name), ".parquet"):
             raise UsageError(
-                f"{out} has files in {name}/ but no run.json, so it is not known what made them: choose another directory"
+                f"{out} has files in {name}/ but no run.json, so their origin is unknown: "
+                "choose another directory"
             )
 
 
@@ -185,12 +197,12 @@ def _without_secrets(config: RunConfig) -> dict[str, Any]:
 
 
 def _masked(value: Any, packages: bool = False) -> Any:
-    """A runtime environment by the names in it: of its values only plain packages are told, because any other may be or hold a secret."""
+    """A runtime environment with all values masked but plain packages: any other may contain a secret."""
     if isinstance(value, dict):
         return {
             name: dict.fromkeys(part, "***")
             if name in ("env_vars", "variables") and isinstance(part, dict)
-            else _masked(part, name in LISTS)
+            else _masked(part, name in PACKAGE_LISTS)
             for name, part in value.items()
         }
     if isinstance(value, list):

@@ -36,7 +36,7 @@ def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str
         (["transcribe"], "MANIFEST is missing"),
         (["transcribe", "m.jsonl"], "OUT is missing"),
         (["transcribe", "nowhere.jsonl", "out"], "nowhere.jsonl"),
-        (["transcribe", "m.jsonl", "out", "--config", "nowhere.yaml"], "cannot read the config"),
+        (["transcribe", "m.jsonl", "out", "--config", "nowhere.yaml"], "cannot read the config file"),
         (["transcribe", "m.jsonl", "out", "--set", "asr.modle=x"], "there is no such setting"),
         (["plan"], "MANIFEST is missing"),
         (["status", "nowhere"], "there is no run"),

@@ -292,7 +292,7 @@ def test_a_restarted_container_does_not_wait_for_the_lease_of_its_predecessor(
 def test_a_holder_on_another_machine_with_the_same_host_name_is_watched(
     tmp_path: Path, kernel: dict[str, str]
 ) -> None:
-    """A pod restarted on another node has its predecessor's name; that one may be alive, with its lock there."""
+    """A restarted pod has the name of its predecessor on another node, which may be alive with its lock."""
     left = leases.acquire(str(tmp_path), "transcribe")
     facts = {name: value for name, value in left.facts.items() if name not in ("kernel", "pids")} | kernel
     left.release()

@@ -1,4 +1,4 @@
-"""run.json: the same settings go on, others are refused."""
+"""run.json: a run with the same settings goes on, one with other settings is refused; no secret is stored."""
 
 import json
 import os
@@ -8,8 +8,9 @@ import pytest
 
 from actors.config import ASRConfig, VLLMConfig
 from actors.errors import UsageError
-from pipelines.config import ClusterConfig, RunConfig, load_config
-from pipelines.output import run_record, saved
+from pipelines.config import RunConfig, load_config
+from pipelines.config_sections import ClusterConfig
+from pipelines.output import run_record, saved_settings
 from pipelines.storage.uris import shown
 
 
@@ -25,7 +26,7 @@ def test_a_second_run_with_the_same_settings_joins_the_first(tmp_path: Path) -> 
     assert stored["config_hash"] == RunConfig().hash()
 
 
-def test_other_settings_are_refused_and_named_unless_told(tmp_path: Path) -> None:
+def test_other_settings_are_refused_and_named_unless_accepted(tmp_path: Path) -> None:
     out = str(tmp_path)
     run_record.open_run(out, RunConfig(), "transcribe", "m.jsonl")
     other = load_config(None, ["asr.language=German"])
@@ -41,19 +42,19 @@ def test_another_command_is_refused(tmp_path: Path) -> None:
         run_record.open_run(str(tmp_path), RunConfig(), "align", "m.jsonl")
 
 
-def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_unknown_tables_is_refused(tmp_path: Path) -> None:
     (tmp_path / "transcripts").mkdir()
     (tmp_path / "transcripts/x.parquet").write_bytes(b"theirs")
     with pytest.raises(UsageError, match=r"no run\.json"):
         run_record.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
 
 
-def test_a_manifests_name_need_not_be_utf_8(tmp_path: Path) -> None:
+def test_the_name_of_a_manifest_may_be_invalid_utf_8(tmp_path: Path) -> None:
     run_record.open_run(str(tmp_path), RunConfig(), "transcribe", os.fsdecode(b"/data/m\xff.jsonl"))
     assert run_record.require(str(tmp_path))["runs"][0]["manifest"] == "/data/m\\udcff.jsonl"
 
 
-def test_what_is_noted_of_a_run_does_not_finish_it(tmp_path: Path) -> None:
+def test_a_note_does_not_finish_a_run(tmp_path: Path) -> None:
     run_id, record = run_record.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
     run_record.note(str(tmp_path), record, run_id, asked_of_servers={"requests": 3})
     assert (
@@ -63,9 +64,9 @@ def test_what_is_noted_of_a_run_does_not_finish_it(tmp_path: Path) -> None:
     )
 
 
-def test_a_strange_run_json_is_refused(tmp_path: Path) -> None:
+def test_a_foreign_run_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("[1]")
-    with pytest.raises(UsageError, match="not a run of Scriptorium"):
+    with pytest.raises(UsageError, match="does not describe a run of Scriptorium"):
         run_record.read(str(tmp_path))
     assert run_record.read(str(tmp_path / "elsewhere")) is None
 
@@ -77,7 +78,7 @@ def test_secrets_do_not_reach_run_json(tmp_path: Path) -> None:
     assert "hush-hush" not in text and "TOKEN" in text
 
 
-def test_no_part_of_a_runtime_environment_gives_a_secret_away(tmp_path: Path) -> None:
+def test_no_part_of_a_runtime_environment_reveals_a_secret(tmp_path: Path) -> None:
     environment = {
         "pip": {
             "packages": [
@@ -109,7 +110,7 @@ def test_no_part_of_a_runtime_environment_gives_a_secret_away(tmp_path: Path) ->
     )
 
 
-def test_the_address_of_a_manifest_is_told_without_what_opens_it(tmp_path: Path) -> None:
+def test_the_address_of_a_manifest_is_stored_without_credentials(tmp_path: Path) -> None:
     out = str(tmp_path)
     _, record = run_record.open_run(
         out, RunConfig(), "transcribe", "https://me:hush@host/m.jsonl?X-Amz-Signature=hush&x=1"
@@ -118,13 +119,13 @@ def test_the_address_of_a_manifest_is_told_without_what_opens_it(tmp_path: Path)
         "hush" not in (tmp_path / "run.json").read_text()
         and "host/m.jsonl" in (tmp_path / "run.json").read_text()
     )
-    record["runs"][0]["manifest"] = "https://host/m.jsonl?hush"  # as it was written down before
+    record["runs"][0]["manifest"] = "https://host/m.jsonl?hush"  # as early versions stored it
     run_record.write(out, record)
     assert run_record.require(out)["runs"][0]["manifest"] == "https://host/m.jsonl?***"
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "expected"),
     [
         ("https://u:p@host/a?b=c", "https://***@host/a?***"),
         ("ftp://u@host/a@b.wav", "ftp://***@host/a@b.wav"),
@@ -137,11 +138,11 @@ def test_the_address_of_a_manifest_is_told_without_what_opens_it(tmp_path: Path)
         ("404 at URL('https://h/a.wav?sig=1') for a@b", "404 at URL('https://h/a.wav?***') for a@b"),
     ],
 )
-def test_addresses_as_others_may_read_them(address: str, told: str) -> None:
-    assert shown(address) == told
+def test_addresses_are_shown_without_credentials(address: str, expected: str) -> None:
+    assert shown(address) == expected
 
 
-def test_secrets_of_an_engine_are_neither_stored_nor_part_of_what_a_run_is(tmp_path: Path) -> None:
+def test_secrets_of_an_engine_are_neither_stored_nor_hashed(tmp_path: Path) -> None:
     engine = {
         "hf_token": "hf_nobody",
         "quantization": "fp8",
@@ -157,5 +158,5 @@ def test_secrets_of_an_engine_are_neither_stored_nor_part_of_what_a_run_is(tmp_p
     run_record.open_run(str(tmp_path), config, "transcribe", "m.jsonl")
     stored = (tmp_path / "run.json").read_text()
     assert "hf_nobody" not in stored and "fp8" in stored
-    again = saved.settings_of(str(tmp_path), run_record.require(str(tmp_path)))
+    again = saved_settings.load_settings(str(tmp_path), run_record.require(str(tmp_path)))
     assert again.asr.vllm.engine == {name: value for name, value in engine.items() if name != "hf_token"}

@@ -1,4 +1,4 @@
-"""The settings of a run are the start of the next one: what is given goes on top, and what an older version wrote is no obstacle."""
+"""`retry` starts from the settings in run.json, also from those of older versions; given settings win."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from actors.errors import UsageError
 from pipelines import transcribe
 from pipelines.cli import main
 from pipelines.config import RunConfig, load_config
-from pipelines.output import run_record, saved
+from pipelines.output import run_record, saved_settings
 
 MADE = [
     "asr.backend=fake",
@@ -26,7 +26,7 @@ MADE = [
 
 @pytest.fixture
 def out(tmp_path: Path) -> str:
-    """A run that was made with other settings than the default ones."""
+    """A run that was made with settings other than the defaults."""
     folder = str(tmp_path / "out")
     run_record.open_run(folder, load_config(None, MADE), "transcribe", "m.jsonl")
     return folder
@@ -34,7 +34,7 @@ def out(tmp_path: Path) -> str:
 
 @pytest.fixture
 def retried(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
-    """The settings with which dead letters were done again."""
+    """The settings that `transcribe.retry` was called with."""
     seen: list[RunConfig] = []
 
     def retry(out: str, config: RunConfig, codes: Any = ()) -> transcribe.Outcome:
@@ -46,12 +46,12 @@ def retried(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
     return seen
 
 
-def test_one_setting_more_does_not_take_the_others_away(out: str, retried: list[RunConfig]) -> None:
+def test_an_override_leaves_the_other_saved_settings_unchanged(out: str, retried: list[RunConfig]) -> None:
     assert main(["retry", out, "--set", "asr.timeout=900"]) == 0
     assert retried == [load_config(None, [*MADE, "asr.timeout=900"])]
 
 
-def test_a_file_lies_over_what_is_saved_and_overrides_over_both(
+def test_a_file_wins_over_saved_settings_and_overrides_win_over_both(
     out: str, tmp_path: Path, retried: list[RunConfig]
 ) -> None:
     file = tmp_path / "c.yaml"
@@ -60,7 +60,7 @@ def test_a_file_lies_over_what_is_saved_and_overrides_over_both(
     assert retried == [load_config(None, [*MADE, "asr.timeout=900", "asr.threads=3", "asr.pool.labels={}"])]
 
 
-def test_other_settings_are_refused_with_a_way_that_there_is(
+def test_changed_settings_are_refused_and_the_message_says_how_to_go_on(
     out: str, capsys: pytest.CaptureFixture[str], retried: list[RunConfig]
 ) -> None:
     assert main(["retry", out, "--set", "asr.language=de"]) == 2
@@ -71,7 +71,7 @@ def test_other_settings_are_refused_with_a_way_that_there_is(
     assert not retried
 
 
-def test_settings_that_are_gone_are_dropped_and_told(
+def test_unknown_saved_settings_are_ignored_and_named(
     out: str, caplog: pytest.LogCaptureFixture, tmp_path: Path, retried: list[RunConfig]
 ) -> None:
     record = run_record.require(out)
@@ -86,7 +86,7 @@ def test_settings_that_are_gone_are_dropped_and_told(
     assert retried == [RunConfig.model_validate(before)]
 
 
-def test_a_saved_setting_that_is_not_valid_any_more_is_named_and_can_be_replaced(
+def test_a_saved_setting_that_is_no_longer_valid_is_named_and_can_be_replaced(
     out: str, capsys: pytest.CaptureFixture[str], retried: list[RunConfig]
 ) -> None:
     record = run_record.require(out)
@@ -107,13 +107,13 @@ def test_a_saved_setting_that_is_not_valid_any_more_is_named_and_can_be_replaced
 
 
 @pytest.mark.parametrize("config", [None, {"asr": 1, "cluster": [], "aligner": {"vllm": 7}}])
-def test_what_is_no_settings_at_all_is_bad_usage(out: str, config: Any) -> None:
+def test_a_record_without_valid_settings_is_a_usage_error(out: str, config: Any) -> None:
     record = {**run_record.require(out), "config": config}
     with pytest.raises(UsageError, match=r"run\.json"):
-        saved.settings_of(out, record)
+        saved_settings.load_settings(out, record)
 
 
-def test_only_codes_that_a_dead_letter_may_have_are_taken(
+def test_retry_accepts_only_error_codes_that_exist(
     out: str, capsys: pytest.CaptureFixture[str], retried: list[RunConfig]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -124,7 +124,10 @@ def test_only_codes_that_a_dead_letter_may_have_are_taken(
 
 
 def _written_by_0_1_0(out: str, backend: str = "transformers") -> str:
-    """Make the run.json of `out` as version 0.1.0 wrote it: the section `asr.remote` was `asr.openai`, the hash is the one of then."""
+    """Make the run.json of `out` look as version 0.1.0 wrote it.
+
+    The section `asr.remote` was called `asr.openai`, and the hashes are those that 0.1.0 computed.
+    """
     record = run_record.require(out)
     asr = record["config"]["asr"]
     asr["openai"] = asr.pop("remote")
@@ -137,7 +140,7 @@ def test_a_run_of_version_0_1_0_is_resumed_with_the_default_settings(tmp_path: P
     run_record.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
     out = _written_by_0_1_0(str(tmp_path))
     assert run_record.checked(out, RunConfig(), "transcribe")
-    assert saved.settings_of(out, run_record.require(out)) == RunConfig()
+    assert saved_settings.load_settings(out, run_record.require(out)) == RunConfig()
 
 
 def test_a_run_of_version_0_1_0_with_a_remote_recogniser_is_resumed(
@@ -148,7 +151,7 @@ def test_a_run_of_version_0_1_0_with_a_remote_recogniser_is_resumed(
     run_record.open_run(str(tmp_path), config, "transcribe", "m.jsonl")
     out = _written_by_0_1_0(str(tmp_path), "openai")
     assert run_record.checked(out, config, "transcribe")
-    assert saved.settings_of(out, run_record.require(out)) == config
+    assert saved_settings.load_settings(out, run_record.require(out)) == config
     assert "does not know" not in caplog.text
     with pytest.raises(UsageError, match=r"other settings \(asr\.remote\)"):
         run_record.checked(out, load_config(None, settings[:1]), "transcribe")
@@ -159,7 +162,7 @@ def test_new_settings_lie_over_those_of_version_0_1_0_under_either_name(tmp_path
     config = load_config(None, ["asr.backend=openai", "asr.remote.concurrency=3"])
     run_record.open_run(str(tmp_path), config, "transcribe", "m.jsonl")
     record = run_record.require(_written_by_0_1_0(str(tmp_path), "openai"))
-    found = saved.settings_of(str(tmp_path), record, None, [f"asr.{name}.retries=1"])
+    found = saved_settings.load_settings(str(tmp_path), record, None, [f"asr.{name}.retries=1"])
     assert found == load_config(
         None, ["asr.backend=openai", "asr.remote.concurrency=3", "asr.remote.retries=1"]
     )

@@ -1,4 +1,4 @@
-"""The settings in OUT/run.json as the start of another run: of whatever version wrote them, with what a person gives now on top."""
+"""The settings of the next run on OUT: those in OUT/run.json, from any version, and newly given ones."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from pipelines.storage import files
 log = logging.getLogger(__name__)
 
 
-def settings_of(
+def load_settings(
     out: str, record: dict[str, Any], path: str | None = None, overrides: Sequence[str] = ()
 ) -> RunConfig:
-    """The settings that a run was made with, but for the secrets among them, which were not stored.
+    """Load the settings that a run was made with, without secrets, which are never stored.
 
     Args:
         out: the output directory.
         record: its run.json.
-        path: a config file whose settings win.
-        overrides: `section.name=value`, which win over both.
+        path: a config file, which takes precedence over run.json.
+        overrides: `section.name=value`, which take precedence over both.
 
     Raises:
-        UsageError: together they are not valid; the message names run.json and the setting.
+        UsageError: the resulting settings are not valid; the message names run.json and the setting.
     """
     uri = files.join(out, "run.json")
     saved = record.get("config")
     if not isinstance(saved, dict):
-        raise UsageError(f"{uri} has no settings: it is not a run of Scriptorium")
+        raise UsageError(f"{uri} has no settings: it does not describe a run of Scriptorium")
     start, unknown = _known(RunConfig, with_current_names(saved))
     if unknown:
         log.warning(
-            "%s has settings that this version does not know; it goes on without them: %s",
+            "%s has settings that this version does not know; they are ignored: %s",
             uri,
             ", ".join(unknown),
         )
@@ -49,7 +49,7 @@ def settings_of(
 def _known(
     settings: type[BaseModel], saved: dict[str, Any], prefix: str = ""
 ) -> tuple[dict[str, Any], list[str]]:
-    """What of the saved settings there is today, and the names of the others."""
+    """The saved settings that this version knows, and the dotted names of the others."""
     known, unknown = {}, []
     for name, value in saved.items():
         section = section_of(settings, name)
@@ -64,7 +64,7 @@ def _known(
 
 
 def _without_masks(start: dict[str, Any]) -> dict[str, Any]:
-    """Nothing that stands in for a secret: see `runs`."""
+    """Settings without the masks that `run_record` stores in place of secrets; modified in place."""
     if isinstance(start.get("cluster"), dict):
         start["cluster"]["runtime_env"] = {}
     for name in ("asr", "aligner"):
