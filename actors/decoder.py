@@ -1,4 +1,7 @@
-"""One shard of a recording to segments of samples: fetch, decode, cut. Whatever is wrong with the file ends in the row, never in an exception."""
+"""Decodes one shard of a recording and cuts it into segments.
+
+A bad file becomes an error row, never an exception.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from actors.audio.decoding import Decoded, decode_span
+from actors.audio.decoding import Decoded, decode_channels, decode_span
 from actors.audio.header_facts import duration_is_estimated
 from actors.audio.probing import probe
 from actors.audio.pts import longest_believable
@@ -17,37 +20,48 @@ from actors.audio.timeline import SampleReader
 from actors.config import AudioConfig, SegmenterConfig
 from actors.errors import RowError, as_row_error
 from actors.process.isolation import Child
-from actors.records import SAMPLING_RATE, Probe, Span
+from actors.records import SAMPLING_RATE, Probe, Row, Span
 from actors.segmentation.energy import find_cut, segment
 
-Row = dict[str, Any]
-
-_REACH = 2.5  # seconds on both sides of a nominal shard border in which the cut is looked for
-_BEYOND = 3600.0  # seconds that a recording may go on beyond its header's duration
-_LOST = 0.5  # seconds of audio whose loss makes a shard partial
-_SHORT = 1.0  # seconds that a file may end before its header says (and 1 % of the duration)
-_FRAME_SECONDS = 0.025  # about what one undecodable packet costs
+# Seconds on both sides of a nominal shard border in which the cut is searched.
+_REACH = 2.5
+# Seconds that a recording may last beyond its header's duration.
+_MAX_BEYOND = 3600.0
+# Seconds of lost audio that make a shard partial.
+_MAX_LOST = 0.5
+# Seconds that a file may end before its header's duration, or 1 % of the duration if that is more.
+_MAX_SHORT = 1.0
 
 
 class Decoder:
-    """Decodes rows in a child process (`audio.isolate`), so that a crash, a hang or a memory blow-up costs one row."""
+    """Decodes rows in a child process (`audio.isolate`): a crash, a hang or a memory blow-up costs one row.
+
+    Args:
+        audio: settings of decoding.
+        segmenter: settings of segmentation.
+    """
 
     def __init__(self, audio: AudioConfig, segmenter: SegmenterConfig) -> None:
         self.audio, self.segmenter = audio, segmenter
         self._child = Child(audio.max_memory)
 
     def __call__(self, rows: list[Row]) -> list[Row]:
-        """PLAN rows to DECODED rows, in order; never raises for a bad file."""
+        """Decode PLAN rows to DECODED rows, in order. Never raises for a bad file."""
         return [self._decode(row) for row in rows]
 
     def __reduce__(self) -> tuple[type, tuple[AudioConfig, SegmenterConfig]]:
         return type(self), (self.audio, self.segmenter)
 
     def probe(self, uri: str, scan: bool, timeout: float) -> Probe:
-        """What `actors.audio.probing.probe` says about a file, found out in the same child process.
+        """Run `actors.audio.probing.probe` in the same child process.
+
+        Args:
+            uri: of the file.
+            scan: see `probe`.
+            timeout: seconds.
 
         Raises:
-            RowError: a code that names what is wrong with the file; decode_timeout after `timeout` seconds.
+            RowError: with the code of what is wrong with the file; decode_timeout after `timeout` seconds.
         """
         if not self.audio.isolate:
             return probe(uri, scan, self.audio.retries)
@@ -57,7 +71,7 @@ class Decoder:
         return found
 
     def close(self) -> None:
-        """End the child process."""
+        """Kill the child process for good."""
         self._child.close()
 
     def _decode(self, row: Row) -> Row:
@@ -66,10 +80,14 @@ class Decoder:
         for final in (False, True):
             try:
                 return self._child.call(
-                    "actors.decoder:decode_apart", row, self.audio, self.segmenter, timeout=self.audio.timeout
+                    "actors.decoder:decode_for_caller",
+                    row,
+                    self.audio,
+                    self.segmenter,
+                    timeout=self.audio.timeout,
                 )
             except Exception as error:
-                # A crash is tried once more: the child may have been ended by somebody else.
+                # A crash is retried once: something else may have killed the child.
                 if final or getattr(error, "code", None) != "decoder_crashed":
                     return failed(row, error)
         raise AssertionError("unreachable")
@@ -78,15 +96,25 @@ class Decoder:
 def decode_shard(row: Row, audio: AudioConfig, segmenter: SegmenterConfig) -> Row:
     """Decode the shard that a PLAN row describes and cut it into segments.
 
+    Args:
+        row: the PLAN row.
+        audio: settings of decoding.
+        segmenter: settings of segmentation.
+
     Returns:
-        The DECODED row: all of `row`, an outcome (`status`, `error_*`, `flags`, `decoded_start`, `decoded_end` in seconds of the recording) and
-        `segments` of {start, end, channel, samples}. Never raises for a bad file: that is a row with status "error".
+        The DECODED row: all of `row`, an outcome (`status`, `error_*`, `flags`, `decoded_start`,
+        `decoded_end` in seconds of the recording) and `segments` of {start, end, channel, samples}. A bad
+        file gives a row with status "error", not an exception.
     """
     return _with_samples(_decode(row, audio, segmenter), bytes)
 
 
-def decode_apart(row: Row, audio: AudioConfig, segmenter: SegmenterConfig) -> Row:
-    """`decode_shard` for a caller in another process, who gets the samples as memoryviews: 19 MB in ten minutes are not copied for the journey."""
+def decode_for_caller(row: Row, audio: AudioConfig, segmenter: SegmenterConfig) -> Row:
+    """`decode_shard` for a caller in another process.
+
+    The caller gets the samples as memoryviews, so that the 19 MB of a shard of ten minutes are not copied to
+    be sent.
+    """
     return _with_samples(_decode(row, audio, segmenter), pickle.PickleBuffer)
 
 
@@ -100,7 +128,7 @@ def _with_samples(row: Row, form: Callable[[memoryview], Any]) -> Row:
 def _decode(row: Row, audio: AudioConfig, segmenter: SegmenterConfig) -> Row:
     try:
         with open_audio(row["audio"], audio.retries) as file:
-            _same_object(row, file)
+            _require_planned_object(row, file)
             return _decode_open(row, file, audio, segmenter)
     except Exception as error:
         return failed(row, error)
@@ -121,9 +149,17 @@ def failed(row: Row, error: BaseException) -> Row:
 
 
 def border(recording: SampleReader, nominal: float) -> int | None:
-    """The sample (at 16 kHz) at which the shards on both sides of `nominal` seconds part; None where the recording has ended before.
+    """The sample (at 16 kHz) at which the shards on both sides of a nominal border meet.
 
-    Both neighbours work it out for themselves from the same few seconds, decoded in the same way: they agree without knowing of each other.
+    Both shards compute it from the same few seconds, decoded in the same way, so they get the same result
+    without communicating.
+
+    Args:
+        recording: the file.
+        nominal: the planned border in seconds.
+
+    Returns:
+        The sample; None where the recording ends before the border.
     """
     start = max(0, round((nominal - _REACH) * SAMPLING_RATE))
     span = decode_span(recording, start, round((nominal + _REACH) * SAMPLING_RATE), "each")
@@ -139,52 +175,37 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
     end = None if planned_end is None else border(recording, planned_end)
     flags = ["several_audio_streams"] if recording.audio_streams > 1 else []
     if start is None:
-        place = _true_end(recording, round(row["start"] * SAMPLING_RATE)) / SAMPLING_RATE
-        return _outcome(row, "no_speech", [*flags, "beyond_end"], place, place, [])
-    decoded = _decode_channels(
+        true_end = _true_end(recording, round(row["start"] * SAMPLING_RATE)) / SAMPLING_RATE
+        return _outcome(row, "no_speech", [*flags, "beyond_end"], true_end, true_end, [])
+    decoded = decode_channels(
         recording, start, end, row.get("channel") or audio.channel, _limit(row, file, recording)
     )
     flags += decoded.flags
-    lost = _lost_seconds(decoded)
     if decoded.losses.broken or (decoded.ended and _ended_early(row, file, recording, decoded)):
         flags.append("truncated")
-    # Neighbours that are reached by a seek go by the stamps, and may stand elsewhere than where this shard ends.
-    apart = (
-        decoded.losses.apart >= _LOST and (row["start"] > 0 or planned_end is not None) and recording.sought
-    )
-    if apart:
+    # Neighbouring shards that are reached by a seek are positioned by time stamps, which here differ from the
+    # positions by which this shard is cut.
+    has_neighbours = row["start"] > 0 or planned_end is not None
+    unreliable = decoded.losses.apart >= _MAX_LOST and has_neighbours and recording.sought
+    if unreliable:
         flags.append("stamps_unreliable")
     segments = _segments(decoded, segmenter)
     status = "ok" if segments else "no_speech"
-    if "truncated" in flags or apart or lost >= _LOST:
+    if "truncated" in flags or unreliable or decoded.losses.seconds >= _MAX_LOST:
         status = "partial"
     return _outcome(row, status, flags, decoded.start / SAMPLING_RATE, decoded.end / SAMPLING_RATE, segments)
 
 
 def _limit(row: Row, file: AudioFile, recording: SampleReader) -> int:
-    """The sample that must not be passed: a header may be wrong by so much; a guess by all that the file has bytes for."""
+    """The sample that decoding must not exceed.
+
+    A header's duration may be too short by `_MAX_BEYOND`. An estimated one may be any that the file has bytes
+    for.
+    """
     planned = max(row.get("duration") or 0.0, row.get("end") or 0.0, row["start"])
     if duration_is_estimated(file, recording.format):
         planned = max(planned, longest_believable(file.size))
-    return round((planned + _BEYOND) * SAMPLING_RATE)
-
-
-def _decode_channels(
-    recording: SampleReader, start: int, end: int | None, channel: str, limit: int
-) -> Decoded:
-    decoded = decode_span(recording, start, end, channel, limit)
-    if "phase_cancelled" in decoded.flags:  # the mix is silence, one channel alone is not
-        alone = decode_span(recording, start, end, "left", limit)
-        return Decoded(
-            alone.samples,
-            [None],
-            alone.start,
-            alone.end,
-            alone.ended,
-            alone.losses,
-            [*alone.flags, "phase_cancelled"],
-        )
-    return decoded
+    return round((planned + _MAX_BEYOND) * SAMPLING_RATE)
 
 
 def _segments(decoded: Decoded, config: SegmenterConfig) -> list[Row]:
@@ -196,14 +217,13 @@ def _segments(decoded: Decoded, config: SegmenterConfig) -> list[Row]:
     segments: list[Row] = []
     for channel, samples, speech in zip(decoded.channels, decoded.samples, regions, strict=True):
         for span in segment(samples, config, speech):
+            little_endian = np.ascontiguousarray(samples[span.start : span.end], "<i2")
             segments.append(
                 {
                     "start": (decoded.start + span.start) / SAMPLING_RATE,
                     "end": (decoded.start + span.end) / SAMPLING_RATE,
                     "channel": channel,
-                    "samples": np.ascontiguousarray(samples[span.start : span.end], "<i2")
-                    .view(np.uint8)
-                    .data,
+                    "samples": little_endian.view(np.uint8).data,
                 }
             )
     return segments
@@ -220,8 +240,12 @@ def _outcome(row: Row, status: str, flags: list[str], start: float, end: float, 
     return {**row, **outcome, "decoded_start": start, "decoded_end": end, "segments": segments}
 
 
-def _same_object(row: Row, file: AudioFile) -> None:
-    """Raises: RowError audio_changed where the object is not the one that was planned."""
+def _require_planned_object(row: Row, file: AudioFile) -> None:
+    """Check that the object is the one that was planned.
+
+    Raises:
+        RowError: audio_changed.
+    """
     planned, size = row.get("etag"), row.get("audio_bytes")
     if planned and planned != file.etag:
         raise RowError(
@@ -230,20 +254,14 @@ def _same_object(row: Row, file: AudioFile) -> None:
         )
 
 
-def _lost_seconds(decoded: Decoded) -> float:
-    return max(
-        decoded.losses.filled if decoded.losses.errors else 0.0, decoded.losses.errors * _FRAME_SECONDS
-    )
-
-
 def _ended_early(row: Row, file: AudioFile, recording: SampleReader, decoded: Decoded) -> bool:
-    """Whether the file ended noticeably before its header said it would."""
+    """Whether the file ended noticeably before its header's duration."""
     duration = row.get("duration")
     if duration is None or not recording.duration_is_its_own or duration_is_estimated(file, recording.format):
         return False
-    return decoded.end / SAMPLING_RATE < duration - max(_SHORT, 0.01 * duration)
+    return decoded.end / SAMPLING_RATE < duration - max(_MAX_SHORT, 0.01 * duration)
 
 
 def _true_end(recording: SampleReader, nominal: int) -> int:
-    """Where a recording that ends before `nominal` does end."""
+    """The sample at which a recording ends that ends before sample `nominal`."""
     return min(nominal, decode_span(recording, nominal, nominal + 1).end)

@@ -1,4 +1,4 @@
-"""A remote object read by ranges, all of them whole and all of the same object."""
+"""Reads of a remote object by ranges, each of which must be complete and of the same object."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Ranges:
-    """An object read by ranges, `block` bytes ahead.
+class RangeReader:
+    """A remote object that is read by ranges, ahead of its reader. Has the `seek` and `read` of a file.
 
     Args:
-        fetch: gives the bytes from a first to before a last position.
+        fetch: returns bytes [start, end) of the object.
         size: of the object in bytes.
-        block: bytes fetched at least, unless the object ends.
+        block: bytes per request at least, except at the end of the object.
     """
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, block: int) -> None:
@@ -28,7 +28,8 @@ class Ranges:
         while count > 0 and self._position < self._size:
             if not self._start <= self._position < self._start + len(self._data):
                 end = min(self._size, self._position + max(count, self._block))
-                self._data = whole(self._fetch(self._position, end), end - self._position)
+                self._data = self._fetch(self._position, end)
+                require_complete(len(self._data), end - self._position)
                 self._start = self._position
             first = self._position - self._start
             piece = self._data[first : first + count]
@@ -42,7 +43,7 @@ class Ranges:
 
 
 def read_s3(filesystem: Any, path: str, start: int, end: int, etag: str | None) -> bytes:
-    """Bytes [start, end) of an object in S3, which must be the one with this etag."""
+    """Bytes [start, end) of the object in S3 that has this etag."""
     from fsspec.asyn import sync
 
     async def body() -> bytes:
@@ -50,22 +51,24 @@ def read_s3(filesystem: Any, path: str, start: int, end: int, etag: str | None) 
         conditions = {"IfMatch": etag} if etag else {}
         if version:
             conditions["VersionId"] = version
-        answer = await filesystem._call_s3(
+        response = await filesystem._call_s3(
             "get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", **conditions
         )
         try:
-            data: bytes = await answer["Body"].read()
+            data: bytes = await response["Body"].read()
             return data
         finally:
-            answer["Body"].close()
+            response["Body"].close()
 
     data: bytes = sync(filesystem.loop, body) if end > start else b""
     return data
 
 
-def whole(data: Any, size: int) -> Any:
-    """`data` (bytes, or how many came), unless it is less than it should be: a store or something on the way to it cut the answer off."""
-    got = data if isinstance(data, int) else len(data)
-    if got < size:
-        raise OSError(errno.EIO, f"the answer has {got} bytes instead of {size}")
-    return data
+def require_complete(received: int, expected: int) -> None:
+    """Check the number of bytes of a response.
+
+    Raises:
+        OSError: EIO where the store, or something on the way to it, cut the response off.
+    """
+    if received < expected:
+        raise OSError(errno.EIO, f"the response has {received} bytes instead of {expected}")

@@ -1,6 +1,6 @@
-"""Opening what an audio file is wrapped in: any container that ffmpeg's libraries know, recognised by its content and never by its name.
+"""Opens any container that ffmpeg's libraries know, recognised by its content and never by its name.
 
-A file that cannot be opened is named for what is wrong with it (`actors.errors.CODES`).
+A file that cannot be opened raises an error whose code says what is wrong with it (`actors.errors.CODES`).
 """
 
 from __future__ import annotations
@@ -21,61 +21,32 @@ from actors.audio.header_facts import riff_facts
 from actors.audio.sources import AudioFile
 from actors.errors import RowError
 
-MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz; outside is a header that lies
+# Hz; a header that claims a rate outside is wrong.
+MIN_RATE, MAX_RATE = 1_000, 768_000
 MAX_CHANNELS = 64
-# What opens other files and addresses, devices, and pictures without sound: none of it is asked whether it knows the content.
+# Formats that are never tried: those that open other files and addresses, devices, and pictures without
+# sound.
 _FOLLOWERS = frozenset(
-    {
-        "concat",
-        "dash",
-        "hls",
-        "imf",
-        "image2",
-        "image2pipe",
-        "alias_pix",
-        "vapoursynth",
-        "vobsub",
-        "webm_dash_manifest",
-    }
-)
-_NETWORK = frozenset({"rtp", "rtsp", "sap", "sdp"})  # these open sockets by themselves
+    {"concat", "dash", "hls", "imf", "image2", "image2pipe", "alias_pix", "vapoursynth", "vobsub",
+     "webm_dash_manifest"}
+)  # fmt: skip
+# Formats that open sockets by themselves.
+_NETWORK = frozenset({"rtp", "rtsp", "sap", "sdp"})
 _DEVICES = frozenset(
-    {
-        "alsa",
-        "fbdev",
-        "kmsgrab",
-        "lavfi",
-        "oss",
-        "pulse",
-        "video4linux2,v4l2",
-        "x11grab",
-        "xcbgrab",
-        "avfoundation",
-    }
-)
-_PCM_PACKET = 32 << 10  # bytes: a WAVE file has no packets of its own, and ffmpeg's 4 KiB are a lot of them
-_LOOKED_THROUGH = 64 << 10  # bytes behind the first chunks of a WAVE file in which its samples must begin
-_HUGE_HEADER = 64 << 20  # bytes: no header of a smaller file needs more memory than a shard may have
-# Content that ffmpeg opens although it is text.
+    {"alsa", "fbdev", "kmsgrab", "lavfi", "oss", "pulse", "video4linux2,v4l2", "x11grab", "xcbgrab",
+     "avfoundation"}
+)  # fmt: skip
+# Text formats that ffmpeg opens.
 _TEXT = frozenset(
-    {
-        "tty",
-        "srt",
-        "ass",
-        "webvtt",
-        "microdvd",
-        "subviewer",
-        "subviewer1",
-        "sami",
-        "lrc",
-        "txt",
-        "ffmetadata",
-        "jacosub",
-        "mpl2",
-        "vplayer",
-        "stl",
-    }
-)
+    {"tty", "srt", "ass", "webvtt", "microdvd", "subviewer", "subviewer1", "sami", "lrc", "txt", "ffmetadata",
+     "jacosub", "mpl2", "vplayer", "stl"}
+)  # fmt: skip
+# Bytes per packet of a WAVE file, which has no packets of its own; ffmpeg's default of 4 KiB makes too many.
+_PCM_PACKET = 32 << 10
+# The samples of a WAVE file must begin within so many bytes behind its first chunks.
+_MAX_DATA_OFFSET = 64 << 10
+# Bytes. No valid header of a smaller file needs more memory than a shard may have.
+_HUGE_HEADER = 64 << 20
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"RIFF", "WAVE or AVI"),
     (0, b"RF64", "WAVE"),
@@ -93,7 +64,7 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An open container and the audio stream that counts in it."""
+    """An open container and the audio stream that is decoded."""
 
     container: InputContainer
     stream: AudioStream
@@ -106,12 +77,16 @@ class Opened:
 
 @contextmanager
 def open_container(file: AudioFile, jump: bool = False, probe_bytes: int | None = None) -> Iterator[Opened]:
-    """Open the container in `file` and choose its audio stream; codec threads are off: a decoding task owns one CPU.
+    """Open the container in `file` and choose its audio stream.
+
+    Decoding uses one thread, because a decoding task owns one CPU.
 
     Args:
-        file: what to open.
-        jump: seek in an mp3 by byte position, which its time stamps do not survive; without it an mp3 is read up to the place.
-        probe_bytes: how much behind the header may be read to learn about the streams; None leaves it to ffmpeg (up to 5 MB).
+        file: the file to open.
+        jump: seek in an mp3 by byte position, which makes its time stamps useless. Otherwise an mp3 is read
+            up to the wanted place.
+        probe_bytes: bytes behind the header that may be read to learn about the streams; None leaves it to
+            ffmpeg (up to 5 MB).
 
     Raises:
         RowError: empty_file, not_audio, no_audio_stream, no_samples, bad_header, unsupported_codec.
@@ -124,30 +99,33 @@ def open_container(file: AudioFile, jump: bool = False, probe_bytes: int | None 
     if probe_bytes is not None:
         options["probesize"] = str(probe_bytes)
     if _is_wave(file):
-        _show_samples(file)
+        _hide_trailing_data(file)
     if probe_bytes is None and _is_wave(file):
-        # One such packet shows whether there is DTS in it; ffmpeg would look at growing piles of them, for longer than decoding takes.
+        # One such packet shows whether it contains DTS. By default ffmpeg would look at more and more
+        # packets, which takes longer than decoding.
         options |= {"max_size": str(_PCM_PACKET), "max_probe_packets": "1"}
     file.seek(0)
     try:
-        container = av.open(file, mode="r", options=options, metadata_errors="replace", io_open=_refuse)
+        container = av.open(
+            file, mode="r", options=options, metadata_errors="replace", io_open=_refuse_to_open
+        )
     except (
         av.error.DecoderNotFoundError,
         av.error.DemuxerNotFoundError,
         av.error.PatchWelcomeError,
     ) as error:
-        raise RowError(_said(error), "unsupported_codec") from error
+        raise RowError(_message(error), "unsupported_codec") from error
     except (av.error.FFmpegError, UnicodeError, ValueError) as error:
         raise _diagnose(file, error) from error
     try:
-        yield _choose(container, file)
+        yield _choose_stream(container, file)
     finally:
         container.close()
 
 
 @functools.cache
 def _limits() -> dict[str, str]:
-    """Options that keep ffmpeg at the one file it was given and away from decoding pictures, which may be of any size."""
+    """Options with which ffmpeg opens no other files and decodes no pictures, which may be of any size."""
     formats = (
         {name for name in av.formats_available if not name.endswith("_pipe")}
         - _FOLLOWERS
@@ -165,14 +143,14 @@ def _limits() -> dict[str, str]:
 def _is_audio_decoder(name: str) -> bool:
     try:
         return av.Codec(name, "r").type == "audio"
-    except ValueError:  # it only encodes
+    except ValueError:  # an encoder only
         return False
 
 
-def _choose(container: InputContainer, file: AudioFile) -> Opened:
+def _choose_stream(container: InputContainer, file: AudioFile) -> Opened:
     streams = list(container.streams.audio)
     if not streams:
-        return _without_audio(container, file)
+        raise _without_audio(container)
     best = container.streams.best("audio")
     stream: Any = best if best is not None else streams[0]
     context = stream.codec_context
@@ -194,29 +172,29 @@ def _choose(container: InputContainer, file: AudioFile) -> Opened:
     return Opened(container, stream, container.format.name, context.codec.name, rate, channels, len(streams))
 
 
-def _without_audio(container: InputContainer, file: AudioFile) -> Opened:
+def _without_audio(container: InputContainer) -> RowError:
     name = container.format.name
     if name in _TEXT or not container.streams:
-        raise RowError(f"no decoder recognises the content as audio (it looks like {name})", "not_audio")
+        return RowError(f"no decoder recognises the content as audio (it looks like {name})", "not_audio")
     kinds = ", ".join(sorted({str(stream.type) for stream in container.streams}))
-    raise RowError(f"the {name} container has no audio stream, only {kinds}", "no_audio_stream")
+    return RowError(f"the {name} container has no audio stream, only {kinds}", "no_audio_stream")
 
 
 def _diagnose(file: AudioFile, error: Exception) -> RowError:
-    """Say why `file` could not be opened, from its first bytes."""
+    """The error for a file that could not be opened, by its first bytes."""
     if isinstance(error, av.error.FFmpegError) and isinstance(error, MemoryError):
         if file.size < _HUGE_HEADER:
             return RowError(
-                f"the header claims sizes that no memory could hold: {_said(error)}", "bad_header"
+                f"the header claims sizes that no memory could hold: {_message(error)}", "bad_header"
             )
-        return RowError(_said(error), "decode_out_of_memory")
+        return RowError(_message(error), "decode_out_of_memory")
     facts = riff_facts(file)
     if facts and facts.has_format and (facts.data_start is None or facts.data_start >= file.size):
         return RowError("a WAVE header without any samples behind it", "no_samples")
     kind = _kind(file)
     if kind is None:
         return RowError("no decoder recognises the content", "not_audio")
-    return RowError(f"starts like {kind}, but its header cannot be read: {_said(error)}", "bad_header")
+    return RowError(f"starts like {kind}, but its header cannot be read: {_message(error)}", "bad_header")
 
 
 def _kind(file: AudioFile) -> str | None:
@@ -231,29 +209,30 @@ def _is_wave(file: AudioFile) -> bool:
     return head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE"
 
 
-def _show_samples(file: AudioFile) -> None:
-    """Hide what stands behind a WAVE file's samples; samples that do not come are not looked for without end.
+def _hide_trailing_data(file: AudioFile) -> None:
+    """Let a WAVE file end behind its samples; where it has none, limit the search for them.
 
-    Where there are zeros instead of chunks (a recorder that took its place on the disk beforehand), ffmpeg goes through them 8 bytes at a time, a
-    second for each MB.
+    Some recorders allocate their file beforehand, so that it has zeros instead of chunks. ffmpeg reads these
+    8 bytes at a time, which takes a second per MB.
     """
     facts = riff_facts(file)
     if facts is None or facts.is_placeholder:
         return
     if facts.data_start is None or facts.data_size is None:
-        file.end = min(file.size, facts.walked + _LOOKED_THROUGH)
+        file.end = min(file.size, facts.walked + _MAX_DATA_OFFSET)
     else:
         file.end = min(file.size, facts.data_start + facts.data_size)
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, av.error.FFmpegError):
         return str(tuple(error.log)[-1] if error.log else error.strerror).strip()[:200]
     return " ".join(str(error).split())[:200]
 
 
-def _refuse(url: str, flags: int, options: dict[str, Any]) -> None:
-    # Playlists and references (HLS, concat, external tracks) would make a stranger's "audio" open our files and addresses.
+def _refuse_to_open(url: str, flags: int, options: dict[str, Any]) -> None:
+    # Playlists and references (HLS, concat, external tracks) would let untrusted "audio" open local files and
+    # addresses.
     raise PermissionError(
-        f"the file refers to another one, which is not followed: {os.path.basename(url)[:80]}"
+        f"the file refers to another one, which is not opened: {os.path.basename(url)[:80]}"
     )

@@ -1,4 +1,7 @@
-"""Packets to frames of samples: decoding one by one, so that a packet that cannot be decoded costs itself only; and what frames' time stamps tell."""
+"""Decodes packets to frames of samples, and locates frames by their time stamps.
+
+Packets are decoded one by one, so that a packet that cannot be decoded costs only itself.
+"""
 
 from __future__ import annotations
 
@@ -24,41 +27,69 @@ _DTYPES: dict[str, Any] = {
     "dbl": np.float64,
 }
 _KINDS = {name + planar: (dtype, bool(planar)) for name, dtype in _DTYPES.items() for planar in ("", "p")}
-_WHOLE = 0.1  # frames by which a count of frames out of bytes may miss a whole number: more is a wrong length of one
-_HOPELESS = 5000  # packets more that could not be decoded than could: minutes of nothing but errors, each of which costs more than a frame
+# Seconds that one undecodable packet costs, about.
+PACKET_SECONDS = 0.025
+# Frames by which a number of frames computed from bytes may differ from a whole number. A larger difference
+# means that the length of a frame is wrong.
+_MAX_FRACTION = 0.1
+# Decoding stops after so many more packets failed than succeeded: minutes of nothing but errors, each of
+# which costs more time than a frame.
+_MAX_FAILURES = 5000
 
 
 @dataclass
 class DecodeLosses:
-    """What went wrong while decoding."""
+    """What was lost while decoding, and how much was decoded."""
 
-    errors: int = 0  # packets that could not be decoded
-    filled: float = 0.0  # seconds of missing audio replaced by silence
-    broken: str | None = None  # why reading stopped before the end of the file
-    frames: int = 0  # frames that could be decoded
-    apart: float = 0.0  # seconds by which time stamps and counting came apart at most
+    # Packets that could not be decoded, or that decoded to something that is not sound.
+    errors: int = 0
+    # Seconds of missing audio that were replaced by silence.
+    filled: float = 0.0
+    # Why reading stopped before the end of the file.
+    broken: str | None = None
+    # Frames that were decoded.
+    frames: int = 0
+    # Seconds by which positions from time stamps and from counting samples differed at most.
+    apart: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of audio that were lost, about."""
+        return max(self.filled, self.errors * PACKET_SECONDS) if self.errors else 0.0
 
 
-@dataclass(slots=True)  # not frozen: there are fifty a second, and that would double what making one costs
+# Not frozen: there are fifty frames per second of audio, and that would double the cost of making one.
+@dataclass(slots=True)
 class Frame:
-    """Samples as the decoder gave them: nothing is copied or converted before `joined` does it for a second of them."""
+    """Samples as the decoder returned them.
 
-    planes: list[
-        np.ndarray
-    ]  # one for each channel, or one with all channels interleaved; in the decoder's sample type
+    `joined` copies and converts them later, a second of audio at a time.
+    """
+
+    # One array per channel, or one with all channels interleaved, in the decoder's sample type.
+    planes: list[np.ndarray]
     channels: int
-    count: int  # samples of each channel
-    stamp: float | None  # the container's time stamp in samples
-    place: int | None = None  # byte of its packet in the file
-    size: int = 0  # bytes of its packet
+    # Samples of each channel.
+    count: int
+    # The container's time stamp in samples.
+    stamp: float | None
+    # Byte of its packet in the file.
+    place: int | None = None
+    # Bytes of its packet.
+    size: int = 0
 
 
 def frames_of(opened: Opened, rate: int, losses: DecodeLosses, to_end: bool) -> Iterator[Frame]:
-    """Decode packet by packet; a packet that cannot be decoded costs itself only."""
+    """Decode packet by packet; a packet that cannot be decoded costs only itself.
+
+    Args:
+        opened: the container, at the place where decoding starts.
+        rate: sampling rate in Hz of the frames. Those of other rates are resampled.
+        losses: is filled in.
+        to_end: whether an error of the container is a loss; else the frames just end.
+    """
     packets = opened.container.demux(opened.stream)
-    per_tick = float(
-        (opened.stream.time_base or 0) * rate
-    )  # samples that one tick of the container's clock lasts
+    samples_per_tick = float((opened.stream.time_base or 0) * rate)
     convert = _Converter(rate)
     while True:
         try:
@@ -77,58 +108,61 @@ def frames_of(opened: Opened, rate: int, losses: DecodeLosses, to_end: bool) -> 
             if isinstance(error, MemoryError):
                 raise MemoryError("the decoder ran out of memory") from error
             losses.errors += 1
-            if losses.errors > _HOPELESS + losses.frames:
+            if losses.errors > _MAX_FAILURES + losses.frames:
                 losses.broken = "too many packets could not be decoded"
                 return
             continue
         for frame in decoded:
             if not isinstance(frame, AudioFrame) or not frame.samples:
                 continue
-            same = frame.sample_rate == rate
+            has_rate = frame.sample_rate == rate
             try:
-                found = read(frame) if same else convert(frame)
+                samples = read(frame) if has_rate else convert(frame)
             except (av.error.FFmpegError, ValueError, KeyError):
-                losses.errors += 1  # of a kind that nothing can be made of: no rate, no sample format, hundreds of channels
+                # The frame has no rate, no known sample format, or hundreds of channels.
+                losses.errors += 1
                 continue
             losses.frames += 1
-            if same:
+            if has_rate:
                 pts = frame.pts
-                found.stamp = None if pts is None else pts * per_tick
-                found.place, found.size = packet.pos, packet.size
-            if found.count:
-                yield found
+                samples.stamp = None if pts is None else pts * samples_per_tick
+                samples.place, samples.size = packet.pos, packet.size
+            if samples.count:
+                yield samples
 
 
 class _Converter:
-    """Brings frames to `rate` where a stream changes its rate on the way; each change starts another resampler."""
+    """Resamples frames of a stream that changes its rate on the way. Each change starts a new resampler."""
 
     def __init__(self, rate: int) -> None:
-        self._rate, self._kind, self._resampler = rate, ("", "", 0), None  # type: int, tuple[str, str, int], av.AudioResampler | None
+        self._rate = rate
+        self._kind = ("", "", 0)
+        self._resampler: av.AudioResampler | None = None
 
     def __call__(self, frame: AudioFrame) -> Frame:
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if not MIN_RATE <= frame.sample_rate <= MAX_RATE:
             raise ValueError(f"a frame of {frame.sample_rate} Hz")
         if self._resampler is None or kind != self._kind:
-            self._resampler, self._kind = (
-                av.AudioResampler(format="fltp", layout=frame.layout, rate=self._rate),
-                kind,
-            )
-        frame.pts = None  # the resampler would fill jumps of the clock with silence of any length
+            self._resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=self._rate)
+            self._kind = kind
+        # The resampler would fill jumps of the time stamps with silence of any length.
+        frame.pts = None
         channels = frame.layout.nb_channels
-        pieces = [read(piece) for piece in self._resampler.resample(frame)]
-        samples = joined(pieces) if pieces else np.zeros((0, channels), np.float32)
+        resampled = [read(piece) for piece in self._resampler.resample(frame)]
+        samples = joined(resampled) if resampled else np.zeros((0, channels), np.float32)
         return Frame([samples.reshape(-1)], channels, len(samples), None)
 
 
 def read(frame: AudioFrame) -> Frame:
-    """A decoder's frame of any sample format, without its time stamp. Its memory stays the decoder's.
+    """A decoder's frame of any sample format as a `Frame` without a time stamp. Its memory is the decoder's.
 
     Raises:
-        ValueError: more channels than any recording has.
+        ValueError: no channels, or more than any recording has.
         KeyError: an unknown sample format.
     """
-    # Not frame.to_ndarray(): PyAV 18.1 reads a ninth plane behind exactly eight planar channels and crashes the process.
+    # Not frame.to_ndarray(): for exactly eight planar channels, PyAV 18.1 reads a ninth plane and crashes the
+    # process.
     count = frame.samples
     channels, (dtype, planar) = frame.layout.nb_channels, _KINDS[frame.format.name]
     if not 1 <= channels <= MAX_CHANNELS:
@@ -142,7 +176,7 @@ def read(frame: AudioFrame) -> Frame:
 
 
 def joined(frames: Sequence[Frame]) -> np.ndarray:
-    """Consecutive frames with the same number of channels as float32 of shape (samples, channels), full scale 1.0."""
+    """Samples of frames with equally many channels: float32, shape (samples, channels), full scale 1.0."""
     kinds = {(len(frame.planes), frame.planes[0].dtype) for frame in frames}
     if len(kinds) > 1:
         return np.concatenate([joined([frame]) for frame in frames])
@@ -150,14 +184,14 @@ def joined(frames: Sequence[Frame]) -> np.ndarray:
     count = sum(frame.count for frame in frames)
     if planes == 1:
         return _to_float(np.concatenate([frame.planes[0] for frame in frames]).reshape(-1, channels))
-    together = np.empty((count, channels), dtype)
+    samples = np.empty((count, channels), dtype)
     for channel in range(channels):
-        np.concatenate([frame.planes[channel] for frame in frames], out=together[:, channel])
-    return _to_float(together)
+        np.concatenate([frame.planes[channel] for frame in frames], out=samples[:, channel])
+    return _to_float(samples)
 
 
 def _to_float(data: np.ndarray) -> np.ndarray:
-    """Samples of any type, of their own memory, as float32 with full scale 1.0."""
+    """Samples of any type as float32 with full scale 1.0. `data` must own its memory where it is float32."""
     if data.dtype == np.float32:
         return data
     if data.dtype == np.uint8:
@@ -171,11 +205,12 @@ def _to_float(data: np.ndarray) -> np.ndarray:
 
 
 def decoded_rate(opened: Opened) -> int:
-    # What the decoder puts out may differ from what the header says: HE-AAC doubles the rate.
+    """The sampling rate of the decoder's output in Hz. It may differ from the header: HE-AAC doubles it."""
     return opened.stream.codec_context.sample_rate
 
 
 def take(frames: Iterator[Frame], samples: float) -> list[Frame]:
+    """The first frames that have `samples` samples together."""
     taken: list[Frame] = []
     count = 0
     for frame in frames:
@@ -187,7 +222,7 @@ def take(frames: Iterator[Frame], samples: float) -> list[Frame]:
 
 
 def anchor_of(frames: list[Frame], codec: str) -> float | None:
-    """Where the first of `frames` begins by its container's clock, in samples; every frame's time stamp votes."""
+    """Where the first frame begins by the time stamps of all frames, in samples; None without time stamps."""
     votes: list[float] = []
     count = 0
     for frame in frames:
@@ -196,44 +231,67 @@ def anchor_of(frames: list[Frame], codec: str) -> float | None:
         count += frame.count
     if not votes:
         return None
-    # Vorbis stamps are right or late by half a block, never early.
+    # A time stamp of Vorbis is right or late by half a block, never early.
     return min(votes) if codec == "vorbis" else median(votes)
 
 
 def snapped(position: float, start: list[Frame], head: list[Frame], rate: int) -> int:
-    """A position found by coarse time stamps, put onto the grid of the frames where all have one length (AAC, Opus, MP3)."""
+    """Round a position to the border of a frame, where all frames have one length (AAC, Opus, MP3).
+
+    Args:
+        position: in samples, found by coarse time stamps.
+        start: the first frames of the file.
+        head: the first frames at the position.
+        rate: sampling rate in Hz.
+
+    Returns:
+        The nearest border within 2 ms, else the position rounded to a whole sample.
+    """
     lengths = {frame.count for frame in (*start[1:], *head[1:])}
     if len(lengths) != 1 or not start:
         return round(position)
-    length, phase = lengths.pop(), start[0].count  # the first frame may be cut short: encoder priming
+    # Encoder priming may cut the first frame short.
+    length, phase = lengths.pop(), start[0].count
     nearest = phase + round((position - phase) / length) * length
     return nearest if abs(nearest - position) <= 0.002 * rate else round(position)
 
 
 def constant_frames(start: list[Frame], landed: Frame, facts: Mp3Facts, rate: int) -> int | None:
-    """How many frames of an mp3 of constant bit rate lie before `landed`, from their bytes; None where the bit rate is not what it promises."""
+    """How many frames of an mp3 of constant bit rate lie before a frame, computed from their bytes.
+
+    Args:
+        start: the first frames of the file.
+        landed: the frame that a seek found.
+        facts: of the file's tag.
+        rate: sampling rate in Hz.
+
+    Returns:
+        The number of frames; None where the bit rate is not constant.
+    """
     first = start[0].place if start else None
     if first is None or landed.place is None or not facts.frames or not facts.size:
         return None
     length = (facts.size - (first - facts.start)) / facts.frames
     if any(abs(frame.size - length) > 1.01 for frame in start) or abs(landed.size - length) > 1.01:
         return None
-    # Tags may count a frame too many or too few, which in the end is a whole frame; but bit rates are whole numbers of kbit/s.
+    # A tag may count a frame too many or too few, which adds up to a whole frame at the end of the file. Bit
+    # rates are whole numbers of kbit/s, so the rounded bit rate is exact.
     bit_rate = round(length * 8 * rate / landed.count, -3)
     passed = (landed.place - first) / (bit_rate * landed.count / 8 / rate) if bit_rate else 0.5
-    return round(passed) if abs(passed - round(passed)) <= _WHOLE else None
+    return round(passed) if abs(passed - round(passed)) <= _MAX_FRACTION else None
 
 
 def require_frames(losses: DecodeLosses) -> None:
-    """Raise where nothing, or little more than nothing, could be decoded.
+    """Check that more than a little was decoded.
 
     Raises:
-        RowError: corrupt_audio where packets failed, no_samples where there were none.
+        RowError: corrupt_audio where more packets failed than frames were decoded, no_samples where there
+            were no packets.
     """
     if losses.frames == 0 and (losses.errors or losses.broken):
-        raise RowError(f"not one of {max(1, losses.errors)} packets could be decoded", "corrupt_audio")
+        raise RowError(f"none of {max(1, losses.errors)} packets could be decoded", "corrupt_audio")
     if losses.frames == 0:
-        raise RowError("a valid header, but not one sample behind it", "no_samples")
+        raise RowError("a valid header without any samples behind it", "no_samples")
     if losses.errors > losses.frames:
         raise RowError(
             f"{losses.errors} packets could not be decoded, {losses.frames} could", "corrupt_audio"

@@ -1,4 +1,4 @@
-"""How long a file says it is: the few facts about length that ffmpeg keeps to itself, read from the file's own first bytes."""
+"""Facts about a file's length that ffmpeg does not report, read from the file's own bytes."""
 
 from __future__ import annotations
 
@@ -7,49 +7,47 @@ from dataclasses import dataclass
 
 from actors.audio.sources import AudioFile
 
-# Formats without a length in their header: ffmpeg divides the size by the bit rate of the first frames.
+# Formats without a length in their header: ffmpeg divides the file's size by the bit rate of the first
+# frames.
 ESTIMATED = frozenset(
-    {
-        "aac",
-        "amr",
-        "amrnb",
-        "amrwb",
-        "mp3",
-        "ac3",
-        "eac3",
-        "dts",
-        "truehd",
-        "loas",
-        "gsm",
-        "adx",
-        "h261",
-        "mpeg",
-        "mpegts",
-    }
-)
-_PLACEHOLDERS = (
-    0,
-    0x7FFF_F000,
-)  # sizes that a streaming writer leaves in a WAVE header: nothing, or at least this
+    {"aac", "amr", "amrnb", "amrwb", "mp3", "ac3", "eac3", "dts", "truehd", "loas", "gsm", "adx", "h261",
+     "mpeg", "mpegts"}
+)  # fmt: skip
+# Sizes that a streaming writer leaves in a WAVE header: 0, or at least this.
+_PLACEHOLDER_SIZE = 0x7FFF_F000
+# `has_constant_bit_rate` looks at this many places, evenly over the file, ...
+_SAMPLED_PLACES = 6
+# ... and reads so many bytes at each: several frames at any bit rate.
+_SAMPLED_BYTES = 8 << 10
+# Bit rates of layer III in kbit/s, and sampling rates in Hz, by the bits of the MPEG version in a frame's
+# header.
+_KBITS = {
+    3: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_SAMPLING_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 
 
 def duration_is_estimated(file: AudioFile, container_format: str) -> bool:
-    """Whether the duration that the container reports is only a guess from its bit rate."""
+    """Whether the duration that the container reports is only an estimate from its bit rate."""
     return container_format in ESTIMATED and not (container_format == "mp3" and mp3_facts(file))
 
 
 @dataclass(frozen=True, slots=True)
 class Mp3Facts:
-    """The tag in an mp3's first frame. `frames` and `size` (bytes, the tag's own frame included) are None where it does not tell them."""
+    """The tag in an mp3's first frame."""
 
-    constant: bool  # an Info tag: every frame has the same length, give or take a byte
-    start: int  # byte of the tag's frame
+    # Whether it is an Info tag: all frames then have the same length, give or take a byte.
+    constant: bool
+    # Byte at which the frame of the tag begins.
+    start: int
+    # Frames of the file, and its bytes with the tag's own frame; None where the tag does not have them.
     frames: int | None
     size: int | None
 
 
 def mp3_facts(file: AudioFile) -> Mp3Facts | None:
-    """Find the Xing, Info or VBRI tag of an mp3; None for an mp3 without one, and for everything else."""
+    """Find the Xing, Info or VBRI tag of an mp3; None for an mp3 without one, and for other files."""
     file.seek(0)
     head = file.read(10)
     start = 0
@@ -65,30 +63,74 @@ def mp3_facts(file: AudioFile) -> Mp3Facts | None:
     place, tag = min(found)
     if tag == b"VBRI":
         return Mp3Facts(False, start, None, None)
-    has, frames, size = struct.unpack(">III", frame[place + 4 : place + 16].ljust(12, b"\0"))
-    return Mp3Facts(tag == b"Info", start, frames if has & 3 == 3 else None, size if has & 3 == 3 else None)
+    fields, frames, size = struct.unpack(">III", frame[place + 4 : place + 16].ljust(12, b"\0"))
+    has_both = fields & 3 == 3
+    return Mp3Facts(tag == b"Info", start, frames if has_both else None, size if has_both else None)
+
+
+def has_constant_bit_rate(file: AudioFile) -> bool:
+    """Whether the frames of an mp3 have the same bit rate at several places.
+
+    Then the file's size gives its length, and nothing has to be counted. False where a place has no frames.
+    """
+    found: set[int] = set()
+    for number in range(_SAMPLED_PLACES):
+        file.seek(file.size * number // _SAMPLED_PLACES)
+        bit_rates = _bit_rates(file.read(_SAMPLED_BYTES))
+        # At the first place there may be a tag with a picture instead of frames.
+        if not bit_rates and number:
+            return False
+        found |= bit_rates
+    return len(found) == 1
+
+
+def _bit_rates(data: bytes) -> set[int]:
+    """The bit rates, in kbit/s, of all mp3 frames in `data` that another frame follows."""
+    bit_rates: set[int] = set()
+    place = data.find(b"\xff")
+    while 0 <= place < len(data) - 4:
+        bit_rate, length = _parse_mp3_frame(data[place : place + 4])
+        if length and _parse_mp3_frame(data[place + length : place + length + 4])[1]:
+            bit_rates.add(bit_rate)
+            place += length
+        else:
+            place = data.find(b"\xff", place + 1)
+    return bit_rates
+
+
+def _parse_mp3_frame(head: bytes) -> tuple[int, int]:
+    """Bit rate in kbit/s and length in bytes of the layer III frame with this header; else zeros."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+        return 0, 0
+    version, bit_rate, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or not 0 < bit_rate < 15 or rate == 3:
+        return 0, 0
+    kbits = _KBITS[3 if version == 3 else 2][bit_rate]
+    scale = 144_000 if version == 3 else 72_000
+    padding = head[2] >> 1 & 1
+    return kbits, scale * kbits // _SAMPLING_RATES[version][rate] + padding
 
 
 @dataclass(frozen=True, slots=True)
 class RiffFacts:
-    """What a walk over the chunks of a WAVE file finds; sizes in bytes, None where the chunk is missing."""
+    """What the chunks of a WAVE file say; sizes in bytes, None where the chunk is missing."""
 
     has_format: bool
     data_start: int | None
     data_size: int | None
-    walked: int  # bytes of the file that were walked over
-    byte_rate: int  # bytes a second, as the format chunk has it; 0 where there is none
+    # Bytes of the file up to which its chunks were read.
+    walked: int
+    # Bytes per second by the format chunk; 0 where there is none.
+    byte_rate: int
 
     @property
     def is_placeholder(self) -> bool:
         """Whether the writer never filled in how much data there is."""
-        return self.data_size is not None and (
-            self.data_size == _PLACEHOLDERS[0] or self.data_size >= _PLACEHOLDERS[1]
-        )
+        return self.data_size is not None and (self.data_size == 0 or self.data_size >= _PLACEHOLDER_SIZE)
 
 
 def riff_facts(file: AudioFile) -> RiffFacts | None:
-    """Walk the chunks of a RIFF/WAVE file; None for other files."""
+    """Read the chunk headers of a RIFF/WAVE file; None for other files."""
     file.seek(0)
     head = file.read(12)
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE":

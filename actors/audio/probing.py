@@ -1,6 +1,7 @@
-"""What a file's header says about it, from a few kilobytes: enough to plan with.
+"""Reads the facts that planning needs from a file's header, a few kilobytes.
 
-Where the header does not say, the file's packets are counted on request; where it says what is hard to believe, always.
+Where the header has no duration, the file's packets are counted on request; where it has an implausible one,
+always.
 """
 
 from __future__ import annotations
@@ -10,24 +11,27 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Literal
 
 from actors.audio.containers import Opened, open_container
-from actors.audio.header_facts import duration_is_estimated, riff_facts
+from actors.audio.header_facts import duration_is_estimated, has_constant_bit_rate, riff_facts
 from actors.audio.pts import duration_of, furthest, is_chained, longest_believable, walk
-from actors.audio.rates import is_constant
 from actors.audio.sources import AudioFile, open_audio
 from actors.errors import RowError, as_row_error
 from actors.process.isolation import Child
 from actors.records import Probe
 
-_BLOCK = 128 << 10  # bytes read ahead: a header is small
-_PROBE_BYTES = 64 << 10  # bytes behind the header
-_SMALL = 256 << 10  # bytes: whatever is no larger is scanned where its header leaves questions
-SCAN_BYTES = (
-    1 << 20
-)  # a file below this fits into one shard: `probe_many` does not read all of it to learn its length
-_COUNTED = 1 << 30  # bytes: a larger file is not read as a whole only because its length is a guess
-# Estimated formats whose bit rate does not change: the guess is right.
-_CONSTANT = frozenset({"ac3", "eac3", "dts", "gsm", "adx"})
-_WIDTHS = {  # bytes of a sample
+# Bytes up to which a file fits into one shard: `probe_many` does not read all of it to learn its length.
+SCAN_BYTES = 1 << 20
+# Bytes read ahead; a header is small.
+_BLOCK = 128 << 10
+# Bytes behind the header that are read to learn about the streams.
+_PROBE_BYTES = 64 << 10
+# Bytes up to which a file is scanned wherever its header does not have a reliable duration.
+_SMALL = 256 << 10
+# Bytes above which a file is not read as a whole only because its duration is an estimate.
+_MAX_COUNTED = 1 << 30
+# Formats with an estimated duration whose bit rate does not change, so that the estimate is right.
+_CONSTANT_BIT_RATE = frozenset({"ac3", "eac3", "dts", "gsm", "adx"})
+# Bytes of a sample.
+_SAMPLE_BYTES = {
     "pcm_u8": 1,
     "pcm_mulaw": 1,
     "pcm_alaw": 1,
@@ -44,35 +48,40 @@ def probe(uri: str, scan: bool = False, retries: int | None = None) -> Probe:
 
     Args:
         uri: a local path or any fsspec URI.
-        scan: where the header does not give a duration to rely on, read all packets (without decoding them) to learn it.
-        retries: attempts after a storage error; None: the setting.
+        scan: where the header does not give a reliable duration, read all packets (without decoding them) to
+            learn it.
+        retries: attempts after a storage error; None takes the setting.
 
     Returns:
-        The facts. `duration` is None where the header does not say, or says something absurd. Flags: duration_estimated (a guess from the bit
-        rate), constant_rate (and a good one), duration_scanned (counted), duration_from_size (a WAVE whose writer never filled in its length),
-        duration_of_video (its sound may end sooner), absurd_duration (and few bytes a second: counted, too), chained (several recordings
-        behind each other, of which the header knows one: counted, too).
+        The facts. `duration` is None where the header has none. Flags:
+            duration_estimated: the duration is estimated from the bit rate.
+            constant_rate: that estimate is good, because the bit rate is constant.
+            duration_scanned: the packets were counted.
+            duration_from_size: a WAVE file whose writer never filled in its length.
+            duration_of_video: the sound may end earlier.
+            absurd_duration: the header's duration has too few bytes per second; the packets were counted.
+            chained: several recordings one after another, of which the header describes one; the packets were
+                counted.
 
     Raises:
         RowError: a code that names what is wrong with the file.
         RetryableError: storage_unavailable.
     """
-    with open_audio(uri, retries, block_size=_BLOCK, whole=_SMALL) as file:
+    with open_audio(uri, retries, block_size=_BLOCK, single_request_bytes=_SMALL) as file:
         try:
-            facts, duration, flags = _header(file, _PROBE_BYTES)
+            facts, duration, flags = _read_header(file, _PROBE_BYTES)
         except RowError as error:
             if error.code == "empty_file":
                 raise
-            facts, duration, flags = _header(file, None)  # a video may need more bytes until its audio shows
+            # A video may need more bytes until its first audio packet.
+            facts, duration, flags = _read_header(file, None)
         if duration is None or "duration_estimated" in flags:
             if scan or file.size <= _SMALL or "absurd_duration" in flags or "chained" in flags:
-                duration, flags = (
-                    _scanned(file),
-                    [flag for flag in flags if flag not in ("duration_estimated", "constant_rate")],
-                )
+                duration = _scan(file)
+                flags = [flag for flag in flags if flag not in ("duration_estimated", "constant_rate")]
                 flags.append("duration_scanned")
             if duration == 0:
-                raise RowError("a valid header, but not one sample behind it", "no_samples")
+                raise RowError("a valid header without any samples behind it", "no_samples")
         return Probe(
             duration,
             facts.codec,
@@ -85,7 +94,7 @@ def probe(uri: str, scan: bool = False, retries: int | None = None) -> Probe:
         )
 
 
-def _header(file: AudioFile, probe_bytes: int | None) -> tuple[Opened, float | None, list[str]]:
+def _read_header(file: AudioFile, probe_bytes: int | None) -> tuple[Opened, float | None, list[str]]:
     with open_container(file, probe_bytes=probe_bytes) as opened:
         return opened, *_duration(opened, file)
 
@@ -94,9 +103,9 @@ def _duration(opened: Opened, file: AudioFile) -> tuple[float | None, list[str]]
     duration, certain = duration_of(opened)
     facts = riff_facts(file) if opened.format == "wav" else None
     if facts and facts.is_placeholder and facts.data_start is not None:
-        width = _WIDTHS.get(opened.codec)
-        if width:
-            samples = (file.size - facts.data_start) // (width * opened.channels)
+        sample_bytes = _SAMPLE_BYTES.get(opened.codec)
+        if sample_bytes:
+            samples = (file.size - facts.data_start) // (sample_bytes * opened.channels)
             return (samples / opened.sampling_rate, ["duration_from_size"]) if samples > 0 else (None, [])
     if opened.format == "ogg" and is_chained(file):
         return None, ["chained"]
@@ -105,48 +114,47 @@ def _duration(opened: Opened, file: AudioFile) -> tuple[float | None, list[str]]
     if duration > longest_believable(file.size):
         return None, ["absurd_duration"]
     if duration_is_estimated(file, opened.format):
-        constant = opened.format in _CONSTANT or (
-            opened.format == "mp3" and file.size > _SMALL and is_constant(file)
+        constant = opened.format in _CONSTANT_BIT_RATE or (
+            opened.format == "mp3" and file.size > _SMALL and has_constant_bit_rate(file)
         )
         return duration, ["duration_estimated", "constant_rate"] if constant else ["duration_estimated"]
     return duration, [] if certain else ["duration_of_video"]
 
 
-def _scanned(file: AudioFile) -> float:
-    """Seconds that all packets last, with the pauses between them."""
+def _scan(file: AudioFile) -> float:
+    """Seconds that all packets last, with the gaps between them."""
     with open_container(file) as opened:
         return walk(opened, furthest(opened, file)).duration
 
 
 def worth_counting(found: Probe) -> bool:
-    """Whether a header leaves the length of a large file so unclear that its packets are to be counted: shards are cut by it."""
-    guessed = (
-        "duration_estimated" in found.flags
-        and "constant_rate" not in found.flags
-        and found.size_bytes <= _COUNTED
+    """Whether the packets of a large file must be counted, because its shards are planned by its duration."""
+    estimated = "duration_estimated" in found.flags and "constant_rate" not in found.flags
+    return found.size_bytes > SCAN_BYTES and (
+        found.duration is None or (estimated and found.size_bytes <= _MAX_COUNTED)
     )
-    return found.size_bytes > SCAN_BYTES and (found.duration is None or guessed)
 
 
 Answer = Probe | tuple[str, str] | Literal["stuck", "waiting"]
 
 
-def probe_many(uris: Sequence[str], concurrency: int, patience: float | None) -> list[Answer]:
-    """Probe many files at the same time; counts the packets of large ones whose header does not tell their length, or guesses it.
+def probe_many(uris: Sequence[str], concurrency: int, timeout: float | None) -> list[Answer]:
+    """Probe many files at the same time. Counts the packets of large files without a reliable duration.
 
     Args:
         uris: of the files.
         concurrency: files read at the same time.
-        patience: seconds without any answer after which those under way are given up; None: never.
+        timeout: seconds without any answer after which the reads under way are given up; None never gives up.
 
     Returns:
-        For each file its facts, or (error code, message), or "stuck" where it was given up, or "waiting" where its turn had not come by then.
+        For each file its facts, or (error code, message), or "stuck" where it was given up, or "waiting"
+        where its read had not started by then.
     """
     pool = ThreadPoolExecutor(concurrency)
     futures = [pool.submit(_probe_fully, uri) for uri in uris]
     pending: set[Future[Answer]] = set(futures)
     while pending:
-        done, pending = wait(pending, patience, FIRST_COMPLETED)
+        done, pending = wait(pending, timeout, FIRST_COMPLETED)
         if not done:
             break
     pool.shutdown(wait=False, cancel_futures=True)

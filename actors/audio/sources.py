@@ -1,8 +1,8 @@
-"""Audio bytes from anywhere: a local path or any fsspec URI as one seekable file, with bounded retries and errors that say what is wrong.
+"""A local path or any fsspec URI as one seekable file, with bounded retries and clear errors.
 
-Reading a span out of the middle of a large object must not cost one request per read of a decoder (8 KiB each): remote files are read ahead in
-blocks of about 1 MiB, and small objects come in one request. All of a file's bytes are of one and the same object: one that is replaced while it
-is read is an error, and so is an answer that is shorter than it should be.
+A decoder reads 8 KiB at a time. To avoid one request per read, remote files are read ahead in blocks of about
+1 MiB, and small objects are fetched in one request. All bytes of a file come from one and the same object: an
+object that is replaced while it is read is an error, and so is a response that is shorter than it should be.
 """
 
 from __future__ import annotations
@@ -16,29 +16,34 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from actors.audio.byte_ranges import Ranges, read_s3
-from actors.audio.byte_ranges import whole as whole_answer
+from actors.audio.byte_ranges import RangeReader, read_s3, require_complete
 from actors.errors import RowError
+from actors.process.limits import MAX_FILE_BYTES
 from actors.retries import s3_filesystem, with_retries
 
-BLOCK = 1 << 20  # bytes read ahead of a remote file
-WHOLE = 8 << 20  # remote objects up to this size come in one request
-LARGEST_COPY = (
-    16 << 30
-)  # bytes copied to the disk of a worker at most: more than a day of stereo at CD quality, uncompressed
-SPARE_DISK = 1 << 30  # bytes that a copy leaves free there: all else on the worker needs some, too
+# Bytes read ahead of a remote file.
+BLOCK_BYTES = 1 << 20
+# Remote objects up to this size are fetched in one request.
+SINGLE_REQUEST_BYTES = 8 << 20
+# Bytes copied to the disk of a worker at most: more than a day of stereo at CD quality, uncompressed.
+MAX_COPY_BYTES = MAX_FILE_BYTES
+# Bytes that a copy leaves free on the disk, because everything else on the worker needs some, too.
+MIN_FREE_DISK_BYTES = 1 << 30
 
 
 class AudioFile(io.RawIOBase):
-    """A seekable, read-only binary file that knows its size and etag; failing reads are tried again where they stopped.
+    """A seekable, read-only binary file that knows its size and etag.
+
+    Failed reads are retried where they stopped.
 
     Args:
-        raw: what to read from: `seek`, `read`, `close`.
+        raw: the object to read from, with `seek`, `read` and `close`.
         size: in bytes.
         etag: of the object.
-        uri: where it is, for messages.
-        retries: attempts after a storage error; None: the setting.
-        current_etag: tells the etag of what stands there now; None where nothing but this object can have been read.
+        uri: of the object, for messages.
+        retries: attempts after a storage error; None takes the setting.
+        current_etag: returns the etag of the object that is at `uri` now. None where only this object can be
+            read.
     """
 
     def __init__(
@@ -52,7 +57,9 @@ class AudioFile(io.RawIOBase):
     ) -> None:
         super().__init__()
         self.size, self.etag, self.uri = size, etag, uri
-        self.end = size  # byte at which readers are told that it ends
+        # The byte at which readers see the end of the file; `open_container` hides what follows a WAVE file's
+        # samples.
+        self.end = size
         self._raw, self._retries, self._position, self._current_etag = raw, retries, 0, current_etag
 
     def readable(self) -> bool:
@@ -89,7 +96,11 @@ class AudioFile(io.RawIOBase):
         return data
 
     def require_unchanged(self) -> None:
-        """Raises: RowError audio_changed where the object was replaced since it was opened, so that what was read may be of both."""
+        """Check that all bytes were read from the object that was opened.
+
+        Raises:
+            RowError: audio_changed where the object was replaced since.
+        """
         if self._current_etag is None:
             return
         now = with_retries(self._current_etag, self.uri, self._retries)
@@ -106,14 +117,18 @@ class AudioFile(io.RawIOBase):
 
 @contextmanager
 def open_audio(
-    uri: str, retries: int | None = None, block_size: int = BLOCK, whole: int = WHOLE
+    uri: str,
+    retries: int | None = None,
+    block_size: int = BLOCK_BYTES,
+    single_request_bytes: int = SINGLE_REQUEST_BYTES,
 ) -> Iterator[AudioFile]:
-    """`open_file` for a `with` block, which must leave the object as it is.
+    """`open_file` for a `with` block, at the end of which the object must still be the same.
 
     Raises:
-        RowError: audio_changed where the object is replaced before the block ends; and what `open_file` raises.
+        RowError: audio_changed where the object was replaced before the block ended; and what `open_file`
+            raises.
     """
-    file = open_file(uri, retries, block_size, whole)
+    file = open_file(uri, retries, block_size, single_request_bytes)
     try:
         yield file
         file.require_unchanged()
@@ -121,50 +136,59 @@ def open_audio(
         file.close()
 
 
-def open_file(uri: str, retries: int | None = None, block_size: int = BLOCK, whole: int = WHOLE) -> AudioFile:
+def open_file(
+    uri: str,
+    retries: int | None = None,
+    block_size: int = BLOCK_BYTES,
+    single_request_bytes: int = SINGLE_REQUEST_BYTES,
+) -> AudioFile:
     """Open `uri` for reading.
 
     Args:
-        uri: a local path or anything fsspec knows.
-        retries: attempts after a storage error; None: the setting.
+        uri: a local path or any URI that fsspec knows.
+        retries: attempts after a storage error; None takes the setting.
         block_size: bytes read ahead of a remote file.
-        whole: remote objects of at most this many bytes come in one request.
+        single_request_bytes: remote objects of at most this many bytes are fetched in one request.
 
     Raises:
         RowError: audio_not_found, access_denied; while reading, audio_changed.
         RetryableError: storage_unavailable, after all retries.
         UsageError: a protocol that is unknown or whose library is not installed.
     """
-    return with_retries(lambda: _open(uri, retries, block_size, whole), uri, retries)
+    return with_retries(lambda: _open(uri, retries, block_size, single_request_bytes), uri, retries)
 
 
 def etag_of(uri: str, retries: int | None = None) -> tuple[str, int | None]:
-    """The object's etag (the store's, else a digest of size and modification time) and its size in bytes (None where the store does not say)."""
-    path = _local(uri)
+    """The etag of an object and its size in bytes.
+
+    The etag is the store's, or a digest of size and modification time where the store has none. The size is
+    None where the store does not know it.
+    """
+    path = _local_path(uri)
     if path is not None:
         status = with_retries(lambda: os.stat(path), uri, retries)
-        return _digest_of(path, status), status.st_size
+        return _local_etag(path, status), status.st_size
 
-    def ask() -> tuple[str, int | None]:
+    def request() -> tuple[str, int | None]:
         filesystem, remote = _filesystem(uri)
         info = _info(filesystem, remote)
         return _etag(info), info.get("size")
 
-    return with_retries(ask, uri, retries)
+    return with_retries(request, uri, retries)
 
 
-def _open(uri: str, retries: int | None, block_size: int, whole: int) -> AudioFile:
-    path = _local(uri)
+def _open(uri: str, retries: int | None, block_size: int, single_request_bytes: int) -> AudioFile:
+    path = _local_path(uri)
     if path is not None:
         raw = open(path, "rb")  # noqa: SIM115 - AudioFile closes it
         status = os.fstat(raw.fileno())
         return AudioFile(
             raw,
             status.st_size,
-            _digest_of(path, status),
+            _local_etag(path, status),
             uri,
             retries,
-            lambda: _digest_of(path, os.fstat(raw.fileno())),
+            lambda: _local_etag(path, os.fstat(raw.fileno())),
         )
     filesystem, remote = _filesystem(uri)
     info = _info(filesystem, remote)
@@ -172,63 +196,70 @@ def _open(uri: str, retries: int | None, block_size: int, whole: int) -> AudioFi
         raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
     size, etag = info.get("size"), _etag(info)
     if _is_s3(filesystem) and size is not None:
-        # S3 itself sees to it that every range is of the object that was asked about.
-        ranges = Ranges(
+        # S3 itself guarantees that every range is of this object.
+        reader = RangeReader(
             lambda start, end: read_s3(filesystem, remote, start, end, info.get("ETag")),
             size,
-            size if size <= whole else block_size,
+            size if size <= single_request_bytes else block_size,
         )
-        if size <= whole:
-            ranges.read(size)
-        return AudioFile(ranges, size, etag, uri, retries)
-    if size is not None and size <= whole:
-        data = whole_answer(filesystem.cat_file(remote), size)
+        if size <= single_request_bytes:
+            reader.read(size)
+        return AudioFile(reader, size, etag, uri, retries)
+    if size is not None and size <= single_request_bytes:
+        data = filesystem.cat_file(remote)
+        require_complete(len(data), size)
         return AudioFile(io.BytesIO(data), len(data), etag, uri, retries)
-    # A web server that tells no size or knows no ranges: the file must come as a whole, but not into memory.
+    # A web server that gives no size or does not support ranges: the file is copied to the disk, because it
+    # may not fit into memory.
     if size is None or ("http" in filesystem.protocol and not info.get("partial")):
         with filesystem.open(remote, "rb", block_size=0) as stream:
-            copy = _copied(stream, uri, size)
+            copy = _copy(stream, uri, size)
         return AudioFile(copy, copy.tell(), etag, uri, retries)
-    ranges = Ranges(lambda start, end: filesystem.cat_file(remote, start=start, end=end), size, block_size)
-    return AudioFile(ranges, size, etag, uri, retries, lambda: _etag(_info(filesystem, remote)))
+    reader = RangeReader(
+        lambda start, end: filesystem.cat_file(remote, start=start, end=end), size, block_size
+    )
+    return AudioFile(reader, size, etag, uri, retries, lambda: _etag(_info(filesystem, remote)))
 
 
-def _copied(stream: Any, uri: str, size: int | None) -> Any:
-    """A temporary file with all that a stream gives, at its end. A server may send without end, whatever it says.
+def _copy(stream: Any, uri: str, size: int | None) -> Any:
+    """Copy a stream to a temporary file, which is returned at its end.
+
+    The size that a server gives is not trusted: it may send without end.
 
     Raises:
-        RowError: too_long, or storage_unavailable where there is no room for it.
+        RowError: too_long, or storage_unavailable where the disk has no room for it.
     """
-    if size is not None and size > LARGEST_COPY:
+    if size is not None and size > MAX_COPY_BYTES:
         raise _too_large(uri, f"has {size} bytes")
     copy = tempfile.TemporaryFile()  # noqa: SIM115 - its reader closes it
     try:
-        while data := stream.read(BLOCK):
-            if copy.tell() + len(data) > LARGEST_COPY:
-                raise _too_large(uri, "goes on and on")
+        while data := stream.read(BLOCK_BYTES):
+            if copy.tell() + len(data) > MAX_COPY_BYTES:
+                raise _too_large(uri, "does not end")
             disk = os.fstatvfs(copy.fileno())
-            if disk.f_bavail * disk.f_frsize < SPARE_DISK:
-                place = f"{tempfile.gettempdir()} has less than {SPARE_DISK >> 20} MiB left"
+            if disk.f_bavail * disk.f_frsize < MIN_FREE_DISK_BYTES:
                 raise RowError(
-                    f"{uri} has to be copied, because its server knows no ranges, but {place}",
+                    f"{uri} has to be copied, because its server does not support range requests, but "
+                    f"{tempfile.gettempdir()} has less than {MIN_FREE_DISK_BYTES >> 20} MiB left",
                     "storage_unavailable",
                 )
             copy.write(data)
-        whole_answer(copy.tell(), size or 0)
+        require_complete(copy.tell(), size or 0)
     except BaseException:
         copy.close()
         raise
     return copy
 
 
-def _too_large(uri: str, what: str) -> RowError:
+def _too_large(uri: str, problem: str) -> RowError:
     return RowError(
-        f"{uri} {what}, its server knows no ranges, and at most {LARGEST_COPY >> 20} MiB of it are copied: put it where parts can be read",
+        f"{uri} {problem}, its server does not support range requests, and at most "
+        f"{MAX_COPY_BYTES >> 20} MiB are copied: store it where ranges can be read",
         "too_long",
     )
 
 
-def _local(uri: str) -> str | None:
+def _local_path(uri: str) -> str | None:
     """The path of a local file; None for everything else."""
     if uri.startswith("file://"):
         return uri[len("file://") :]
@@ -245,11 +276,12 @@ def _filesystem(uri: str) -> tuple[Any, str]:
 
 
 def _is_s3(filesystem: Any) -> bool:
-    return "s3" in filesystem.protocol  # a name, or several
+    # `protocol` is one name or several.
+    return "s3" in filesystem.protocol
 
 
 def _info(filesystem: Any, path: str) -> dict[str, Any]:
-    # A listing that the filesystem remembers may be older than the object.
+    # A cached listing may be older than the object.
     if _is_s3(filesystem):
         return filesystem.info(path, refresh=True)
     return filesystem.info(path)
@@ -257,25 +289,20 @@ def _info(filesystem: Any, path: str) -> dict[str, Any]:
 
 def _etag(info: dict[str, Any]) -> str:
     etag = next((info[name] for name in ("ETag", "etag", "content_md5") if info.get(name)), None)
-    if isinstance(
-        etag, str
-    ):  # a web server's may have any bytes, which come as half characters: Arrow cannot hold them
+    if isinstance(etag, str):
+        # A web server's etag may have any bytes. Those that are not UTF-8 come as lone surrogates, which
+        # Arrow cannot store.
         return etag.strip('"').encode(errors="backslashreplace").decode()
-    changed = next(
-        (
-            info[name]
-            for name in ("LastModified", "last_modified", "mtime", "updated", "created")
-            if info.get(name)
-        ),
-        None,
-    )
-    return _digest(info.get("size"), changed)
+    times = ("LastModified", "last_modified", "mtime", "updated", "created")
+    modified = next((info[name] for name in times if info.get(name)), None)
+    return _digest(info.get("size"), modified)
 
 
-def _digest_of(path: str, status: os.stat_result) -> str:
-    # What `ray job submit --working-dir` sends, each node unpacks at its own time, into a folder named by the content.
+def _local_etag(path: str, status: os.stat_result) -> str:
+    # Each node unpacks what `ray job submit --working-dir` sends at another time, but into a folder named by
+    # the content.
     return _digest(status.st_size, path if "/_ray_pkg_" in path else status.st_mtime_ns)
 
 
-def _digest(size: Any, changed: Any) -> str:
-    return hashlib.sha1(f"{size}:{changed}".encode(), usedforsecurity=False).hexdigest()[:20]
+def _digest(size: Any, modified: Any) -> str:
+    return hashlib.sha1(f"{size}:{modified}".encode(), usedforsecurity=False).hexdigest()[:20]

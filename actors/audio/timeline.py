@@ -1,9 +1,11 @@
-"""Decoded audio on one time line: blocks of samples with exact positions, from the start of a recording or from anywhere in it.
+"""Decoded audio on one time line: blocks of samples with exact positions, from any place of a recording.
 
-Positions are in samples of the source, counted from the recording's first audible sample: encoder priming is not part of it, the seconds that a
-video runs before its sound begins are. After a seek they come from the container's time stamps, compared with those of the first second, so that
-formats whose stamps are coarse (WebM: 1 ms) or wander (Vorbis: half a block) still land where a decoder that read everything would be. Files whose
-stamps do not run on with the sound (`actors.audio.pts`) are not sought in: every place in them is reached by decoding up to it.
+Positions are in samples of the source, counted from the recording's first audible sample. Encoder priming is
+not part of the time line; the seconds that a video runs before its sound begins are. After a seek, positions
+come from the container's time stamps, compared with those of the first second. Formats whose time stamps are
+coarse (WebM: 1 ms) or inexact (Vorbis: half a block) thus get the same positions as when all is decoded from
+the start. In files whose time stamps do not advance with the sound (`actors.audio.pts`), every place is
+reached by decoding up to it.
 """
 
 from __future__ import annotations
@@ -33,9 +35,13 @@ from actors.audio.pts import GAP, can_be_sought, duration_of, furthest, is_hole,
 from actors.audio.sources import AudioFile
 from actors.errors import RowError
 
-PRE_ROLL = 1.5  # seconds decoded and thrown away before a place: lossy codecs need their past (MP3's bit reservoir, Opus' 80 ms, AAC's overlap)
-_ANCHOR = 1.0  # seconds of frames whose time stamps vote about the position
-_FROM_START = 5.0  # seconds; places nearer to the start are reached by decoding up to them
+# Seconds decoded and dropped before a place, because lossy codecs depend on what was before: MP3's bit
+# reservoir, Opus' 80 ms, AAC's overlap.
+PRE_ROLL = 1.5
+# Seconds of frames whose time stamps give a position.
+_ANCHOR = 1.0
+# Seconds. Places nearer to the start are reached by decoding up to them.
+_FROM_START = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +53,21 @@ class Block:
 
 
 class SampleReader:
-    """The decoded time line of one audio file."""
+    """Reads the decoded time line of one audio file.
+
+    Raises:
+        RowError: the file cannot be opened.
+        RetryableError: reading failed.
+    """
 
     def __init__(self, file: AudioFile) -> None:
         self.file = file
         with open_container(file) as opened:
             self.format, self.codec, self.audio_streams = opened.format, opened.codec, opened.audio_streams
-            first = next(
-                (frame for frame in frames_of(opened, opened.sampling_rate, DecodeLosses(), False)), None
-            )
+            first = next(frames_of(opened, opened.sampling_rate, DecodeLosses(), False), None)
             self.sampling_rate, self.channels = opened.sampling_rate, opened.channels
-            self.duration_is_its_own = duration_of(opened)[
-                1
-            ]  # not that of a video, which may go on without sound
+            # False where the header has only the duration of a video, which may go on without sound.
+            self.duration_is_its_own = duration_of(opened)[1]
             self._furthest, lead = furthest(opened, file), lead_of(opened)
             if first is not None:
                 self.channels = first.channels
@@ -73,40 +81,44 @@ class SampleReader:
 
     @functools.cached_property
     def sought(self) -> bool:
-        """Whether places are reached by seeking; found out when the first one is wanted, because it may take reading the file."""
+        """Whether places are reached by seeking. Computed at the first use: it may read the whole file."""
         return can_be_sought(self.file, self.format)
 
     def blocks(self, first: int, losses: DecodeLosses) -> Iterator[Block]:
-        """Yield consecutive blocks, the first of which begins at or before sample `first` (unless the recording ends before it).
+        """Yield consecutive blocks from `first` to the end of the recording.
 
-        The caller drops what lies before `first`. `losses` is filled in for what lies behind it.
+        The first block begins at or before `first`, unless the recording ends before it. The caller drops the
+        samples before `first`.
+
+        Args:
+            first: a position in samples of the source.
+            losses: is filled in for the audio behind `first`.
 
         Raises:
             RowError: the file cannot be opened.
             RetryableError: reading failed.
         """
-        for pre_roll, jump in self._ways(first):
+        for pre_roll, jump in self._seeks(first):
             attempt = DecodeLosses()
             blocks = self._after_seek(first, int(pre_roll * self.sampling_rate), jump, attempt)
             head = next(blocks, None)
             if head is not None and head.position <= first:
                 yield head
                 for block in blocks:
-                    _adopt(losses, attempt)
+                    _copy(attempt, losses)
                     yield block
-                _adopt(losses, attempt)
+                _copy(attempt, losses)
                 return
             blocks.close()
         yield from self._from_start(losses)
 
-    def _ways(self, first: int) -> list[tuple[float, bool]]:
-        """What to try to get to `first`, cheapest way first: seconds of pre-roll, and whether to jump by byte position."""
+    def _seeks(self, first: int) -> list[tuple[float, bool]]:
+        """The seeks to try, cheapest first: seconds of pre-roll, and whether to jump by byte position."""
         if first <= _FROM_START * self.sampling_rate or not self.sought:
             return []
-        jump = (
-            self._mp3 is not None and self._mp3.constant and bool(self._mp3.frames) and bool(self._mp3.size)
-        )
-        return [*([(PRE_ROLL, True)] if jump else []), (PRE_ROLL, False), (10 * PRE_ROLL, False)]
+        mp3 = self._mp3
+        can_jump = mp3 is not None and mp3.constant and bool(mp3.frames) and bool(mp3.size)
+        return [*([(PRE_ROLL, True)] if can_jump else []), (PRE_ROLL, False), (10 * PRE_ROLL, False)]
 
     def _from_start(self, losses: DecodeLosses) -> Iterator[Block]:
         with open_container(self.file) as opened:
@@ -115,9 +127,8 @@ class SampleReader:
             anchor = anchor_of(head, self.codec)
             channels = head[0].channels if head else self.channels
             yield from _silence(0, self._lead if head else 0, channels, self.sampling_rate)
-            yield from self._line(
-                head, frames, self._lead, None if anchor is None else anchor - self._lead, losses
-            )
+            origin = None if anchor is None else anchor - self._lead
+            yield from self._position(head, frames, self._lead, origin, losses)
 
     def _after_seek(
         self, first: int, pre_roll: int, jump: bool, losses: DecodeLosses
@@ -143,25 +154,22 @@ class SampleReader:
                 landed = None if passed is None else origin + (passed - 1) * head[0].count + start[0].count
             if landed is None:
                 return
-            if jump:  # the stamps are a little off from here on: none are better
-                head, frames = (
-                    [replace(frame, stamp=None) for frame in head],
-                    (replace(frame, stamp=None) for frame in frames),
-                )
-            losses.errors = (
-                0  # a decoder that starts in mid-stream stumbles over packets that lean on earlier ones
-            )
-            total = (
-                round(opened.stream.duration * opened.stream.time_base * self.sampling_rate)
-                if jump and opened.stream.duration
-                else None
-            )
+            if jump:
+                # From here on the time stamps are a little wrong, and none are better.
+                head = [replace(frame, stamp=None) for frame in head]
+                frames = (replace(frame, stamp=None) for frame in frames)
+            # A decoder that starts in mid-stream fails on packets that depend on earlier ones.
+            losses.errors = 0
+            total = None
+            if jump and opened.stream.duration:
+                total = round(opened.stream.duration * opened.stream.time_base * self.sampling_rate)
             position = round(landed - origin)
-            if opened.stream.time_base * self.sampling_rate > 1:  # a tick is longer than a sample
+            # A tick is longer than a sample.
+            if opened.stream.time_base * self.sampling_rate > 1:
                 position = snapped(landed - origin, start, head, self.sampling_rate)
-            yield from self._line(head, frames, position + self._lead, origin - self._lead, losses, total)
+            yield from self._position(head, frames, position + self._lead, origin - self._lead, losses, total)
 
-    def _line(
+    def _position(
         self,
         head: list[Frame],
         rest: Iterator[Frame],
@@ -170,49 +178,57 @@ class SampleReader:
         losses: DecodeLosses,
         total: int | None = None,
     ) -> Iterator[Block]:
-        """Put frames on the time line: fill what is missing with silence, so that later words keep their times.
+        """Join frames to blocks with positions.
 
-        `total` is the length by the header, where the decoder may fail to drop the encoder's padding at the end.
+        Missing audio becomes silence, so that later words keep their times.
+
+        Args:
+            head: the first frames.
+            rest: the frames behind them.
+            position: of the first sample.
+            origin: time stamp, in samples, of position 0; None where there are no time stamps.
+            losses: is filled in.
+            total: samples of the recording by its header, where the decoder may fail to drop the encoder's
+                padding at the end.
         """
         drift = 0.0 if origin is None else -origin
-        # Blocks of about a second: a frame is 20 ms, and what is done for each block would cost more than its decoding.
-        pieces: list[Frame] = []
-        held = 0
+        # Blocks have about a second: a frame has 20 ms, and the work per block would cost more than decoding
+        # it.
+        pending: list[Frame] = []
+        count = 0
         rate, gap = self.sampling_rate, GAP * self.sampling_rate
         begin = drift
         for frame in chain(head, rest):
-            if (
-                frame.stamp is not None
-                and origin is not None
-                and not -gap <= (ahead := frame.stamp + drift - position - held) <= gap
-            ):
-                if is_hole(ahead / rate, (position + held) / rate, self._furthest):
+            ahead = 0.0
+            if frame.stamp is not None and origin is not None:
+                ahead = frame.stamp + drift - position - count
+            if not -gap <= ahead <= gap:
+                if is_hole(ahead / rate, (position + count) / rate, self._furthest):
                     missing = round(ahead)
                     losses.filled += missing / rate
-                    if pieces:
-                        yield Block(position, joined(pieces))
-                        position, pieces, held = position + held, [], 0
+                    if pending:
+                        yield Block(position, joined(pending))
+                        position, pending, count = position + count, [], 0
                     yield from _silence(position, missing, frame.channels, rate)
                     position += missing
                 else:
-                    drift -= (
-                        ahead  # the stamps started anew (chained streams) or are broken: count on from here
-                    )
+                    # The time stamps restart (chained streams) or are broken: count from here on.
+                    drift -= ahead
                     losses.apart = max(losses.apart, abs(drift - begin) / rate)
-            if pieces and pieces[0].channels != frame.channels:
-                yield Block(position, joined(pieces))
-                position, pieces, held = position + held, [], 0
-            pieces.append(frame)
-            held += frame.count
-            if held >= rate:
-                yield Block(position, joined(pieces))
-                position, pieces, held = position + held, [], 0
-        if pieces:
-            surplus = 0 if total is None else position + held - total
-            samples = joined(pieces)
-            yield Block(
-                position, samples[: len(samples) - surplus] if 0 < surplus <= 2 * pieces[0].count else samples
-            )
+            if pending and pending[0].channels != frame.channels:
+                yield Block(position, joined(pending))
+                position, pending, count = position + count, [], 0
+            pending.append(frame)
+            count += frame.count
+            if count >= rate:
+                yield Block(position, joined(pending))
+                position, pending, count = position + count, [], 0
+        if pending:
+            surplus = 0 if total is None else position + count - total
+            samples = joined(pending)
+            if 0 < surplus <= 2 * pending[0].count:
+                samples = samples[: len(samples) - surplus]
+            yield Block(position, samples)
 
 
 def _silence(position: int, samples: int, channels: int, rate: int) -> Iterator[Block]:
@@ -220,6 +236,6 @@ def _silence(position: int, samples: int, channels: int, rate: int) -> Iterator[
         yield Block(position + place, np.zeros((min(rate, samples - place), channels), np.float32))
 
 
-def _adopt(losses: DecodeLosses, attempt: DecodeLosses) -> None:
+def _copy(source: DecodeLosses, target: DecodeLosses) -> None:
     for field in fields(DecodeLosses):
-        setattr(losses, field.name, getattr(attempt, field.name))
+        setattr(target, field.name, getattr(source, field.name))

@@ -17,7 +17,7 @@ import fsspec
 import pyarrow as pa
 from pyarrow.fs import FileSelector, FileType
 
-from actors.audio.sources import BLOCK, open_file
+from actors.audio.sources import BLOCK_BYTES, open_file
 from pipelines.storage import local_disk
 from pipelines.storage.filesystems import S3, arrow_filesystem, call_store, filesystem
 from pipelines.storage.parquet import READERS, read_all
@@ -106,7 +106,7 @@ def glob(uri: str) -> Sequence[str]:
     return sorted(str(store.unstrip_protocol(path)) if is_remote(uri) else path for path in paths)
 
 
-def open(uri: str, compression: str | None = None, block_size: int = BLOCK) -> BinaryIO:
+def open(uri: str, compression: str | None = None, block_size: int = BLOCK_BYTES) -> BinaryIO:
     """Open `uri` for reading bytes, with a read-ahead of `block_size` bytes on object stores.
 
     Args:
@@ -132,7 +132,7 @@ def open(uri: str, compression: str | None = None, block_size: int = BLOCK) -> B
 
 
 def read_bytes(uri: str) -> bytes:
-    """Read the whole file at `uri` in one request, so that a file that is being replaced is read consistently."""
+    """Read the whole file at `uri` in one request: a consistent state even while others keep replacing it."""
     store, path = filesystem(uri)
     return call_store("read", uri, lambda: cast(bytes, store.cat_file(path)))
 

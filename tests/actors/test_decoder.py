@@ -1,4 +1,4 @@
-"""Plan rows to decoded rows: shards that meet exactly, and errors that stay in their row."""
+"""Decoded rows: shards meet exactly, and errors stay in their row."""
 
 import itertools
 import json
@@ -80,9 +80,11 @@ def test_shards_tile_the_recording(encoded, name):
         for k in range(4)
     ]
     assert [row["status"] for row in rows] == ["ok"] * 4
-    assert rows[0]["decoded_start"] == 0 and rows[-1]["decoded_end"] == whole["decoded_end"]
+    assert rows[0]["decoded_start"] == 0
+    assert rows[-1]["decoded_end"] == whole["decoded_end"]
     for k, (left, right) in enumerate(itertools.pairwise(rows), 1):
-        assert left["decoded_end"] == right["decoded_start"] and abs(left["decoded_end"] - k * length) <= 2.5
+        assert left["decoded_end"] == right["decoded_start"]
+        assert abs(left["decoded_end"] - k * length) <= 2.5
     pieces, one = samples_of(rows).astype(float), samples_of([whole]).astype(float)
     assert len(pieces) == len(one)
     if name == "lossy.m4a":
@@ -101,7 +103,7 @@ def test_borders_are_quiet(encoded):
         assert border(recording, 100.0) is None
 
 
-def test_a_decoded_row_is_the_plan_row_and_its_outcome(encoded):
+def test_a_decoded_row_is_the_plan_row_with_an_outcome(encoded):
     row = plan(encoded("pcm.wav"))
     got = decode_shard(row, AUDIO, SEGMENTER)
     assert {name: got[name] for name in row} == row
@@ -114,7 +116,8 @@ def test_a_decoded_row_is_the_plan_row_and_its_outcome(encoded):
     )
     assert (got["decoded_start"], got["decoded_end"]) == (0.0, 40.0)
     for segment in got["segments"]:
-        assert segment["end"] - segment["start"] <= 10 and segment["channel"] is None
+        assert segment["end"] - segment["start"] <= 10
+        assert segment["channel"] is None
         assert len(segment["samples"]) == 2 * round((segment["end"] - segment["start"]) * 16_000)
 
 
@@ -129,25 +132,27 @@ def test_each_channel_has_its_segments(tmp_path, speech):
     } == {2}
 
 
-def test_opposite_channels_are_heard(tmp_path, speech):
+def test_speech_on_cancelling_channels_is_decoded(tmp_path, speech):
     wave = speech(5, 16_000)
     soundfile.write(tmp_path / "a.wav", np.stack([wave, -wave], axis=1), 16_000)
     got = decode(tmp_path / "a.wav")
-    assert (
-        got["status"] == "ok" and "phase_cancelled" in got["flags"] and np.abs(samples_of([got])).max() > 3000
-    )
+    assert got["status"] == "ok"
+    assert "phase_cancelled" in got["flags"]
+    assert np.abs(samples_of([got])).max() > 3000
 
 
-def test_silence_and_short_files(tmp_path, speech):
+def test_silence_has_no_speech_and_a_short_file_has_one_segment(tmp_path, speech):
     soundfile.write(tmp_path / "silence.wav", np.zeros(48_000), 16_000)
     got = decode(tmp_path / "silence.wav")
     assert (got["status"], got["segments"], got["decoded_end"]) == ("no_speech", [], 3.0)
     soundfile.write(tmp_path / "short.wav", speech(1, 16_000)[4000:6000], 16_000)
     got = decode(tmp_path / "short.wav")
-    assert got["status"] == "ok" and len(got["segments"]) == 1 and got["decoded_end"] == 0.125
+    assert got["status"] == "ok"
+    assert len(got["segments"]) == 1
+    assert got["decoded_end"] == 0.125
 
 
-def test_a_truncated_file_is_partial_and_later_shards_know_the_end(encoded, tmp_path):
+def test_a_truncated_file_is_partial_and_later_shards_have_the_true_end(encoded, tmp_path):
     for name in ("pcm.wav", "lossless.flac", "constant.mp3"):
         data = encoded(name).read_bytes()
         (tmp_path / name).write_bytes(data[: len(data) // 2])
@@ -155,12 +160,15 @@ def test_a_truncated_file_is_partial_and_later_shards_know_the_end(encoded, tmp_
         second = decode(tmp_path / name, start=12.0, end=24.0, duration=40.0, index=1)
         third = decode(tmp_path / name, start=24.0, end=36.0, duration=40.0, index=2)
         last = decode(tmp_path / name, start=36.0, duration=40.0, index=3)
-        assert first["status"] == "ok" and second["status"] == "partial" and "truncated" in second["flags"], (
-            name
-        )
-        assert first["decoded_end"] == second["decoded_start"] and 18 < second["decoded_end"] < 22
+        assert first["status"] == "ok", name
+        assert second["status"] == "partial", name
+        assert "truncated" in second["flags"], name
+        assert first["decoded_end"] == second["decoded_start"]
+        assert 18 < second["decoded_end"] < 22
         for row in (third, last):
-            assert row["status"] == "no_speech" and "beyond_end" in row["flags"] and row["segments"] == []
+            assert row["status"] == "no_speech"
+            assert "beyond_end" in row["flags"]
+            assert row["segments"] == []
             assert (
                 row["decoded_start"] == row["decoded_end"] == pytest.approx(second["decoded_end"], abs=0.05)
             )
@@ -168,10 +176,11 @@ def test_a_truncated_file_is_partial_and_later_shards_know_the_end(encoded, tmp_
 
 def test_a_file_longer_than_its_header_is_decoded_to_its_end(encoded):
     got = decode(encoded("tagless.mp3"), start=12.0, duration=20.0, index=1)
-    assert got["status"] == "ok" and got["decoded_end"] == pytest.approx(40, abs=0.1)
+    assert got["status"] == "ok"
+    assert got["decoded_end"] == pytest.approx(40, abs=0.1)
 
 
-def test_another_object_than_was_planned(encoded, tmp_path):
+def test_an_object_that_was_replaced_is_audio_changed(encoded, tmp_path):
     path = tmp_path / "a.wav"
     shutil.copy(encoded("pcm.wav"), path)
     etag, size = etag_of(str(path))
@@ -181,7 +190,7 @@ def test_another_object_than_was_planned(encoded, tmp_path):
 
 
 def broken_files(folder, good):
-    """Files that are wrong in one way each: name -> code."""
+    """Write files with one defect each; returns the error code of each file name."""
     header = good.read_bytes()[:78]
     garbage = np.random.default_rng(3).bytes(20_000)
     contents = {
@@ -204,24 +213,22 @@ def test_a_broken_file_is_one_error_row(encoded, tmp_path, isolate):
     decoder.close()
     assert {os.path.basename(row["audio"]): row["error_code"] for row in rows[:-1]} == expected
     for row in rows[:-1]:
-        assert (
-            row["status"] == "error"
-            and row["error_stage"] == "decode"
-            and row["error_message"]
-            and row["segments"] == []
-        )
+        assert row["status"] == "error"
+        assert row["error_stage"] == "decode"
+        assert row["error_message"]
+        assert row["segments"] == []
         assert row["error_code"] in CODES
     assert rows[-1]["status"] == "ok"
 
 
-def test_isolated_and_not_give_the_same(encoded):
+def test_isolation_does_not_change_the_result(encoded):
     decoder = Decoder(AudioConfig(), SEGMENTER)
     row = plan(encoded("lossy.opus"), start=12.0, end=24.0)
     assert decoder([row]) == [decode_shard(row, AUDIO, SEGMENTER)]
     decoder.close()
 
 
-def test_a_crash_and_a_hang_cost_one_row(encoded, tmp_path, monkeypatch):
+def test_a_crash_or_a_hang_costs_one_row(encoded, tmp_path, monkeypatch):
     decoder = Decoder(AudioConfig(timeout=60), SEGMENTER)
     good, pipe = plan(encoded("pcm.wav")), tmp_path / "pipe.wav"
     assert decoder([good])[0]["status"] == "ok"
@@ -235,16 +242,18 @@ def test_a_crash_and_a_hang_cost_one_row(encoded, tmp_path, monkeypatch):
 
     monkeypatch.setattr(decoder._child, "call", crash)
     rows = decoder([good, good | {"shard_id": "bad"}, good])
-    assert [row["error_code"] for row in rows] == [None, "decoder_crashed", None] and len(crashes) == 2
+    assert [row["error_code"] for row in rows] == [None, "decoder_crashed", None]
+    assert len(crashes) == 2
     monkeypatch.undo()
-    os.mkfifo(pipe)  # opening it waits for a writer that never comes
-    hasty = Decoder(AudioConfig(timeout=0.5), SEGMENTER)
-    assert hasty([plan(pipe)])[0]["error_code"] == "decode_timeout"
-    hasty.close()
+    # Opening the pipe waits for a writer that never comes.
+    os.mkfifo(pipe)
+    impatient = Decoder(AudioConfig(timeout=0.5), SEGMENTER)
+    assert impatient([plan(pipe)])[0]["error_code"] == "decode_timeout"
+    impatient.close()
     decoder.close()
 
 
-def test_s3(s3_bucket, encoded):
+def test_a_shard_in_s3_equals_the_local_one(s3_bucket, encoded):
     import s3fs
 
     uri = f"{s3_bucket}/decoder/a b.mp3"
@@ -256,10 +265,11 @@ def test_s3(s3_bucket, encoded):
     remote = decoder([plan(uri, start=12.0, etag=etag, audio_bytes=size)])[0]
     decoder.close()
     local = decode(encoded("constant.mp3"), start=12.0)
-    assert remote["status"] == "ok" and remote["segments"] == local["segments"]
+    assert remote["status"] == "ok"
+    assert remote["segments"] == local["segments"]
 
 
-def test_the_broken_files_of_the_corpus(corpus_dir):
+def test_broken_files_of_the_corpus_have_their_codes(corpus_dir):
     codes = {
         "empty.wav": "empty_file",
         "header_only.wav": "no_samples",
@@ -274,14 +284,16 @@ def test_the_broken_files_of_the_corpus(corpus_dir):
         path = corpus_dir / json.loads(line)["audio"]
         if path.name == "truncated.flac":
             row = decode(path, duration=probe(str(path)).duration)
-            assert row["status"] == "partial" and "truncated" in row["flags"] and 1 < row["decoded_end"] < 11
+            assert row["status"] == "partial"
+            assert "truncated" in row["flags"]
+            assert 1 < row["decoded_end"] < 11
         else:
             assert decode(path)["error_code"] == codes[path.name], path.name
 
 
 @pytest.mark.slow
-def test_long_real_recordings_in_shards(corpus_dir):
-    """The long ones of the corpus, cut in shards of 120 s: nothing lost, nothing twice."""
+def test_shards_of_long_real_recordings_tile_them(corpus_dir):
+    """The long recordings of the corpus in shards of 120 s: nothing is lost, and nothing is decoded twice."""
     keep = SegmenterConfig(max_duration=1200)
     for name in (
         "long_de_kerstin_24min.opus",

@@ -1,4 +1,4 @@
-"""What headers say, what they do not say, and what they lie about."""
+"""Headers with a duration, without one, and with a wrong one."""
 
 import json
 import struct
@@ -23,7 +23,7 @@ from actors.errors import CODES, RowError
         ("vorbis.ogg", "vorbis", "ogg", 22_050),
     ],
 )
-def test_the_header_is_enough(encoded, name, codec, container, rate):
+def test_probing_reads_all_facts_from_the_header(encoded, name, codec, container, rate):
     found = probe(str(encoded(name)))
     assert (found.codec, found.container, found.sampling_rate, found.channels, found.flags) == (
         codec,
@@ -32,25 +32,22 @@ def test_the_header_is_enough(encoded, name, codec, container, rate):
         1,
         (),
     )
-    assert (
-        found.duration == pytest.approx(40.0, abs=0.05)
-        and found.size_bytes == encoded(name).stat().st_size
-        and found.etag
-    )
+    assert found.duration == pytest.approx(40.0, abs=0.05)
+    assert found.size_bytes == encoded(name).stat().st_size
+    assert found.etag
 
 
 @pytest.mark.parametrize("name", ["tagless.mp3", "raw.aac", "live.webm"])
-def test_where_the_header_does_not_say_packets_are_counted(encoded, name):
+def test_packets_are_counted_where_the_header_has_no_duration(encoded, name):
     path = str(encoded(name))
     guess = probe(path)
     assert guess.duration is None or "duration_estimated" in guess.flags
     found = probe(path, scan=True)
-    assert found.duration == pytest.approx(40.0, abs=0.1) and found.flags == ("duration_scanned",)
+    assert found.duration == pytest.approx(40.0, abs=0.1)
+    assert found.flags == ("duration_scanned",)
 
 
-def test_a_header_costs_few_bytes(encoded, monkeypatch):
-    from actors.audio.sources import AudioFile
-
+def test_probing_reads_few_bytes(encoded, monkeypatch):
     read = []
     original = AudioFile._read
     monkeypatch.setattr(
@@ -61,25 +58,26 @@ def test_a_header_costs_few_bytes(encoded, monkeypatch):
 
 
 @pytest.mark.parametrize("claimed", [0, 0x7FFFFFFF, 0xFFFFFFFF])
-def test_a_wav_whose_length_was_never_filled_in(encoded, tmp_path, claimed):
+def test_a_wav_without_a_length_has_the_duration_of_its_size(encoded, tmp_path, claimed):
     data = bytearray(encoded("pcm.wav").read_bytes())
     place = data.index(b"data") + 4
     data[place : place + 4] = struct.pack("<I", claimed)
     (tmp_path / "stream.wav").write_bytes(data)
     found = probe(str(tmp_path / "stream.wav"))
-    assert found.duration == pytest.approx(40.0, abs=0.01) and found.flags == ("duration_from_size",)
+    assert found.duration == pytest.approx(40.0, abs=0.01)
+    assert found.flags == ("duration_from_size",)
 
 
-def test_an_absurd_duration_is_not_believed_but_counted(encoded, tmp_path):
+def test_packets_are_counted_where_the_duration_is_absurd(encoded, tmp_path):
     data = bytearray(encoded("lossless.flac").read_bytes())
-    place = (
-        4 + 4 + 10
-    )  # behind the magic, the block's header and the frame sizes: rate, channels, depth, 36 bits of samples
+    # Behind the magic, the block's header and the frame sizes: rate, channels, depth, 36 bits of samples.
+    place = 4 + 4 + 10
     packed = int.from_bytes(data[place : place + 8], "big") | (1 << 36) - 1
     data[place : place + 8] = packed.to_bytes(8, "big")
     (tmp_path / "a.flac").write_bytes(data)
     found = probe(str(tmp_path / "a.flac"))
-    assert found.flags == ("absurd_duration", "duration_scanned") and found.duration == pytest.approx(40.0)
+    assert found.flags == ("absurd_duration", "duration_scanned")
+    assert found.duration == pytest.approx(40.0)
     assert probe(str(tmp_path / "a.flac"), scan=True).duration == pytest.approx(40.0, abs=0.2)
 
 
@@ -113,24 +111,27 @@ def _wave(rate=16_000, channels=1, samples=b"\x00\x00" * 100, data=b"data"):
         (b"\0\0\0\x20ftypM4A \0\0\0\0" + b"\0" * 200, "bad_header"),
     ],
 )
-def test_what_is_no_audio_is_named(tmp_path, content, code):
+def test_a_file_that_is_not_audio_has_the_code_of_its_defect(tmp_path, content, code):
     (tmp_path / "a.wav").write_bytes(content)
     with pytest.raises(RowError) as error:
         probe(str(tmp_path / "a.wav"))
-    assert error.value.code == code and code in CODES
+    assert error.value.code == code
+    assert code in CODES
 
 
-def test_zeros_where_chunks_should_be_are_not_walked_through(tmp_path, monkeypatch):
-    """ffmpeg goes through them 8 bytes at a time, with four seeks for each."""
+def test_zeros_instead_of_chunks_are_not_read(tmp_path, monkeypatch):
+    """ffmpeg reads them 8 bytes at a time, with four seeks for each."""
     seeks = []
     seek = AudioFile.seek
     monkeypatch.setattr(AudioFile, "seek", lambda self, *place: seeks.append(place) or seek(self, *place))
     (tmp_path / "behind.wav").write_bytes(_wave(samples=b"\1\2" * 16_000) + bytes(16 << 20))
-    assert probe(str(tmp_path / "behind.wav")).duration == 1.0 and len(seeks) < 100
+    assert probe(str(tmp_path / "behind.wav")).duration == 1.0
+    assert len(seeks) < 100
     (tmp_path / "instead.wav").write_bytes(_wave(data=b"HURF") + bytes(64 << 20))
     with pytest.raises(RowError) as error:
         probe(str(tmp_path / "instead.wav"))
-    assert error.value.code == "no_samples" and len(seeks) < 100_000
+    assert error.value.code == "no_samples"
+    assert len(seeks) < 100_000
 
 
 def test_a_video_without_sound_has_no_audio_stream(tmp_path):
@@ -146,7 +147,8 @@ def test_a_video_without_sound_has_no_audio_stream(tmp_path):
         container.mux(stream.encode(None))
     with pytest.raises(RowError) as error:
         probe(str(tmp_path / "mute.mp4"))
-    assert error.value.code == "no_audio_stream" and "video" in error.value.message
+    assert error.value.code == "no_audio_stream"
+    assert "video" in error.value.message
 
 
 def test_a_playlist_opens_no_other_file(tmp_path, encoded):
@@ -160,7 +162,7 @@ def test_a_playlist_opens_no_other_file(tmp_path, encoded):
             probe(str(tmp_path / name))
 
 
-def test_the_real_recordings(corpus_dir):
+def test_real_recordings_have_the_facts_of_the_manifest(corpus_dir):
     for line in (corpus_dir / "manifest.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
         found = probe(str(corpus_dir / row["audio"]))

@@ -1,4 +1,4 @@
-"""Whatever a container's time stamps do, every second is heard exactly once, or a flag says so."""
+"""Every second is decoded exactly once whatever a container's time stamps are, or a flag says so."""
 
 import itertools
 from fractions import Fraction
@@ -9,8 +9,9 @@ import pytest
 import soundfile
 
 from actors import decoder
-from actors.audio import probing, pts, rates
+from actors.audio import probing, pts
 from actors.audio.decoding import decode_span
+from actors.audio.header_facts import has_constant_bit_rate
 from actors.audio.probing import probe, probe_many
 from actors.audio.sources import open_audio
 from actors.audio.timeline import SampleReader
@@ -48,8 +49,8 @@ def samples_of(rows):
     )
 
 
-def stamped(path, wave, stamp_of):
-    """PCM at 16 kHz in pieces of 50 ms, each with the time stamp (seconds) that `stamp_of` makes of its place."""
+def write_stamped(path, wave, stamp_of):
+    """PCM at 16 kHz in packets of 50 ms; `stamp_of` maps the second of each to its time stamp in seconds."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
         for begin in range(0, len(wave), 800):
@@ -63,8 +64,8 @@ def stamped(path, wave, stamp_of):
     return path
 
 
-def filmed(path, wave, seconds, begin=0.0):
-    """A film of `seconds` whose sound, at 16 kHz, begins at `begin`."""
+def write_film(path, wave, seconds, begin=0.0):
+    """A film of `seconds` whose sound, at 16 kHz, begins at second `begin`."""
     with av.open(str(path), "w") as container:
         picture = container.add_stream("flv1" if path.suffix == ".flv" else "mpeg4", rate=10)
         picture.width = picture.height = 32
@@ -98,7 +99,7 @@ def filmed(path, wave, seconds, begin=0.0):
         ("b.ts", "mp2", 16_000, (12, 12)),
     ],
 )
-def test_recordings_behind_each_other_are_one(tmp_path, speech, write, name, codec, rate, lengths):
+def test_concatenated_recordings_are_decoded_as_one(tmp_path, speech, write, name, codec, rate, lengths):
     parts = [
         write(tmp_path / f"{part}{name}", speech(length, rate, part), codec, rate)
         for part, length in enumerate(lengths)
@@ -108,36 +109,40 @@ def test_recordings_behind_each_other_are_one(tmp_path, speech, write, name, cod
     assert found.duration == pytest.approx(24, abs=0.2)
     whole, rows = decode(tmp_path / name), shards(tmp_path / name, found.duration)
     assert whole["decoded_end"] == pytest.approx(24, abs=0.2)
-    assert [row["status"] for row in rows] == ["ok"] * 3 and not any(
-        "beyond_end" in row["flags"] for row in rows
-    )
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    assert not any("beyond_end" in row["flags"] for row in rows)
     assert all(left["decoded_end"] == right["decoded_start"] for left, right in itertools.pairwise(rows))
     assert np.array_equal(samples_of(rows), samples_of([whole]))
 
 
-def test_an_ogg_with_several_recordings_is_counted_unasked(tmp_path, speech, write):
+def test_packets_of_a_chained_ogg_file_are_always_counted(tmp_path, speech, write):
     parts = [write(tmp_path / f"{part}.ogg", speech(12, 16_000, part), "vorbis", 16_000) for part in range(2)]
     (tmp_path / "a.ogg").write_bytes(b"".join(part.read_bytes() for part in parts))
     found = probe(str(tmp_path / "a.ogg"))
-    assert found.duration == pytest.approx(24, abs=0.1) and found.flags == ("chained", "duration_scanned")
+    assert found.duration == pytest.approx(24, abs=0.1)
+    assert found.flags == ("chained", "duration_scanned")
     assert probe(str(parts[0])).flags == ()
 
 
-def test_stamps_that_are_slower_than_the_sound(tmp_path, speech, monkeypatch):
-    path = stamped(tmp_path / "a.mkv", speech(36, 16_000), lambda seconds: 0.9 * seconds)
+def test_time_stamps_slower_than_the_sound_lose_nothing_or_set_a_flag(tmp_path, speech, monkeypatch):
+    path = write_stamped(tmp_path / "a.mkv", speech(36, 16_000), lambda seconds: 0.9 * seconds)
     duration = probe(str(path)).duration
     rows = shards(path, duration)
-    assert duration == pytest.approx(32.4, abs=0.1) and [row["status"] for row in rows] == ["ok"] * 3
-    assert np.array_equal(samples_of(rows), samples_of([decode(path)])) and rows[-1]["decoded_end"] == 36.0
-    monkeypatch.setattr(pts, "_WALKED", {})  # too large a file to be walked through
+    assert duration == pytest.approx(32.4, abs=0.1)
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    assert np.array_equal(samples_of(rows), samples_of([decode(path)]))
+    assert rows[-1]["decoded_end"] == 36.0
+    # As if the file were too large for its packets to be read.
+    monkeypatch.setattr(pts, "_MAX_WALKED_BYTES", {})
     rows = shards(path, duration)
-    assert rows[0]["status"] == "partial" and "stamps_unreliable" in rows[0]["flags"]
-    assert decode(path)["status"] == "ok", "a shard without neighbours loses nothing to them"
+    assert rows[0]["status"] == "partial"
+    assert "stamps_unreliable" in rows[0]["flags"]
+    assert decode(path)["status"] == "ok", "a shard without neighbours loses nothing"
 
 
-def test_a_long_hole_is_a_hole_wherever_one_comes_from(tmp_path, speech, monkeypatch):
-    monkeypatch.setattr(pts, "LONGEST_GAP", 5.0)
-    path = stamped(
+def test_a_long_hole_is_filled_in_every_shard(tmp_path, speech, monkeypatch):
+    monkeypatch.setattr(pts, "MAX_GAP", 5.0)
+    path = write_stamped(
         tmp_path / "a.mkv", speech(36, 16_000), lambda seconds: seconds + (20 if seconds >= 10 else 0)
     )
     assert probe(str(path)).duration == pytest.approx(56, abs=0.1)
@@ -146,9 +151,9 @@ def test_a_long_hole_is_a_hole_wherever_one_comes_from(tmp_path, speech, monkeyp
     assert np.array_equal(samples_of(rows), samples_of([decode(path)]))
 
 
-def test_a_jump_that_the_header_knows_nothing_of_is_none(tmp_path, speech, monkeypatch):
-    monkeypatch.setattr(pts, "LONGEST_GAP", 5.0)
-    path = stamped(
+def test_a_jump_beyond_the_header_duration_is_not_filled(tmp_path, speech, monkeypatch):
+    monkeypatch.setattr(pts, "MAX_GAP", 5.0)
+    path = write_stamped(
         tmp_path / "a.mkv", speech(12, 16_000), lambda seconds: seconds + (20 if seconds >= 6 else 0)
     )
     monkeypatch.setattr("actors.audio.timeline.furthest", lambda opened, file: 0.0)
@@ -156,38 +161,40 @@ def test_a_jump_that_the_header_knows_nothing_of_is_none(tmp_path, speech, monke
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.flv"])
-def test_a_film_that_ends_without_sound_is_whole(tmp_path, speech, name):
-    path = filmed(tmp_path / name, speech(6, 16_000), 14)
+def test_a_film_that_ends_without_sound_is_complete(tmp_path, speech, name):
+    path = write_film(tmp_path / name, speech(6, 16_000), 14)
     row = decode(path, duration=probe(str(path)).duration)
-    assert row["status"] == "ok" and row["flags"] == [] and row["decoded_end"] == pytest.approx(6, abs=0.2)
+    assert row["status"] == "ok"
+    assert row["flags"] == []
+    assert row["decoded_end"] == pytest.approx(6, abs=0.2)
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
 def test_sound_that_begins_late_has_the_times_of_the_film(tmp_path, speech, name):
-    path = filmed(tmp_path / name, speech(16, 16_000), 21, begin=5.0)
+    path = write_film(tmp_path / name, speech(16, 16_000), 21, begin=5.0)
     duration = probe(str(path)).duration
     assert duration == pytest.approx(21, abs=0.2)
     whole, rows = decode(path, duration=duration), shards(path, duration, 2)
-    assert (
-        whole["status"] == "ok"
-        and whole["flags"] == []
-        and whole["decoded_end"] == pytest.approx(21, abs=0.2)
-    )
+    assert whole["status"] == "ok"
+    assert whole["flags"] == []
+    assert whole["decoded_end"] == pytest.approx(21, abs=0.2)
     assert 4.5 <= whole["segments"][0]["start"] <= 5.2
-    assert [row["status"] for row in rows] == ["ok"] * 2 and rows[-1]["decoded_end"] == whole["decoded_end"]
+    assert [row["status"] for row in rows] == ["ok"] * 2
+    assert rows[-1]["decoded_end"] == whole["decoded_end"]
     assert all(left["decoded_end"] == right["decoded_start"] for left, right in itertools.pairwise(rows))
     assert len(samples_of(rows)) == len(samples_of([whole]))
 
 
-def test_a_cut_matroska_without_pictures_is_still_truncated(encoded, tmp_path):
+def test_a_matroska_audio_file_that_was_cut_off_is_truncated(encoded, tmp_path):
     data = encoded("lossy.mkv").read_bytes()
     (tmp_path / "a.mkv").write_bytes(data[: len(data) // 2])
     row = decode(tmp_path / "a.mkv", duration=probe(str(tmp_path / "a.mkv")).duration)
-    assert row["status"] == "partial" and "truncated" in row["flags"]
+    assert row["status"] == "partial"
+    assert "truncated" in row["flags"]
 
 
-def changing(path, speech):
-    """An mp3 without a tag: 16 s at 160 kbit/s, then 44 s at 16."""
+def write_changing_bit_rate(path, speech):
+    """An mp3 without a tag: 16 s at 160 kbit/s, then 44 s at 16 kbit/s."""
     with open(path, "wb") as file:
         for seed, (seconds, bit_rate) in enumerate(((16, 160_000), (44, 16_000))):
             part = path.with_name(f"{seed}.mp3")
@@ -203,40 +210,42 @@ def changing(path, speech):
     return path
 
 
-def test_an_mp3_that_begins_at_a_high_bit_rate_is_not_too_long(tmp_path, speech, monkeypatch):
-    path = changing(tmp_path / "a.mp3", speech)
+def test_an_mp3_that_begins_at_a_high_bit_rate_is_decoded_to_its_end(tmp_path, speech, monkeypatch):
+    path = write_changing_bit_rate(tmp_path / "a.mp3", speech)
     guess = probe(str(path))
-    assert guess.duration < 32 and guess.flags == ("duration_estimated",)
-    monkeypatch.setattr(decoder, "_BEYOND", 5.0)
+    assert guess.duration < 32
+    assert guess.flags == ("duration_estimated",)
+    monkeypatch.setattr(decoder, "_MAX_BEYOND", 5.0)
     row = decode(path, 12.0, None, 1, guess.duration)
-    assert row["status"] == "ok" and row["decoded_end"] == pytest.approx(60, abs=0.3)
+    assert row["status"] == "ok"
+    assert row["decoded_end"] == pytest.approx(60, abs=0.3)
     monkeypatch.setattr(probing, "SCAN_BYTES", 256 << 10)
     assert probe_many([str(path)], 1, None)[0].duration == pytest.approx(60, abs=0.3)
 
 
-def test_an_mp3_of_one_bit_rate_is_not_counted(encoded, monkeypatch):
+def test_packets_of_an_mp3_with_a_constant_bit_rate_are_not_counted(encoded, monkeypatch):
     path = encoded("tagless.mp3")
     monkeypatch.setattr(probing, "SCAN_BYTES", 256 << 10)
-    monkeypatch.setattr(probing, "walk", lambda *_: pytest.fail("it was read as a whole"))
+    monkeypatch.setattr(probing, "walk", lambda *_: pytest.fail("all packets were read"))
     found = probe_many([str(path)], 1, None)[0]
-    assert found.flags == ("duration_estimated", "constant_rate") and found.duration == pytest.approx(
-        40, abs=0.2
-    )
+    assert found.flags == ("duration_estimated", "constant_rate")
+    assert found.duration == pytest.approx(40, abs=0.2)
     with open_audio(str(encoded("pcm.wav"))) as file:
-        assert not rates.is_constant(file)
+        assert not has_constant_bit_rate(file)
 
 
 @pytest.mark.parametrize("codec", ["adpcm_ima_wav", "adpcm_ms"])
-def test_a_wave_file_with_a_wrong_byte_rate_is_not_sought_in(tmp_path, speech, write, codec):
-    """ffmpeg seeks by it, and writes a wrong one for all ADPCM."""
+def test_a_wave_file_with_a_wrong_byte_rate_is_decoded_without_seeking(tmp_path, speech, write, codec):
+    """ffmpeg seeks by the byte rate, and writes a wrong one for all ADPCM."""
     path = write(tmp_path / "a.wav", speech(40, 16_000), codec, 16_000)
     with open_audio(str(path)) as file:
         assert not pts.can_be_sought(file, "wav")
     parts, whole = samples_of(shards(path, 40.0)), samples_of([decode(path)])
-    assert len(parts) == len(whole) and np.abs(parts.astype(int) - whole).max() <= 2
+    assert len(parts) == len(whole)
+    assert np.abs(parts.astype(int) - whole).max() <= 2
 
 
-def test_a_wave_file_is_sought_in_where_its_byte_rate_is_right(tmp_path, speech):
+def test_a_wave_file_can_be_sought_only_if_its_byte_rate_is_right(tmp_path, speech):
     path = tmp_path / "a.wav"
     soundfile.write(path, speech(20, 16_000), 16_000)
     data = bytearray(path.read_bytes())
@@ -245,13 +254,14 @@ def test_a_wave_file_is_sought_in_where_its_byte_rate_is_right(tmp_path, speech)
         path.write_bytes(data)
         with open_audio(str(path)) as file:
             assert pts.can_be_sought(file, "wav") == right
-    path.write_bytes(data[:28] + (32_000).to_bytes(4, "little") + data[32:-100_000])  # cut off
+    # A file that was cut off.
+    path.write_bytes(data[:28] + (32_000).to_bytes(4, "little") + data[32:-100_000])
     with open_audio(str(path)) as file:
         assert pts.can_be_sought(file, "wav")
 
 
-def test_a_place_in_an_mp3_of_a_low_rate_is_the_right_frame(tmp_path, speech, write):
-    """Its tag counts a frame less than there are: at the end that was a frame of difference."""
+def test_a_seek_in_an_mp3_of_a_low_rate_finds_the_right_frame(tmp_path, speech, write):
+    """Its tag counts one frame too few, which once shifted positions near the end by a frame."""
     path = write(tmp_path / "a.mp3", speech(60, 11_025), "libmp3lame", 11_025, {"b": "24k"})
     with open_audio(str(path)) as file:
         recording = SampleReader(file)

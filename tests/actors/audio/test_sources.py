@@ -1,4 +1,4 @@
-"""Bytes from paths, S3 and HTTP, and what each failure is called."""
+"""Bytes from paths, S3 and HTTP, and the error code of each failure."""
 
 import contextlib
 import functools
@@ -15,10 +15,10 @@ from actors.errors import RetryableError, RowError, UsageError
 
 
 @pytest.fixture
-def naps(monkeypatch):
-    taken = []
-    monkeypatch.setattr(retries.time, "sleep", taken.append)
-    return taken
+def sleeps(monkeypatch):
+    durations = []
+    monkeypatch.setattr(retries.time, "sleep", durations.append)
+    return durations
 
 
 @pytest.fixture
@@ -32,18 +32,20 @@ def stored(s3_bucket, tmp_path):
     return uri, content
 
 
-def test_a_local_file_reads_seeks_and_knows_itself(tmp_path):
+def test_a_local_file_reads_seeks_and_has_an_etag(tmp_path):
     path = tmp_path / "ä b#c.wav"
     path.write_bytes(bytes(range(256)))
     for uri in (str(path), f"file://{path}"):
         with open_audio(uri) as file:
             assert (file.size, file.read(3), file.tell()) == (256, b"\x00\x01\x02", 3)
-            assert file.seek(-2, os.SEEK_END) == 254 and file.read(10) == b"\xfe\xff" and file.read(1) == b""
+            assert file.seek(-2, os.SEEK_END) == 254
+            assert file.read(10) == b"\xfe\xff"
+            assert file.read(1) == b""
             assert (file.etag, file.size) == etag_of(uri)
 
 
-def test_an_etag_of_odd_bytes_is_one_that_can_be_stored():
-    """aiohttp hands a header's bytes that are not UTF-8 on as half characters."""
+def test_an_etag_with_invalid_utf8_can_be_stored():
+    """aiohttp returns bytes of a header that are not UTF-8 as lone surrogates."""
     assert sources._etag({"ETag": '"caf\udce9"'}) == "caf\\udce9"
 
 
@@ -55,10 +57,11 @@ def test_the_etag_changes_with_the_file(tmp_path):
     assert etag_of(str(path))[0] != before[0]
     path.write_bytes(b"longer")
     os.utime(path, ns=(1, 1))
-    assert len({before[0], etag_of(str(path))[0]}) == 2 and etag_of(str(path))[1] == 6
+    assert len({before[0], etag_of(str(path))[0]}) == 2
+    assert etag_of(str(path))[1] == 6
 
 
-def test_what_ray_unpacks_on_each_node_has_one_etag_there(tmp_path):
+def test_files_that_ray_unpacks_have_the_same_etag_on_each_node(tmp_path):
     folder = tmp_path / "_ray_pkg_0123456789abcdef"
     folder.mkdir()
     (folder / "a.wav").write_bytes(b"one")
@@ -86,10 +89,11 @@ def test_a_seek_in_s3_costs_few_requests(stored, monkeypatch):
         file.seek(5_000_000)
         got = b"".join(file.read(8192) for _ in range(120))
     assert got == content[5_000_000 : 5_000_000 + 120 * 8192]
-    assert [method for method, _ in requests].count("get_object") <= 2 and len(requests) <= 3
+    assert [method for method, _ in requests].count("get_object") <= 2
+    assert len(requests) <= 3
 
 
-def test_a_small_object_comes_in_one_request(stored, monkeypatch):
+def test_a_small_object_is_read_in_one_request(stored, monkeypatch):
     from s3fs import S3FileSystem
 
     uri, content = stored
@@ -101,15 +105,16 @@ def test_a_small_object_comes_in_one_request(stored, monkeypatch):
         return await call(self, method, *args, **kwargs)
 
     monkeypatch.setattr(S3FileSystem, "_call_s3", counted)
-    with open_audio(uri, whole=16 << 20) as file:
+    with open_audio(uri, single_request_bytes=16 << 20) as file:
         file.seek(11_000_000)
         assert file.read(10) == content[11_000_000:11_000_010]
         file.seek(0)
         assert file.read() == content
-    assert requests.count("get_object") == 1 and len(requests) == 2
+    assert requests.count("get_object") == 1
+    assert len(requests) == 2
 
 
-def test_the_etag_of_s3_is_the_stores(stored):
+def test_an_s3_object_has_the_etag_of_the_store(stored):
     import s3fs
 
     uri, content = stored
@@ -117,14 +122,16 @@ def test_the_etag_of_s3_is_the_stores(stored):
 
 
 @pytest.mark.parametrize("key", ["sources/absent.wav", "../no-such-bucket-here/x.wav"])
-def test_nothing_in_s3_is_audio_not_found(s3_bucket, key, naps):
+def test_a_missing_s3_object_is_audio_not_found(s3_bucket, key, sleeps):
     uri = f"{s3_bucket}/{key}" if not key.startswith("..") else "s3://" + key[3:]
     with pytest.raises(RowError) as error, open_audio(uri):
         pass
-    assert error.value.code == "audio_not_found" and uri in error.value.message and naps == []
+    assert error.value.code == "audio_not_found"
+    assert uri in error.value.message
+    assert sleeps == []
 
 
-def test_a_store_that_is_down_is_tried_again_and_then_unavailable(s3_bucket, monkeypatch, naps):
+def test_a_store_that_is_down_is_retried_and_then_unavailable(s3_bucket, monkeypatch, sleeps):
     import s3fs
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -134,23 +141,25 @@ def test_a_store_that_is_down_is_tried_again_and_then_unavailable(s3_bucket, mon
             pass
     finally:
         s3fs.S3FileSystem.clear_instance_cache()
-    assert error.value.code == "storage_unavailable" and len(naps) == 2 and naps[0] < 0.51 < naps[1] + 0.26
+    assert error.value.code == "storage_unavailable"
+    assert len(sleeps) == 2
+    assert sleeps[0] < 0.51 < sleeps[1] + 0.26
 
 
-def test_local_failures_have_names(tmp_path, naps):
+def test_a_missing_local_file_is_audio_not_found(tmp_path, sleeps):
     for uri in (str(tmp_path / "absent.wav"), str(tmp_path), str(tmp_path / ("x" * 300))):
         with pytest.raises(RowError) as error, open_audio(uri):
             pass
         assert error.value.code == "audio_not_found"
-    assert naps == []
+    assert sleeps == []
 
 
-def test_an_unknown_protocol_is_the_users_mistake():
+def test_an_unknown_protocol_is_a_usage_error():
     with pytest.raises(UsageError, match="nosuch"), open_audio("nosuch://a/b.wav"):
         pass
 
 
-def test_a_read_that_fails_goes_on_where_it_stopped(tmp_path, naps):
+def test_a_failed_read_is_retried_where_it_stopped(tmp_path, sleeps):
     path = tmp_path / "a.bin"
     path.write_bytes(bytes(range(200)))
     with open_audio(str(path), retries=2) as file:
@@ -163,7 +172,8 @@ def test_a_read_that_fails_goes_on_where_it_stopped(tmp_path, naps):
             def read(self, count):
                 if broken:
                     broken.pop()
-                    raw.read(7)  # some bytes were on their way
+                    # Some bytes arrive before the error.
+                    raw.read(7)
                     raise ConnectionResetError("reset")
                 return raw.read(count)
 
@@ -171,10 +181,10 @@ def test_a_read_that_fails_goes_on_where_it_stopped(tmp_path, naps):
 
         file._raw = Flaky()
         assert file.read(200) == bytes(range(200))
-    assert len(naps) == 1
+    assert len(sleeps) == 1
 
 
-def test_http_without_ranges_comes_as_a_whole(tmp_path):
+def test_http_without_ranges_is_read_as_a_whole(tmp_path):
     pytest.importorskip("aiohttp", reason="fsspec needs aiohttp for http")
     content = os.urandom(100_000)
     (tmp_path / "a.wav").write_bytes(content)
@@ -185,32 +195,35 @@ def test_http_without_ranges_comes_as_a_whole(tmp_path):
 
     with serving(functools.partial(Quiet, directory=str(tmp_path))) as server:
         uri = f"http://127.0.0.1:{server.server_port}/a.wav"
-        for whole in (1 << 20, 1000):  # in one request; as a stream into a temporary file
-            with open_audio(uri, whole=whole) as file:
+        # In one request, and as a stream into a temporary file.
+        for single_request_bytes in (1 << 20, 1000):
+            with open_audio(uri, single_request_bytes=single_request_bytes) as file:
                 file.seek(70_000)
-                assert file.read(100) == content[70_000:70_100] and file.size == len(content)
+                assert file.read(100) == content[70_000:70_100]
+                assert file.size == len(content)
         with pytest.raises(RowError) as error, open_audio(uri + "x"):
             pass
         assert error.value.code == "audio_not_found"
 
 
-@pytest.mark.parametrize("told", [None, 1 << 40], ids=["no size", "absurd size"])
-def test_a_body_without_end_does_not_fill_the_disk(told, monkeypatch, naps):
+@pytest.mark.parametrize("claimed_size", [None, 1 << 40], ids=["no size", "absurd size"])
+def test_a_body_without_end_does_not_fill_the_disk(claimed_size, monkeypatch, sleeps):
     pytest.importorskip("aiohttp", reason="fsspec needs aiohttp for http")
-    monkeypatch.setattr(sources, "LARGEST_COPY", 5 << 20)
+    monkeypatch.setattr(sources, "MAX_COPY_BYTES", 5 << 20)
     sent = []
 
     class Endless(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self):
             self.send_response(200)
-            if told:
-                self.send_header("Content-Length", str(told))
+            if claimed_size:
+                self.send_header("Content-Length", str(claimed_size))
             self.end_headers()
 
         def do_GET(self):
             self.do_HEAD()
             with contextlib.suppress(OSError):
-                while len(sent) < 500:  # MiB, in the end
+                # 500 MiB in the end.
+                while len(sent) < 500:
                     sent.append(self.wfile.write(bytes(1 << 20)))
 
         def log_message(self, *args):
@@ -222,13 +235,15 @@ def test_a_body_without_end_does_not_fill_the_disk(told, monkeypatch, naps):
         open_audio(f"http://127.0.0.1:{server.server_port}/a.wav"),
     ):
         pass
-    assert error.value.code == "too_long" and "at most 5 MiB" in error.value.message
-    assert len(sent) < 500 and naps == []
+    assert error.value.code == "too_long"
+    assert "at most 5 MiB" in error.value.message
+    assert len(sent) < 500
+    assert sleeps == []
 
 
-def test_a_copy_leaves_room_on_the_disk(monkeypatch, naps):
+def test_a_copy_leaves_free_space_on_the_disk(monkeypatch, sleeps):
     pytest.importorskip("aiohttp", reason="fsspec needs aiohttp for http")
-    monkeypatch.setattr(sources, "SPARE_DISK", 1 << 60)
+    monkeypatch.setattr(sources, "MIN_FREE_DISK_BYTES", 1 << 60)
 
     class Unsized(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -247,7 +262,9 @@ def test_a_copy_leaves_room_on_the_disk(monkeypatch, naps):
         open_audio(f"http://127.0.0.1:{server.server_port}/a.wav"),
     ):
         pass
-    assert error.value.code == "storage_unavailable" and "MiB left" in error.value.message and naps == []
+    assert error.value.code == "storage_unavailable"
+    assert "MiB left" in error.value.message
+    assert sleeps == []
 
 
 @contextlib.contextmanager
