@@ -1,4 +1,4 @@
-"""`python -m pipelines` is the `scriptorium` command."""
+"""`python -m pipelines` runs the `scriptorium` command."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""The `scriptorium` command: reads the arguments, tells people what happened, and ends with the contract's exit code.
+"""The `scriptorium` command: runs one command, reports what happened, and returns its exit code.
 
-Heavy imports stay inside the commands, so that `--help` and bad usage answer at once.
+Heavy imports stay inside the commands, so that `--help` and wrong arguments are answered at once.
 """
 
 from __future__ import annotations
@@ -11,29 +11,25 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from actors.errors import CODES, ScriptoriumError, StorageError, UsageError
+from actors.errors import ScriptoriumError, StorageError, UsageError
+from pipelines.cli_arguments import build_parser
+from pipelines.plurals import counted
 from pipelines.supervision import shutdown
 
 if TYPE_CHECKING:
     from pipelines.config import RunConfig
     from pipelines.transcribe import Outcome
 
-EXIT_CODES = """exit codes:
-  0  all transcribed
-  1  stopped before the end: the same command goes on where it stopped
-  2  bad usage, config or manifest; nothing was started
-  3  finished, but some recordings failed: see OUT/dead_letters, `scriptorium retry OUT`
-"""
-
-MANIFEST_HELP = (
-    "JSONL, CSV, TSV, Parquet, a NeMo manifest, lhotse recordings or cuts, a folder or a glob; a local path or any fsspec URI (s3://...). "
-    "Columns: audio (or audio_filepath, uri, url, path) and optionally id, language, context, text, duration, channel; "
-    "all others are carried along as metadata"
-)
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command.
+
+    Args:
+        arguments: the words after `scriptorium`; None: those of this process.
+
+    Returns:
+        The exit code: see `pipelines.cli_arguments.EXIT_CODES`.
+    """
     parser = _parser()
     given = parser.parse_args(arguments)
     if not hasattr(given, "run"):
@@ -46,13 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"scriptorium: {error.message}")
         return 2
     except KeyboardInterrupt:
-        _say("scriptorium: interrupted. What was finished is kept; the same command goes on from there.")
+        _say("scriptorium: interrupted. Finished work is kept; the same command goes on from there.")
         return 1
     except BrokenPipeError:
         return 1
     except StorageError as error:
         _say(
-            f"scriptorium: {error.message}. What was finished is kept; when that is put right, the same command goes on from there."
+            f"scriptorium: {error.message}. Finished work is kept; "
+            "once this is fixed, the same command goes on from there."
         )
         return 1
     except ScriptoriumError as error:
@@ -62,104 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("SCRIPTORIUM_TRACEBACK"):
             raise
         _say(
-            f"scriptorium: {_cause(error)}\nSet SCRIPTORIUM_TRACEBACK=1 for the whole story. What was finished is kept."
+            f"scriptorium: {_cause(error)}\n"
+            "Finished work is kept. Set SCRIPTORIUM_TRACEBACK=1 to see the whole traceback."
         )
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scriptorium",
-        description="Bulk transcription with Qwen3-ASR and Qwen3-ForcedAligner on Ray Data.",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-
-    plan = commands.add_parser(
-        "plan", help="what would run: hours, shards, cost, ETA; reads headers only, starts nothing"
-    )
-    plan.add_argument("manifest", metavar="MANIFEST", nargs="?", help=MANIFEST_HELP)
-    plan.add_argument("--json", action="store_true", help="print the figures as JSON")
-    _settings(plan)
-    plan.set_defaults(run=_plan)
-
-    for name, what in (
-        ("transcribe", "the job; the same line again resumes it, or takes in what is new"),
-        ("align", "word times for text that the manifest already has"),
-    ):
-        command = commands.add_parser(
-            name,
-            help=what,
-            description=what,
-            epilog=EXIT_CODES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.add_argument("manifest", metavar="MANIFEST", nargs="?", help=MANIFEST_HELP)
-        command.add_argument(
-            "out", metavar="OUT", nargs="?", help="output directory, local or any fsspec URI"
-        )
-        command.add_argument(
-            "--accept-changes",
-            action="store_true",
-            help="go on in OUT although the settings are not those it was made with",
-        )
-        command.add_argument(
-            "--dry-run",
-            action="store_true",
-            help="print which node would hold which models and how much decoding, refuse what does not fit; stop",
-        )
-        command.add_argument(
-            "--nodes",
-            metavar="NODES",
-            help="with --dry-run: on nodes like these, not those of cluster.address: 2x(CPU=16,GPU=2,type=L4,memory=64),4x(CPU=32); memory in GiB",
-        )
-        command.add_argument(
-            "--show", action="store_true", help="print the transcripts as a table at the end (the first 100)"
-        )
-        _settings(command)
-        command.set_defaults(run=_transcribe, command=name)
-
-    status = commands.add_parser("status", help="progress of a run, while it runs or after")
-    status.add_argument("out", metavar="OUT", help="output directory of the run")
-    status.add_argument("--json", action="store_true", help="print it as JSON")
-    status.set_defaults(run=_status)
-
-    again = commands.add_parser("retry", help="run the dead letters of a run again")
-    again.add_argument("out", metavar="OUT", help="output directory of the run")
-    again.add_argument(
-        "--code",
-        action="append",
-        default=[],
-        metavar="CODE",
-        choices=CODES,
-        help="only those with this error code; may be repeated",
-    )
-    _settings(again)
-    again.set_defaults(run=_retry)
-
-    server = commands.add_parser("serve", help="OpenAI-compatible HTTP, streaming WebSocket, and a web page")
-    _settings(server)
-    server.set_defaults(run=_serve)
-
-    page = commands.add_parser("report", help="write OUT/report.html and OUT/report.json and print the sums")
-    page.add_argument("out", metavar="OUT", help="output directory of the run")
-    page.set_defaults(run=_report)
-    return parser
-
-
-def _settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="YAML file with settings, local or any fsspec URI")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="one setting by its dotted name, such as asr.language=German",
-    )
-    parser.add_argument(
-        "--print-config", action="store_true", help="print all settings as they would be used, and stop"
-    )
+    return build_parser(COMMANDS)
 
 
 def _config(given: argparse.Namespace) -> RunConfig:
@@ -168,7 +75,7 @@ def _config(given: argparse.Namespace) -> RunConfig:
     return load_config(given.config, given.set)
 
 
-def _printed(given: argparse.Namespace, config: RunConfig) -> bool:
+def _print_config_if_asked(given: argparse.Namespace, config: RunConfig) -> bool:
     if given.print_config:
         from pipelines.config import describe
 
@@ -178,14 +85,14 @@ def _printed(given: argparse.Namespace, config: RunConfig) -> bool:
 
 def _plan(given: argparse.Namespace) -> int:
     config = _config(given)
-    if _printed(given, config):
+    if _print_config_if_asked(given, config):
         return 0
     from actors import retries
     from pipelines.manifests.manifest import read_manifest
     from pipelines.planning import estimate, planner
 
     retries.apply(config.storage)
-    plan = planner.plan_table(read_manifest(_wanted(given.manifest, "MANIFEST")), config)
+    plan = planner.plan_table(read_manifest(_required(given.manifest, "MANIFEST")), config)
     figures = estimate.estimate(
         plan,
         config.estimate,
@@ -198,33 +105,33 @@ def _plan(given: argparse.Namespace) -> int:
 
 def _transcribe(given: argparse.Namespace) -> int:
     config = _config(given)
-    if _printed(given, config):
+    if _print_config_if_asked(given, config):
         return 0
     if given.dry_run:
         from pipelines.execution import preflight
 
-        there = _folder(given.out) if given.out else None
+        address = _folder(given.out) if given.out else None
         arguments = {
             "command": given.command,
             "described": given.nodes,
             "accept_changes": given.accept_changes,
         }
-        _show(preflight.dry_run(given.manifest, there, config, **arguments), False)
+        _show(preflight.dry_run(given.manifest, address, config, **arguments), False)
         return 0
     if given.nodes:
-        raise UsageError("--nodes is for --dry-run: a run takes the nodes of cluster.address")
-    manifest, out = _wanted(given.manifest, "MANIFEST"), _wanted(given.out, "OUT")
-    there = _folder(out)
+        raise UsageError("--nodes needs --dry-run: a run uses the nodes of cluster.address")
+    manifest, out = _required(given.manifest, "MANIFEST"), _required(given.out, "OUT")
+    address = _folder(out)
     from pipelines import transcribe
 
     outcome = transcribe.transcribe(
-        manifest, there, config, command=given.command, accept_changes=given.accept_changes
+        manifest, address, config, command=given.command, accept_changes=given.accept_changes
     )
     if given.show:
         from pipelines.reporting import transcript_table
 
-        _show(transcript_table.table(there), False)
-    return _finished(outcome, out)
+        _show(transcript_table.table(address), False)
+    return _print_outcome(outcome, out)
 
 
 def _retry(given: argparse.Namespace) -> int:
@@ -233,9 +140,9 @@ def _retry(given: argparse.Namespace) -> int:
 
     out = _folder(given.out)
     config = saved_settings.load_settings(out, run_record.require(out), given.config, given.set)
-    if _printed(given, config):
+    if _print_config_if_asked(given, config):
         return 0
-    return _finished(transcribe.retry(out, config, given.code), out)
+    return _print_outcome(transcribe.retry(out, config, given.code), out)
 
 
 def _status(given: argparse.Namespace) -> int:
@@ -248,7 +155,7 @@ def _status(given: argparse.Namespace) -> int:
 
 def _serve(given: argparse.Namespace) -> int:
     config = _config(given)
-    if _printed(given, config):
+    if _print_config_if_asked(given, config):
         return 0
     try:
         from pipelines.serving import server
@@ -267,18 +174,20 @@ def _report(given: argparse.Namespace) -> int:
     return 0
 
 
-def _finished(outcome: Outcome, out: str) -> int:
+def _print_outcome(outcome: Outcome, out: str) -> int:
+    """Print the totals of a run; returns its exit code."""
+    recordings = counted(outcome.recordings, "recording")
     if not outcome.shards_done and outcome.complete:
-        print(f"nothing to do: all {outcome.recordings:,} recordings are done in {out}")
-    counts = f"{outcome.transcripts:,} transcripts + {outcome.dead_letters:,} dead letters"
+        done = f"all {recordings} are" if outcome.recordings != 1 else f"the {recordings} is"
+        print(f"nothing to do: {done} done in {out}")
+    totals = f"{counted(outcome.transcripts, 'transcript')} + {counted(outcome.dead_letters, 'dead letter')}"
     if outcome.complete:
-        print(f"{outcome.recordings:,} recordings = {counts}")
+        print(f"{recordings} = {totals}")
     else:
-        print(
-            f"{outcome.recordings:,} recordings, but {counts}: not finished; the same command goes on from there"
-        )
+        print(f"{recordings}, but only {totals}: not finished; the same command goes on from there")
     if outcome.dead_letters:
-        print(f"see {out}/dead_letters; `scriptorium retry {out}` runs them again")
+        them = "it" if outcome.dead_letters == 1 else "them"
+        print(f"see {out}/dead_letters; `scriptorium retry {out}` runs {them} again")
     return outcome.exit_code
 
 
@@ -290,34 +199,34 @@ def _show(value: Any, as_json: bool) -> None:
     else:
         from rich.console import Console
 
-        # Without a terminal nobody wraps lines for us: wide enough for a table with text.
+        # Without a terminal, nothing wraps long lines: the width must suffice for a table with text.
         Console(width=None if sys.stdout.isatty() else 160).print(value)
 
 
-def _wanted(value: str | None, name: str) -> str:
+def _required(value: str | None, name: str) -> str:
     if not value:
-        raise UsageError(f"{name} is missing: see --help")
+        raise UsageError(f"{name} is missing: see `scriptorium COMMAND --help`")
     return value
 
 
 def _folder(out: str) -> str:
-    """OUT as an absolute address; nothing is made there.
+    """OUT as an absolute address; nothing is created.
 
     Raises:
-        UsageError: it cannot be a folder.
+        UsageError: OUT cannot be a folder, because it or a parent is a file.
     """
     from pipelines.storage.files import absolute, is_remote, parent
 
-    place = there = absolute(out)
-    while not is_remote(place) and not os.path.exists(place) and parent(place) != place:
-        place = parent(place)
-    if not is_remote(place) and os.path.exists(place) and not os.path.isdir(place):
-        raise UsageError(f"{place} is a file: OUT must be a folder, or a place where one can be made")
-    return there
+    existing = address = absolute(out)
+    while not is_remote(existing) and not os.path.exists(existing) and parent(existing) != existing:
+        existing = parent(existing)
+    if not is_remote(existing) and os.path.exists(existing) and not os.path.isdir(existing):
+        raise UsageError(f"{existing} is a file: OUT must be a folder, or a path where one can be created")
+    return address
 
 
 def _cause(error: BaseException) -> str:
-    """The line of a Ray error that names the cause, without the stacks of every process that it passed through."""
+    """The line of a Ray error that names the cause, without the tracebacks of all processes involved."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if "Error: " in line and not line.startswith(("File ", "ray::"))]
     return (named[-1] if named else lines[0] if lines else type(error).__name__)[:1000]
@@ -325,3 +234,14 @@ def _cause(error: BaseException) -> str:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+COMMANDS = {
+    "plan": _plan,
+    "transcribe": _transcribe,
+    "align": _transcribe,
+    "retry": _retry,
+    "status": _status,
+    "serve": _serve,
+    "report": _report,
+}

@@ -147,7 +147,7 @@ def test_a_second_run_does_nothing_and_new_rows_are_added(
     before = {path: path.read_bytes() for path in (out / "transcripts").glob("*.parquet")}
     capsys.readouterr()
     assert scriptorium("transcribe", manifest, out, *NO_WORDS) == 0
-    assert "nothing to do: all 1 recordings are done" in capsys.readouterr().out
+    assert "nothing to do: the 1 recording is done" in capsys.readouterr().out
     write_manifest(manifest, [first, second])
     assert scriptorium("transcribe", manifest, out, *NO_WORDS) == 0
     assert {path: path.read_bytes() for path in before} == before

@@ -78,7 +78,7 @@ def test_a_submitted_demo_equals_a_local_run(
     submit(cluster, checkout, "demo", manifest, out, "--config", "configs/demo.yaml", settings=APART)
     assert cluster.wait_for("demo", ["SUCCEEDED"], 600) == "SUCCEEDED"
     said = cluster.job("logs", "demo")
-    assert "14 recordings = 13 transcripts + 1 dead letters" in said and "the job counts as done" in said
+    assert "14 recordings = 13 transcripts + 1 dead letter" in said and "the job counts as done" in said
 
     assert (
         main(["transcribe", str(DEMO / "manifest.jsonl"), str(tmp_path / "local"), "--config", DEMO_CONFIG])

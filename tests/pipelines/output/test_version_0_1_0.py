@@ -194,7 +194,7 @@ def test_the_run_goes_on_to_its_end(out: str, tmp_path: Path, monkeypatch: pytes
     # The committed shards of `long` end at 27.7 s; they were not recognised again.
     assert 30 < sum(recognised) < SECONDS["long"] - 26 + SECONDS["late"]
     state = report.build(out)
-    assert state["exact"] and (state["transcripts"], state["by_error"]) == (3, {"not_audio": 1})
+    assert state["exact"] and (state["transcripts"], state["by_error"]) == (3, {"bad_header": 1})
     text = {
         row["recording_id"]: row["text"]
         for path in Path(out, "transcripts").iterdir()
