@@ -1,4 +1,4 @@
-"""What a forced aligner is asked and what is made of its answer: the same for every engine that runs the model in our hands."""
+"""Prompts of the forced aligner and word times from its answer, the same for every local engine."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from actors.errors import RowError
 from actors.records import AlignmentRequest
 from actors.text.timestamp_repair import repair
 
-MAX_SECONDS = 180.0  # what the reference gives the aligner at most; beyond it words pile up on one time
+MAX_SECONDS = 180.0  # the reference's limit; in longer clips words pile up on one time
 _AUDIO = "<|audio_pad|>"
 
 
 class AlignerProcessor:
-    """Prompts and times of one model.
+    """Prompts and word times of one model.
 
     Args:
-        name: the model's, for messages.
-        tokenizer: the model's.
-        classes: of its head.
-        class_ms: milliseconds of each.
+        name: name of the model, for messages.
+        tokenizer: its tokenizer.
+        classes: number of classes of its head.
+        class_ms: milliseconds of each class.
     """
 
     def __init__(self, name: str, tokenizer: Any, classes: int, class_ms: float) -> None:
@@ -32,21 +32,24 @@ class AlignerProcessor:
         self._audio: int = tokenizer.convert_tokens_to_ids(_AUDIO)
 
     def check(self, request: AlignmentRequest) -> None:
-        """Raise RowError where a segment is too long."""
+        """Raise RowError if a segment is too long for the model."""
         if request.duration > self.max_duration:
-            message = f"a segment of {request.duration:.1f} s is longer than the {self.max_duration:g} s that {self.name} can align"
+            message = (
+                f"a segment of {request.duration:.1f} s is longer than the {self.max_duration:g} s "
+                f"that {self.name} can align"
+            )
             raise RowError(message, code="alignment_failed")
 
     def prompt(self, request: AlignmentRequest, audio_tokens: int) -> list[int]:
-        """Token ids of a request: the audio, then each unit with its two slots.
+        """Token ids of a request: the audio, then each unit with a slot for its start and one for its end.
 
         Args:
             request: the segment and its units.
-            audio_tokens: how often the placeholder of the audio stands there: as often as the encoder makes tokens of it, or once for an
-                engine that repeats it itself.
+            audio_tokens: how many placeholders stand for the audio: the number of tokens that the encoder
+                makes, or one for an engine that expands it itself.
 
         Raises:
-            ValueError: a unit holds a control token.
+            ValueError: a unit contains a control token.
         """
         prompt: list[int] = self.tokenizer(aligner_prompt(request.units), add_special_tokens=False)[
             "input_ids"
@@ -56,11 +59,11 @@ class AlignerProcessor:
             raise ValueError(
                 f"the units hold {slots} slots instead of {expected}: a unit contains a control token"
             )
-        place = prompt.index(self._audio)
-        return [*prompt[:place], *[self._audio] * audio_tokens, *prompt[place + 1 :]]
+        position = prompt.index(self._audio)
+        return [*prompt[:position], *[self._audio] * audio_tokens, *prompt[position + 1 :]]
 
     def times(self, request: AlignmentRequest, classes: Sequence[int]) -> list[tuple[float, float]]:
-        """Classes (start, end, start, end ...) as seconds that never run backwards and never leave the clip."""
+        """Word times in seconds from classes (start, end, start, end ...), never decreasing, within the clip."""
         repaired = repair([int(number * self.class_ms) for number in classes])
         seconds = [min(time / 1000, request.duration) for time in repaired]
         return list(zip(seconds[::2], seconds[1::2], strict=True))

@@ -1,4 +1,4 @@
-"""Fetching checkpoints from the hub, and what its errors mean for a person."""
+"""Downloads of checkpoints from the hub, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from actors.errors import FatalError
-from actors.retries import LASTING
+from actors.retries import LASTING_ERRNOS
 
-_PASSING = (408, 425, 429)  # HTTP statuses below 500 after which another attempt may succeed
-_LIBRARIES = (
-    "httpx",
-    "httpx2",
-)  # that the hub's client speaks with: what breaks under a download is raised as theirs
+# HTTP statuses below 500 after which another attempt may succeed.
+_TRANSIENT = (408, 425, 429)
+# The hub's client uses one of these: errors during a download are raised as theirs.
+_LIBRARIES = ("httpx", "httpx2")
 
 
 def fetch_config(name: str, kind: str, revision: str | None) -> Path:
@@ -21,7 +20,7 @@ def fetch_config(name: str, kind: str, revision: str | None) -> Path:
 
     Args:
         name: hub id.
-        kind: section of the settings that names it, for messages.
+        kind: section of the settings that names the model, for messages.
         revision: branch, tag or commit; None is the main branch.
 
     Raises:
@@ -34,7 +33,7 @@ def fetch_config(name: str, kind: str, revision: str | None) -> Path:
 
 
 def download(name: str, kind: str, revision: str | None) -> Path:
-    """Fetch all of a model that loading needs; the folder. Arguments and errors as for `fetch_config`."""
+    """Fetch the files of a model; returns their folder. Arguments and errors as for `fetch_config`."""
     from huggingface_hub import snapshot_download
 
     with _hub_errors(name, kind, revision):
@@ -47,14 +46,18 @@ def download(name: str, kind: str, revision: str | None) -> Path:
 
 @contextlib.contextmanager
 def _hub_errors(name: str, kind: str, revision: str | None) -> Iterator[None]:
-    """Name what went wrong inside: with the code storage_unavailable where it may be better in a minute, internal_error where not."""
+    """Turn errors of the hub into FatalError, with code storage_unavailable if another attempt may succeed."""
     from huggingface_hub import errors
 
     where = f"{kind}.model {name!r}" + (f" at revision {revision!r}" if revision else "")
-    advice = f"fetch it where there is a network (`hf download {name}`) and set {kind}.model to that folder, or share HF_HOME"
+    advice = (
+        f"fetch it where there is a network (`hf download {name}`) and set {kind}.model to that folder, "
+        "or share HF_HOME"
+    )
     try:
         yield
-    # Order matters: a gated repository is also "not found", and "not in the cache" is also an entry that was not found.
+    # The order matters: a gated repository is also "not found", and "not in the cache" is also "entry not
+    # found".
     except errors.GatedRepoError as error:
         raise FatalError(
             f"{where} is gated: accept its terms on the hub and log in with `hf auth login`"
@@ -73,24 +76,26 @@ def _hub_errors(name: str, kind: str, revision: str | None) -> Iterator[None]:
             if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__
             else error
         )
-        if isinstance(cause, OSError) and cause.errno in LASTING:
-            message = f"{where} cannot be put into the hub's cache: {cause}; see to room and rights there, or set HF_HOME to another folder"
+        if isinstance(cause, OSError) and cause.errno in LASTING_ERRNOS:
+            message = (
+                f"{where} cannot be written to the hub's cache: {cause}; check free space and permissions, "
+                "or set HF_HOME to another folder"
+            )
             raise FatalError(message) from error
         status = cause.response.status_code if isinstance(cause, errors.HfHubHTTPError) else None
-        if status is not None and status < 500 and status not in _PASSING:
+        if status is not None and status < 500 and status not in _TRANSIENT:
             raise FatalError(
                 f"{where} is not in the local cache, and the hub refuses it: {_one_line(cause)}"
             ) from error
         if status is not None:
             message = (
-                f"{where} is not in the local cache, and the hub answers HTTP {status} for now: {advice}"
+                f"{where} is not in the local cache, and the hub currently answers HTTP {status}: {advice}"
             )
             raise FatalError(message, "storage_unavailable") from error
         if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in _LIBRARIES:
             raise
-        offline = isinstance(
-            cause, errors.OfflineModeIsEnabled
-        )  # asked for, with HF_HUB_OFFLINE: another attempt is useless
+        # The user asked for it with HF_HUB_OFFLINE, so another attempt cannot succeed.
+        offline = isinstance(cause, errors.OfflineModeIsEnabled)
         message = f"{where} is not in the local cache and the hub cannot be reached: {advice}"
         raise FatalError(message, "internal_error" if offline else "storage_unavailable") from error
 

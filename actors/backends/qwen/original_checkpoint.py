@@ -1,7 +1,7 @@
-"""Original checkpoints (`Qwen/Qwen3-ASR-0.6B`, without `-hf`) in the native transformers classes, mapped in memory.
+"""Original checkpoints (`Qwen/Qwen3-ASR-0.6B`, without `-hf`), mapped in memory to transformers' classes.
 
-Their config nests everything in `thinker_config`, and their weights have other names. The numbers are the same: the interleaved M-RoPE of
-the original turns all three axes alike, which is plain RoPE.
+Their config nests everything in `thinker_config`, and their weights have other names. The results are the
+same: the interleaved M-RoPE of the original rotates all three axes alike, which is plain RoPE.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _EXTRA_TOKENS = {
 
 
 def is_original(config: dict[str, Any]) -> bool:
-    """Whether the content of a config.json is of the original layout."""
+    """Whether the content of a config.json has the original layout."""
     return "thinker_config" in config
 
 
@@ -68,20 +68,21 @@ def check_layout(name: str, config: dict[str, Any] | None) -> None:
 
     Args:
         name: hub id or folder.
-        config: content of its config.json; None where only the name is known.
+        config: content of its config.json; None if only the name is known.
 
     Raises:
         FatalError: it is in the layout of transformers (`-hf`).
     """
     if name.endswith("-hf") if config is None else not is_original(config):
         raise FatalError(
-            f"aligner.model {name!r} is in the layout of transformers (-hf), of which vLLM cannot run an aligner: set aligner.model to the "
-            "original checkpoint (Qwen/Qwen3-ForcedAligner-0.6B), or aligner.backend=transformers"
+            f"aligner.model {name!r} is in the layout of transformers (-hf), of which vLLM cannot "
+            "run an aligner: set aligner.model to the original checkpoint (Qwen/Qwen3-ForcedAligner-0.6B), "
+            "or aligner.backend=transformers"
         )
 
 
 def native_config(config: dict[str, Any]) -> Any:
-    """The native Qwen3ASRConfig that says what an original config.json says."""
+    """The native Qwen3ASRConfig for the content of an original config.json."""
     from transformers import Qwen3ASRConfig
 
     thinker = config["thinker_config"]
@@ -98,7 +99,7 @@ def native_config(config: dict[str, Any]) -> Any:
         "audio_token_id": thinker["audio_token_id"],
     }
     if is_aligner(config):
-        # The head of an aligner has its own shape, so that there is nothing to tie.
+        # The head of an aligner has a shape of its own, so its weights cannot be tied to the embeddings.
         text["tie_word_embeddings"] = False
         fields |= {"tie_word_embeddings": False, "num_labels": thinker["classify_num"]}
         fields["timestamp_token_id"] = config["timestamp_token_id"]
@@ -108,7 +109,7 @@ def native_config(config: dict[str, Any]) -> Any:
 
 
 def native_name(name: str, aligner: bool) -> str:
-    """The native name of a weight of an original checkpoint."""
+    """The native name of a weight in an original checkpoint."""
     head = "score." if aligner else "lm_head."
     for old, new in (
         ("thinker.audio_tower.proj1.", "model.multi_modal_projector.linear_1."),
@@ -128,9 +129,9 @@ def load_model(
     """Build the native model of an original checkpoint.
 
     Args:
-        model_class: native class for its kind.
+        model_class: the native class of its kind.
         config: content of its config.json.
-        folder: where its safetensors files are.
+        folder: the folder of its safetensors files.
         arguments: further arguments of `from_pretrained`, with `output_loading_info`.
 
     Returns:
@@ -145,7 +146,8 @@ def load_model(
     weights = {
         native_name(name, aligner): weight for file in files for name, weight in load_file(file).items()
     }
-    # "auto" reads the precision from a file, and there is none here: all weights of a checkpoint share one.
+    # "auto" reads the precision from a file, and there is none here. All weights of a checkpoint share one
+    # precision.
     dtype = next(weight.dtype for weight in weights.values() if weight.is_floating_point())
     model, report = model_class.from_pretrained(
         None, config=native_config(config), state_dict=weights, **(arguments | {"dtype": dtype})
@@ -154,7 +156,7 @@ def load_model(
 
 
 def load_inputs(config: dict[str, Any], folder: Path) -> tuple[Any, Any]:
-    """Tokenizer and feature extractor of an original checkpoint: from its tokenizer files, and the extractor all of them share."""
+    """Tokenizer of an original checkpoint, and the feature extractor that all of them share."""
     from transformers import AutoTokenizer, Qwen3ASRFeatureExtractor
 
     audio = config["thinker_config"]["audio_config"]

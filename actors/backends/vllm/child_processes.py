@@ -1,4 +1,4 @@
-"""The processes that an engine begins: how many threads they have, and that none of them outlives ours."""
+"""The processes that an engine starts: their number of threads, and their end with this process."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_LOOK = 0.1  # seconds between looks whether the engine has begun a process
+_POLL = 0.1  # seconds between checks for new processes of the engine
 
 
 @contextmanager
 def threads_of_children(threads: int | None) -> Iterator[None]:
-    """Processes that are started inside compute with so many threads."""
+    """Have processes that start inside the block compute with so many threads."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = str(threads or os.cpu_count() or 1)
     try:
@@ -26,14 +26,15 @@ def threads_of_children(threads: int | None) -> Iterator[None]:
 
 
 class Reaper:
-    """Has this process's children ended when it ends, however it does, from the moment that they are begun.
+    """Kills the children of this process when it ends, however it ends.
 
-    vLLM's engine does not notice that its parent was killed, and would keep the GPU's memory for ever. A shell waits for the end of its
-    standard input, which is the end of this process, and is told there whom to end.
+    vLLM's engine does not notice that its parent was killed, and would hold the GPU's memory for ever. A
+    shell reads the ids of the children from its standard input, and kills them when the input ends, which is
+    the end of this process.
     """
 
     def __init__(self) -> None:
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
         self._shell = subprocess.Popen(
             ["/bin/sh", "-c", 'while read -r pid; do set -- "$@" "$pid"; done; kill -9 "$@"'],
             stdin=subprocess.PIPE,
@@ -45,32 +46,32 @@ class Reaper:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Tell the shell of children that are begun inside the block."""
-        over = threading.Event()
+        """Report children that start inside the block to the shell."""
+        finished = threading.Event()
 
         def watch() -> None:
-            while not over.wait(_LOOK):
-                self._tell()
+            while not finished.wait(_POLL):
+                self._report()
 
         watcher = threading.Thread(target=watch, name="reaper", daemon=True)
         watcher.start()
         try:
             yield
         finally:
-            over.set()
+            finished.set()
             watcher.join()
-            self._tell()
+            self._report()
 
-    def call_off(self) -> None:
-        """The children have ended."""
+    def cancel(self) -> None:
+        """Kill nothing: the children have ended."""
         self._shell.kill()
         self._shell.wait()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         assert self._shell.stdin is not None
         for pid in {
             child.pid for child in multiprocessing.active_children() if child.pid is not None
-        } - self._told:
-            self._told.add(pid)
+        } - self._reported:
+            self._reported.add(pid)
             self._shell.stdin.write(f"{pid}\n".encode())
             self._shell.stdin.flush()

@@ -1,4 +1,4 @@
-"""What goes wrong with the hub, named: what may be better in a minute, what never will, and what is this machine's own."""
+"""Errors of the hub say what to do, and whether another attempt may succeed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[_Hub]]:
-    """A hub on loopback that answers everything with one status, and an empty cache."""
+    """A hub on loopback that answers all requests with one status, and an empty cache."""
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -51,28 +51,32 @@ def answering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "said"),
+    ("status", "code", "message"),
     [
-        (429, "storage_unavailable", "the hub answers HTTP 429 for now: fetch it"),
-        (500, "storage_unavailable", "the hub answers HTTP 500 for now: fetch it"),
+        (429, "storage_unavailable", "the hub currently answers HTTP 429: fetch it"),
+        (500, "storage_unavailable", "the hub currently answers HTTP 500: fetch it"),
         (403, "internal_error", "the hub refuses it: 403 Forbidden"),
     ],
 )
-def test_only_what_may_pass_is_called_so(status: int, code: str, said: str, answering: type[_Hub]) -> None:
+def test_only_transient_statuses_are_storage_unavailable(
+    status: int, code: str, message: str, answering: type[_Hub]
+) -> None:
     answering.status = status
-    with pytest.raises(FatalError, match=said) as caught:
+    with pytest.raises(FatalError, match=message) as caught:
         hub.download(NAME, "asr", None)
     assert caught.value.code == code
 
 
-def test_nobody_there_may_pass(answering: type[_Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_storage_unavailable(
+    answering: type[_Hub], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
     with pytest.raises(FatalError, match="the hub cannot be reached") as caught:
         hub.download(NAME, "asr", None)
     assert caught.value.code == "storage_unavailable"
 
 
-def test_being_offline_by_choice_does_not_pass(
+def test_being_offline_by_choice_is_not_transient(
     answering: type[_Hub], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -82,27 +86,30 @@ def test_being_offline_by_choice_does_not_pass(
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "message"),
     [
         (errno.ENOSPC, r"No space left on device: '/models/x'"),
         (errno.EACCES, r"Permission denied: '/models/x'"),
     ],
 )
-def test_a_cache_that_takes_nothing_is_not_the_hubs_fault(
-    number: int, said: str, monkeypatch: pytest.MonkeyPatch
+def test_an_unwritable_cache_is_not_an_error_of_the_hub(
+    number: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "huggingface_hub.snapshot_download", _raising(OSError(number, said.partition(":")[0], "/models/x"))
+        "huggingface_hub.snapshot_download", _raising(OSError(number, message.partition(":")[0], "/models/x"))
     )
     with pytest.raises(
-        FatalError, match=f"cannot be put into the hub's cache: .*{said}; see to room and rights"
+        FatalError,
+        match=f"cannot be written to the hub's cache: .*{message}; check free space and permissions",
     ) as caught:
         hub.download(NAME, "asr", None)
     assert caught.value.code == "internal_error"
 
 
-def test_a_connection_that_breaks_under_the_download_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client raises what its HTTP library raised, which is no OSError."""
+def test_a_connection_lost_during_the_download_is_storage_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The client raises the exception of its HTTP library, which is no OSError."""
     httpx2 = pytest.importorskip("httpx2")
     monkeypatch.setattr(
         "huggingface_hub.snapshot_download", _raising(httpx2.ReadTimeout("in the middle of a file"))

@@ -1,13 +1,15 @@
-"""Prompts, and where ours are safer than the reference's."""
+"""Prompts follow the official template, and are safer than the reference's."""
 
 import pytest
 
 from actors.backends.qwen.prompts import aligner_prompt, asr_prompt, clean_context
 
 
-def test_the_system_turn_is_always_there():
+def test_the_system_turn_is_always_present():
     assert asr_prompt("", None) == (
-        "<|im_start|>system\n<|im_end|>\n<|im_start|>user\n<|audio_start|><|audio_pad|><|audio_end|><|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>system\n<|im_end|>\n"
+        "<|im_start|>user\n<|audio_start|><|audio_pad|><|audio_end|><|im_end|>\n"
+        "<|im_start|>assistant\n"
     )
     assert asr_prompt(None, "German").endswith("<|im_start|>assistant\nlanguage German<asr_text>")
 
@@ -31,7 +33,7 @@ def test_the_aligner_gets_no_chat_tokens():
     ],
 )
 def test_context_cannot_leave_the_system_turn(context):
-    """The reference passes control tokens in the context through; ours become words, so a manifest cannot write the prompt."""
+    """The reference passes control tokens in the context through; here they become words."""
     plain = asr_prompt("", None)
     for token in (
         "<|im_start|>",
@@ -49,5 +51,5 @@ def test_context_cannot_leave_the_system_turn(context):
 @pytest.mark.parametrize(
     "context", ["", "Names: Müller, O’Hara; a < b > c, 3 | 4", "  two\nlines ", "<3 you <all>"]
 )
-def test_ordinary_context_is_left_alone(context):
+def test_ordinary_context_is_unchanged(context):
     assert clean_context(context) == context

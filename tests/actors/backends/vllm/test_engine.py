@@ -1,4 +1,4 @@
-"""The backends on a real vLLM: what the contract suite does not ask. `make test-vllm` runs it."""
+"""The backends on a real vLLM, beyond the contract suite. `make test-vllm` runs it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def aligner(original_aligner: Path) -> Iterator[Any]:
 
 
 def test_many_segments_at_once_come_back_in_order(asr: Any, clips: list[np.ndarray]) -> None:
-    """Far more than the engine works on at a time, of many lengths: none is lost or swapped."""
+    """Far more segments than the engine works on at a time, of many lengths: none is lost or swapped."""
     rng = np.random.default_rng(1)
     lengths = rng.integers(8_000, len(clips[0]), 20)
     requests = [SegmentRequest(clips[0][:length]) for length in [*lengths] * 3]
@@ -84,21 +84,21 @@ def test_many_segments_at_once_come_back_in_order(asr: Any, clips: list[np.ndarr
 
 
 def test_two_calls_share_the_engine(asr: Any, clips: list[np.ndarray]) -> None:
-    """The engine works on for the second call where the first one has too few left to fill it, and each gets its own answers."""
+    """The engine fills up with the second call when the first one runs out; answers are not mixed."""
     calls = [
         [SegmentRequest(clip[: 8_000 * length]) for length in range(2, 8) for clip in clips[start::2]]
         for start in range(2)
     ]
-    apart = [asr.transcribe(requests) for requests in calls]
+    separate = [asr.transcribe(requests) for requests in calls]
     with ThreadPoolExecutor(2) as pool:
-        together = list(pool.map(asr.transcribe, calls))
-    assert [[one.text for one in results] for results in together] == [
-        [one.text for one in results] for results in apart
+        concurrent = list(pool.map(asr.transcribe, calls))
+    assert [[one.text for one in results] for results in concurrent] == [
+        [one.text for one in results] for results in separate
     ]
 
 
-def test_what_vllm_refuses_costs_itself(asr: Any, clips: list[np.ndarray]) -> None:
-    """A segment with more context than the engine was given room for, between two others."""
+def test_a_segment_that_vllm_refuses_fails_alone(asr: Any, clips: list[np.ndarray]) -> None:
+    """A segment with more context than the engine allows, between two others."""
     requests = [
         SegmentRequest(clips[0]),
         SegmentRequest(clips[1], context="uvw " * 20_000),
@@ -125,14 +125,14 @@ def test_a_used_up_budget_is_flagged(clips: list[np.ndarray], asr: Any) -> None:
     assert cut.tokens <= 4 and "truncated" in cut.flags
 
 
-def test_an_answer_goes_on_from_its_prefix(asr: Any, clips: list[np.ndarray]) -> None:
+def test_an_answer_continues_its_prefix(asr: Any, clips: list[np.ndarray]) -> None:
     [whole] = asr.transcribe([SegmentRequest(clips[0])])
-    begun = whole.raw[: len(whole.raw) // 2]
-    [rest] = asr.transcribe([SegmentRequest(clips[0], prefix=begun, unsettled_tokens=2)])
-    assert rest.raw.startswith(begun) and rest.settled.startswith(begun) and rest.tokens < whole.tokens
+    prefix = whole.raw[: len(whole.raw) // 2]
+    [rest] = asr.transcribe([SegmentRequest(clips[0], prefix=prefix, unsettled_tokens=2)])
+    assert rest.raw.startswith(prefix) and rest.settled.startswith(prefix) and rest.tokens < whole.tokens
 
 
-def test_words_are_where_transformers_finds_them(aligner: Any, clips: list[np.ndarray]) -> None:
+def test_word_times_equal_those_of_transformers(aligner: Any, clips: list[np.ndarray]) -> None:
     units = [("uno", "due", "tre"), ("one",), ("eins", "zwei", "drei", "vier"), ("two", "three")]
     requests = [AlignmentRequest(clip, of_clip) for clip, of_clip in zip(clips, units, strict=True)]
     other = create_aligner(AlignerConfig(model=str(DEMO / "aligner")))
@@ -181,7 +181,7 @@ def test_a_dead_engine_is_fatal(clips: list[np.ndarray]) -> None:
 
 
 def test_no_engine_outlives_its_process() -> None:
-    """However that ends: the pool's other process would find the card taken."""
+    """Otherwise the pool's next process would find the card occupied."""
     script = (
         "import os, sys, time\nfrom actors.backends import create_asr\nfrom actors.config import ASRConfig\n"
         "if __name__ == '__main__':\n"
@@ -193,7 +193,7 @@ def test_no_engine_outlives_its_process() -> None:
     try:
         assert process.stdout is not None and any(
             line == "ready\n" for line in process.stdout
-        )  # behind what vLLM has to say
+        )  # after vLLM's own output
         family = descendants(process.pid)
         assert any("EngineCore" in command(child) for child in family)
     finally:
@@ -204,11 +204,11 @@ def test_no_engine_outlives_its_process() -> None:
         if not left:
             return
         time.sleep(0.1)
-    raise AssertionError(f"these are left: {[command(child) for child in left]}")
+    raise AssertionError(f"these processes are left: {[command(child) for child in left]}")
 
 
 def children(parent: int) -> list[int]:
-    """Processes that another one started."""
+    """Processes that a process started."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -221,12 +221,12 @@ def children(parent: int) -> list[int]:
 
 
 def descendants(parent: int) -> list[int]:
-    """Those, and what they started."""
+    """Those, and the processes that they started."""
     return [pid for child in children(parent) for pid in (child, *descendants(child))]
 
 
 def command(pid: int) -> str:
-    """What a process is called; empty where it has ended."""
+    """A process's command line; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""What vLLM's engine is told, without vLLM."""
+"""Arguments of vLLM's engine, without vLLM."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_longest_segment_fits(seconds: float, rate: float, device: str) -> N
     config = ASRConfig(backend="vllm", max_tokens_per_second=rate, vllm=VLLMConfig(max_duration=seconds))
     arguments = asr_arguments(config, SHAPE, device, 2)
     audio = audio_tokens(round(seconds * 100))
-    assert arguments["max_num_batched_tokens"] >= audio  # or its encoder refuses it
+    assert arguments["max_num_batched_tokens"] >= audio  # else its encoder refuses it
     assert arguments["max_model_len"] >= min(
         SHAPE.positions, audio + token_budget(seconds, config) + CONTEXT_TOKENS
     )
@@ -53,7 +53,7 @@ def test_the_longest_segment_fits(seconds: float, rate: float, device: str) -> N
     if device == "cpu":
         assert arguments["kv_cache_memory_bytes"] >= SHAPE.cache_bytes(
             arguments["max_model_len"], 2
-        )  # or it does not start
+        )  # else it does not start
 
 
 @given(seconds=st.floats(1, 1200), device=st.sampled_from(["cuda", "cpu"]))
@@ -68,7 +68,7 @@ def test_the_aligner_takes_a_clip_in_one_step(seconds: float, device: str) -> No
     )
 
 
-def test_hundreds_of_segments_at_once_on_a_gpu_with_cuda_graphs() -> None:
+def test_a_gpu_gets_hundreds_of_segments_at_once_and_cuda_graphs() -> None:
     arguments = asr_arguments(ASRConfig(backend="vllm"), SHAPE, "cuda", 2)
     assert (
         arguments["max_num_seqs"] == 256
@@ -76,6 +76,7 @@ def test_hundreds_of_segments_at_once_on_a_gpu_with_cuda_graphs() -> None:
         and "kv_cache_memory_bytes" not in arguments
     )
     assert arguments["enable_prefix_caching"] is False and arguments["enable_mm_embeds"] is True
+    assert arguments["mm_processor_cache_gb"] == 0
     assert asr_arguments(ASRConfig(backend="vllm"), SHAPE, "cpu", 2)["enforce_eager"] is True
 
 
@@ -92,13 +93,13 @@ def test_a_share_of_a_card_is_a_share_of_its_memory(num_gpus: float | None, part
     assert asr_arguments(chosen, SHAPE, "cuda", 2)["gpu_memory_utilization"] == 0.5
 
 
-def test_what_is_said_to_the_engine_directly_stands_above_all() -> None:
+def test_arguments_of_the_user_win() -> None:
     config = ASRConfig(vllm=VLLMConfig(engine={"kv_cache_dtype": "fp8", "max_model_len": 5000}))
     arguments = asr_arguments(config, SHAPE, "cuda", 2)
     assert (arguments["kv_cache_dtype"], arguments["max_model_len"]) == ("fp8", 5000)
 
 
-def test_original_checkpoints_unless_others_are_named() -> None:
+def test_original_checkpoints_are_the_default() -> None:
     assert ASRConfig(backend="vllm").model == "Qwen/Qwen3-ASR-0.6B"
     assert AlignerConfig(backend="vllm").model == "Qwen/Qwen3-ForcedAligner-0.6B"
     assert ASRConfig(backend="vllm", model="Qwen/Qwen3-ASR-1.7B-hf").model == "Qwen/Qwen3-ASR-1.7B-hf"
@@ -106,7 +107,7 @@ def test_original_checkpoints_unless_others_are_named() -> None:
 
 
 @pytest.mark.parametrize("setting", [{"dtype": "int8"}, {"dtype": "float64"}, {"attention": "sdpa"}])
-def test_what_only_transformers_has_is_refused(setting: dict[str, str]) -> None:
+def test_settings_of_transformers_only_are_refused(setting: dict[str, str]) -> None:
     for config in (ASRConfig, AlignerConfig):
         with pytest.raises(ValueError, match="is for backend transformers; with vllm it must be"):
             config(backend="vllm", **setting)
@@ -122,7 +123,7 @@ def test_an_aligner_in_the_other_layout_is_refused_before_anything_starts() -> N
             check(asr, AlignerConfig(backend="vllm", model=model), here=False)
 
 
-def test_a_missing_vllm_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_vllm_is_reported_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     asr, aligner = ASRConfig(backend="vllm", model=str(DEMO / "asr")), AlignerConfig(backend="none")
     check(asr, aligner, here=False)  # another machine may have it
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

@@ -1,4 +1,4 @@
-"""vLLM's own server, what `vllm serve` starts, on loopback for the length of a `with` block."""
+"""vLLM's own server, as `vllm serve` starts it, on loopback for the length of a `with` block."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from actors.backends.vllm.engine import ENVIRONMENT
+from actors.backends.vllm.backend import ENVIRONMENT
 
 START = 240.0  # seconds
 _ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
@@ -27,7 +27,7 @@ def vllm_serving(model: Path, name: str) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # Not by its command: that one asks for the version of a package `vllm`, and the CPU build has another name.
+    # Not `vllm serve`: it asks for the version of a package `vllm`, and the CPU build has another name.
     arguments = [
         "--model",
         str(model),
@@ -64,7 +64,7 @@ def vllm_serving(model: Path, name: str) -> Iterator[str]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """The server and its engine, which is a process of its own in the same group."""
+    """End the server and its engine, a process of its own in the same group."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(15)
