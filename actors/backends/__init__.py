@@ -6,6 +6,7 @@ import importlib.util
 from typing import Literal
 
 from actors.backends.base import AlignerBackend, ASRBackend
+from actors.backends.devices import set_allocator
 from actors.backends.qwen import original_checkpoint
 from actors.backends.qwen.checkpoint import check_folder
 from actors.config import AlignerConfig, ASRConfig
