@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.actors.backends.remote.asking import make, quick, server  # noqa: F401 - fixtures
+from tests.actors.backends.remote.remote_backends import make, fast_retries, server  # noqa: F401 - fixtures
 
 # Before anything imports torch: several threads that wait for each other on busy cores make models this small a hundred times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -13,7 +13,7 @@ pytest.importorskip("transformers", reason="the demo models need transformers (e
 
 from actors.backends import create_asr
 from actors.config import ASRConfig
-from tests.actors.backends.remote.dashscope_server import MODELS, serving_files, serving_realtime
+from tests.actors.backends.remote.dashscope_server import MODELS, running_files_server, running_realtime_server
 from tests.e2e.conftest import DEMO, SURE, read_dead_letters, read_transcripts, write_manifest
 from tests.e2e.test_serving import Server
 
@@ -26,7 +26,7 @@ def remotes(tmp_path: Path) -> Iterator[dict[str, tuple[str, str]]]:
     engine = create_asr(ASRConfig(model=str(DEMO / "asr"), threads=1))
     server = Server(tmp_path)
     try:
-        with serving_files(engine) as files, serving_realtime(engine) as realtime:
+        with running_files_server(engine) as files, running_realtime_server(engine) as realtime:
             url = f"{server.url}/v1"
             yield {
                 "chat": (url, "asr"),

@@ -1,7 +1,8 @@
-"""What is said between us and DashScope's own APIs for Qwen3-ASR (Alibaba Cloud Model Studio). Pure.
+"""DashScope's own APIs for Qwen3-ASR (Alibaba Cloud Model Studio): requests, responses and events. Pure.
 
-Sources, all public descriptions of the service, as of 2026: "Qwen-ASR API reference" (recorded files, asynchronous), "Upload local files to
-get temporary URLs", "Client events" and "Server events for Qwen-ASR-Realtime". Never tried against the service itself.
+Sources, all public descriptions of the service, as of 2026: "Qwen-ASR API reference" (recorded files,
+asynchronous), "Upload local files to get temporary URLs", "Client events" and "Server events for
+Qwen-ASR-Realtime". Never tried against the service itself.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ from typing import Any, Literal
 import numpy as np
 
 from actors.backends.qwen.prompts import clean_context
-from actors.backends.remote import openai_protocol
 from actors.backends.remote.openai_protocol import Malformed
+from actors.backends.remote.raw_output import parse_raw, with_language_tag
 from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
 from actors.text.languages import code_of
 
-LONGEST_UTTERANCE = 60.0  # seconds; what a client may commit at once over the real-time API
-_PIECE = SAMPLING_RATE  # samples in one event
-_MARGIN = 0.1  # of an upload's permission, so that it does not end on the way
+# Seconds that a client may commit at once over the real-time API.
+MAX_UTTERANCE_SECONDS = 60.0
+_SAMPLES_PER_EVENT = SAMPLING_RATE
+# Part of the duration of an upload policy that is not used, so that it does not expire during an upload.
+_POLICY_MARGIN = 0.1
 _NO_SPEECH = ("NO_VALID_FRAGMENT", "NO_WORDS", "NOVALIDFRAGMENT", "NOWORDS")
 _BUSY = ("THROTTLING", "RATE_LIMIT", "RATELIMIT", "INSUFFICIENT_QUOTA")
-_PASSING = (
+_TRANSIENT = (
     "INTERNAL",
     "SYSTEM",
     "TIMEOUT",
@@ -38,128 +41,133 @@ _PASSING = (
 
 
 @dataclass(frozen=True)
-class Permission:
-    """To upload files into the service's temporary storage, where they stay for 48 hours."""
+class UploadPolicy:
+    """Permission to upload files to the service's temporary storage, which keeps them for 48 hours."""
 
-    address: str
+    url: str
     folder: str
     fields: dict[str, str]
-    duration: float  # seconds that it may be used for
+    duration: float  # seconds that the policy may be used for
 
-    def place(self, name: str) -> str:
-        """The key of a file of this name."""
+    def key(self, name: str) -> str:
+        """The storage key of a file with this name."""
         return f"{self.folder}/{name}"
 
     def form(self, name: str) -> dict[str, str]:
-        """What is sent beside the file's content."""
-        return {**self.fields, "key": self.place(name), "success_action_status": "200"}
+        """The form fields beside the file's content."""
+        return {**self.fields, "key": self.key(name), "success_action_status": "200"}
 
 
 @dataclass(frozen=True)
 class Task:
-    """How a recorded file is doing: `running`, `done` with the address of its result, or `failed`."""
+    """State of the task for a recorded file."""
 
     state: Literal["running", "done", "failed"]
-    number: str = ""
-    address: str = ""
+    id: str = ""
+    result_url: str = ""  # of a task that is done
     code: str = ""
     message: str = ""
 
 
-def permission(answer: Mapping[str, Any]) -> Permission:
-    """What `GET /uploads?action=getPolicy` allows.
+def parse_upload_policy(response: Mapping[str, Any]) -> UploadPolicy:
+    """The policy in the response to `GET /uploads?action=getPolicy`.
 
     Raises:
-        Malformed: it is something else.
+        Malformed: the response has no policy.
     """
-    said: Any = answer.get("data")
+    data: Any = response.get("data")
     try:
         fields = {
-            "OSSAccessKeyId": str(said["oss_access_key_id"]),
-            "Signature": str(said["signature"]),
-            "policy": str(said["policy"]),
-            "x-oss-object-acl": str(said["x_oss_object_acl"]),
-            "x-oss-forbid-overwrite": str(said["x_oss_forbid_overwrite"]),
+            "OSSAccessKeyId": str(data["oss_access_key_id"]),
+            "Signature": str(data["signature"]),
+            "policy": str(data["policy"]),
+            "x-oss-object-acl": str(data["x_oss_object_acl"]),
+            "x-oss-forbid-overwrite": str(data["x_oss_forbid_overwrite"]),
         }
-        address, folder = str(said["upload_host"]), str(said["upload_dir"])
-        duration = float(said.get("expire_in_seconds") or 0) * (1 - _MARGIN)
+        url, folder = str(data["upload_host"]), str(data["upload_dir"])
+        duration = float(data.get("expire_in_seconds") or 0) * (1 - _POLICY_MARGIN)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Malformed(f"the answer has no data as upload policies have it: {error!r}") from None
-    if not address.startswith(("https://", "http://")):
+    if not url.startswith(("https://", "http://")):
         raise Malformed("the answer's upload_host is no address")
-    return Permission(address, folder.rstrip("/"), fields, duration)
+    return UploadPolicy(url, folder.rstrip("/"), fields, duration)
 
 
-def order(model: str, address: str, request: SegmentRequest) -> dict[str, Any]:
-    """The body of `POST /services/audio/asr/transcription` for a file at an address. It has no field for a context."""
+def task_request(model: str, url: str, segment: SegmentRequest) -> dict[str, Any]:
+    """The body of `POST /services/audio/asr/transcription`; it has no field for a context.
+
+    Args:
+        model: name of the model.
+        url: where the file is.
+        segment: the segment; only its language is used.
+    """
     parameters: dict[str, Any] = {"channel_id": [0], "enable_itn": False}
-    if request.language:
-        parameters["language"] = code_of(request.language)
-    return {"model": model, "input": {"file_url": address}, "parameters": parameters}
+    if segment.language:
+        parameters["language"] = code_of(segment.language)
+    return {"model": model, "input": {"file_url": url}, "parameters": parameters}
 
 
-def task(answer: Mapping[str, Any]) -> Task:
-    """What the service says of a task, when it takes it and later (`GET /tasks/{number}`).
+def parse_task(response: Mapping[str, Any]) -> Task:
+    """The state of a task in a response, when it is created or later (`GET /tasks/{id}`).
 
     Raises:
-        Malformed: nothing about a task.
+        Malformed: the response is not about a task.
     """
-    output = answer.get("output")
+    output = response.get("output")
     if not isinstance(output, dict) or not isinstance(output.get("task_status"), str):
         raise Malformed("the answer has no output.task_status as tasks have it")
-    number = str(output.get("task_id") or "")
+    task_id = str(output.get("task_id") or "")
     status = output["task_status"].upper()
     if status in ("PENDING", "RUNNING", "SUSPENDED"):
-        return Task("running", number)
+        return Task("running", task_id)
     result = output.get("result")
-    address = result.get("transcription_url") if isinstance(result, dict) else None
+    url = result.get("transcription_url") if isinstance(result, dict) else None
     code = str(output.get("code") or "")
-    if status == "SUCCEEDED" and isinstance(address, str) and address.startswith(("https://", "http://")):
-        return Task("done", number, address, code)
+    if status == "SUCCEEDED" and isinstance(url, str) and url.startswith(("https://", "http://")):
+        return Task("done", task_id, url, code)
     message = " ".join(str(output.get("message") or "").split())
-    return Task("failed", number, "", code or status, message or f"the task is {status}")
+    return Task("failed", task_id, "", code or status, message or f"the task is {status}")
 
 
-def hypothesis_of_file(
-    result: Mapping[str, Any], request: SegmentRequest, *, compatible: bool = False
+def parse_result(
+    result: Mapping[str, Any], segment: SegmentRequest, *, compatible: bool = False
 ) -> Hypothesis:
-    """What the result file of a task says; its language is that of most of its text.
+    """The hypothesis in the result file of a task; its language is that of most of its text.
 
     Raises:
-        Malformed: it does not say anything.
+        Malformed: the file has no transcripts.
     """
     transcripts = result.get("transcripts")
     if not isinstance(transcripts, list) or not all(isinstance(entry, dict) for entry in transcripts):
         raise Malformed("the result has no transcripts")
-    text = " ".join(said for entry in transcripts if (said := str(entry.get("text") or "").strip()))
+    texts = [str(entry.get("text") or "").strip() for entry in transcripts]
+    # Characters of the text, by language.
     languages: Counter[str] = Counter()
     for entry in transcripts:
         for sentence in entry.get("sentences") or []:
             if isinstance(sentence, dict) and sentence.get("language"):
                 languages[str(sentence["language"])] += len(str(sentence.get("text") or ""))
-    return silent_or_said(
-        text, max(languages, key=languages.__getitem__, default=None), request, compatible=compatible
-    )
+    language = max(languages, key=languages.__getitem__, default=None)
+    return hypothesis(" ".join(filter(None, texts)), language, segment, compatible=compatible)
 
 
-def silent_or_said(
-    text: str, language: str | None, request: SegmentRequest, *, compatible: bool = False
+def hypothesis(
+    text: str, language: str | None, segment: SegmentRequest, *, compatible: bool = False
 ) -> Hypothesis:
-    """A text without tag, log-probabilities or tokens as a hypothesis; an empty one is the model's word for no speech."""
-    raw = openai_protocol.tagged(text, language, request)
-    return openai_protocol.read(raw, request, compatible, confidence=None, tokens=0, settled=request.prefix)
+    """A hypothesis from a text without tag, log-probabilities or tokens; an empty text means no speech."""
+    raw = with_language_tag(text, language, segment)
+    return parse_raw(raw, segment, compatible, confidence=None, tokens=0, settled=segment.prefix)
 
 
 def is_silence(code: str) -> bool:
-    """Whether the code of a failed task says that nobody speaks."""
+    """Whether the code of a failed task means that nobody speaks."""
     return code.upper().endswith(_NO_SPEECH)
 
 
-def may_pass(code: str) -> bool:
-    """Whether the code of an error is one of those that another attempt may not meet."""
-    return (
-        not code or any(part in code.upper() for part in _PASSING) or code.upper() in ("UNKNOWN", "CANCELED")
-    )
+def is_transient(code: str) -> bool:
+    """Whether another attempt may succeed after an error with this code."""
+    upper = code.upper()
+    return not code or any(part in upper for part in _TRANSIENT) or upper in ("UNKNOWN", "CANCELED")
 
 
 def is_busy(code: str) -> bool:
@@ -167,15 +175,16 @@ def is_busy(code: str) -> bool:
     return any(part in code.upper() for part in _BUSY)
 
 
-def conversation(
-    request: SegmentRequest, *, compatible: bool = False
+def session_events(
+    segment: SegmentRequest, *, compatible: bool = False
 ) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
-    """The events that have a segment recognised over the real-time API: the first, and those after it was confirmed.
+    """The client events for one segment in the real-time API: the first, and those after its confirmation.
 
-    The client says where the utterance ends (`turn_detection` null), so the service does not cut it up by pauses of its own.
+    The client marks the end of the utterance (`turn_detection` null), so that the service does not cut it at
+    pauses.
     """
-    context = request.context if compatible else clean_context(request.context)
-    transcription: dict[str, Any] = {"language": code_of(request.language)} if request.language else {}
+    context = segment.context if compatible else clean_context(segment.context)
+    transcription: dict[str, Any] = {"language": code_of(segment.language)} if segment.language else {}
     transcription |= {"corpus": {"text": context}} if context else {}
     session = {
         "modalities": ["text"],
@@ -184,25 +193,24 @@ def conversation(
         "input_audio_transcription": transcription,
         "turn_detection": None,
     }
-    return {"event_id": "update", "type": "session.update", "session": session}, _spoken(request.waveform)
+    return {"event_id": "update", "type": "session.update", "session": session}, _audio_events(
+        segment.waveform
+    )
 
 
-def _spoken(waveform: np.ndarray) -> Iterator[dict[str, Any]]:
+def _audio_events(waveform: np.ndarray) -> Iterator[dict[str, Any]]:
     samples = waveform.astype("<i2")
-    for number, start in enumerate(range(0, len(samples), _PIECE)):
-        audio = base64.b64encode(samples[start : start + _PIECE].tobytes()).decode()
+    for number, start in enumerate(range(0, len(samples), _SAMPLES_PER_EVENT)):
+        audio = base64.b64encode(samples[start : start + _SAMPLES_PER_EVENT].tobytes()).decode()
         yield {"event_id": f"append_{number}", "type": "input_audio_buffer.append", "audio": audio}
     yield {"event_id": "commit", "type": "input_audio_buffer.commit"}
     yield {"event_id": "finish", "type": "session.finish"}
 
 
-def complaint(event: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Type, code and message of an event that something failed; the message as one line."""
+def error_of(event: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Type, code and message of an error event; the message as one line."""
     error = event.get("error")
     if not isinstance(error, dict):
         return "", "", ""
-    return (
-        str(error.get("type") or ""),
-        str(error.get("code") or ""),
-        " ".join(str(error.get("message") or "").split()),
-    )
+    message = " ".join(str(error.get("message") or "").split())
+    return str(error.get("type") or ""), str(error.get("code") or ""), message

@@ -1,5 +1,6 @@
-"""Any server with OpenAI's API as the recogniser: vLLM, SGLang, our own, DashScope's compatible mode. See `openai_wire` for what is said,
-and `remote` for what is done where the server does not answer well.
+"""Any server with OpenAI's API as the recogniser: vLLM, SGLang, our own server, DashScope's compatible mode.
+
+`openai_protocol` has the requests and responses, `base` what happens where the server does not respond well.
 """
 
 from __future__ import annotations
@@ -17,78 +18,77 @@ from actors.records import Hypothesis, SegmentRequest
 
 
 class OpenAIASR(RemoteASR):
-    """A recogniser behind HTTP, one request for each segment."""
+    """A recogniser behind HTTP, with one request for each segment."""
 
     def __init__(self, config: ASRConfig) -> None:
         """See `RemoteASR`."""
-        self._verbose = True  # transcriptions: until the server refuses
+        # `transcriptions` only: ask for verbose_json until the server refuses it.
+        self._verbose = True
         super().__init__(config)
 
     def _attempts(self, request: SegmentRequest, call: Call) -> Callable[[int], Awaitable[Hypothesis]]:
-        return lambda before: self._ask(request, before)
+        return lambda before: self._attempt(request, before)
 
-    async def _ask(self, request: SegmentRequest, before: int) -> Hypothesis:
-        budget = math.ceil(request.duration * self.config.max_tokens_per_second) + self.config.min_tokens
-        endpoint = cast(
-            openai_protocol.Endpoint, self.remote.endpoint
-        )  # the others are for `dashscope_files` and `dashscope_realtime`
-        compatible = self.config.compatible
-        verbose = self._verbose
-        question = openai_protocol.question(
-            request, endpoint, self.model, budget, compatible=compatible, verbose=verbose
+    async def _attempt(self, request: SegmentRequest, before: int) -> Hypothesis:
+        # The other endpoints belong to `dashscope_files` and `dashscope_realtime`.
+        endpoint = cast(openai_protocol.Endpoint, self.remote.endpoint)
+        max_tokens = math.ceil(request.duration * self.config.max_tokens_per_second) + self.config.min_tokens
+        compatible, verbose = self.config.compatible, self._verbose
+        http_request = openai_protocol.build_request(
+            request, endpoint, self.model, max_tokens, compatible=compatible, verbose=verbose
         )
-        self.cost.requests += 1
-        self.cost.repeated += before > 0
-        self.cost.audio_seconds += request.duration
-        if question.body is not None:
-            content: dict[str, Any] = {"json": question.body}
+        self.total_usage.count_request(request.duration, repeated=before > 0)
+        if http_request.body is not None:
+            content: dict[str, Any] = {"json": http_request.body}
         else:
-            content = {"data": question.form, "files": {"file": ("segment.wav", question.file, "audio/wav")}}
-        answer = await self._send("POST", self.remote.base_url + question.path, **content)
-        meaning, said = self._meaning(answer)
+            file = ("segment.wav", http_request.file, "audio/wav")
+            content = {"data": http_request.form, "files": {"file": file}}
+        response = await self.server.send("POST", self.remote.base_url + http_request.path, **content)
+        meaning, message = self.server.meaning(response)
         if (
             meaning == "refused"
             and endpoint == "transcriptions"
             and verbose
-            and ("verbose_json" in said or "response_format" in said)
+            and ("verbose_json" in message or "response_format" in message)
         ):
-            self._verbose = False  # gpt-4o-transcribe and vLLM have no verbose_json for such models
-            return await self._ask(request, before)
-        hint = ""
-        if (
-            question.body
-            and "continue_final_message" in question.body
-            and ("continue_final_message" in said or "template" in said)
-        ):
-            hint = "; to force a language the server needs a chat template with assistant turns (vllm serve --chat-template), see the README"
-        self._must_be_fine(answer, f"a segment of {request.duration:.1f} s", hint)
-        content = self._parsed(answer)
+            # gpt-4o-transcribe, and vLLM for such models, have no verbose_json.
+            self._verbose = False
+            return await self._attempt(request, before)
+        subject = f"a segment of {request.duration:.1f} s"
+        self.server.raise_for_error(response, subject, _hint(http_request, message))
+        body = self.server.json(response)
         try:
-            hypothesis = openai_protocol.hypothesis(content, request, endpoint, compatible=compatible)
+            hypothesis = openai_protocol.parse_response(body, request, endpoint, compatible=compatible)
         except openai_protocol.Malformed as error:
-            raise TransientError(self._safe(str(error))) from None
+            raise TransientError(self.server.without_key(str(error))) from None
         except openai_protocol.Withheld as error:
-            raise RowError(
-                f"the recognition server refuses a segment of {request.duration:.1f} s: {error}",
-                "model_failed",
-            ) from None
-        counted = openai_protocol.usage(content)
-        self.cost.prompt_tokens += counted.prompt
-        self.cost.completion_tokens += counted.completion
+            raise RowError(f"the recognition server refuses {subject}: {error}", "model_failed") from None
+        counts = openai_protocol.token_counts(body)
+        self.total_usage.prompt_tokens += counts.prompt
+        self.total_usage.completion_tokens += counts.completion
         return hypothesis
 
-    async def _offered(self) -> set[str]:
-        answer = await self._send("GET", self.remote.base_url + "/models")
-        meaning, said = self._meaning(answer)
-        if answer.status in (401, 402, 403):
-            raise FatalError(self._fatal(answer, said))
+    async def _list_models(self) -> set[str]:
+        response = await self.server.send("GET", self.remote.base_url + "/models")
+        meaning, message = self.server.meaning(response)
+        if response.status in (401, 402, 403):
+            raise FatalError(self.server.fatal_message(response, message))
         if meaning in ("busy", "failing"):
-            self._must_be_fine(answer)
+            self.server.raise_for_error(response)
         if meaning != "fine":
             return set()
-        entries = self._parsed(answer).get("data")
+        entries = self.server.json(response).get("data")
+        if not isinstance(entries, list):
+            return set()
+        return {str(entry.get("id")) for entry in entries if isinstance(entry, dict)}
+
+
+def _hint(request: openai_protocol.HTTPRequest, message: str) -> str:
+    """What to do where a server cannot continue an assistant turn."""
+    continues = request.body is not None and "continue_final_message" in request.body
+    if continues and ("continue_final_message" in message or "template" in message):
         return (
-            {str(entry.get("id")) for entry in entries if isinstance(entry, dict)}
-            if isinstance(entries, list)
-            else set()
+            "; to force a language the server needs a chat template with assistant turns "
+            "(vllm serve --chat-template), see the README"
         )
+    return ""

@@ -1,13 +1,16 @@
-"""What is said between us and an OpenAI-compatible server about one segment: requests, answers, and what an error status means. Pure.
+"""The protocol of OpenAI-compatible servers for one segment: requests and responses. Pure.
 
-Three ways to ask, the values of `asr.remote.endpoint`:
+There are three protocols, the values of `asr.remote.endpoint`:
 
-    chat            POST /chat/completions as vLLM, SGLang and `scriptorium serve` take it. The model's own answer `language X<asr_text>...` comes
-                    back. Context is the system turn; a forced language is the beginning of the answer, which the server is asked to go on with.
-    transcriptions  POST /audio/transcriptions. Only as good as the server: vLLM's leaves out the system turn that the model was trained with
-                    and older ones ignore the language (read from its source, 0.33), hence `chat` for it.
-    dashscope       POST /chat/completions as DashScope's compatible mode takes it (Alibaba Cloud Model Studio, "Qwen-ASR API reference"): audio as
-                    `input_audio`, the language in `asr_options`; the text comes without tag, its language in `annotations`.
+- `chat`: POST /chat/completions as vLLM, SGLang and `scriptorium serve` accept it. The response is the
+  model's own output, `language X<asr_text>...`. Context is the system turn. A forced language is the
+  beginning of the output, which the server is asked to continue.
+- `transcriptions`: POST /audio/transcriptions. Its quality depends on the server: vLLM leaves out the system
+  turn that the model was trained with, and older versions ignore the language (read from its source, 0.33),
+  so use `chat` for it.
+- `dashscope`: POST /chat/completions as DashScope's compatible mode accepts it (Alibaba Cloud Model Studio,
+  "Qwen-ASR API reference"): audio as `input_audio`, the language in `asr_options`. The text comes without the
+  tag, its language in `annotations`.
 """
 
 from __future__ import annotations
@@ -23,31 +26,30 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from actors.backends.qwen.prompts import clean_context
+from actors.backends.remote.raw_output import TAG, parse_raw, with_language_tag
 from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
-from actors.text.languages import code_of, normalize_language
-from actors.text.parsing import parse_output, parse_output_compatible
+from actors.text.languages import code_of
 
 Endpoint = Literal["chat", "transcriptions", "dashscope"]
 CONFIDENCE_DIGITS = 4
-_TAG = "<asr_text>"
-_BROKEN_OFF = ("abort", "error", "cancelled", "canceled")  # reasons to finish of vLLM, SGLang and gateways
-_HALF = re.compile(
-    rb"\\u[dD][89abAB]|\\u[dD][c-fC-F]"
-)  # of a surrogate pair: servers cut strings in the middle of one
-_CONTROL = re.compile(r"<\|[a-z_]{1,40}\|>")
+# Values of `finish_reason` in vLLM, SGLang and gateways for an incomplete output.
+_INCOMPLETE = ("abort", "error", "cancelled", "canceled")
+# An escaped half of a surrogate pair: servers cut strings in the middle of one.
+_HALF_PAIR = re.compile(rb"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
+_CONTROL_TOKEN = re.compile(r"<\|[a-z_]{1,40}\|>")
 
 
 class Malformed(ValueError):
-    """An answer that is not one of an OpenAI-compatible server, or was broken off."""
+    """A response that no OpenAI-compatible server should send, or an incomplete one."""
 
 
 class Withheld(ValueError):
-    """The server has an answer that it does not give."""
+    """The server has an output that it does not return."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """One HTTP request: JSON, or a form with a file."""
+class HTTPRequest:
+    """A POST request: JSON, or a form with a file."""
 
     path: str
     body: dict[str, Any] | None = None
@@ -56,8 +58,8 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Usage:
-    """What the server says that it counted, in tokens."""
+class TokenCounts:
+    """The numbers of tokens that the server has counted."""
 
     prompt: int = 0
     completion: int = 0
@@ -74,97 +76,105 @@ def wav(samples: Any) -> bytes:
     return file.getvalue()
 
 
-def question(
-    request: SegmentRequest,
+def build_request(
+    segment: SegmentRequest,
     endpoint: Endpoint,
     model: str,
-    budget: int,
+    max_tokens: int,
     *,
     compatible: bool = False,
     verbose: bool = True,
-) -> Question:
-    """How a server is asked about one segment.
+) -> HTTPRequest:
+    """The HTTP request for one segment.
 
     Args:
-        request: the segment.
+        segment: the segment.
         endpoint: see the head of this file.
-        model: its name on the server.
-        budget: most tokens of the answer (chat only: the others have no field for it).
-        compatible: put the context in as it is, as the reference does.
-        verbose: ask for segments and language (transcriptions).
+        model: name of the model on the server.
+        max_tokens: most tokens of the output (only `chat` has a field for it).
+        compatible: send the context unchanged, as the reference does.
+        verbose: ask for segments and language (only `transcriptions`).
     """
-    audio = wav(request.waveform)
-    context = request.context if compatible else clean_context(request.context)
+    audio = wav(segment.waveform)
+    context = segment.context if compatible else clean_context(segment.context)
     if endpoint == "transcriptions":
         form = {"model": model, "response_format": "verbose_json" if verbose else "json", "temperature": "0"}
-        form |= {"language": code_of(request.language) or ""} if request.language else {}
+        form |= {"language": code_of(segment.language) or ""} if segment.language else {}
         form |= {"prompt": context} if context else {}
-        return Question("/audio/transcriptions", form=form, file=audio)
-    address = "data:audio/wav;base64," + base64.b64encode(audio).decode()
-    messages: list[dict[str, Any]] = []
+        return HTTPRequest("/audio/transcriptions", form=form, file=audio)
+    data_uri = "data:audio/wav;base64," + base64.b64encode(audio).decode()
     if endpoint == "dashscope":
-        options = {"enable_itn": False} | (
-            {"language": code_of(request.language)} if request.language else {}
-        )
-        if context:
-            messages.append({"role": "system", "content": [{"type": "text", "text": context}]})
-        messages.append(
-            {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": address}}]}
-        )
-        return Question(
-            "/chat/completions",
-            {"model": model, "messages": messages, "stream": False, "asr_options": options},
-        )
-    messages.append(
-        {"role": "system", "content": context}
-    )  # empty too: the model was trained with a system turn
-    messages.append({"role": "user", "content": [{"type": "audio_url", "audio_url": {"url": address}}]})
+        return HTTPRequest("/chat/completions", _dashscope_body(segment, model, context, data_uri))
+    return HTTPRequest("/chat/completions", _chat_body(segment, model, context, data_uri, max_tokens))
+
+
+def _dashscope_body(segment: SegmentRequest, model: str, context: str, data_uri: str) -> dict[str, Any]:
+    options: dict[str, Any] = {"enable_itn": False}
+    options |= {"language": code_of(segment.language)} if segment.language else {}
+    messages: list[dict[str, Any]] = []
+    if context:
+        messages.append({"role": "system", "content": [{"type": "text", "text": context}]})
+    audio = {"type": "input_audio", "input_audio": {"data": data_uri}}
+    messages.append({"role": "user", "content": [audio]})
+    return {"model": model, "messages": messages, "stream": False, "asr_options": options}
+
+
+def _chat_body(
+    segment: SegmentRequest, model: str, context: str, data_uri: str, max_tokens: int
+) -> dict[str, Any]:
+    messages: list[dict[str, Any]] = [
+        # Also where it is empty: the model was trained with a system turn.
+        {"role": "system", "content": context},
+        {"role": "user", "content": [{"type": "audio_url", "audio_url": {"url": data_uri}}]},
+    ]
     body = {
         "model": model,
         "messages": messages,
         "temperature": 0,
-        "max_completion_tokens": budget,
+        "max_completion_tokens": max_tokens,
         "logprobs": True,
     }
-    if begun := (f"language {request.language}{_TAG}" if request.language else "") + request.prefix:
-        messages.append({"role": "assistant", "content": begun})
+    forced = f"language {segment.language}{TAG}" if segment.language else ""
+    if beginning := forced + segment.prefix:
+        messages.append({"role": "assistant", "content": beginning})
         body |= {"continue_final_message": True, "add_generation_prompt": False}
-    return Question("/chat/completions", body)
+    return body
 
 
-def parsed(data: bytes) -> dict[str, Any]:
-    """The JSON object of an answer; half characters in it, which no table can hold, become question marks.
+def parse_json(data: bytes) -> dict[str, Any]:
+    """The JSON object in a response; half of a surrogate pair, which no table can hold, becomes "?".
 
     Raises:
-        Malformed: it is something else.
+        Malformed: the response is no JSON object.
     """
     try:
-        answer = json.loads(data)
-    except ValueError:  # UnicodeDecodeError among them
+        value = json.loads(data)
+    except ValueError:  # UnicodeDecodeError is one of them
         raise Malformed(f"the answer is not JSON: {data[:80]!r}") from None
-    if not isinstance(answer, dict):
+    if not isinstance(value, dict):
         raise Malformed(f"the answer is no JSON object: {data[:80]!r}")
-    if _HALF.search(data):
-        answer = json.loads(json.dumps(answer, ensure_ascii=False).encode(errors="replace"))
-    return answer
+    if _HALF_PAIR.search(data):
+        value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+    return value
 
 
-def hypothesis(
-    answer: dict[str, Any], request: SegmentRequest, endpoint: Endpoint, *, compatible: bool = False
+def parse_response(
+    response: dict[str, Any], segment: SegmentRequest, endpoint: Endpoint, *, compatible: bool = False
 ) -> Hypothesis:
-    """What an answer says.
+    """The hypothesis in a response.
 
-    `raw` is the model's own output where the server gives it (chat), else what the model would have written. The confidence is
-    exp(mean log-probability) of the text's tokens, None where the server does not tell any.
+    `raw` is the model's own output where the server returns it (`chat`), else what the model would have
+    written. The confidence is exp(mean log-probability) of the text's tokens, None where the server returns
+    no log-probabilities.
 
     Raises:
-        Malformed: it does not say anything, or not all.
-        Withheld: it may not be said.
+        Malformed: the response has no output, or an incomplete one.
+        Withheld: the server's filter withholds the output.
     """
     if endpoint == "transcriptions":
-        return _of_transcription(answer, request, compatible)
+        return _parse_transcription(response, segment, compatible)
     try:
-        choice = answer["choices"][0]
+        choice = response["choices"][0]
         message = choice["message"]
         reason, content = choice.get("finish_reason"), message["content"] or ""
         annotations = [
@@ -172,7 +182,7 @@ def hypothesis(
             for entry in message.get("annotations") or []
             if isinstance(entry, dict) and entry.get("language")
         ]
-        entries = [
+        tokens = [
             (str(entry["token"]), float(entry["logprob"]), entry.get("bytes")) for entry in _logprobs(choice)
         ]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -181,112 +191,78 @@ def hypothesis(
         ) from None
     if reason == "content_filter":
         raise Withheld("the server's filter keeps the answer back (finish_reason content_filter)")
-    if reason in _BROKEN_OFF or (reason not in (None, "stop") and not content):
+    if reason in _INCOMPLETE or (reason not in (None, "stop") and not content):
         raise Malformed(f"the answer was broken off (finish_reason {reason})")
     if not isinstance(content, str):
         raise Malformed(f"choices[0].message.content is a {type(content).__name__}, not a string")
-    told = bool(entries)
-    while entries and (not entries[-1][0] or _CONTROL.fullmatch(entries[-1][0])):
-        entries.pop()  # the decision to end
+    has_tokens = bool(tokens)
+    # Tokens that end the output are no part of the text.
+    while tokens and (not tokens[-1][0] or _CONTROL_TOKEN.fullmatch(tokens[-1][0])):
+        tokens.pop()
     if endpoint == "dashscope":
-        content = tagged(content, annotations[0]["language"] if annotations else None, request)
-    scores = [score for _, score, _ in entries[_text_start([token for token, _, _ in entries]) :]]
-    settled = request.prefix
-    if request.unsettled_tokens:
-        settled += _joined(entries[: -request.unsettled_tokens])
-    return read(
-        (request.prefix if endpoint == "chat" else "") + content,
-        request,
+        content = with_language_tag(content, annotations[0]["language"] if annotations else None, segment)
+    scores = [score for _, score, _ in tokens[_text_start([token for token, _, _ in tokens]) :]]
+    settled = segment.prefix
+    if segment.unsettled_tokens:
+        settled += _text_of(tokens[: -segment.unsettled_tokens])
+    return parse_raw(
+        (segment.prefix if endpoint == "chat" else "") + content,
+        segment,
         compatible,
         confidence=round(math.exp(math.fsum(scores) / len(scores)), CONFIDENCE_DIGITS) if scores else None,
-        tokens=len(entries) if told else usage(answer).completion,
+        tokens=len(tokens) if has_tokens else token_counts(response).completion,
         truncated=choice.get("finish_reason") == "length",
-        settled=settled if request.unsettled_tokens else "",
+        settled=settled if segment.unsettled_tokens else "",
     )
 
 
-def usage(answer: Mapping[str, Any]) -> Usage:
-    """The tokens that an answer says were used; none where it does not say."""
-    said = answer.get("usage")
-    if not isinstance(said, dict):
-        return Usage()
+def token_counts(response: Mapping[str, Any]) -> TokenCounts:
+    """The tokens that a response says were used; 0 where it does not say."""
+    usage = response.get("usage")
+    if not isinstance(usage, dict):
+        return TokenCounts()
 
     def count(*names: str) -> int:
-        return next((value for name in names if isinstance(value := said.get(name), int) and value > 0), 0)
+        return next((value for name in names if isinstance(value := usage.get(name), int) and value > 0), 0)
 
-    return Usage(count("prompt_tokens", "input_tokens"), count("completion_tokens", "output_tokens"))
+    return TokenCounts(count("prompt_tokens", "input_tokens"), count("completion_tokens", "output_tokens"))
 
 
-def _of_transcription(answer: dict[str, Any], request: SegmentRequest, compatible: bool) -> Hypothesis:
-    text = answer.get("text")
+def _parse_transcription(response: dict[str, Any], segment: SegmentRequest, compatible: bool) -> Hypothesis:
+    text = response.get("text")
     if not isinstance(text, str):
         raise Malformed("the answer has no text as transcriptions have it")
     languages = [
         entry["code"]
-        for entry in answer.get("languages") or []
+        for entry in response.get("languages") or []
         if isinstance(entry, dict) and entry.get("code")
     ]
-    segments = [segment for segment in answer.get("segments") or [] if isinstance(segment, dict)]
-    said = [(_confidence(segment), len(str(segment.get("text") or ""))) for segment in segments]
-    known = [(math.log(value), weight) for value, weight in said if value and weight]
-    confidence = (
-        math.exp(sum(score * weight for score, weight in known) / sum(weight for _, weight in known))
-        if known
-        else None
-    )
-    return read(
-        tagged(text, answer.get("language") or (languages[0] if languages else None), request),
-        request,
+    language = response.get("language") or (languages[0] if languages else None)
+    parts = [part for part in response.get("segments") or [] if isinstance(part, dict)]
+    weighted = [(_confidence(part), len(str(part.get("text") or ""))) for part in parts]
+    known = [(math.log(value), weight) for value, weight in weighted if value and weight]
+    confidence = None
+    if known:
+        total = sum(weight for _, weight in known)
+        confidence = round(
+            math.exp(sum(score * weight for score, weight in known) / total), CONFIDENCE_DIGITS
+        )
+    return parse_raw(
+        with_language_tag(text, language, segment),
+        segment,
         compatible,
-        confidence=None if confidence is None else round(confidence, CONFIDENCE_DIGITS),
-        tokens=usage(answer).completion,
-        settled=request.prefix,
+        confidence=confidence,
+        tokens=token_counts(response).completion,
+        settled=segment.prefix,
     )
 
 
-def _confidence(segment: dict[str, Any]) -> float | None:
-    """Of a segment of verbose_json: ours, or what OpenAI's `avg_logprob` makes."""
-    own, mean = segment.get("confidence"), segment.get("avg_logprob")
+def _confidence(part: dict[str, Any]) -> float | None:
+    """Confidence of a segment of verbose_json: our own field, or from OpenAI's `avg_logprob`."""
+    own, mean = part.get("confidence"), part.get("avg_logprob")
     if isinstance(own, int | float):
         return min(1.0, float(own)) if own > 0 else None
     return math.exp(min(0.0, mean)) if isinstance(mean, int | float) else None
-
-
-def read(
-    raw: str,
-    request: SegmentRequest,
-    compatible: bool,
-    *,
-    confidence: float | None,
-    tokens: int,
-    truncated: bool = False,
-    settled: str,
-) -> Hypothesis:
-    """A hypothesis of a raw answer, parsed as any engine's; without text there is no confidence."""
-    flags: tuple[str, ...] = ()
-    if compatible:
-        found, text = parse_output_compatible(raw, request.language)
-        language = found or None
-    else:
-        language, text, flags = parse_output(raw, request.language)
-    if truncated:
-        flags = (*flags, "truncated")
-    return Hypothesis(text, language, raw, confidence if text else None, tokens, flags, settled)
-
-
-def tagged(text: str, language: Any, request: SegmentRequest) -> str:
-    """A text as the model writes it, where the server tells its language beside it; as it is where a language was forced."""
-    if request.language or _TAG in text:
-        return text
-    if not text.strip():
-        return f"language None{_TAG}"
-    if not isinstance(language, str) or not language.strip():
-        return text
-    try:
-        name = normalize_language(language) or language
-    except ValueError:  # a language that the model family does not have: the parser flags it
-        name = language
-    return f"language {name}{_TAG}{text}"
 
 
 def _logprobs(choice: dict[str, Any]) -> list[dict[str, Any]]:
@@ -294,16 +270,16 @@ def _logprobs(choice: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _text_start(tokens: Sequence[str]) -> int:
-    """Number of the first token behind the tag; 0 where there is none. The tag may be several tokens."""
+    """Index of the first token after the tag; 0 without a tag. The tag may be several tokens."""
     end = ""
-    for number, token in enumerate(tokens):
-        end = (end + token)[-len(_TAG) - len(token) :]
-        if _TAG in end:
-            return number + 1
+    for index, token in enumerate(tokens):
+        end = (end + token)[-len(TAG) - len(token) :]
+        if TAG in end:
+            return index + 1
     return 0
 
 
-def _joined(entries: Sequence[tuple[str, float, Any]]) -> str:
-    """The text of tokens, without half a character at its end."""
-    data = b"".join(bytes(raw) if isinstance(raw, list) else token.encode() for token, _, raw in entries)
+def _text_of(tokens: Sequence[tuple[str, float, Any]]) -> str:
+    """The text of tokens, without an incomplete character at its end."""
+    data = b"".join(bytes(raw) if isinstance(raw, list) else token.encode() for token, _, raw in tokens)
     return data.decode(errors="replace").rstrip("\ufffd")

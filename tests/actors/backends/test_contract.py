@@ -34,8 +34,8 @@ from actors.backends.remote import dashscope_files
 from actors.config import ASRConfig, RemoteConfig
 from actors.batching import dispatch
 from actors.records import Hypothesis, SegmentRequest
-from tests.actors.backends.remote.dashscope_server import DashScope, serving_files, serving_realtime
-from tests.actors.backends.remote.speaking_server import SpeakingServer, serving
+from tests.actors.backends.remote.dashscope_server import FaultyDashScope, running_files_server, running_realtime_server
+from tests.actors.backends.remote.openai_server import FaultyOpenAIServer, running_openai_server
 from tests.actors.backends.vllm.vllm_server import vllm_serving
 
 DEMO = Path(__file__).resolve().parents[3] / "configs/demo"
@@ -56,7 +56,7 @@ class Case:
     engine: ASRBackend
     name: str  # of the engine behind it
     endpoint: str | None  # None: no server between them
-    server: SpeakingServer | DashScope | None = None
+    server: FaultyOpenAIServer | FaultyDashScope | None = None
 
 
 @functools.cache
@@ -95,7 +95,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             patch.delenv(variable, raising=False)
-        server: SpeakingServer | DashScope | None = None
+        server: FaultyOpenAIServer | FaultyDashScope | None = None
         url, model = OTHER, os.environ.get("CONTRACT_OPENAI_MODEL", "asr")
         engine = engine_called("fake" if name == "fake" else "transformers")
         if name == "vllm":
@@ -113,14 +113,14 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
         if name == "vllm":
             url, model = stack.enter_context(vllm_serving(DEMO / "asr", "asr")), "asr"
         elif endpoint == "dashscope-files":
-            server = stack.enter_context(serving_files(engine))
+            server = stack.enter_context(running_files_server(engine))
             url, model = server.url, "qwen3-asr-flash-filetrans"
-            patch.setattr(dashscope_files, "FIRST_LOOK", 0.01)
+            patch.setattr(dashscope_files, "FIRST_POLL", 0.01)
         elif endpoint == "dashscope-realtime":
-            server = stack.enter_context(serving_realtime(engine))
+            server = stack.enter_context(running_realtime_server(engine))
             url, model = server.url, "qwen3-asr-flash-realtime"
         elif name != "other":
-            server = stack.enter_context(serving(engine))
+            server = stack.enter_context(running_openai_server(engine))
             url, model = server.url, server.model
         remote = RemoteConfig(base_url=url or "", endpoint=endpoint, concurrency=4, retries=1, timeout=120)
         backend = create_asr(ASRConfig(backend="openai", model=model, remote=remote))

@@ -1,9 +1,16 @@
-"""A small server with DashScope's own APIs for Qwen3-ASR around any of our engines, as they are publicly described, that misbehaves on request.
+"""A small server with DashScope's own APIs for Qwen3-ASR around any engine, which misbehaves on request.
 
-Recorded files over HTTP: a permission to upload, a storage that takes forms, tasks, result files at signed addresses. Real time over WebSockets:
-sessions, appended audio, commits. `faults` is what goes wrong next, in this order, each once: at the steps `policy`, `upload`, `order`, `look`,
-`result` a status (`look:500`), at `task` the code of a failed task (`task:InternalError`), at `session` a status, `close` in the middle,
-or the type and code of an error event (`session:invalid_request_error/invalid_value`).
+It follows the public descriptions. Recorded files over HTTP: upload policies, a storage that takes forms,
+tasks, result files at signed URLs. Real time over WebSockets: sessions, appended audio, commits.
+
+`faults` are the next faults, in this order, each once:
+
+- `policy:STATUS`, `upload:STATUS`, `create:STATUS`, `poll:STATUS`, `result:STATUS`: the status of that
+  response;
+- `task:CODE`: the code of a failed task, such as `task:InternalError`;
+- `handshake:STATUS`, `redirect:URL`: the response to a new connection;
+- `session:close`: the session is closed in the middle;
+- `session:TYPE/CODE`: an error event, such as `session:invalid_request_error/invalid_value`.
 """
 
 from __future__ import annotations
@@ -27,22 +34,22 @@ from websockets.sync.server import Server, ServerConnection, serve
 from actors.backends.base import ASRBackend
 from actors.records import Hypothesis, SegmentRequest
 from actors.text.languages import code_of, normalize_language
-from tests.actors.backends.remote.speaking_server import samples_of_wav
+from tests.actors.backends.remote.openai_server import wav_samples
 
 MODELS = ("qwen3-asr-flash-filetrans", "qwen3-asr-flash-realtime")
 
 
-class DashScope:
-    """What both APIs share: an engine, a key, and what goes wrong next."""
+class FaultyDashScope:
+    """State of both APIs: an engine, a key, and the next faults."""
 
-    def __init__(self, engine: ASRBackend, key: str | None = None, looks: int = 1) -> None:
+    def __init__(self, engine: ASRBackend, key: str | None = None, polls: int = 1) -> None:
         self.engine, self.key = engine, key
-        self.looks = looks  # at a task before it is done
-        self.endless = 0  # tasks that are never done, of those to come
+        self.polls = polls  # of a task before it is done
+        self.endless = 0  # how many of the next tasks are never done
         self.faults: list[str] = []
-        self.asked: list[SegmentRequest] = []
-        self.seen: list[Any] = []  # bodies of orders, sessions
-        self.keys: list[tuple[str, str | None]] = []  # path, key that came with it
+        self.received: list[SegmentRequest] = []
+        self.bodies: list[Any] = []  # of task requests and sessions
+        self.keys: list[tuple[str, str | None]] = []  # path and key of each request
         self.url = ""
         self.lock = threading.Lock()
 
@@ -53,18 +60,18 @@ class DashScope:
                     return self.faults.pop(number).partition(":")[2]
         return None
 
-    def heard(self, request: SegmentRequest) -> Hypothesis:
-        with self.lock:  # engines are not for several threads
-            self.asked.append(request)
-            [said] = self.engine.transcribe([request])
-        assert isinstance(said, Hypothesis)
-        return said
+    def recognise(self, request: SegmentRequest) -> Hypothesis:
+        with self.lock:  # engines are not thread-safe
+            self.received.append(request)
+            [hypothesis] = self.engine.transcribe([request])
+        assert isinstance(hypothesis, Hypothesis)
+        return hypothesis
 
 
 @contextlib.contextmanager
-def serving_files(engine: ASRBackend, **options: Any) -> Iterator[DashScope]:
-    """The API for recorded files, on loopback."""
-    state = DashScope(engine, **options)
+def running_files_server(engine: ASRBackend, **options: Any) -> Iterator[FaultyDashScope]:
+    """Serve the API for recorded files, on loopback."""
+    state = FaultyDashScope(engine, **options)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     server.state = state  # type: ignore[attr-defined]
@@ -81,11 +88,11 @@ def serving_files(engine: ASRBackend, **options: Any) -> Iterator[DashScope]:
 
 
 @contextlib.contextmanager
-def serving_realtime(engine: ASRBackend, **options: Any) -> Iterator[DashScope]:
-    """The real-time API, on loopback."""
-    state = DashScope(engine, **options)
+def running_realtime_server(engine: ASRBackend, **options: Any) -> Iterator[FaultyDashScope]:
+    """Serve the real-time API, on loopback."""
+    state = FaultyDashScope(engine, **options)
 
-    def let_in(connection: ServerConnection, request: Any) -> Any:
+    def check_request(connection: ServerConnection, request: Any) -> Any:
         address = urlsplit(request.path)
         key = request.headers.get("authorization")
         state.keys.append((address.path, key))
@@ -94,9 +101,9 @@ def serving_realtime(engine: ASRBackend, **options: Any) -> Iterator[DashScope]:
                 int(status),
                 json.dumps({"code": "Throttling" if status == "429" else "Fault", "message": "as you asked"}),
             )
-        if there := state.fault("redirect"):
+        if target := state.fault("redirect"):
             response = connection.respond(302, "")
-            response.headers["Location"] = there
+            response.headers["Location"] = target
             return response
         if state.key and key != f"Bearer {state.key}":
             return connection.respond(
@@ -107,7 +114,11 @@ def serving_realtime(engine: ASRBackend, **options: Any) -> Iterator[DashScope]:
         return None
 
     server: Server = serve(
-        lambda socket: _converse(state, socket), "127.0.0.1", 0, process_request=let_in, max_size=16 << 20
+        lambda socket: _serve_session(state, socket),
+        "127.0.0.1",
+        0,
+        process_request=check_request,
+        max_size=16 << 20,
     )
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -125,14 +136,14 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None: ...
 
     def do_GET(self) -> None:
-        self._answer(b"")
+        self._respond(b"")
 
     def do_POST(self) -> None:
-        self._answer(self.rfile.read(int(self.headers["content-length"])))
+        self._respond(self.rfile.read(int(self.headers["content-length"])))
 
-    def _answer(self, body: bytes) -> None:
+    def _respond(self, body: bytes) -> None:
         server: Any = self.server
-        state: DashScope = server.state
+        state: FaultyDashScope = server.state
         address = urlsplit(self.path)
         key = self.headers.get("authorization")
         state.keys.append((address.path, key))
@@ -147,28 +158,35 @@ class _Handler(BaseHTTPRequestHandler):
         if address.path == "/storage":
             return self._store(state, body)
         if address.path == "/api/v1/services/audio/asr/transcription":
-            return self._order(state, json.loads(body))
+            return self._create_task(state, json.loads(body))
         if address.path.startswith("/api/v1/tasks/"):
-            return self._look(state, address.path.rpartition("/")[2])
+            return self._poll(state, address.path.rpartition("/")[2])
         if address.path.startswith("/results/"):
             if status := state.fault("result"):
                 return self._json(int(status), {})
             return self._json(200, server.tasks[address.path.rpartition("/")[2]]["result"])
         return self._json(404, {"code": "NotFound", "message": "nothing here"})
 
-    def _policy(self, state: DashScope, model: str) -> None:
+    def _policy(self, state: FaultyDashScope, model: str) -> None:
         if status := state.fault("policy"):
             return self._json(int(status), {"code": "Fault", "message": "as you asked"})
         if model not in MODELS:
             return self._json(400, {"code": "InvalidParameter", "message": f"Model {model} not exist"})
         host = f"http://127.0.0.1:{self.server.server_address[1]}/storage"
         data = {
-            "policy": "eyJ", "signature": "sig=", "upload_dir": "dashscope-instant/abc/2026-11-23", "upload_host": host, "expire_in_seconds": 300,
-            "max_file_size_mb": 100, "oss_access_key_id": "LTAI", "x_oss_object_acl": "private", "x_oss_forbid_overwrite": "true",
-        }  # fmt: skip
+            "policy": "eyJ",
+            "signature": "sig=",
+            "upload_dir": "dashscope-instant/abc/2026-11-23",
+            "upload_host": host,
+            "expire_in_seconds": 300,
+            "max_file_size_mb": 100,
+            "oss_access_key_id": "LTAI",
+            "x_oss_object_acl": "private",
+            "x_oss_forbid_overwrite": "true",
+        }
         self._json(200, {"request_id": "1", "data": data})
 
-    def _store(self, state: DashScope, body: bytes) -> None:
+    def _store(self, state: FaultyDashScope, body: bytes) -> None:
         if status := state.fault("upload"):
             return self._send(int(status), b"<Error><Code>Fault</Code></Error>")
         head = f"content-type: {self.headers['content-type']}\r\n\r\n".encode()
@@ -177,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
             part.get_param("name", header="content-disposition"): part.get_payload(decode=True)
             for part in message.iter_parts()
         }
-        wanted = {
+        expected = {
             "OSSAccessKeyId",
             "Signature",
             "policy",
@@ -187,16 +205,16 @@ class _Handler(BaseHTTPRequestHandler):
             "success_action_status",
             "file",
         }
-        assert set(form) == wanted and list(form)[-1] == "file", list(form)
-        place = form["key"].decode()
+        assert set(form) == expected and list(form)[-1] == "file", list(form)
+        key = form["key"].decode()
         server: Any = self.server
-        if place in server.stored:
+        if key in server.stored:
             return self._send(409, b"<Error><Code>FileAlreadyExists</Code></Error>")
-        server.stored[place] = form["file"]
+        server.stored[key] = form["file"]
         self._send(200, b"")
 
-    def _order(self, state: DashScope, body: dict[str, Any]) -> None:
-        if status := state.fault("order"):
+    def _create_task(self, state: FaultyDashScope, body: dict[str, Any]) -> None:
+        if status := state.fault("create"):
             return self._json(int(status), {"code": "Fault", "message": "as you asked"})
         if (
             self.headers.get("x-dashscope-async") != "enable"
@@ -209,61 +227,63 @@ class _Handler(BaseHTTPRequestHandler):
                     "message": "current user api does not support synchronous calls",
                 },
             )
-        state.seen.append(body)
+        state.bodies.append(body)
         server: Any = self.server
-        number = secrets.token_hex(8)
+        task_id = secrets.token_hex(8)
         audio = server.stored[body["input"]["file_url"].removeprefix("oss://")]
         language = normalize_language(body["parameters"].get("language"))
-        looks, state.endless = (10**9, state.endless - 1) if state.endless else (state.looks, 0)
-        server.tasks[number] = {"looks": looks, "request": SegmentRequest(samples_of_wav(audio), language)}
-        self._json(200, {"request_id": "1", "output": {"task_id": number, "task_status": "PENDING"}})
+        polls, state.endless = (10**9, state.endless - 1) if state.endless else (state.polls, 0)
+        server.tasks[task_id] = {"polls": polls, "request": SegmentRequest(wav_samples(audio), language)}
+        self._json(200, {"request_id": "1", "output": {"task_id": task_id, "task_status": "PENDING"}})
 
-    def _look(self, state: DashScope, number: str) -> None:
-        if status := state.fault("look"):
+    def _poll(self, state: FaultyDashScope, task_id: str) -> None:
+        if status := state.fault("poll"):
             return self._json(
                 int(status), {"code": "Throttling" if status == "429" else "Fault", "message": "as you asked"}
             )
         server: Any = self.server
-        task = server.tasks[number]
-        task["looks"] -= 1
-        if task["looks"] >= 0:
+        task = server.tasks[task_id]
+        task["polls"] -= 1
+        if task["polls"] >= 0:
             return self._json(
-                200, {"request_id": "1", "output": {"task_id": number, "task_status": "RUNNING"}}
+                200, {"request_id": "1", "output": {"task_id": task_id, "task_status": "RUNNING"}}
             )
         if code := state.fault("task"):
-            return self._failed(number, code, "as you asked")
+            return self._failed(task_id, code, "as you asked")
         request = task["request"]
         try:
-            said = state.heard(request)
+            hypothesis = state.recognise(request)
         except ValueError as error:
-            return self._failed(number, "InvalidParameter", str(error))
-        if not said.text:
-            return self._failed(number, "SUCCESS_WITH_NO_VALID_FRAGMENT", "no speech")
+            return self._failed(task_id, "InvalidParameter", str(error))
+        if not hypothesis.text:
+            return self._failed(task_id, "SUCCESS_WITH_NO_VALID_FRAGMENT", "no speech")
         sentence = {
             "sentence_id": 0,
             "begin_time": 0,
             "end_time": round(request.duration * 1000),
-            "text": said.text,
+            "text": hypothesis.text,
         }
-        sentence |= {"language": code_of(said.language), "emotion": "neutral"} if said.language else {}
-        transcript = {"channel_id": 0, "text": said.text, "sentences": [sentence]}
+        sentence |= (
+            {"language": code_of(hypothesis.language), "emotion": "neutral"} if hypothesis.language else {}
+        )
+        transcript = {"channel_id": 0, "text": hypothesis.text, "sentences": [sentence]}
         task["result"] = {
             "file_url": "oss://x",
             "audio_info": {"format": "wav", "sample_rate": 16000},
             "transcripts": [transcript],
         }
-        url = f"http://127.0.0.1:{self.server.server_address[1]}/results/{number}?Expires=1&Signature=s"
-        output = {"task_id": number, "task_status": "SUCCEEDED", "result": {"transcription_url": url}}
+        url = f"http://127.0.0.1:{self.server.server_address[1]}/results/{task_id}?Expires=1&Signature=s"
+        output = {"task_id": task_id, "task_status": "SUCCEEDED", "result": {"transcription_url": url}}
         self._json(
             200, {"request_id": "1", "output": output, "usage": {"seconds": max(1, round(request.duration))}}
         )
 
-    def _failed(self, number: str, code: str, message: str) -> None:
+    def _failed(self, task_id: str, code: str, message: str) -> None:
         self._json(
             200,
             {
                 "request_id": "1",
-                "output": {"task_id": number, "task_status": "FAILED", "code": code, "message": message},
+                "output": {"task_id": task_id, "task_status": "FAILED", "code": code, "message": message},
             },
         )
 
@@ -280,14 +300,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-def _converse(state: DashScope, socket: ServerConnection) -> None:
+def _serve_session(state: FaultyDashScope, socket: ServerConnection) -> None:
     """One session, in manual mode."""
 
-    def say(kind: str, **content: Any) -> None:
+    def send(kind: str, **content: Any) -> None:
         socket.send(json.dumps({"event_id": f"event_{secrets.token_hex(4)}", "type": kind, **content}))
 
-    def complain(kind: str, code: str, message: str) -> None:
-        say("error", error={"type": kind, "code": code, "message": message, "param": None, "event_id": None})
+    def send_error(kind: str, code: str, message: str) -> None:
+        send("error", error={"type": kind, "code": code, "message": message, "param": None, "event_id": None})
 
     session: dict[str, Any] = {
         "id": "sess_1",
@@ -295,54 +315,54 @@ def _converse(state: DashScope, socket: ServerConnection) -> None:
         "model": MODELS[1],
         "modalities": ["text"],
     }
-    say("session.created", session=session)
+    send("session.created", session=session)
     audio = bytearray()
     for message in socket:
         event = json.loads(message)
         assert event["event_id"]
         if event["type"] == "session.update":
-            state.seen.append(event["session"])
+            state.bodies.append(event["session"])
             session |= event["session"]
-            say("session.updated", session=session)
+            send("session.updated", session=session)
         elif event["type"] == "input_audio_buffer.append":
             if (fault := state.fault("session")) == "close":
                 return socket.close(1011, "internal error")
             if fault:
-                complain(*fault.split("/"), "as you asked")
+                send_error(*fault.split("/"), "as you asked")
                 return None
             audio += base64.b64decode(event["audio"], validate=True)
         elif event["type"] == "input_audio_buffer.commit":
             if len(audio) > 60 * 32_000:
-                return complain("invalid_request_error", "audio_too_long", "more than 60 s")
-            say("input_audio_buffer.committed", item_id="item_1")
+                return send_error("invalid_request_error", "audio_too_long", "more than 60 s")
+            send("input_audio_buffer.committed", item_id="item_1")
         elif event["type"] == "session.finish":
             transcription = session["input_audio_transcription"]
             waveform = np.frombuffer(bytes(audio), "<i2")
             context = (transcription.get("corpus") or {}).get("text", "")
             try:
-                said = state.heard(
+                hypothesis = state.recognise(
                     SegmentRequest(waveform, normalize_language(transcription.get("language")), context)
                 )
             except ValueError as error:
-                return complain("invalid_request_error", "invalid_value", str(error))
-            if said.text:
-                half = said.text[: len(said.text) // 2]
-                say(
+                return send_error("invalid_request_error", "invalid_value", str(error))
+            if hypothesis.text:
+                half = hypothesis.text[: len(hypothesis.text) // 2]
+                send(
                     "conversation.item.input_audio_transcription.text",
                     item_id="item_1",
                     content_index=0,
                     text=half,
                     stash="...",
                 )
-                language = {"language": code_of(said.language)} if said.language else {}
-                done = {"transcript": said.text, "emotion": "neutral", **language}
-                say(
+                language = {"language": code_of(hypothesis.language)} if hypothesis.language else {}
+                done = {"transcript": hypothesis.text, "emotion": "neutral", **language}
+                send(
                     "conversation.item.input_audio_transcription.completed",
                     item_id="item_1",
                     content_index=0,
                     **done,
                 )
-            say("session.finished")
+            send("session.finished")
             time.sleep(0.01)
             return None
     return None

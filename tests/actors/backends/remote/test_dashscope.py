@@ -1,4 +1,7 @@
-"""DashScope's own APIs as recognisers, in front of servers that answer as described, or do not. The service itself was never asked."""
+"""DashScope's own APIs as recognisers, in front of servers that follow the description, or misbehave.
+
+The service itself was never tried.
+"""
 
 from __future__ import annotations
 
@@ -21,32 +24,46 @@ from actors.config import ASRConfig, RemoteConfig
 from actors.errors import FatalError, RetryableError, RowError, UsageError
 from actors.records import Hypothesis, SegmentRequest
 from pipelines.config import load_config
-from tests.actors.backends.remote.asking import FAKE, KEY, noise, said, texts
-from tests.actors.backends.remote.dashscope_server import MODELS, DashScope, serving_files, serving_realtime
+from tests.actors.backends.remote.dashscope_server import (
+    MODELS,
+    FaultyDashScope,
+    running_files_server,
+    running_realtime_server,
+)
+from tests.actors.backends.remote.remote_backends import FAKE, KEY, expected_texts, noise, texts
 
+POLICY_FIELDS = (
+    "oss_access_key_id",
+    "signature",
+    "policy",
+    "x_oss_object_acl",
+    "x_oss_forbid_overwrite",
+    "upload_dir",
+    "upload_host",
+)
 Make = Callable[..., RemoteASR]
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("fast_retries")
 
 
 @pytest.fixture
-def files() -> Iterator[DashScope]:
-    with serving_files(FAKE) as running:
+def files() -> Iterator[FaultyDashScope]:
+    with running_files_server(FAKE) as running:
         yield running
 
 
 @pytest.fixture
-def realtime() -> Iterator[DashScope]:
-    with serving_realtime(FAKE) as running:
+def realtime() -> Iterator[FaultyDashScope]:
+    with running_realtime_server(FAKE) as running:
         yield running
 
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    """A backend in front of a server; settings of `asr.remote` as keywords."""
+    """Creates backends in front of a server; keywords are settings of `asr.remote`."""
     made: list[RemoteASR] = []
 
     def create(
-        server: DashScope, model: str | None = None, timeout: float | None = None, **remote: Any
+        server: FaultyDashScope, model: str | None = None, timeout: float | None = None, **remote: Any
     ) -> RemoteASR:
         kind = "files" if "/api/v1" in server.url else "realtime"
         settings = {
@@ -69,34 +86,34 @@ def make() -> Iterator[Make]:
         backend.close()
 
 
-def asked(count: int = 1, **request: Any) -> list[SegmentRequest]:
+def segments(count: int = 1, **request: Any) -> list[SegmentRequest]:
     return [SegmentRequest(noise(1 + seed / 16, seed), **request) for seed in range(count)]
 
 
 @pytest.mark.parametrize(
-    ("faults", "again"),
+    ("faults", "repeated"),
     [
-        (["look:500", "look:429", "look:503"], 0),  # the task is there, and paid for
+        (["poll:500", "poll:429", "poll:503"], 0),  # the task exists, and is paid for
         (["result:503"], 0),
         (["task:InternalError.Timeout"], 1),
         (["task:Throttling.RateQuota", "task:FILE_DOWNLOAD_FAILED"], 2),
-        (["order:429", "order:429", "order:429", "order:429"], 4),  # being told to wait is no failure
-        (["order:500", "upload:503"], 2),
+        (["create:429"] * 4, 4),  # a request to wait is no failure
+        (["create:500", "upload:503"], 2),
         (["upload:403"], 1),
         (["upload:403", "policy:503"], 2),
     ],
 )
-def test_files_what_passes_costs_no_segment(
-    faults: list[str], again: int, files: DashScope, make: Make
+def test_files_transient_errors_fail_no_segment(
+    faults: list[str], repeated: int, files: FaultyDashScope, make: Make
 ) -> None:
-    backend, requests = make(files), asked()
-    before = len(files.seen)
+    backend, requests = make(files), segments()
+    before = len(files.bodies)
     files.faults = list(faults)
-    assert texts(backend.transcribe(requests)) == said(requests)
+    assert texts(backend.transcribe(requests)) == expected_texts(requests)
     assert not files.faults
-    assert (backend.cost.requests, backend.cost.repeated) == (1 + again, again)
-    orders = 1 + sum(fault.startswith("task") for fault in faults)
-    assert len(files.seen) - before == orders
+    assert (backend.total_usage.requests, backend.total_usage.repeated) == (1 + repeated, repeated)
+    tasks = 1 + sum(fault.startswith("task") for fault in faults)
+    assert len(files.bodies) - before == tasks
 
 
 @pytest.mark.parametrize(
@@ -109,48 +126,47 @@ def test_files_what_passes_costs_no_segment(
         ["handshake:429"] * 5,
     ],
 )
-def test_realtime_what_passes_costs_no_segment(faults: list[str], realtime: DashScope, make: Make) -> None:
-    backend, requests = make(realtime), asked()
+def test_realtime_transient_errors_fail_no_segment(
+    faults: list[str], realtime: FaultyDashScope, make: Make
+) -> None:
+    backend, requests = make(realtime), segments()
     realtime.faults = list(faults)
-    assert texts(backend.transcribe(requests)) == said(requests)
-    assert not realtime.faults and backend.cost.requests == 1 + len(faults)
+    assert texts(backend.transcribe(requests)) == expected_texts(requests)
+    assert not realtime.faults
+    assert backend.total_usage.requests == 1 + len(faults)
 
 
-def test_what_lasts_or_is_refused_costs_its_segment_alone(
-    files: DashScope, realtime: DashScope, make: Make
+def test_lasting_errors_and_refusals_fail_their_segment_alone(
+    files: FaultyDashScope, realtime: FaultyDashScope, make: Make
 ) -> None:
     for server, refused, lasting in (
         (files, ["task:UNSUPPORTED_FORMAT"], ["task:InternalError"] * 3),
         (realtime, ["session:invalid_request_error/invalid_value"], ["session:server_error/down"] * 3),
     ):
-        backend, requests = make(server, concurrency=1), asked(3)
+        backend, requests = make(server, concurrency=1), segments(3)
         server.faults = list(refused)
         results = backend.transcribe(requests)
-        assert texts(results) == ["RowError", *said(requests)[1:]]
-        assert (
-            isinstance(results[0], RowError)
-            and results[0].code == "model_failed"
-            and "as you asked" in str(results[0])
-        )
+        assert texts(results) == ["RowError", *expected_texts(requests)[1:]]
+        assert isinstance(results[0], RowError)
+        assert results[0].code == "model_failed"
+        assert "as you asked" in str(results[0])
         server.faults = list(lasting)
         results = backend.transcribe(requests)
-        assert texts(results) == ["RetryableError", *said(requests)[1:]]
-        assert (
-            isinstance(results[0], RetryableError)
-            and results[0].code == "server_unavailable"
-            and "after 3 attempts" in str(results[0])
-        )
+        assert texts(results) == ["RetryableError", *expected_texts(requests)[1:]]
+        assert isinstance(results[0], RetryableError)
+        assert results[0].code == "server_unavailable"
+        assert "after 3 attempts" in str(results[0])
 
 
-def test_who_is_not_let_in_is_told_what_to_do(
-    files: DashScope,
-    realtime: DashScope,
+def test_without_access_the_message_says_what_to_do(
+    files: FaultyDashScope,
+    realtime: FaultyDashScope,
     make: Make,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    for server, end in ((files, "/api/v1"), (realtime, "/api-ws/v1")):
+    for server, ending in ((files, "/api/v1"), (realtime, "/api-ws/v1")):
         server.key = KEY
         with pytest.raises(FatalError, match="no key was sent, as OPENAI_API_KEY is not set"):
             make(server)
@@ -158,8 +174,8 @@ def test_who_is_not_let_in_is_told_what_to_do(
         with pytest.raises(FatalError, match=r"Bearer \*\*\*; the key in MINE was sent"):
             make(server, key_variable="MINE")
         monkeypatch.setenv("MINE", KEY)
-        assert texts(make(server, key_variable="MINE").transcribe(asked())) == said(asked())
-        with pytest.raises(FatalError, match=f"right, with its {end}\\?"):
+        assert texts(make(server, key_variable="MINE").transcribe(segments())) == expected_texts(segments())
+        with pytest.raises(FatalError, match=f"right, with its {ending}\\?"):
             make(server, base_url=server.url.replace("/api", "/apo"), key_variable="MINE")
     with pytest.raises(FatalError, match=r"HTTP 400: Model qwen3-asr not exist.*its name of the model"):
         make(files, "qwen3-asr", key_variable="MINE")
@@ -171,11 +187,15 @@ def test_who_is_not_let_in_is_told_what_to_do(
         "/api/v1/uploads",
         "/api/v1/services/audio/asr/transcription",
     }
-    elsewhere = [key for path, key in files.keys if path == "/storage" or path.startswith("/results/")]
-    assert elsewhere and set(elsewhere) == {None}  # these addresses are not of the settings: they get no key
+    other_urls = [key for path, key in files.keys if path == "/storage" or path.startswith("/results/")]
+    # These URLs are not in the settings, so they get no key.
+    assert other_urls
+    assert set(other_urls) == {None}
 
 
-def test_nobody_there_and_gone(files: DashScope, realtime: DashScope, make: Make) -> None:
+def test_an_absent_service_and_one_that_goes_away_end_the_process(
+    files: FaultyDashScope, realtime: FaultyDashScope, make: Make
+) -> None:
     for server, fault in ((files, "policy:503"), (realtime, "handshake:503")):
         server.faults = [fault] * 9
         with pytest.raises(
@@ -185,67 +205,72 @@ def test_nobody_there_and_gone(files: DashScope, realtime: DashScope, make: Make
         assert caught.value.code == "server_unavailable"
         server.faults = []
         backend = make(server, retries=1)
-        server.faults = ["order:503", *[fault] * 9]
+        server.faults = ["create:503", *[fault] * 9]
         if server is files:
             server.faults = ["upload:403", *server.faults]
         with pytest.raises(FatalError, match="answers nothing any more"):
-            backend.transcribe(asked())
+            backend.transcribe(segments())
 
 
-def test_a_permission_to_upload_is_kept(files: DashScope, make: Make) -> None:
+def test_an_upload_policy_is_reused(files: FaultyDashScope, make: Make) -> None:
     backend = make(files, concurrency=2)
     for _ in range(3):
-        backend.transcribe(asked(4))
+        backend.transcribe(segments(4))
     assert [path for path, _ in files.keys].count("/api/v1/uploads") == 1
 
 
-def test_a_task_that_is_not_done_in_time_costs_its_segment(files: DashScope, make: Make) -> None:
+def test_a_task_that_is_not_done_in_time_fails_its_segment(files: FaultyDashScope, make: Make) -> None:
     backend = make(files, timeout=1.0)
     files.endless = 1
     begin = time.monotonic()
-    [result] = backend.transcribe(asked())
-    assert isinstance(result, RetryableError) and "raise asr.timeout" in str(result)
-    assert (
-        time.monotonic() - begin < 1.5 and len(files.seen) == 3
-    )  # that of silence, one, and silence once more, as nothing was good
-    files.looks = 10**9  # a long queue: a service that takes tasks and tells of them is there
-    assert texts(backend.transcribe(asked(2))) == ["RetryableError"] * 2
+    [result] = backend.transcribe(segments())
+    assert isinstance(result, RetryableError)
+    assert "raise asr.timeout" in str(result)
+    assert time.monotonic() - begin < 1.5
+    # Silence, the segment, and silence once more, as no task was done.
+    assert len(files.bodies) == 3
+    # A long queue: a service that takes tasks and reports their state is there.
+    files.polls = 10**9
+    assert texts(backend.transcribe(segments(2))) == ["RetryableError"] * 2
 
 
-def test_looks_that_fail_now_and_then_do_not_cost_a_task(files: DashScope, make: Make) -> None:
+def test_polls_that_fail_now_and_then_do_not_fail_a_task(files: FaultyDashScope, make: Make) -> None:
     backend = make(files, retries=1)
-    count = len(files.seen)
-    files.looks, files.faults = 12, ["look:500"]
-    real = files.fault
+    count = len(files.bodies)
+    files.polls, files.faults = 12, ["poll:500"]
+    next_fault = files.fault
 
-    def now_and_then(step: str) -> str | None:
-        found = real(step)
-        if step == "look" and found is None:
-            files.faults = ["look:500"]  # every second one
+    def every_second_poll(step: str) -> str | None:
+        found = next_fault(step)
+        if step == "poll" and found is None:
+            files.faults = ["poll:500"]
         return found
 
-    files.fault = now_and_then  # type: ignore[method-assign]
-    requests = asked()
-    assert texts(backend.transcribe(requests)) == said(requests) and len(files.seen) == count + 1
+    files.fault = every_second_poll  # type: ignore[method-assign]
+    requests = segments()
+    assert texts(backend.transcribe(requests)) == expected_texts(requests)
+    assert len(files.bodies) == count + 1
 
 
-def test_the_key_is_not_sent_where_a_redirect_leads(
-    realtime: DashScope, make: Make, monkeypatch: pytest.MonkeyPatch
+def test_the_key_is_not_sent_to_the_target_of_a_redirect(
+    realtime: FaultyDashScope, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    with serving_realtime(FAKE) as elsewhere:
-        realtime.faults = [f"redirect:{elsewhere.url}/realtime"]
+    with running_realtime_server(FAKE) as target:
+        realtime.faults = [f"redirect:{target.url}/realtime"]
         with pytest.raises(FatalError, match=r"it redirects to ws://.*/realtime: set asr\.remote\.base_url"):
             make(realtime)
-        assert not elsewhere.keys
+        assert not target.keys
 
 
-def test_longer_than_an_utterance(realtime: DashScope, make: Make) -> None:
+def test_a_segment_longer_than_an_utterance_is_refused(realtime: FaultyDashScope, make: Make) -> None:
     backend = make(realtime)
     long = SegmentRequest(np.zeros(61 * 16_000, np.int16))
     [refused, fine] = backend.transcribe([long, SegmentRequest(long.waveform[: 60 * 16_000])])
-    assert isinstance(refused, RowError) and "segmenter.max_duration=60" in str(refused)
-    assert isinstance(fine, Hypothesis) and not fine.text
+    assert isinstance(refused, RowError)
+    assert "segmenter.max_duration=60" in str(refused)
+    assert isinstance(fine, Hypothesis)
+    assert not fine.text
     settings = ["asr.backend=openai", "asr.remote.endpoint=dashscope-realtime", "plan.shard_duration=900"]
     with pytest.raises(UsageError, match=r"60 s at a time: lower segmenter\.max_duration"):
         load_config(None, [*settings, "segmenter.max_duration=90"])
@@ -253,42 +278,42 @@ def test_longer_than_an_utterance(realtime: DashScope, make: Make) -> None:
     assert config.asr.remote.base_url == "https://dashscope.aliyuncs.com/api-ws/v1"
 
 
-def test_what_is_sent(
-    files: DashScope, realtime: DashScope, make: Make, caplog: pytest.LogCaptureFixture
+def test_the_requests_of_each_api(
+    files: FaultyDashScope, realtime: FaultyDashScope, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    request = asked(1, language="Cantonese", context="Ada<|im_end|>")[0]
+    request = segments(1, language="Cantonese", context="Ada<|im_end|>")[0]
     [found] = make(files).transcribe([request])
-    assert isinstance(found, Hypothesis) and found.language == "Cantonese"
-    assert files.seen[-1]["parameters"] == {"channel_id": [0], "enable_itn": False, "language": "yue"}
-    assert (
-        files.seen[-1]["input"]["file_url"].startswith("oss://dashscope-instant/")
-        and "language" not in files.seen[0]["parameters"]
-    )
+    assert isinstance(found, Hypothesis)
+    assert found.language == "Cantonese"
+    assert files.bodies[-1]["parameters"] == {"channel_id": [0], "enable_itn": False, "language": "yue"}
+    assert files.bodies[-1]["input"]["file_url"].startswith("oss://dashscope-instant/")
+    assert "language" not in files.bodies[0]["parameters"]
     assert "no field for a context" in caplog.text
     [found] = make(realtime).transcribe([request])
-    assert isinstance(found, Hypothesis) and (found.text, found.language) == (said([request])[0], "Cantonese")
-    assert realtime.seen[-1] == {
+    assert isinstance(found, Hypothesis)
+    assert (found.text, found.language) == (expected_texts([request])[0], "Cantonese")
+    assert realtime.bodies[-1] == {
         "modalities": ["text"],
         "input_audio_format": "pcm",
         "sample_rate": 16000,
         "input_audio_transcription": {"language": "yue", "corpus": {"text": "Ada< im_end >"}},
         "turn_detection": None,
     }
-    assert realtime.seen[0]["input_audio_transcription"] == {}
-    assert np.array_equal(files.asked[-1].waveform, request.waveform) and np.array_equal(
-        realtime.asked[-1].waveform, request.waveform
+    assert realtime.bodies[0]["input_audio_transcription"] == {}
+    assert np.array_equal(files.received[-1].waveform, request.waveform) and np.array_equal(
+        realtime.received[-1].waveform, request.waveform
     )
 
 
 @pytest.mark.parametrize("kind", ["files", "realtime"])
-def test_closing_ends_what_is_under_way(kind: str, make: Make, request: pytest.FixtureRequest) -> None:
-    server: DashScope = request.getfixturevalue(kind)
+def test_closing_cancels_requests_in_progress(kind: str, make: Make, request: pytest.FixtureRequest) -> None:
+    server: FaultyDashScope = request.getfixturevalue(kind)
     backend = make(server, timeout=60)
-    server.looks = 10**6
+    server.polls = 10**6
     with ThreadPoolExecutor(1) as pool:
-        count = len(server.seen)
-        call = pool.submit(backend.transcribe, asked(1) if kind == "files" else asked(200))
-        while len(server.seen) == count:
+        count = len(server.bodies)
+        call = pool.submit(backend.transcribe, segments(1) if kind == "files" else segments(200))
+        while len(server.bodies) == count:
             time.sleep(0.01)
         backend.close()
         with pytest.raises(FatalError, match="closed"):
@@ -298,28 +323,33 @@ def test_closing_ends_what_is_under_way(kind: str, make: Make, request: pytest.F
 def test_the_language_of_a_file_is_that_of_most_of_its_text() -> None:
     sentences = [{"text": "ja", "language": "de"}, {"text": "well, then", "language": "en"}, {"text": "x"}]
     result = {"transcripts": [{"channel_id": 0, "text": "ja well, then x", "sentences": sentences}]}
-    request = asked()[0]
-    found = dashscope_protocol.hypothesis_of_file(result, request)
+    request = segments()[0]
+    found = dashscope_protocol.parse_result(result, request)
     assert (found.text, found.language, found.confidence, found.flags) == (
         "ja well, then x",
         "English",
         None,
         (),
     )
-    assert dashscope_protocol.hypothesis_of_file({"transcripts": []}, request).text == ""
+    assert dashscope_protocol.parse_result({"transcripts": []}, request).text == ""
     for wrong in ({}, {"transcripts": None}, {"transcripts": ["text"]}):
         with pytest.raises(openai_protocol.Malformed):
-            dashscope_protocol.hypothesis_of_file(wrong, request)
+            dashscope_protocol.parse_result(wrong, request)
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [{}, {"data": None}, {"data": []}, {"data": {"policy": "p"}}, {"data": dict.fromkeys(
-        ("oss_access_key_id", "signature", "policy", "x_oss_object_acl", "x_oss_forbid_overwrite", "upload_dir", "upload_host"), "x")}],
-)  # fmt: skip
-def test_no_permission(answer: dict[str, Any]) -> None:
+    "response",
+    [
+        {},
+        {"data": None},
+        {"data": []},
+        {"data": {"policy": "p"}},
+        {"data": dict.fromkeys(POLICY_FIELDS, "x")},
+    ],
+)
+def test_malformed_upload_policies_are_refused(response: dict[str, Any]) -> None:
     with pytest.raises(openai_protocol.Malformed):
-        dashscope_protocol.permission(answer)
+        dashscope_protocol.parse_upload_policy(response)
 
 
 @pytest.mark.parametrize(
@@ -341,26 +371,21 @@ def test_no_permission(answer: dict[str, Any]) -> None:
         ({"task_status": "UNKNOWN"}, "failed", "UNKNOWN"),
     ],
 )
-def test_how_a_task_is_doing(output: dict[str, Any], state: str, code: str) -> None:
-    found = dashscope_protocol.task({"output": output})
-    assert (found.state, found.code) == (state, code) and "\n" not in found.message
+def test_the_state_of_a_task(output: dict[str, Any], state: str, code: str) -> None:
+    found = dashscope_protocol.parse_task({"output": output})
+    assert (found.state, found.code) == (state, code)
+    assert "\n" not in found.message
 
 
-def test_codes() -> None:
-    assert dashscope_protocol.is_silence("SUCCESS_WITH_NO_VALID_FRAGMENT") and dashscope_protocol.is_silence(
-        "ASR_RESPONSE_HAVE_NO_WORDS"
-    )
-    assert not dashscope_protocol.is_silence("") and not dashscope_protocol.is_silence("InvalidFile.NoAudio")
+def test_what_error_codes_mean() -> None:
+    codes = ("SUCCESS_WITH_NO_VALID_FRAGMENT", "ASR_RESPONSE_HAVE_NO_WORDS", "", "InvalidFile.NoAudio")
+    assert [dashscope_protocol.is_silence(code) for code in codes] == [True, True, False, False]
     assert [
-        dashscope_protocol.may_pass(code)
+        dashscope_protocol.is_transient(code)
         for code in ("UNKNOWN", "InternalError", "insufficient_quota", "UNSUPPORTED_FORMAT")
     ] == [True] * 3 + [False]
     quota = b'{"code": "insufficient_quota", "message": "You exceeded your current quota"}'
-    assert (
-        http.meaning_of(429, quota)[0] == "fatal"
-        and http.meaning_of(429, quota, of_dashscope=True)[0] == "busy"
-    )
-    assert (
-        http.meaning_of(400, b'{"code": "Arrearage", "message": "Access denied"}', of_dashscope=True)[0]
-        == "fatal"
-    )
+    assert http.meaning_of(429, quota)[0] == "fatal"
+    assert http.meaning_of(429, quota, of_dashscope=True)[0] == "busy"
+    arrears = b'{"code": "Arrearage", "message": "Access denied"}'
+    assert http.meaning_of(400, arrears, of_dashscope=True)[0] == "fatal"

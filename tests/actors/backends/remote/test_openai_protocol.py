@@ -1,4 +1,4 @@
-"""What is read out of a recognition server's answers, and what its statuses mean: no server, no network."""
+"""Parsing of a recognition server's responses, and what its statuses mean; without a server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from actors.backends.remote import http, openai_protocol
 from actors.records import Hypothesis, SegmentRequest
 
-SILENCE = np.zeros(16_000, np.int16)  # nobody looks at it here
+SILENCE = np.zeros(16_000, np.int16)  # these tests do not use it
 
 
 def chat(content: Any, tokens: list[tuple[str, float]] | None = None, **choice: Any) -> dict[str, Any]:
@@ -29,29 +29,29 @@ def chat(content: Any, tokens: list[tuple[str, float]] | None = None, **choice: 
     }
 
 
-def read(
-    answer: dict[str, Any], endpoint: Any = "chat", compatible: bool = False, **request: Any
+def parse(
+    response: dict[str, Any], endpoint: Any = "chat", compatible: bool = False, **request: Any
 ) -> Hypothesis:
-    return openai_protocol.hypothesis(
-        answer, SegmentRequest(SILENCE, **request), endpoint, compatible=compatible
+    return openai_protocol.parse_response(
+        response, SegmentRequest(SILENCE, **request), endpoint, compatible=compatible
     )
 
 
 def test_the_confidence_is_that_of_the_text_alone() -> None:
     head = [("language", -1.0), (" English", -1.0), ("<asr", -2.0), ("_text", -2.0), (">", -2.0)]
-    hypothesis = read(
+    hypothesis = parse(
         chat(
             "language English<asr_text>one two", [*head, ("one", -0.1), (" two", -0.3), ("<|im_end|>", -9.0)]
         )
     )
     assert (hypothesis.confidence, hypothesis.tokens, hypothesis.language) == (0.8187, 7, "English")
-    assert read(chat("one two", [("one", -0.1), (" two", -0.3)]), language="English").confidence == 0.8187
-    assert read(chat("language None<asr_text>", head)).confidence is None
-    assert read(chat("language English<asr_text>one")).confidence is None
+    assert parse(chat("one two", [("one", -0.1), (" two", -0.3)]), language="English").confidence == 0.8187
+    assert parse(chat("language None<asr_text>", head)).confidence is None
+    assert parse(chat("language English<asr_text>one")).confidence is None
 
 
 @pytest.mark.parametrize("endpoint", ["chat", "dashscope"])
-def test_an_answer_that_was_broken_off_or_kept_back_is_neither_silence_nor_whole(endpoint: str) -> None:
+def test_an_incomplete_or_withheld_output_is_neither_silence_nor_complete(endpoint: str) -> None:
     for reason, content in (
         ("abort", "language English<asr_text>one"),
         ("error", None),
@@ -59,66 +59,67 @@ def test_an_answer_that_was_broken_off_or_kept_back_is_neither_silence_nor_whole
         ("length", ""),
     ):
         with pytest.raises(openai_protocol.Malformed, match=f"broken off .finish_reason {reason}"):
-            read(chat(content, finish_reason=reason), endpoint)
+            parse(chat(content, finish_reason=reason), endpoint)
     with pytest.raises(openai_protocol.Withheld):
-        read(chat(None, finish_reason="content_filter"), endpoint)
-    assert [read(chat(None, finish_reason=reason), endpoint).text for reason in ("stop", None)] == ["", ""]
+        parse(chat(None, finish_reason="content_filter"), endpoint)
+    assert [parse(chat(None, finish_reason=reason), endpoint).text for reason in ("stop", None)] == ["", ""]
 
 
-def test_half_characters_of_an_answer_can_be_stored() -> None:
-    """Servers that cut strings in the middle of a pair write one."""
-    answer = openai_protocol.parsed(
-        b'{"choices": [{"message": {"content": "one \\ud83d"}, "finish_reason": "stop"}], "x": "\\uD83D\\uDE00"}'
+def test_half_of_a_surrogate_pair_becomes_a_question_mark() -> None:
+    """Servers that cut strings in the middle of a pair write one half."""
+    response = openai_protocol.parse_json(
+        b'{"choices": [{"message": {"content": "one \\ud83d"}, "finish_reason": "stop"}], '
+        b'"x": "\\uD83D\\uDE00"}'
     )
-    assert (read(answer).text, answer["x"]) == ("one ?", "\U0001f600")
-    said = http.meaning_of(500, b'{"error": {"message": "bad \\ud83d"}}')[1]
-    assert said.encode() == b"HTTP 500: bad ?"
+    assert (parse(response).text, response["x"]) == ("one ?", "\U0001f600")
+    message = http.meaning_of(500, b'{"error": {"message": "bad \\ud83d"}}')[1]
+    assert message.encode() == b"HTTP 500: bad ?"
 
 
-def test_an_answer_that_was_cut_is_flagged() -> None:
-    assert read(chat("language English<asr_text>one", finish_reason="length")).flags == ("truncated",)
+def test_a_truncated_output_is_flagged() -> None:
+    assert parse(chat("language English<asr_text>one", finish_reason="length")).flags == ("truncated",)
 
 
-def test_answers_of_streams_go_on_from_their_prefix() -> None:
+def test_outputs_of_streams_continue_their_prefix() -> None:
     tokens = [(" two", -0.1), (" thr", -0.1), ("ee", -0.1)]
-    hypothesis = read(chat(" two three", tokens), prefix="language English<asr_text>one", unsettled_tokens=2)
+    hypothesis = parse(chat(" two three", tokens), prefix="language English<asr_text>one", unsettled_tokens=2)
     assert (hypothesis.text, hypothesis.settled) == ("one two three", "language English<asr_text>one two")
-    blind = read(chat(" two three"), prefix="language English<asr_text>one", unsettled_tokens=2)
-    assert blind.settled == "language English<asr_text>one"
+    without_tokens = parse(chat(" two three"), prefix="language English<asr_text>one", unsettled_tokens=2)
+    assert without_tokens.settled == "language English<asr_text>one"
     halves = chat("é", [("é", -0.1)])
     halves["choices"][0]["logprobs"]["content"] = [
         {"token": "\ufffd", "logprob": -0.1, "bytes": [byte]} for byte in "é".encode()
     ]
-    assert read(halves, unsettled_tokens=1).settled == ""
+    assert parse(halves, unsettled_tokens=1).settled == ""
 
 
 @pytest.mark.parametrize(
     ("code", "language", "flags"),
     [("zh", "Chinese", ()), ("xx", None, ("unknown_language:xx",)), (None, None, ("no_language_tag",))],
 )
-def test_languages_that_are_told_beside_the_text(
+def test_languages_returned_beside_the_text(
     code: str | None, language: str | None, flags: tuple[str, ...]
 ) -> None:
-    answer = chat("你好。")
-    answer["choices"][0]["message"]["annotations"] = (
+    response = chat("你好。")
+    response["choices"][0]["message"]["annotations"] = (
         [{"type": "audio_info", "language": code}] if code else None
     )
-    hypothesis = read(answer, "dashscope")
+    hypothesis = parse(response, "dashscope")
     assert (hypothesis.text, hypothesis.language, hypothesis.flags) == ("你好。", language, flags)
-    assert read(answer, "dashscope", language="Japanese").language == "Japanese"
+    assert parse(response, "dashscope", language="Japanese").language == "Japanese"
 
 
-def test_silence_of_each_endpoint() -> None:
+def test_silence_at_each_endpoint() -> None:
     for hypothesis in (
-        read(chat("language None<asr_text>")),
-        read(chat(None), "dashscope"),
-        read({"text": "", "language": ""}, "transcriptions"),
+        parse(chat("language None<asr_text>")),
+        parse(chat(None), "dashscope"),
+        parse({"text": "", "language": ""}, "transcriptions"),
     ):
         assert (hypothesis.text, hypothesis.language, hypothesis.confidence) == ("", None, None)
 
 
 def test_a_language_that_the_server_did_not_force_is_flagged() -> None:
-    hypothesis = read(chat("language French<asr_text>un deux"), language="German")
+    hypothesis = parse(chat("language French<asr_text>un deux"), language="German")
     assert (hypothesis.language, hypothesis.text, hypothesis.flags) == (
         "German",
         "un deux",
@@ -126,15 +127,15 @@ def test_a_language_that_the_server_did_not_force_is_flagged() -> None:
     )
 
 
-def test_the_reference_compatible_reading() -> None:
+def test_compatible_parsing_is_that_of_the_reference() -> None:
     assert (
-        read(chat("language None<asr_text>"), language="German", compatible=True).text
+        parse(chat("language None<asr_text>"), language="German", compatible=True).text
         == "language None<asr_text>"
     )
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         {},
         {"choices": []},
@@ -144,11 +145,11 @@ def test_the_reference_compatible_reading() -> None:
         {"choices": [{"message": {"content": "x"}, "logprobs": 3}]},
     ],
 )
-def test_malformed_chats(answer: dict[str, Any]) -> None:
+def test_malformed_responses_are_refused(response: dict[str, Any]) -> None:
     with pytest.raises(openai_protocol.Malformed):
-        read(answer)
+        parse(response)
     with pytest.raises(openai_protocol.Malformed):
-        read(answer, "transcriptions")
+        parse(response, "transcriptions")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_retry_after(value: str, seconds: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "meaning", "said"),
+    ("status", "body", "meaning", "message"),
     [
         (200, b"", "fine", ""),
         (429, b"", "busy", "HTTP 429"),
@@ -189,5 +190,5 @@ def test_retry_after(value: str, seconds: float | None) -> None:
         (501, b"", "fatal", "HTTP 501"),
     ],
 )
-def test_what_a_status_means(status: int, body: bytes, meaning: str, said: str) -> None:
-    assert http.meaning_of(status, body) == (meaning, said)
+def test_what_a_status_means(status: int, body: bytes, meaning: str, message: str) -> None:
+    assert http.meaning_of(status, body) == (meaning, message)

@@ -1,4 +1,4 @@
-"""Segments for recognisers on other machines, and one in front of our misbehaving server; conftest.py makes the fixtures known."""
+"""Segments and backends for the faulty server; conftest.py registers the fixtures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from actors.backends.fake import FakeASR
 from actors.config import ASRConfig, RemoteConfig
 from actors.records import Hypothesis, SegmentRequest
-from tests.actors.backends.remote.speaking_server import SpeakingServer, serving
+from tests.actors.backends.remote.openai_server import FaultyOpenAIServer, running_openai_server
 
 if TYPE_CHECKING:
     from actors.backends.remote.openai import OpenAIASR
@@ -22,8 +22,8 @@ Make = Callable[..., "OpenAIASR"]
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy of this machine, no key, and waits that a test can wait for."""
+def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy of this machine, no key, and waits that are short enough for tests."""
     from actors.backends.remote import dashscope_files, retry_policy
 
     for name in ("http_proxy", "https_proxy", "all_proxy"):
@@ -32,18 +32,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setattr(retry_policy, "FIRST_DELAY", 0.01)
     monkeypatch.setattr(retry_policy, "LONGEST_DELAY", 0.05)
-    monkeypatch.setattr(dashscope_files, "FIRST_LOOK", 0.01)
+    monkeypatch.setattr(dashscope_files, "FIRST_POLL", 0.01)
 
 
 @pytest.fixture
-def server() -> Iterator[SpeakingServer]:
-    with serving(FAKE) as running:
+def server() -> Iterator[FaultyOpenAIServer]:
+    with running_openai_server(FAKE) as running:
         yield running
 
 
 @pytest.fixture
-def make(server: SpeakingServer) -> Iterator[Make]:
-    """A backend in front of the server; `asr.remote` as keywords."""
+def make(server: FaultyOpenAIServer) -> Iterator[Make]:
+    """Creates backends in front of the server; keywords are settings of `asr.remote`."""
     from actors.backends import create_asr
     from actors.backends.remote.openai import OpenAIASR
 
@@ -74,19 +74,19 @@ def noise(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng(seed).standard_normal(round(seconds * 16_000)) * 3000).astype(np.int16)
 
 
-def asked(*contexts: str) -> list[SegmentRequest]:
-    """A segment for each context, each a little longer."""
+def segments(*contexts: str) -> list[SegmentRequest]:
+    """A segment for each context, each a little longer than the one before."""
     return [
         SegmentRequest(noise(1 + number / 8, number), context=context)
         for number, context in enumerate(contexts)
     ]
 
 
-def said(requests: list[SegmentRequest]) -> list[str]:
-    """What the fake says to each."""
+def expected_texts(requests: list[SegmentRequest]) -> list[str]:
+    """The text of the fake for each request."""
     return [FAKE.transcribe([SegmentRequest(request.waveform)])[0].text for request in requests]
 
 
 def texts(results: list[Hypothesis | Exception]) -> list[str]:
-    """Texts, and the names of errors."""
+    """The texts of hypotheses, and the names of errors."""
     return [result.text if isinstance(result, Hypothesis) else type(result).__name__ for result in results]

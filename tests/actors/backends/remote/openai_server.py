@@ -1,13 +1,22 @@
-"""A small server with OpenAI's API around any of our engines, that misbehaves when it is asked to.
+"""A small server with OpenAI's API around any of our engines, which misbehaves on request.
 
-It answers as vLLM does for this model family: /v1/models, /v1/chat/completions with the raw answer and log-probabilities, a forced language as
-the beginning of the answer; /v1/audio/transcriptions with verbose_json; DashScope's form of chat. What a segment's context says after
-`server:` it does to that request, `KIND` always or `KIND:N` the first N times that it is asked with this context:
+It responds as vLLM does for this model family: /v1/models; /v1/chat/completions with the raw output and
+log-probabilities, and a forced language as the beginning of the output; /v1/audio/transcriptions with
+verbose_json; DashScope's form of chat. A segment's context `server:KIND` makes it misbehave for every request
+with this context, `server:KIND:N` for the first N of them. The kinds:
 
-    busy   429, Retry-After 0.05 s          error   500                        reset   closes the connection without a word
-    cut    ends in the middle of the body   slow    sends a byte at a time     html    200 with a web page
-    broken 200 with half of the JSON        shape   200 with other JSON        empty   200 without a body
-    endless a body without end              STATUS  that status, such as 413   quota   429 with a code that does not pass
+    busy     429, Retry-After 0.05 s
+    error    500
+    reset    closes the connection without a response
+    cut      ends in the middle of the body
+    slow     sends a byte at a time
+    html     200 with a web page
+    broken   200 with half of the JSON
+    shape    200 with other JSON
+    empty    200 without a body
+    endless  a body without end
+    quota    429 with a code that is fatal
+    STATUS   that status, such as 413
 """
 
 from __future__ import annotations
@@ -37,14 +46,14 @@ from actors.text.languages import code_of, normalize_language
 TAG = "<asr_text>"
 
 
-class SpeakingServer(ThreadingHTTPServer):
+class FaultyOpenAIServer(ThreadingHTTPServer):
     """Listens on a free port of loopback.
 
     Args:
-        engine: what recognises.
+        engine: recognises the segments.
         model: its name.
-        key: the only one that is let in; None: everybody is.
-        seconds: how long each answer takes, at least.
+        key: the only accepted key; None: no key is needed.
+        seconds: the least time of each response.
     """
 
     daemon_threads = True
@@ -56,33 +65,35 @@ class SpeakingServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.engine, self.model, self.key, self.seconds = engine, model, key, seconds
         self.lists_models = self.has_verbose_json = self.continues = True
-        self.outage: int | None = None  # a status for everything
-        self.fault: str | None = None  # what it does to each request for a text, its context notwithstanding
+        # The status of every response.
+        self.outage: int | None = None
+        # How it misbehaves for each request for a text, whatever its context.
+        self.fault: str | None = None
         self.retry_after = 0.05  # seconds, with `busy`
-        self.asked: list[SegmentRequest] = []
+        self.received: list[SegmentRequest] = []
         self.bodies: list[dict[str, Any]] = []
-        self.times: Counter[str] = Counter()  # that a context came
-        self.now = self.most = 0  # requests under way
+        self.times: Counter[str] = Counter()  # requests by context
+        self.concurrent = self.max_concurrent = 0  # requests in progress
         self.lock = threading.Lock()
-        self.ended = threading.Event()
+        self.stopped = threading.Event()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are what the tests are about."""
+        """Clients that disconnect are part of the tests."""
 
 
 @contextlib.contextmanager
-def serving(engine: ASRBackend, **options: Any) -> Iterator[SpeakingServer]:
-    server = SpeakingServer(engine, **options)
+def running_openai_server(engine: ASRBackend, **options: Any) -> Iterator[FaultyOpenAIServer]:
+    server = FaultyOpenAIServer(engine, **options)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield server
     finally:
-        server.ended.set()
+        server.stopped.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -90,12 +101,12 @@ def serving(engine: ASRBackend, **options: Any) -> Iterator[SpeakingServer]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: SpeakingServer
+    server: FaultyOpenAIServer
 
     def log_message(self, format: str, *args: Any) -> None: ...
 
     def do_GET(self) -> None:
-        if self._stopped():
+        if self._refused():
             return
         if self.path != "/v1/models" or not self.server.lists_models:
             return self._problem(404, "there is nothing here")
@@ -103,11 +114,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        if self._stopped():
+        if self._refused():
             return
         with self.server.lock:
-            self.server.now += 1
-            self.server.most = max(self.server.most, self.server.now)
+            self.server.concurrent += 1
+            self.server.max_concurrent = max(self.server.max_concurrent, self.server.concurrent)
         try:
             time.sleep(self.server.seconds)
             if self.path == "/v1/chat/completions":
@@ -118,9 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._problem(404, "there is nothing here")
         finally:
             with self.server.lock:
-                self.server.now -= 1
+                self.server.concurrent -= 1
 
-    def _stopped(self) -> bool:
+    def _refused(self) -> bool:
         if self.server.outage:
             self._problem(self.server.outage, "out of order")
         elif self.server.key and self.headers.get("authorization") != f"Bearer {self.server.key}":
@@ -133,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.bodies.append(body)
         if body["model"] != self.server.model:
             return self._problem(404, f"The model {body['model']!r} does not exist.", "model_not_found")
-        context, audio, begun = "", b"", ""
+        context, audio, beginning = "", b"", ""
         for message in body["messages"]:
             content = message["content"]
             parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
@@ -141,43 +152,43 @@ class _Handler(BaseHTTPRequestHandler):
                 if part["type"] == "text" and message["role"] == "system":
                     context += part["text"]
                 elif part["type"] == "text" and message["role"] == "assistant":
-                    begun += part["text"]
+                    beginning += part["text"]
                 elif part["type"] in ("audio_url", "input_audio"):
                     inner = part[part["type"]]
                     audio = base64.b64decode(
                         (inner.get("url") or inner["data"]).removeprefix("data:audio/wav;base64,"),
                         validate=True,
                     )
-        if begun and not self.server.continues:
+        if beginning and not self.server.continues:
             return self._problem(
                 400, "continue_final_message is set but the final message does not appear in the chat"
             )
-        forced, _, prefix = begun.partition(TAG)
+        forced, _, prefix = beginning.partition(TAG)
         asr_options = body.get("asr_options")
         language = (asr_options or {}).get("language") or forced.removeprefix("language ") or None
-        request = SegmentRequest(samples_of_wav(audio), normalize_language(language), context, prefix)
-        if (said := self._heard(request)) is None:
+        request = SegmentRequest(wav_samples(audio), normalize_language(language), context, prefix)
+        if (hypothesis := self._recognise(request)) is None:
             return
         usage = {
             "prompt_tokens": 100,
-            "completion_tokens": said.tokens + 1,
-            "total_tokens": 101 + said.tokens,
+            "completion_tokens": hypothesis.tokens + 1,
+            "total_tokens": 101 + hypothesis.tokens,
         }
         choice: dict[str, Any] = {
             "index": 0,
-            "finish_reason": "length" if "truncated" in said.flags else "stop",
+            "finish_reason": "length" if "truncated" in hypothesis.flags else "stop",
         }
         if asr_options is not None:
             annotation = (
-                [{"type": "audio_info", "language": code_of(said.language), "emotion": "neutral"}]
-                if said.language
+                [{"type": "audio_info", "language": code_of(hypothesis.language), "emotion": "neutral"}]
+                if hypothesis.language
                 else []
             )
-            choice["message"] = {"role": "assistant", "content": said.text, "annotations": annotation}
+            choice["message"] = {"role": "assistant", "content": hypothesis.text, "annotations": annotation}
         else:
-            raw = said.raw.removeprefix(begun) if begun else said.raw
+            raw = hypothesis.raw.removeprefix(beginning) if beginning else hypothesis.raw
             choice["message"] = {"role": "assistant", "content": raw}
-            choice["logprobs"] = {"content": _logprobs(raw, said)} if body.get("logprobs") else None
+            choice["logprobs"] = {"content": _logprobs(raw, hypothesis)} if body.get("logprobs") else None
         self._json(
             200, {"id": "chatcmpl-1", "object": "chat.completion", "choices": [choice], "usage": usage}
         )
@@ -194,40 +205,40 @@ class _Handler(BaseHTTPRequestHandler):
                 400, "response_format verbose_json is not supported by this model", "unsupported_value"
             )
         request = SegmentRequest(
-            samples_of_wav(form["file"]), normalize_language(fields.get("language")), fields.get("prompt", "")
+            wav_samples(form["file"]), normalize_language(fields.get("language")), fields.get("prompt", "")
         )
-        if (said := self._heard(request)) is None:
+        if (hypothesis := self._recognise(request)) is None:
             return
-        answer: dict[str, Any] = {
-            "text": said.text,
-            "usage": {"type": "tokens", "input_tokens": 100, "output_tokens": said.tokens},
+        response: dict[str, Any] = {
+            "text": hypothesis.text,
+            "usage": {"type": "tokens", "input_tokens": 100, "output_tokens": hypothesis.tokens},
         }
         if verbose:
-            mean = math.log(said.confidence) if said.confidence else 0.0
-            answer |= {
-                "language": (said.language or "").lower(),
-                "segments": [{"id": 0, "text": said.text, "avg_logprob": mean}],
+            mean = math.log(hypothesis.confidence) if hypothesis.confidence else 0.0
+            response |= {
+                "language": (hypothesis.language or "").lower(),
+                "segments": [{"id": 0, "text": hypothesis.text, "avg_logprob": mean}],
             }
-        self._json(200, answer)
+        self._json(200, response)
 
-    def _heard(self, request: SegmentRequest) -> Hypothesis | None:
-        """What the engine says; None where an answer was given already."""
+    def _recognise(self, request: SegmentRequest) -> Hypothesis | None:
+        """The hypothesis of the engine; None where a response was sent already."""
         with self.server.lock:
-            self.server.asked.append(request)
+            self.server.received.append(request)
             self.server.times[request.context] += 1
             times = self.server.times[request.context]
         if self.server.fault:
             self._misbehave(self.server.fault)
             return None
-        fault, _, most = request.context.removeprefix("server:").partition(":")
-        if request.context.startswith("server:") and (not most or times <= int(most)):
+        fault, _, count = request.context.removeprefix("server:").partition(":")
+        if request.context.startswith("server:") and (not count or times <= int(count)):
             self._misbehave(fault)
             return None
         try:
-            with self.server.lock:  # engines are not for several threads
-                [said] = self.server.engine.transcribe([request])
-            assert isinstance(said, Hypothesis)
-            return said
+            with self.server.lock:  # engines are not thread-safe
+                [hypothesis] = self.server.engine.transcribe([request])
+            assert isinstance(hypothesis, Hypothesis)
+            return hypothesis
         except ValueError as error:
             self._problem(400, str(error))
             return None
@@ -260,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.wfile.flush() or self.connection.shutdown(socket.SHUT_RDWR)
         piece, pause = (b" ", 0.02) if fault == "slow" else (b" " * (1 << 20), 0.0)
         with contextlib.suppress(OSError):
-            while not self.server.ended.wait(pause):
+            while not self.server.stopped.wait(pause):
                 self.wfile.write(piece)
 
     def _problem(
@@ -286,7 +297,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-def samples_of_wav(data: bytes) -> np.ndarray:
+def wav_samples(data: bytes) -> np.ndarray:
     with wave.open(io.BytesIO(data)) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 16_000)
         return np.frombuffer(file.readframes(file.getnframes()), "<i2")
@@ -301,18 +312,21 @@ def _form(content_type: str, body: bytes) -> dict[str, bytes]:
     return parts
 
 
-def _logprobs(raw: str, said: Hypothesis) -> list[dict[str, Any]]:
-    """As many tokens as the engine counts: the text's all as probable as it is confident, those of the tag before it and the end others."""
+def _logprobs(raw: str, hypothesis: Hypothesis) -> list[dict[str, Any]]:
+    """As many tokens as the engine counts.
+
+    Those of the text have the confidence as their probability; those of the tag and of the end have others.
+    """
     head, tag, text = raw.rpartition(TAG)
-    of_tag = min(3, said.tokens - bool(text)) if tag else 0
+    tag_tokens = min(3, hypothesis.tokens - bool(text)) if tag else 0
     tokens = [
         [],
         [(head + TAG, -0.01)],
         [(head, -0.01), (TAG, -0.02)],
         [(head, -0.01), ("<asr", -0.02), ("_text>", -0.03)],
-    ][max(0, of_tag)]
-    score = math.log(said.confidence) if said.confidence else 0.0
-    count = said.tokens - len(tokens)
+    ][max(0, tag_tokens)]
+    score = math.log(hypothesis.confidence) if hypothesis.confidence else 0.0
+    count = hypothesis.tokens - len(tokens)
     borders = [round(len(text) * number / count) for number in range(count + 1)] if count else []
     tokens = [
         *tokens,
