@@ -1,4 +1,4 @@
-"""Engines that run the models, one module or folder each. Each imports its own heavy libraries, and nobody else's."""
+"""Engines that run the models, one module or folder each; each imports only its own heavy libraries."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ def create_asr(config: ASRConfig) -> ASRBackend:
             from actors.backends.vllm.asr import VLLMASR
 
             return VLLMASR(config)
+    # Before torch is imported: its allocator reads its configuration once.
+    set_allocator()
     with _requires_extra("transformers"):
         from actors.backends.transformers.asr import TransformersASR
 
@@ -68,6 +70,7 @@ def create_aligner(config: AlignerConfig) -> AlignerBackend:
             from actors.backends.vllm.aligner import VLLMAligner
 
             return VLLMAligner(config)
+    set_allocator()
     with _requires_extra("transformers"):
         from actors.backends.transformers.aligner import TransformersAligner
 
@@ -75,7 +78,7 @@ def create_aligner(config: AlignerConfig) -> AlignerBackend:
 
 
 def check(asr: ASRConfig, aligner: AlignerConfig, *, here: bool) -> None:
-    """Check whether the models can be loaded, as far as that is known at once: nothing is imported, no hub is asked.
+    """Check whether the models can be loaded, as far as that is known without imports and without the hub.
 
     Args:
         asr: settings of the recogniser.
