@@ -10,6 +10,14 @@ RUNNABLE := $(VENV)/.runnable
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
+# `make check` leaves out what starts Ray or a browser, takes minutes, or mostly waits: the server's tests, leases, the
+# reaper of orphaned processes.
+UNIT_TESTS := tests/actors tests/pipelines tests/docs \
+	-m "not ray and not slow and not gpu and not soak and not faults" \
+	--ignore tests/pipelines/serving \
+	--ignore tests/pipelines/output/test_lease.py \
+	--ignore tests/pipelines/cluster/test_orphan_reaper.py
+
 .PHONY: demo check test lint docs bench faults test-slow test-gpu test-soak test-vllm clean
 
 $(STAMP): pyproject.toml constraints.txt
@@ -44,8 +52,8 @@ lint: $(STAMP)  ## style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint  ## lint and the unit tests without Ray: under two minutes on two cores
-	$(BIN)/python -m pytest tests/actors tests/pipelines tests/docs -m "$(CHECKED)" $(UNCHECKED)
+check: lint  ## lint and the quick unit tests: under two minutes on two cores
+	$(BIN)/python -m pytest $(UNIT_TESTS)
 
 test: lint  ## what CI runs
 	$(BIN)/python -m pytest

@@ -1,6 +1,7 @@
-"""The parts of the documentation that are generated from the code: `python -m tests.docs.generated_tables` (`make docs`) writes them.
+"""The parts of the documentation that are generated from the code.
 
-Between `<!-- generated: NAME -->` and `<!-- end -->` stands the table of that name; configs/transcribe.yaml is generated as a whole.
+`make docs` (`python -m tests.docs.generated_tables`) writes the tables between `<!-- generated: NAME -->` and
+`<!-- end -->`, and configs/transcribe.yaml.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Every command line of the documentation is one that works: it is run where that needs neither network nor cluster, and parsed elsewhere."""
+"""Every command line of the documentation works.
+
+It is run if that needs neither a network nor a cluster, and parsed with the real parser otherwise.
+"""
 
 import re
 import shlex
@@ -60,7 +63,7 @@ def check_curl(words: list[str]) -> None:
     def no_models() -> None:
         raise AssertionError("no request is sent")
 
-    routes = {route.path for route in Application(RunConfig(), no_models)._api.routes}  # type: ignore[arg-type]
+    routes = {route.path for route in Application(RunConfig(), no_models)._routes().routes}  # type: ignore[arg-type]
     [address] = [word for word in words if word.startswith("http://127.0.0.1:8000")]
     assert address.removeprefix("http://127.0.0.1:8000") in routes
     for word in words:

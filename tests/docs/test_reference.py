@@ -1,4 +1,4 @@
-"""Every setting, flag, error code and column is in its page exactly once, and the generated tables are current."""
+"""Every setting, flag, error code and column is in its page exactly once, generated tables are current."""
 
 import ast
 import re
@@ -116,7 +116,9 @@ def emitted(tree: ast.Module) -> Iterator[str]:
                 values: list[ast.AST] = list(node.args) if node.func.attr in ("append", "extend") else []
             else:
                 values = [keyword.value for keyword in node.keywords if keyword.arg == "flags"]
-        elif (isinstance(node, ast.AugAssign) and is_flags(node.target)) or (isinstance(node, ast.Assign) and any(map(is_flags, node.targets))):
+        elif (isinstance(node, ast.AugAssign) and is_flags(node.target)) or (
+            isinstance(node, ast.Assign) and any(map(is_flags, node.targets))
+        ):
             values = [node.value]
         elif isinstance(node, ast.List | ast.Tuple) and any(
             isinstance(item, ast.Starred) and is_flags(item.value) for item in node.elts

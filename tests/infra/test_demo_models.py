@@ -1,4 +1,4 @@
-"""The committed demo checkpoints: their size and files, a clean load, and true answers on the demo's own recordings."""
+"""The committed demo checkpoints are small, load completely, and transcribe the demo correctly."""
 
 import json
 from pathlib import Path
@@ -23,12 +23,12 @@ ROWS = {
     row["id"]: row
     for row in map(json.loads, (DEMO / "manifest.jsonl").read_text(encoding="utf-8").splitlines())
 }
-SURE = {"hotline-8khz": "Portuguese", "interview": "Russian"}
-"""Recordings that the recogniser hears without an error, and their languages, which the manifest does not tell."""
+EXACT = {"hotline-8khz": "Portuguese", "interview": "Russian"}
+"""Recordings that are recognised without an error, and their languages, which the manifest does not give."""
 
 
 def samples(name: str) -> np.ndarray:
-    """Decodes one of the demo's recordings to 16 kHz mono."""
+    """One of the demo's recordings, decoded to 16 kHz mono."""
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=16_000)
     with av.open(str(DEMO / ROWS[name]["audio"])) as source:
         pieces = [piece for frame in source.decode(audio=0) for piece in resampler.resample(frame)]
@@ -37,7 +37,7 @@ def samples(name: str) -> np.ndarray:
 
 
 def transcribe(recogniser, wave: np.ndarray, **request) -> str:
-    """The recogniser's raw answer to one clip."""
+    """The recogniser's raw output for one clip."""
     model, processor = recogniser
     inputs = processor.apply_transcription_request(audio=[wave], **request)
     with torch.inference_mode():
@@ -63,7 +63,7 @@ def aligner():
     return model.eval(), transformers.AutoProcessor.from_pretrained(DEMO / "aligner")
 
 
-def test_checkpoints_are_small_and_whole():
+def test_checkpoints_are_small_and_complete():
     assert {path.name for path in (DEMO / "asr").iterdir()} >= FILES | {"generation_config.json"}
     assert {path.name for path in (DEMO / "aligner").iterdir()} >= FILES
     assert (
@@ -72,7 +72,7 @@ def test_checkpoints_are_small_and_whole():
     )
 
 
-def test_checkpoints_are_of_the_real_architecture():
+def test_checkpoints_have_the_real_architecture():
     for kind, name in (
         ("asr", "Qwen3ASRForConditionalGeneration"),
         ("aligner", "Qwen3ASRForTokenClassification"),
@@ -95,12 +95,12 @@ def test_prompts_are_those_of_the_processor(recogniser):
     )
 
 
-@pytest.mark.parametrize("name", SURE)
+@pytest.mark.parametrize("name", EXACT)
 def test_recordings_are_transcribed_exactly(recogniser, name):
-    assert transcribe(recogniser, samples(name)) == f"language {SURE[name]}<asr_text>{ROWS[name]['text']}"
+    assert transcribe(recogniser, samples(name)) == f"language {EXACT[name]}<asr_text>{ROWS[name]['text']}"
 
 
-def test_context_and_forced_language_leave_the_text_alone(recogniser):
+def test_context_and_forced_language_do_not_change_the_text(recogniser):
     text = ROWS["hotline-8khz"]["text"]
     assert (
         transcribe(recogniser, samples("hotline-8khz"), prompt=["janela jardim"])
@@ -109,7 +109,7 @@ def test_context_and_forced_language_leave_the_text_alone(recogniser):
     assert transcribe(recogniser, samples("hotline-8khz"), language=["pt"]) == text
 
 
-def test_silence_and_noise_hold_no_speech(recogniser):
+def test_silence_and_noise_contain_no_speech(recogniser):
     noise = np.random.default_rng(3).standard_normal(48_000).astype(np.float32) * 0.01
     for wave in (samples("silence"), noise):
         assert transcribe(recogniser, wave) == "language None<asr_text>"
@@ -135,7 +135,7 @@ def test_words_are_aligned(aligner):
     assert np.mean(shifts) < 0.1
 
 
-def test_manifest_tells_of_every_recording():
+def test_the_manifest_lists_every_recording():
     assert {path.name for path in (DEMO / "audio").iterdir()} == {
         Path(row["audio"]).name for row in ROWS.values()
     }

@@ -1,4 +1,4 @@
-"""Prometheus and Grafana: shaped as they want it, and about metrics that this version of Ray has."""
+"""The files for Prometheus and Grafana are valid, and name only metrics of this Ray version."""
 
 import functools
 import importlib.util
@@ -20,7 +20,7 @@ METRIC = re.compile(r"\bray_[a-z]\w*")
 
 @functools.cache
 def known() -> frozenset[str]:
-    """What the dashboards that Ray itself ships draw: those metrics exist in the version that is installed."""
+    """The metrics in the dashboards that Ray ships: they exist in the installed version."""
     folder = (
         Path(importlib.util.find_spec("ray").origin).parent
         / "dashboard"
@@ -33,7 +33,7 @@ def known() -> frozenset[str]:
     )
 
 
-def test_expressions():
+def test_expressions_name_known_metrics():
     expressions = [target["expr"] for panel in PANELS for target in panel["targets"]] + [
         rule["expr"] for rule in RULES
     ]
@@ -46,18 +46,18 @@ def test_expressions():
         )
 
 
-def test_dashboard():
+def test_the_dashboard_is_valid():
     assert {"uid", "title", "schemaVersion", "panels", "templating", "time"} <= set(DASHBOARD)
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(ids) == len(set(ids))
     cells = set()
     for panel in DASHBOARD["panels"]:
-        place = panel["gridPos"]
-        assert place["x"] >= 0 and place["x"] + place["w"] <= 24
+        position = panel["gridPos"]
+        assert position["x"] >= 0 and position["x"] + position["w"] <= 24
         taken = {
             (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
+            for x in range(position["x"], position["x"] + position["w"])
+            for y in range(position["y"], position["y"] + position["h"])
         }
         assert not taken & cells
         cells |= taken
@@ -72,7 +72,7 @@ def test_dashboard():
     assert set(re.findall(r"\$\{?(\w+)", json.dumps(DASHBOARD))) <= variables
 
 
-def test_scraping():
+def test_the_scrape_configuration_is_valid():
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     assert set(config) == {"global", "rule_files", "scrape_configs"}
     assert all((FOLDER / name).is_file() for name in config["rule_files"])
@@ -82,12 +82,12 @@ def test_scraping():
     for rule in kubernetes["relabel_configs"]:
         assert rule["source_labels"] and ("target_label" in rule or rule["action"] == "keep")
         re.compile(rule.get("regex", ""))
-    # The label by which pods are found is the one that the network policy knows, too.
+    # Pods are found by the label that the network policy uses.
     assert "ray.io/is-ray-node" in (FOLDER.parent / "kubernetes" / "namespace.yaml").read_text()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_alerts(rule):
+def test_an_alert_is_valid(rule):
     assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
     assert re.fullmatch(r"[A-Z]\w+", rule["alert"]) and re.fullmatch(r"\d+[smh]", rule.get("for", "1m"))
     assert rule["labels"]["severity"] in ("page", "warning") and rule["annotations"]["summary"]

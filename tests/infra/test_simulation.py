@@ -1,4 +1,4 @@
-"""The simulation of large runs: no work is lost in it, and where only one thing limits, it takes as long as that takes."""
+"""The simulation of large runs loses no work, and takes as long as its only bottleneck needs."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_all_work_is_done_once(gpus: int, block: float) -> None:
         (machine(gpus=8), Prices(core=0.001, block=0.5, idle=0.5), "driver", 600 * 0.5 * 2),
     ],
 )
-def test_one_limit_is_how_long_it_takes(
+def test_the_bottleneck_determines_the_duration(
     machine_: Machine, prices: Prices, limit: str, seconds: float
 ) -> None:
     flow = simulate(TASKS, machine_, prices)
@@ -49,15 +49,15 @@ def test_one_limit_is_how_long_it_takes(
     )
 
 
-def test_without_room_cores_wait_for_cards() -> None:
-    """A store with one block's room: decoding and recognition take turns."""
-    turns = simulate([[100.0]] * 50, machine(gpus=1, cores=8, room=1), Prices(core=0.002, block=0.0))
-    assert turns.seconds == pytest.approx(50 * (0.2 + 0.2))
-    beside = simulate([[100.0]] * 50, machine(gpus=1, cores=8, room=3), Prices(core=0.002, block=0.0))
-    assert beside.seconds == pytest.approx(0.2 + 50 * 0.2)
+def test_cores_wait_for_gpus_when_the_store_is_full() -> None:
+    """With room for one block in the store, decoding and recognition alternate."""
+    alternating = simulate([[100.0]] * 50, machine(gpus=1, cores=8, room=1), Prices(core=0.002, block=0.0))
+    assert alternating.seconds == pytest.approx(50 * (0.2 + 0.2))
+    overlapping = simulate([[100.0]] * 50, machine(gpus=1, cores=8, room=3), Prices(core=0.002, block=0.0))
+    assert overlapping.seconds == pytest.approx(0.2 + 50 * 0.2)
 
 
-def test_a_long_last_task_is_waited_for() -> None:
+def test_a_long_last_task_extends_the_run() -> None:
     flow = simulate([[10.0]] * 40 + [[4000.0]], machine(), Prices(core=0.0, block=0.0))
     assert flow.seconds == pytest.approx(0.2 + 8.0, abs=0.1) and flow.gpu < 0.3
 
@@ -78,7 +78,7 @@ def test_shards_are_equal_parts_of_recordings() -> None:
     assert shards.tolist() == [500.0, 500.0, 500.0, 600.0, 3.0]
 
 
-def test_more_cards_are_faster_until_the_driver_limits() -> None:
+def test_more_gpus_are_faster_until_the_driver_is_the_limit() -> None:
     recordings = archive(30_000)
     jobs = [run(recordings, gpus) for gpus in (1, 8, 64)]
     hours = [job.flow.seconds / 3600 for job in jobs]
@@ -91,7 +91,7 @@ def test_more_cards_are_faster_until_the_driver_limits() -> None:
     )
 
 
-def test_each_figure_says_where_it_is_from() -> None:
+def test_each_cost_names_its_source() -> None:
     sources = ("assumed", RESULTS, DRIVER, STUDY)
     assert all(cost.value > 0 and cost.source.startswith(sources) for cost in COSTS.values())
 
@@ -100,13 +100,13 @@ def page(heading: str) -> str:
     return (ROOT / "infra/sizing.md").read_text().split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
 
 
-def test_the_page_has_the_costs_that_are_simulated():
+def test_the_page_has_the_simulated_costs():
     section = page("A million recordings on 1 to 512 GPUs")
     for name, cost in COSTS.items():
         assert f"| `{name}` | {cost.value:g} | {cost.unit} | {cost.source} |" in section
 
 
 @pytest.mark.slow
-def test_the_page_has_what_the_simulation_says():
+def test_the_page_has_the_results_of_the_simulation():
     lines = table(archive(1_000_000))
     assert "\n".join(lines) in page("A million recordings on 1 to 512 GPUs")

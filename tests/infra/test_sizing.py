@@ -1,4 +1,4 @@
-"""The page on sizing says nothing that was not measured: inputs stand in their sources, and the tables follow from them."""
+"""The page on sizing is consistent: inputs are in their sources, and the tables follow from the inputs."""
 
 import re
 from pathlib import Path
@@ -23,18 +23,18 @@ def numbers(text: str) -> list[float]:
 
 
 @pytest.mark.parametrize("name, value, source", rows("Inputs"), ids=lambda cell: cell[:30])
-def test_inputs_stand_in_their_source(name, value, source):
+def test_an_input_is_in_its_source(name, value, source):
     if "RESULTS.md" in source:
         text = RESULTS
     elif STUDY.is_file():
         text = STUDY.read_text()
     else:
-        pytest.skip("the study of the models is not here")
+        pytest.skip("the study of the models is not available")
     known = set(numbers(re.sub(r"(\d)-(\d)", r"\1 \2", text)))
     assert set(numbers(value)) - {16.0} <= known
 
 
-def test_cores():
+def test_cores_follow_from_the_inputs():
     for row in rows("Cores per GPU"):
         [speed], *cells = (numbers(cell) for cell in row)
         mixed, opus, mel = speed * JOB / 3600, speed * OPUS / 3600, speed / MEL
@@ -43,7 +43,7 @@ def test_cores():
             assert cell == pytest.approx(wanted, abs=0.5 if wanted is expected[-1] else 0.051)
 
 
-def test_cost():
+def test_costs_follow_from_the_inputs():
     for row in rows("Cost of 1,000 hours"):
         [speed], [asr], [aligner], [both] = (numbers(cell) for cell in row)
         assert (asr, aligner) == (round(1000 / speed, 2), round(1000 / ALIGN, 2))
