@@ -181,7 +181,7 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
         recording, start, end, row.get("channel") or audio.channel, _limit(row, file, recording)
     )
     flags += decoded.flags
-    if decoded.losses.broken or (decoded.ended and _ended_early(row, file, recording, decoded)):
+    if decoded.losses.broken or (decoded.reached_end and _ended_early(row, file, recording, decoded)):
         flags.append("truncated")
     # Neighbouring shards that are reached by a seek are positioned by time stamps, which here differ from the
     # positions by which this shard is cut.

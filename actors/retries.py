@@ -1,7 +1,7 @@
-"""Storage that hiccups: which errors may pass by themselves, how often and how long we wait for that, and an S3 that leaves all of it to us.
+"""Retries of storage requests: which errors are transient, and how often and how long a request is retried.
 
-One back-off for everything that this code asks of a store. Whatever lies underneath (botocore, s3fs) is told not to try again on its own:
-retries of retries multiply, and ten times ten attempts are half an hour of silence.
+All requests to a store share one back-off. The libraries below (botocore, s3fs) are configured not to retry,
+because nested retries multiply: ten times ten attempts take half an hour without any message.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from typing import Any, TypeVar
 from actors.config import StorageConfig
 from actors.errors import RetryableError, RowError, ScriptoriumError, UsageError
 
-FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds of back-off
-CONNECTIONS = 64  # to S3, of one process
-MISSING = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
-LASTING = MISSING | {
+# Seconds of back-off.
+FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
+# Connections of one process to S3.
+CONNECTIONS = 64
+MISSING_ERRNOS = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
+LASTING_ERRNOS = MISSING_ERRNOS | {
     errno.EACCES,
     errno.EPERM,
     errno.ENOSPC,
@@ -29,48 +31,52 @@ LASTING = MISSING | {
     errno.EFBIG,
     errno.EBADF,
 }
-_HICCUPS = (408, 425, 429)  # HTTP says that the request is to blame, but it means: later
-_HICCUP_CODES = {
+# HTTP statuses of the 4xx class that mean: try again later.
+_TRANSIENT_STATUSES = (408, 425, 429)
+# Codes of S3 that mean the same, with status 400 or 409.
+_TRANSIENT_S3_CODES = {
     "RequestTimeout",
     "IncompleteBody",
     "BadDigest",
     "XAmzContentSHA256Mismatch",
     "OperationAborted",
-}  # S3's, with status 400 or 409
-LIBRARIES = ("botocore", "aiobotocore", "aiohttp", "fsspec", "gcsfs", "google", "adlfs", "azure")
+}
+STORE_LIBRARIES = ("botocore", "aiobotocore", "aiohttp", "fsspec", "gcsfs", "google", "adlfs", "azure")
 _RETRIES, _TIMEOUT = "SCRIPTORIUM_STORAGE_RETRIES", "SCRIPTORIUM_STORAGE_TIMEOUT"
 
 T = TypeVar("T")
 
 
 def apply(config: StorageConfig) -> None:
-    """Make these the settings of this process and of all that it starts from now on."""
+    """Use these settings in this process and in all processes that it starts from now on."""
     os.environ.update({_RETRIES: str(config.retries), _TIMEOUT: str(config.timeout)})
 
 
 def variables() -> dict[str, str]:
-    """The settings as environment variables, for processes elsewhere; none where they are the defaults."""
-    return (
-        {}
-        if settings() == StorageConfig()
-        else {_RETRIES: os.environ[_RETRIES], _TIMEOUT: os.environ[_TIMEOUT]}
-    )
+    """The settings as environment variables, for processes elsewhere; empty where they are the defaults."""
+    if settings() == StorageConfig():
+        return {}
+    return {_RETRIES: os.environ[_RETRIES], _TIMEOUT: os.environ[_TIMEOUT]}
 
 
 def settings() -> StorageConfig:
-    """The settings that count in this process: those of `apply`, here or in a process that started this one, else the defaults."""
+    """The settings that `apply` set in this process or in one that started it; else the defaults."""
     return _settings(os.environ.get(_RETRIES), os.environ.get(_TIMEOUT))
 
 
 @functools.lru_cache(maxsize=8)
 def _settings(retries: str | None, timeout: str | None) -> StorageConfig:
-    # Every read of a decoder comes by here.
-    given = {"retries": retries, "timeout": timeout}
-    return StorageConfig.model_validate({name: value for name, value in given.items() if value is not None})
+    # Cached because every read of a decoder needs the settings.
+    values = {"retries": retries, "timeout": timeout}
+    return StorageConfig.model_validate({name: value for name, value in values.items() if value is not None})
 
 
-def retried(action: Callable[[], T], retries: int | None = None) -> T:
-    """Run `action` up to `1 + retries` times (default: the setting) while its errors are hiccups, with exponential back-off and jitter.
+def call_with_retries(action: Callable[[], T], retries: int | None = None) -> T:
+    """Run `action`, and retry it on transient errors with exponential back-off and jitter.
+
+    Args:
+        action: what to run.
+        retries: attempts after the first one; None takes the setting.
 
     Raises:
         Exception: what `action` raised last.
@@ -81,24 +87,36 @@ def retried(action: Callable[[], T], retries: int | None = None) -> T:
             return action()
         except Exception as error:
             if attempt == limit:
-                error._tried_enough = True  # type: ignore[attr-defined]  # for whoever calls us with retries of their own
-            if hasattr(error, "_tried_enough") or not is_hiccup(error):
+                # A caller that retries, too, must not try again.
+                error._retries_exhausted = True  # type: ignore[attr-defined]
+            if hasattr(error, "_retries_exhausted") or not is_transient(error):
                 raise
             time.sleep(min(LONGEST_DELAY, FIRST_DELAY * 2**attempt) * random.uniform(0.5, 1.0))
     raise AssertionError("unreachable")
 
 
-def with_retries(action: Callable[[], T], uri: str, retries: int | None = None) -> T:
-    """`retried`, for audio: what is raised has the name that a dead letter needs."""
+def read_with_retries(action: Callable[[], T], uri: str, retries: int | None = None) -> T:
+    """`call_with_retries` for reads of audio.
+
+    Args:
+        action: what to run.
+        uri: of the audio, for messages.
+        retries: attempts after the first one; None takes the setting.
+
+    Raises:
+        RowError: another attempt is useless. The code is the one of the dead letter.
+        RetryableError: storage_unavailable, after all retries.
+        UsageError: the protocol of `uri` is unknown, or its library is not installed.
+    """
     try:
-        return retried(action, retries)
+        return call_with_retries(action, retries)
     except Exception as error:
         known = classify(error, uri)
-        known._tried_enough = True  # type: ignore[attr-defined]
+        known._retries_exhausted = True  # type: ignore[attr-defined]
         raise known from error
 
 
-def is_hiccup(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether another attempt may succeed."""
     if isinstance(error, ScriptoriumError | MemoryError):
         return isinstance(error, RetryableError)
@@ -109,52 +127,66 @@ def is_hiccup(error: BaseException) -> bool:
         return False
     status = _http_status(error)
     if status is not None:
-        return status >= 500 or status in _HICCUPS or _s3_code(error) in _HICCUP_CODES
-    if "AWS Error" in str(error):  # Arrow's S3 has tried again by itself, but does not know this answer
+        return status >= 500 or status in _TRANSIENT_STATUSES or _s3_code(error) in _TRANSIENT_S3_CODES
+    if "AWS Error" in str(error):
+        # Arrow's S3 client has retried by itself, except for this status, which it does not know.
         return "HTTP status 429" in str(error)
-    if getattr(error, "errno", None) in LASTING:
+    if getattr(error, "errno", None) in LASTING_ERRNOS:
         return False
-    return isinstance(error, OSError | EOFError) or type(error).__module__.split(".")[0] in LIBRARIES
+    return isinstance(error, OSError | EOFError) or type(error).__module__.split(".")[0] in STORE_LIBRARIES
 
 
 def classify(error: BaseException, uri: str) -> BaseException:
-    """Name a storage error: `RowError` where another attempt is useless, `RetryableError` where it may help, itself where it is not ours."""
+    """Turn a storage error into one with a code.
+
+    Args:
+        error: what was raised.
+        uri: of the object, for the message.
+
+    Returns:
+        A `RowError` where another attempt is useless, a `RetryableError` where it may help, a `UsageError`
+        where the protocol is unknown or its library is missing; other errors unchanged.
+    """
     if isinstance(error, ScriptoriumError | MemoryError):
         return error
-    said = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
     status = _http_status(error)
-    if isinstance(error, ImportError) or (isinstance(error, ValueError) and "rotocol not known" in said):
-        return UsageError(f"cannot open {uri}: {said}")
+    if isinstance(error, ImportError) or (isinstance(error, ValueError) and "rotocol not known" in text):
+        return UsageError(f"cannot open {uri}: {text}")
     if isinstance(error, PermissionError) or status in (401, 403) or "Credentials" in type(error).__name__:
-        return RowError(f"the store refuses access to {uri}: {said}", "access_denied")
+        return RowError(f"the store refuses access to {uri}: {text}", "access_denied")
     if (
         isinstance(error, FileNotFoundError)
         or status in (404, 410)
-        or getattr(error, "errno", None) in MISSING
+        or getattr(error, "errno", None) in MISSING_ERRNOS
     ):
-        return RowError(f"there is nothing at {uri}: {said}", "audio_not_found")
+        return RowError(f"there is nothing at {uri}: {text}", "audio_not_found")
     if status in (412, 416):
-        return RowError(f"{uri} changed while it was read: {said}", "audio_changed")
-    if is_hiccup(error):
-        return RetryableError(f"reading {uri} failed: {type(error).__name__}: {said}", "storage_unavailable")
-    if status is not None or isinstance(error, OSError) or type(error).__module__.split(".")[0] in LIBRARIES:
-        return RowError(f"the store refuses the request for {uri}: {said}", "storage_unavailable")
+        return RowError(f"{uri} changed while it was read: {text}", "audio_changed")
+    if is_transient(error):
+        return RetryableError(f"reading {uri} failed: {type(error).__name__}: {text}", "storage_unavailable")
+    if (
+        status is not None
+        or isinstance(error, OSError)
+        or type(error).__module__.split(".")[0] in STORE_LIBRARIES
+    ):
+        return RowError(f"the store refuses the request for {uri}: {text}", "storage_unavailable")
     return error
 
 
 def s3_filesystem() -> Any:
-    """S3 through s3fs, which asks once and remembers no listings."""
+    """S3 through s3fs, without its retries and without its cache of listings."""
     import fsspec
     from fsspec.config import conf
 
     timeout = settings().timeout
-    given = conf.get("s3", {}).get("config_kwargs", {})
+    user_config = conf.get("s3", {}).get("config_kwargs", {})
     config = {
         "connect_timeout": min(20.0, timeout),
         "read_timeout": timeout,
         "retries": {"max_attempts": 0},
         "max_pool_connections": CONNECTIONS,
-        **given,
+        **user_config,
     }
     filesystem = fsspec.filesystem("s3", use_listings_cache=False, config_kwargs=config)
     filesystem.retries = 1
@@ -162,7 +194,7 @@ def s3_filesystem() -> Any:
 
 
 def _http_status(error: BaseException) -> int | None:
-    """The HTTP status behind an error of aiohttp, botocore or whatever wraps them."""
+    """The HTTP status of an error of aiohttp or botocore, or of the error that it was raised from."""
     current: BaseException | None = error
     while current is not None:
         status = getattr(current, "status", None)

@@ -44,7 +44,7 @@ class Decoded:
     start: int
     end: int
     # Whether the recording ended before the span did.
-    ended: bool
+    reached_end: bool
     losses: DecodeLosses
     flags: list[str] = field(default_factory=list)
 

@@ -19,7 +19,7 @@ from typing import Any
 from actors.audio.byte_ranges import RangeReader, read_s3, require_complete
 from actors.errors import RowError
 from actors.process.limits import MAX_FILE_BYTES
-from actors.retries import s3_filesystem, with_retries
+from actors.retries import read_with_retries, s3_filesystem
 
 # Bytes read ahead of a remote file.
 BLOCK_BYTES = 1 << 20
@@ -91,7 +91,7 @@ class AudioFile(io.RawIOBase):
             self._raw.seek(self._position)
             return self._raw.read(count)
 
-        data = with_retries(attempt, self.uri, self._retries)
+        data = read_with_retries(attempt, self.uri, self._retries)
         self._position += len(data)
         return data
 
@@ -103,7 +103,7 @@ class AudioFile(io.RawIOBase):
         """
         if self._current_etag is None:
             return
-        now = with_retries(self._current_etag, self.uri, self._retries)
+        now = read_with_retries(self._current_etag, self.uri, self._retries)
         if now != self.etag:
             raise RowError(
                 f"{self.uri} changed while it was read: it was {self.etag}, now it is {now}", "audio_changed"
@@ -155,7 +155,7 @@ def open_file(
         RetryableError: storage_unavailable, after all retries.
         UsageError: a protocol that is unknown or whose library is not installed.
     """
-    return with_retries(lambda: _open(uri, retries, block_size, single_request_bytes), uri, retries)
+    return read_with_retries(lambda: _open(uri, retries, block_size, single_request_bytes), uri, retries)
 
 
 def etag_of(uri: str, retries: int | None = None) -> tuple[str, int | None]:
@@ -166,7 +166,7 @@ def etag_of(uri: str, retries: int | None = None) -> tuple[str, int | None]:
     """
     path = _local_path(uri)
     if path is not None:
-        status = with_retries(lambda: os.stat(path), uri, retries)
+        status = read_with_retries(lambda: os.stat(path), uri, retries)
         return _local_etag(path, status), status.st_size
 
     def request() -> tuple[str, int | None]:
@@ -174,7 +174,7 @@ def etag_of(uri: str, retries: int | None = None) -> tuple[str, int | None]:
         info = _info(filesystem, remote)
         return _etag(info), info.get("size")
 
-    return with_retries(request, uri, retries)
+    return read_with_retries(request, uri, retries)
 
 
 def _open(uri: str, retries: int | None, block_size: int, single_request_bytes: int) -> AudioFile:

@@ -1,8 +1,11 @@
-"""Where a recording is cut into model inputs, in numpy alone: at pauses, never above the limit, and nothing is dropped but proven silence.
+"""Cuts recordings into model inputs by energy.
 
-Everything works on the levels of 10 ms frames. "Proven silence" is a long stretch whose every frame is quieter than an absolute bound, far below what
-is said in the recording, and close to its own noise floor: a whisper fails one of the three and is kept. When in doubt, keep: a model can say
-"nothing was said", but nobody can say what was thrown away.
+Cuts are at pauses, no segment exceeds the limit, and only proven silence is dropped.
+
+All decisions use the levels of 10 ms frames. Proven silence is a long stretch in which every frame is quieter
+than an absolute limit, far below the speech of the recording, and close to the recording's own noise floor. A
+whisper fails one of the three conditions and is not dropped. In doubt, audio stays: a model can answer that
+there is no speech in it, but dropped speech is lost.
 """
 
 from __future__ import annotations
@@ -14,20 +17,30 @@ import numpy as np
 from actors.config import SegmenterConfig
 from actors.records import SAMPLING_RATE, Span
 
-FRAME = 160  # samples: 10 ms
-_SMOOTH = 10  # frames: pauses are looked for in 100 ms means
-_BELOW_SPEECH = 30.0  # dB that silence lies below what is said
-_ABOVE_FLOOR = 8.0  # dB that a stationary noise may swing above its floor
-_STATIONARY = 12.0  # dB between floor and loudest frame of a noise that never changes
-_NEAR_DIGITAL = -84.0  # dB relative to full scale: dither, +-2 steps of 16 bit
-_SUSTAINED = 100  # frames: what is said lasts at least a second in all; a click does not
-_LONG_SILENCE = (
-    2.0  # seconds: longer silences part segments, shorter ones stay inside for the model's context
-)
-_PAUSE_DEPTH = 6.0  # dB above the lowest level of a window that still counts as pause
-_SHORTEST_PAUSE = 8  # frames
-_DIGITAL = -100.0  # dB: below even the last bit now and then
-_QUIET = -120.0  # dB: the level of nothing at all
+# Samples of a frame: 10 ms.
+FRAME = 160
+# Frames that are averaged to find pauses: 100 ms.
+_SMOOTH = 10
+# dB that silence lies below speech.
+_BELOW_SPEECH = 30.0
+# dB that a stationary noise may rise above its floor.
+_ABOVE_FLOOR = 8.0
+# dB between the floor and the loudest frame of a stationary noise.
+_STATIONARY = 12.0
+# dB relative to full scale of dither, +-2 steps of 16 bit.
+_NEAR_DIGITAL = -84.0
+# Frames that speech lasts in all, at least: a second. A click is shorter.
+_SUSTAINED = 100
+# Seconds. Longer silences separate segments; shorter ones stay inside as context for the model.
+_LONG_SILENCE = 2.0
+# dB above the lowest level of a window up to which a frame belongs to a pause.
+_PAUSE_DEPTH = 6.0
+# Frames that a pause has at least.
+_MIN_PAUSE = 8
+# dB of a recording in which only the last bit changes now and then. Lower levels are digital silence.
+_DIGITAL = -100.0
+# dB of samples that are all equal.
+_LOWEST_LEVEL = -120.0
 
 
 def segment(samples: np.ndarray, config: SegmenterConfig, speech: Sequence[Span] | None = None) -> list[Span]:
@@ -36,10 +49,11 @@ def segment(samples: np.ndarray, config: SegmenterConfig, speech: Sequence[Span]
     Args:
         samples: int16 mono at 16 kHz.
         config: the limits.
-        speech: regions that a VAD found; None decides by energy.
+        speech: speech regions of a VAD; None decides by energy.
 
     Returns:
-        Disjoint spans in order. What lies between them is proven silence (or what the VAD calls no speech). No spans: nothing but silence.
+        Disjoint spans in order. Between them is proven silence, or what the VAD did not find to be speech.
+        Empty where all is silence.
     """
     total = len(samples)
     if total == 0:
@@ -51,7 +65,7 @@ def segment(samples: np.ndarray, config: SegmenterConfig, speech: Sequence[Span]
         silences = [Span(run.start * FRAME, min(total, run.end * FRAME)) for run in silences]
     else:
         silences = _between(speech, total)
-    silences = [_shrunk(silence, pad, total) for silence in silences]
+    silences = [_shrink(silence, pad, total) for silence in silences]
     silences = [
         silence
         for silence in silences
@@ -68,11 +82,11 @@ def segment(samples: np.ndarray, config: SegmenterConfig, speech: Sequence[Span]
 
 
 def find_cut(samples: np.ndarray, nominal: int) -> int:
-    """The sample at which to part a recording near `nominal`: the middle of the best pause in `samples`.
+    """The sample at which to cut a recording near a nominal place: the middle of the best pause.
 
     Args:
-        samples: int16 at 16 kHz, shape (samples,) or (channels, samples): the neighbourhood of the wanted place.
-        nominal: the wanted place in it; of two pauses equally good the nearer one wins.
+        samples: the audio around the place: int16 at 16 kHz, shape (samples,) or (channels, samples).
+        nominal: the place, a sample in it. Of two equally good pauses the nearer one is chosen.
     """
     channels = np.atleast_2d(samples)
     count = channels.shape[1]
@@ -84,39 +98,60 @@ def find_cut(samples: np.ndarray, nominal: int) -> int:
 
 
 def frame_levels(samples: np.ndarray) -> np.ndarray:
-    """Level of each 10 ms frame in dB relative to full scale, whatever its DC offset; the last frame may be shorter. float64, shape (frames,)."""
-    whole = len(samples) // FRAME
-    frames = samples[: whole * FRAME].reshape(whole, FRAME).astype(np.float32)
+    """The level of each 10 ms frame in dB relative to full scale, without its DC offset.
+
+    Args:
+        samples: int16; the last frame may be shorter.
+
+    Returns:
+        float64, shape (frames,).
+    """
+    count = len(samples) // FRAME
+    frames = samples[: count * FRAME].reshape(count, FRAME).astype(np.float32)
     variance = (
         np.einsum("ij,ij->i", frames, frames).astype(np.float64) / FRAME
         - frames.mean(axis=1, dtype=np.float64) ** 2
     )
-    if len(samples) > whole * FRAME:
-        variance = np.append(variance, samples[whole * FRAME :].astype(np.float64).var())
-    return np.maximum(_QUIET, 10 * np.log10(np.maximum(variance, 1e-3) / 2.0**30))
+    if len(samples) > count * FRAME:
+        variance = np.append(variance, samples[count * FRAME :].astype(np.float64).var())
+    return np.maximum(_LOWEST_LEVEL, 10 * np.log10(np.maximum(variance, 1e-3) / 2.0**30))
 
 
 def proven_silence(levels: np.ndarray, silence_dbfs: float) -> np.ndarray:
-    """Which frames are silent beyond doubt. bool, shape (frames,)."""
-    heard = levels[levels > _NEAR_DIGITAL]
-    if not len(heard):
+    """Which frames are silent beyond doubt.
+
+    Args:
+        levels: of all frames, see `frame_levels`.
+        silence_dbfs: dB relative to full scale above which no frame is silent.
+
+    Returns:
+        bool, shape (frames,).
+    """
+    audible = levels[levels > _NEAR_DIGITAL]
+    if not len(audible):
         return np.ones(len(levels), bool)
     floor = float(np.percentile(levels[levels > _DIGITAL], 10))
-    loud = float(np.partition(levels, -(rank := min(_SUSTAINED, max(1, len(levels) // 10))))[-rank])
-    loudest = float(heard.max())
+    rank = min(_SUSTAINED, max(1, len(levels) // 10))
+    speech_level = float(np.partition(levels, -rank)[-rank])
+    loudest = float(audible.max())
+    # Nothing but a stationary noise.
     if loudest <= silence_dbfs and loudest - floor < _STATIONARY:
-        return np.ones(len(levels), bool)  # a stationary noise and nothing else
-    bound = min(silence_dbfs, loud - _BELOW_SPEECH, floor + _ABOVE_FLOOR)
-    return levels <= max(bound, min(_NEAR_DIGITAL, loud - _BELOW_SPEECH))
+        return np.ones(len(levels), bool)
+    limit = min(silence_dbfs, speech_level - _BELOW_SPEECH, floor + _ABOVE_FLOOR)
+    return levels <= max(limit, min(_NEAR_DIGITAL, speech_level - _BELOW_SPEECH))
 
 
 def _cut(region: Span, smooth: np.ndarray, silences: list[Span], limit: int) -> list[Span]:
-    """Part a region into spans of at most `limit` samples: at the best pause of the last third, and what fits in two near its middle."""
+    """Cut a region into spans of at most `limit` samples.
+
+    Cuts are at the best pause of the last third of the limit. A rest of at most 1.6 limits is cut near its
+    middle, because otherwise its last span would be tiny.
+    """
     spans: list[Span] = []
     start = region.start
     while region.end - start > limit:
         rest = region.end - start
-        if rest <= 1.6 * limit:  # a tail of its own would be tiny
+        if rest <= 1.6 * limit:
             low, high = max(start + rest // 3, region.end - limit), min(start + 2 * rest // 3, start + limit)
             wanted = start + rest // 2
         else:
@@ -139,7 +174,15 @@ def _cut(region: Span, smooth: np.ndarray, silences: list[Span], limit: int) -> 
 
 
 def _best_pause(smooth: np.ndarray, first: int, last: int, wanted: float, reach: float) -> int:
-    """The frame boundary in [first, last] in the middle of the best pause: long, deep and near `wanted`; without a pause, the quietest 100 ms."""
+    """The frame in the middle of the best pause, or of the quietest 100 ms where there is no pause.
+
+    Args:
+        smooth: levels in dB, averaged over 100 ms.
+        first: frame from which to search, ...
+        last: ... and up to which.
+        wanted: frame near which the pause should be.
+        reach: frames of distance from `wanted` that weigh as much as 40 dB of depth.
+    """
     window = smooth[first:last]
     if not len(window):
         return first
@@ -148,25 +191,27 @@ def _best_pause(smooth: np.ndarray, first: int, last: int, wanted: float, reach:
     runs = [
         run
         for run in _runs(window <= max(lowest + _PAUSE_DEPTH, _NEAR_DIGITAL))
-        if run.end - run.start >= _SHORTEST_PAUSE
+        if run.end - run.start >= _MIN_PAUSE
     ]
-    if usual <= _NEAR_DIGITAL and usual - lowest < _PAUSE_DEPTH:  # all of it is pause
+    # All of it is a pause.
+    if usual <= _NEAR_DIGITAL and usual - lowest < _PAUSE_DEPTH:
         return round(min(max(wanted, first), last))
-    if usual - lowest < _PAUSE_DEPTH or not runs:  # no pause stands out
+    # No pause stands out.
+    if usual - lowest < _PAUSE_DEPTH or not runs:
         return first + int(window.argmin())
 
-    def worth(run: Span) -> float:
+    def score(run: Span) -> float:
         length = min(run.end - run.start, 100) / 100
         depth = min(usual - float(window[run.start : run.end].mean()), 40.0) / 40
-        far = abs(first + (run.start + run.end) / 2 - wanted) / reach
-        return length + 0.5 * depth - 0.5 * far
+        distance = abs(first + (run.start + run.end) / 2 - wanted) / reach
+        return length + 0.5 * depth - 0.5 * distance
 
-    best = max(runs, key=worth)
+    best = max(runs, key=score)
     return first + (best.start + best.end) // 2
 
 
 def _smoothed(levels: np.ndarray) -> np.ndarray:
-    """Mean level of the 100 ms around each frame."""
+    """The mean level of the 100 ms around each frame."""
     if len(levels) <= _SMOOTH:
         return levels
     total = np.concatenate(
@@ -177,26 +222,26 @@ def _smoothed(levels: np.ndarray) -> np.ndarray:
 
 
 def _runs(flags: np.ndarray) -> list[Span]:
-    """Stretches of True as spans of indices."""
+    """Runs of True as spans of indices."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
     return [Span(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def _between(spans: Sequence[Span], total: int) -> list[Span]:
-    """What ordered spans leave free in [0, total)."""
-    free: list[Span] = []
+    """The gaps between spans in [0, total)."""
+    gaps: list[Span] = []
     place = 0
     for span in sorted(spans, key=lambda s: s.start):
         if span.start > place:
-            free.append(Span(place, min(span.start, total)))
+            gaps.append(Span(place, min(span.start, total)))
         place = max(place, span.end)
     if place < total:
-        free.append(Span(place, total))
-    return free
+        gaps.append(Span(place, total))
+    return gaps
 
 
-def _shrunk(silence: Span, pad: int, total: int) -> Span:
-    """Leave `pad` samples to the audio on both sides; the edges of the recording have none."""
+def _shrink(silence: Span, pad: int, total: int) -> Span:
+    """A silence without `pad` samples on each side that has audio next to it."""
     start = silence.start + (pad if silence.start > 0 else 0)
     end = silence.end - (pad if silence.end < total else 0)
     return Span(start, max(start, end))

@@ -1,7 +1,8 @@
-"""Where somebody speaks, by Silero VAD (its package ships the model): an option where energy is a poor guide, music or street noise for instance.
+"""Speech regions by Silero VAD, for recordings where energy is a poor guide, such as music or street noise.
 
-The model walks through audio in steps of 32 ms and remembers. Long recordings are laid side by side in pieces, each with a run-up of a few seconds,
-so that one step of the model serves many places at once.
+The package of Silero VAD contains the model. The model is recurrent and processes audio in steps of 32 ms.
+Long recordings are split into pieces, each with a run-up of a few seconds, so that one step of the model
+processes many pieces at once.
 """
 
 from __future__ import annotations
@@ -14,16 +15,27 @@ import numpy as np
 from actors.config import SegmenterConfig
 from actors.records import SAMPLING_RATE, Span
 
-STEP = 512  # samples that the model takes at a time: 32 ms
-_PIECE = 938  # steps: 30 s
-_RUN_UP = 94  # steps: 3 s, after which the memory of a piece no longer matters
-_BATCH = 64  # pieces at a time
-_HYSTERESIS = 0.15  # speech goes on until its probability falls this far below the threshold
-_SHORTEST = 0.1  # seconds: shorter bursts are no speech
+# Samples that the model processes at a time: 32 ms.
+STEP = 512
+# Steps of a piece: 30 s.
+_PIECE = 938
+# Steps before a piece: 3 s, after which the model's state no longer depends on what was before them.
+_RUN_UP = 94
+# Pieces at a time.
+_BATCH = 64
+# Speech continues until its probability falls this far below the threshold.
+_HYSTERESIS = 0.15
+# Seconds. Shorter bursts are not speech.
+_MIN_SPEECH = 0.1
 
 
 def find_speech(waves: list[np.ndarray], config: SegmenterConfig) -> list[list[Span]]:
-    """Speech regions of each waveform (int16 mono at 16 kHz), in order; unpadded, and apart by at least `config.min_silence`."""
+    """The speech regions of each waveform, in order, without padding.
+
+    Args:
+        waves: int16 mono at 16 kHz.
+        config: the threshold, and the shortest silence between two regions.
+    """
     return [
         speech_regions(probabilities, config.vad_threshold, config.min_silence, len(wave))
         for probabilities, wave in zip(speech_probabilities(waves), waves, strict=True)
@@ -31,15 +43,16 @@ def find_speech(waves: list[np.ndarray], config: SegmenterConfig) -> list[list[S
 
 
 def speech_probabilities(waves: list[np.ndarray]) -> list[np.ndarray]:
-    """Speech probability of every 32 ms of each waveform: float32, shape (steps,)."""
-    pieces: list[tuple[int, int, int]] = []  # waveform, first step of the run-up, first step that counts
+    """The speech probability of every 32 ms of each waveform: float32, shape (steps,)."""
+    # Number of the waveform, first step of the run-up, first step of the piece.
+    pieces: list[tuple[int, int, int]] = []
     steps = [-(-len(wave) // STEP) for wave in waves]
     for number, count in enumerate(steps):
         pieces += [(number, max(0, first - _RUN_UP), first) for first in range(0, count, _PIECE)]
     results = [np.zeros(count, np.float32) for count in steps]
     for place in range(0, len(pieces), _BATCH):
         batch = pieces[place : place + _BATCH]
-        found = _walk(
+        found = _run(
             [waves[number][begin * STEP : (first + _PIECE) * STEP] for number, begin, first in batch]
         )
         for (number, begin, first), probabilities in zip(batch, found, strict=True):
@@ -49,9 +62,16 @@ def speech_probabilities(waves: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def speech_regions(probabilities: np.ndarray, threshold: float, min_silence: float, total: int) -> list[Span]:
-    """Probabilities per step to spans of samples: speech begins at `threshold` and ends below a lower one.
+    """Turn probabilities into spans of samples.
 
-    Short gaps are closed, short bursts dropped.
+    Speech begins at the threshold and ends below a lower one. Short gaps are closed, then short bursts are
+    dropped.
+
+    Args:
+        probabilities: of each step.
+        threshold: probability at which speech begins.
+        min_silence: seconds of the shortest gap.
+        total: samples of the waveform.
     """
     regions: list[Span] = []
     begin: int | None = None
@@ -69,11 +89,11 @@ def speech_regions(probabilities: np.ndarray, threshold: float, min_silence: flo
             closed[-1] = Span(closed[-1].start, region.end)
         else:
             closed.append(region)
-    return [region for region in closed if region.duration >= _SHORTEST]
+    return [region for region in closed if region.duration >= _MIN_SPEECH]
 
 
-def _walk(pieces: list[np.ndarray]) -> np.ndarray:
-    """int16 pieces to probabilities of shape (pieces, steps of the longest one)."""
+def _run(pieces: list[np.ndarray]) -> np.ndarray:
+    """The probabilities of int16 pieces, shape (pieces, steps of the longest one)."""
     import torch
 
     steps = max(-(-len(piece) // STEP) for piece in pieces)
@@ -97,5 +117,6 @@ def _model() -> Any:
     import torch
     from silero_vad import load_silero_vad
 
-    torch.set_num_threads(1)  # a decoding task owns one CPU
+    # A decoding task owns one CPU.
+    torch.set_num_threads(1)
     return load_silero_vad(onnx=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from actors.retries import retried
+from actors.retries import call_with_retries
 from pipelines.storage import files
 from pipelines.storage.filesystems import call_store, storage_error
 
@@ -65,7 +65,7 @@ def _write(uri: str, data: bytes, expected: tuple[bytes, str | None] | None, set
         try:
             # A retry after a lost response conflicts with its own earlier write; that is sorted out below.
             # Few attempts only, because a lease expires soon.
-            written = retried(
+            written = call_with_retries(
                 lambda: store.pipe_file(path, data, timeout=ATTEMPT_SECONDS, **condition), MORE_ATTEMPTS
             )
             return str(written["ETag"]).strip('"')

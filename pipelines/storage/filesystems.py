@@ -44,7 +44,7 @@ def call_store(verb: str, uri: str, action: Callable[[], T]) -> T:
         StorageError: any other answer of the store.
     """
     try:
-        return retries.retried(action)
+        return retries.call_with_retries(action)
     except FileNotFoundError as error:
         if verb != "write":
             raise
@@ -149,13 +149,13 @@ class S3(pafs.S3FileSystem):
     # Ray's checkpoint calls these methods without retries, and Arrow does not retry every transient answer.
 
     def get_file_info(self, paths_or_selector: Any) -> Any:
-        return retries.retried(lambda: super(S3, self).get_file_info(paths_or_selector))
+        return retries.call_with_retries(lambda: super(S3, self).get_file_info(paths_or_selector))
 
     def create_dir(self, path: str, *, recursive: bool = True) -> None:
-        retries.retried(lambda: super(S3, self).create_dir(path, recursive=recursive))
+        retries.call_with_retries(lambda: super(S3, self).create_dir(path, recursive=recursive))
 
     def copy_file(self, src: str, dest: str) -> None:
-        retries.retried(lambda: super(S3, self).copy_file(src, dest))
+        retries.call_with_retries(lambda: super(S3, self).copy_file(src, dest))
 
     def move(self, src: str, dest: str) -> None:
         self.copy_file(src, dest)
@@ -164,10 +164,10 @@ class S3(pafs.S3FileSystem):
     def delete_file(self, path: str) -> None:
         # A missing file may have been deleted by an earlier attempt whose response was lost.
         with contextlib.suppress(FileNotFoundError):
-            retries.retried(lambda: super(S3, self).delete_file(path))
+            retries.call_with_retries(lambda: super(S3, self).delete_file(path))
 
     def open_input_file(self, path: str) -> Any:
-        return retries.retried(lambda: super(S3, self).open_input_file(path))
+        return retries.call_with_retries(lambda: super(S3, self).open_input_file(path))
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         return _native_s3, self._arguments

@@ -1,4 +1,4 @@
-"""Which storage errors may pass, how often they are waited for, and what each is called in the end."""
+"""Which storage errors are transient, how often they are retried, and which code each gets."""
 
 import errno
 
@@ -7,14 +7,14 @@ import pytest
 from actors import retries
 from actors.config import StorageConfig
 from actors.errors import RetryableError, RowError
-from actors.retries import classify, is_hiccup, retried, with_retries
+from actors.retries import call_with_retries, classify, is_transient, read_with_retries
 
 
 @pytest.fixture
-def naps(monkeypatch):
-    taken = []
-    monkeypatch.setattr(retries.time, "sleep", taken.append)
-    return taken
+def sleeps(monkeypatch):
+    durations = []
+    monkeypatch.setattr(retries.time, "sleep", durations.append)
+    return durations
 
 
 @pytest.mark.parametrize(
@@ -32,17 +32,19 @@ def naps(monkeypatch):
         (type("E", (Exception,), {"status": 503})("x"), RetryableError, "storage_unavailable"),
     ],
 )
-def test_storage_errors_have_names(error, kind, code):
+def test_storage_errors_are_classified(error, kind, code):
     known = classify(error, "s3://b/k")
-    assert type(known) is kind and known.code == code and "s3://b/k" in known.message
+    assert type(known) is kind
+    assert known.code == code
+    assert "s3://b/k" in known.message
 
 
-def test_errors_that_are_not_the_stores_stay_what_they_are():
+def test_other_errors_are_not_classified():
     error = KeyError("ours")
     assert classify(error, "x") is error
 
 
-def test_retries_end_with_success_or_with_the_bound(naps):
+def test_retries_end_with_success_or_at_the_limit(sleeps):
     failures = [ConnectionError("a"), TimeoutError("b")]
 
     def flaky():
@@ -50,27 +52,28 @@ def test_retries_end_with_success_or_with_the_bound(naps):
             raise failures.pop()
         return "done"
 
-    assert with_retries(flaky, "u", 4) == "done" and len(naps) == 2
+    assert read_with_retries(flaky, "u", 4) == "done"
+    assert len(sleeps) == 2
 
     def hopeless():
         raise ConnectionError("x")
 
     with pytest.raises(RetryableError):
-        with_retries(hopeless, "u", 3)
-    assert len(naps) == 5
+        read_with_retries(hopeless, "u", 3)
+    assert len(sleeps) == 5
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.ENOENT])
-def test_a_full_or_forbidden_disk_is_not_waited_for(number, naps):
+def test_lasting_disk_errors_are_not_retried(number, sleeps):
     def write():
         raise OSError(number, "no")
 
     with pytest.raises(OSError):
-        retried(write)
-    assert naps == []
+        call_with_retries(write)
+    assert sleeps == []
 
 
-def test_retries_of_retries_do_not_multiply(naps):
+def test_nested_retries_do_not_multiply(sleeps):
     calls = []
 
     def hopeless():
@@ -78,45 +81,45 @@ def test_retries_of_retries_do_not_multiply(naps):
         raise ConnectionResetError("x")
 
     with pytest.raises(ConnectionResetError):
-        retried(lambda: retried(hopeless, 3), 3)
+        call_with_retries(lambda: call_with_retries(hopeless, 3), 3)
     assert len(calls) == 4
     with pytest.raises(RetryableError):
-        retried(lambda: with_retries(hopeless, "u", 3), 3)
+        call_with_retries(lambda: read_with_retries(hopeless, "u", 3), 3)
     assert len(calls) == 8
 
 
-def test_what_s3_means_by_a_status_counts():
+def test_s3_error_codes_decide_whether_an_error_is_transient():
     def answer(status, code):
         error = OSError(errno.EINVAL, code)
         error.__cause__ = type("ClientError", (Exception,), {})()
         error.__cause__.response = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code}}
         return error
 
-    assert (
-        is_hiccup(answer(503, "SlowDown"))
-        and is_hiccup(answer(400, "RequestTimeout"))
-        and is_hiccup(answer(429, "TooManyRequests"))
-    )
-    assert not is_hiccup(answer(400, "InvalidRequest")) and not is_hiccup(answer(412, "PreconditionFailed"))
+    assert is_transient(answer(503, "SlowDown"))
+    assert is_transient(answer(400, "RequestTimeout"))
+    assert is_transient(answer(429, "TooManyRequests"))
+    assert not is_transient(answer(400, "InvalidRequest"))
+    assert not is_transient(answer(412, "PreconditionFailed"))
     assert classify(answer(412, "PreconditionFailed"), "s3://b/k").code == "audio_changed"
 
 
-def test_arrow_has_tried_already_unless_it_does_not_know_the_answer():
-    assert not is_hiccup(
+def test_errors_of_arrow_are_transient_only_if_arrow_did_not_retry():
+    assert not is_transient(
         OSError("AWS Error SLOW_DOWN during PutObject operation: Please reduce your request rate.")
     )
-    assert is_hiccup(
+    assert is_transient(
         OSError(
             "AWS Error UNKNOWN (HTTP status 429) during PutObject operation: Unable to parse ExceptionName"
         )
     )
 
 
-def test_settings_reach_processes_that_are_started_later(monkeypatch):
+def test_settings_reach_processes_that_start_later(monkeypatch):
     for name in ("SCRIPTORIUM_STORAGE_RETRIES", "SCRIPTORIUM_STORAGE_TIMEOUT"):
         monkeypatch.setenv(name, "1")
         monkeypatch.delenv(name)
-    assert retries.settings() == StorageConfig() and retries.variables() == {}
+    assert retries.settings() == StorageConfig()
+    assert retries.variables() == {}
     retries.apply(StorageConfig(retries=3, timeout=4.5))
     assert retries.settings() == StorageConfig(retries=3, timeout=4.5)
     assert retries.variables() == {"SCRIPTORIUM_STORAGE_RETRIES": "3", "SCRIPTORIUM_STORAGE_TIMEOUT": "4.5"}

@@ -41,13 +41,13 @@ def test_a_span_equals_that_part_of_the_whole_recording(encoded, name):
     whole = decode(path)
     assert abs(whole.end - 40 * 16_000) < 0.08 * 16_000
     assert whole.start == 0
-    assert whole.ended
+    assert whole.reached_end
     assert whole.flags == []
     last = whole.end - 12_345
     for start, end in ((0, 50_001), (3, 16_000), (200_003, 330_001), (480_000, 480_161), (last, None)):
         part = decode(path, start, end)
         assert (part.start, part.end) == (start, whole.end if end is None else end)
-        assert part.ended == (end is None)
+        assert part.reached_end == (end is None)
         expected, got = whole.samples[0, start : part.end].astype(float), part.samples[0].astype(float)
         if name in NOISY:
             assert np.sqrt(np.mean((expected - got) ** 2)) < 0.02 * whole.samples.std()
@@ -156,7 +156,7 @@ def test_a_span_behind_the_end_is_empty_and_has_the_true_end(encoded):
     for name in ("pcm.wav", "lossless.flac", "constant.mp3", "lossy.m4a", "lossy.opus", "live.webm"):
         got = decode(encoded(name), 100 * 16_000, 101 * 16_000)
         assert got.samples.size == 0, name
-        assert got.ended, name
+        assert got.reached_end, name
         assert abs(got.end - 40 * 16_000) < 1000, name
 
 

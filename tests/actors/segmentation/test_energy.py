@@ -1,4 +1,4 @@
-"""Segments and what lies between them: nothing lost, nothing too long, nothing dropped that might be speech."""
+"""Segments: nothing is lost, none is too long, and nothing that might be speech is dropped."""
 
 import numpy as np
 import pytest
@@ -42,16 +42,18 @@ def test_spans_are_in_order_within_the_limit_and_only_silence_is_dropped(parts, 
     place = 0
     dropped = np.ones(len(wave), bool)
     for span in spans:
-        assert place <= span.start < span.end <= len(wave) and span.end - span.start <= limit * SAMPLING_RATE
+        assert place <= span.start < span.end <= len(wave)
+        assert span.end - span.start <= limit * SAMPLING_RATE
         dropped[span.start : span.end] = False
         place = span.end
-    if dropped.any():  # by frames: nothing louder than the bound was thrown away
+    # By frames: nothing louder than the limit was dropped.
+    if dropped.any():
         levels = frame_levels(wave)
         inside = dropped[: len(wave) // 160 * 160].reshape(-1, 160).all(axis=1)
         assert levels[: len(inside)][inside].max(initial=-120) <= config.silence_dbfs
 
 
-def test_nothing_but_silence_has_no_segments():
+def test_silence_has_no_segments():
     for wave in (
         silence(30),
         noise(30, -88),
@@ -63,7 +65,7 @@ def test_nothing_but_silence_has_no_segments():
         assert segment(wave, CONFIG) == []
 
 
-def test_a_steady_noise_that_is_audible_is_kept():
+def test_a_steady_audible_noise_stays():
     assert sum(span.duration for span in segment(noise(25, -50), CONFIG)) == 25.0
 
 
@@ -72,7 +74,7 @@ def test_short_audio_is_one_segment():
     assert segment(noise(1, -30)[:77], CONFIG) == [Span(0, 77)]
 
 
-def test_long_silence_is_dropped_with_a_pad_and_short_silence_is_kept_inside():
+def test_long_silence_is_dropped_except_a_pad_and_short_silence_stays():
     wave = np.concatenate(
         [silence(3), noise(2, -25), silence(1), noise(2, -25), silence(5), noise(1, -25), silence(4)]
     )
@@ -80,10 +82,11 @@ def test_long_silence_is_dropped_with_a_pad_and_short_silence_is_kept_inside():
     assert [(round(s.start / 16000, 1), round(s.end / 16000, 1)) for s in spans] == [(2.8, 8.2), (12.8, 14.2)]
 
 
-def test_a_whisper_between_loud_voices_is_kept():
+def test_a_whisper_between_loud_voices_stays():
     wave = np.concatenate([noise(5, -20), noise(4, -66), noise(5, -20), noise(4, -90)])
-    kept = segment(wave, CONFIG.model_copy(update={"max_duration": 60}))
-    assert kept[0].start == 0 and kept[0].end >= 14 * SAMPLING_RATE
+    spans = segment(wave, CONFIG.model_copy(update={"max_duration": 60}))
+    assert spans[0].start == 0
+    assert spans[0].end >= 14 * SAMPLING_RATE
 
 
 def test_a_very_quiet_recording_keeps_its_speech():
@@ -103,29 +106,28 @@ def test_cuts_are_at_pauses_late_in_the_window():
 def test_without_a_pause_the_quietest_place_is_cut():
     wave = np.concatenate([noise(8, -20, 1), noise(0.15, -24, 2), noise(8.85, -20, 3)])
     first, second = segment(wave, CONFIG)
-    assert first.end == second.start and first.end / SAMPLING_RATE == pytest.approx(8.07, abs=0.1)
+    assert first.end == second.start
+    assert first.end / SAMPLING_RATE == pytest.approx(8.07, abs=0.1)
 
 
-def test_no_tiny_tail():
+def test_the_last_segment_is_never_tiny():
     for seconds in (10.05, 10.5, 12, 15.9, 16.1, 20.5, 31):
         spans = segment(noise(seconds, -20), CONFIG)
-        assert min(span.duration for span in spans) > 3 and sum(
-            span.duration for span in spans
-        ) == pytest.approx(seconds)
+        assert min(span.duration for span in spans) > 3
+        assert sum(span.duration for span in spans) == pytest.approx(seconds)
 
 
-def test_a_vad_decides_what_is_dropped():
+def test_speech_regions_of_a_vad_decide_what_is_dropped():
     wave = noise(30, -20)
     spans = segment(wave, CONFIG, [Span(16000, 48000), Span(160_000, 320_000)])
-    assert (
-        spans[0] == Span(16000 - 3200, 48000 + 3200)
-        and spans[1].start == 160_000 - 3200
-        and spans[-1].end == 320_000 + 3200
-    )
-    assert all(span.duration <= 10 for span in spans) and segment(wave, CONFIG, []) == []
+    assert spans[0] == Span(16000 - 3200, 48000 + 3200)
+    assert spans[1].start == 160_000 - 3200
+    assert spans[-1].end == 320_000 + 3200
+    assert all(span.duration <= 10 for span in spans)
+    assert segment(wave, CONFIG, []) == []
 
 
-def test_find_cut_takes_the_pause_and_the_nearer_of_two():
+def test_find_cut_finds_the_pause_and_the_nearer_of_two():
     loud = noise(1, -20)
     one = np.concatenate([loud, loud, noise(0.3, -70), loud, loud])
     assert abs(find_cut(one, len(one) // 2) - 2.15 * SAMPLING_RATE) < 0.1 * SAMPLING_RATE
@@ -133,18 +135,19 @@ def test_find_cut_takes_the_pause_and_the_nearer_of_two():
     assert find_cut(two, 20_000) < 24_000 < 50_000 < find_cut(two, 70_000)
 
 
-def test_find_cut_hears_all_channels():
+def test_find_cut_considers_all_channels():
     quiet_left = np.concatenate([noise(1, -20), silence(0.5), noise(1.5, -20)])
     quiet_right = np.concatenate([noise(2, -20, 5), silence(0.5), noise(0.5, -20, 6)])
     both = np.stack([quiet_left, quiet_right])
-    both[:, 3 * 16000 - 1600 :] = 0  # the only place where both are quiet
+    # The only place where both are quiet.
+    both[:, 3 * 16000 - 1600 :] = 0
     assert find_cut(both, 24_000) > 2.8 * SAMPLING_RATE
 
 
 @pytest.mark.parametrize("count", [0, 1, 159, 160, 161, 500])
-def test_find_cut_stays_inside(count):
+def test_find_cut_is_within_the_samples(count):
     assert 0 <= find_cut(noise(1, -20)[:count], 250) <= count
 
 
-def test_in_nothing_but_silence_the_cut_is_where_it_was_wanted():
+def test_find_cut_in_silence_is_at_the_nominal_place():
     assert abs(find_cut(silence(5), 40_000) - 40_000) <= 160

@@ -1,4 +1,4 @@
-"""Silero's speech regions: the state machine by itself, and the model on a voice-like sound, noise and silence."""
+"""Silero's speech regions: the rules for probabilities, and the model on real speech and silence."""
 
 import json
 
@@ -24,7 +24,7 @@ def test_regions_have_hysteresis_close_gaps_and_drop_bursts():
 
 
 @pytest.mark.slow
-def test_the_model_finds_speech_and_a_batch_equals_singles(corpus_dir):
+def test_the_model_finds_speech_and_batching_changes_nothing(corpus_dir):
     pytest.importorskip("silero_vad", reason="needs the extra `vad`")
     import soundfile
 
@@ -34,8 +34,11 @@ def test_the_model_finds_speech_and_a_batch_equals_singles(corpus_dir):
     clip = next(row["audio"] for row in rows if row["audio"].endswith("jfk_16k.wav"))
     voice = soundfile.read(corpus_dir / clip, dtype="int16")[0]
     quiet = np.zeros(40_000, np.int16)
-    long = np.concatenate([voice, quiet, voice, voice, quiet, voice])  # more than one piece of 30 s
+    # More than one piece of 30 s.
+    long = np.concatenate([voice, quiet, voice, voice, quiet, voice])
     spoken, silent, _ = find_speech([voice, quiet, long], CONFIG)
-    assert sum(span.duration for span in spoken) > 6 and silent == []
-    alone, together = speech_probabilities([long])[0], speech_probabilities([voice, quiet, long])[2]
-    assert np.abs(alone - together).max() < 1e-3 and len(alone) == -(-len(long) // STEP)
+    assert sum(span.duration for span in spoken) > 6
+    assert silent == []
+    single, batched = speech_probabilities([long])[0], speech_probabilities([voice, quiet, long])[2]
+    assert np.abs(single - batched).max() < 1e-3
+    assert len(single) == -(-len(long) // STEP)

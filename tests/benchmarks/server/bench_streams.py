@@ -141,24 +141,32 @@ def _limit(carried: int) -> Iterator[Row]:
     from actors.asr import ASRActor
     from actors.config import AlignerConfig, ASRConfig
     from actors.records import SegmentRequest
-    from actors.segmentation.endpointing import Ended, Endpointer, Partial, Started, Turns
+    from actors.segmentation.endpointing import (
+        Endpointer,
+        PartialHypothesis,
+        TurnDetection,
+        UtteranceEnded,
+        UtteranceStarted,
+    )
 
     asr = ASRActor(ASRConfig(model=str(DEMO / "asr"), device="cpu", threads=1))
     aligner = AlignerActor(AlignerConfig(model=str(DEMO / "aligner"), device="cpu", threads=1))
     speech, _ = meeting()
-    listeners = [Endpointer(Turns(window=15)) for _ in range(STREAMS)]
-    partials: list[Partial | None] = [None] * STREAMS
+    listeners = [Endpointer(TurnDetection(window=15)) for _ in range(STREAMS)]
+    partials: list[PartialHypothesis | None] = [None] * STREAMS
     cost = {"final": 0.0, "partial": 0.0, "words": 0.0}
     counts = {"final": 0, "partial": 0}
     for second in range(round(SECONDS)):
-        over: list[Ended] = []
+        over: list[UtteranceEnded] = []
         for number, listener in enumerate(listeners):
             sound = np.roll(speech, -number * len(speech) // STREAMS)[
                 second * SAMPLING_RATE : (second + 1) * SAMPLING_RATE
             ]
             for event in listener.feed(sound):
-                partials[number] = Partial("English", "") if isinstance(event, Started) else None
-                over += [event] if isinstance(event, Ended) else []
+                partials[number] = (
+                    PartialHypothesis("English", "") if isinstance(event, UtteranceStarted) else None
+                )
+                over += [event] if isinstance(event, UtteranceEnded) else []
         if over:
             started = time.perf_counter()
             answers = asr.recognise([SegmentRequest(utterance.waveform, "English") for utterance in over])
