@@ -1,1 +1,4 @@
-"""The server: the actors of the job behind HTTP, a WebSocket and a page. `server.py` is where it starts."""
+"""The transcription server: OpenAI-compatible HTTP, a realtime WebSocket and a web page.
+
+`server.py` starts it.
+"""

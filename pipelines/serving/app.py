@@ -1,4 +1,4 @@
-"""The routes, as one ASGI application. It does not know whether Ray or somebody else runs the models, or who listens."""
+"""The routes, as one ASGI application. It is independent of the web server, and of Ray."""
 
 from __future__ import annotations
 
@@ -19,168 +19,172 @@ from starlette.types import ASGIApp
 from pipelines import __version__
 from pipelines.config import RunConfig
 from pipelines.serving import openapi, page
-from pipelines.serving.api import chat_completions
-from pipelines.serving.api import transcriptions as openai_audio
-from pipelines.serving.api.responses import model_names
-from pipelines.serving.inference.model_client import Models
+from pipelines.serving.api import chat_completions, transcriptions
+from pipelines.serving.inference.model_client import ModelClient
 from pipelines.serving.openapi import ERRORS
 from pipelines.serving.realtime import websocket
-from pipelines.serving.service import Service
-from pipelines.serving.web.errors import GONE, Problem
+from pipelines.serving.service import Service, model_names
+from pipelines.serving.web.errors import CLIENT_CLOSED_REQUEST, Problem
 from pipelines.serving.web.middleware import AccessMiddleware
 
 log = logging.getLogger(__name__)
 
 
+_STARTED = int(time.time())
+
+
 class Application:
-    """The server without anybody who listens: `asgi` is what a web server runs.
+    """The server without a listening socket.
 
     Args:
         config: all settings.
-        models: makes the way to the models; called in the loop that serves.
-        fronted: see `AccessMiddleware`.
+        make_client: makes the client of the models; called in the event loop that serves.
+        behind_proxy: see `AccessMiddleware`.
     """
 
-    def __init__(self, config: RunConfig, models: Callable[[], Models], fronted: bool = False) -> None:
+    def __init__(
+        self, config: RunConfig, make_client: Callable[[], ModelClient], behind_proxy: bool = False
+    ) -> None:
         self.config = config
         self.service: Service | None = None
-        self._make_models = models
-        self._api = self._routes()
-        self.door = AccessMiddleware(self._api, config.serve, fronted)
-        self._outside = self._with_cors(self.door)
+        self._make_client = make_client
+        self._access = AccessMiddleware(self._routes(), config.serve, behind_proxy)
+        self._asgi = self._with_cors(self._access)
 
     @property
     def asgi(self) -> ASGIApp:
-        """What a web server runs."""
-        return self._outside
+        """The ASGI application for a web server."""
+        return self._asgi
 
     @property
-    def busy(self) -> int:
-        """Requests and streams in work."""
-        return self.service.requests.taken + self.service.streams.taken if self.service else 0
+    def active(self) -> int:
+        """How many requests and streams are being served."""
+        return self.service.requests.admitted + self.service.streams.admitted if self.service else 0
 
-    def begin_to_end(self) -> None:
-        """Take in nothing more, and let streams come to an end; what is in work goes on."""
-        self.door.draining = True
+    def start_draining(self) -> None:
+        """Refuse new requests and end streams. Requests that have begun are finished."""
+        self._access.draining = True
         if self.service:
-            self.service.ending.set()
+            self.service.draining.set()
 
     @asynccontextmanager
-    async def _life(self, api: FastAPI) -> AsyncIterator[None]:
-        self.service = Service(self.config, self._make_models())
+    async def _lifespan(self, api: FastAPI) -> AsyncIterator[None]:
+        self.service = Service(self.config, self._make_client())
         try:
             yield
         finally:
             self.service.close()
 
-    def _with_cors(self, door: AccessMiddleware) -> ASGIApp:
-        # Around the door: what it refuses must be readable to a page of another site as well.
+    def _with_cors(self, app: AccessMiddleware) -> ASGIApp:
+        # CORS wraps the access checks, so that pages of allowed sites can read error responses as well.
         origins = self.config.serve.cors_origins
         if not origins:
-            return door
+            return app
         return CORSMiddleware(
-            door,
+            app,
             allow_origins=origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["*"],  # OpenAI's client sends headers of its own
+            allow_headers=["*"],  # OpenAI's client sends additional headers
             expose_headers=["retry-after", "x-request-id"],
         )
 
-    def _open(self) -> Service:
-        assert self.service is not None, "routes are called between start and end"
+    def _running_service(self) -> Service:
+        assert self.service is not None, "routes are called between startup and shutdown"
         return self.service
 
     def _routes(self) -> FastAPI:
         api = FastAPI(
             title="Scriptorium",
             version=__version__,
-            summary="Transcription with word times, in the shape of OpenAI's API",
-            docs_url=None,  # ours asks nobody else for its scripts
+            summary="Transcription with word times, compatible with OpenAI's API",
+            docs_url=None,  # FastAPI's page loads scripts from other hosts
             redoc_url=None,
-            lifespan=self._life,
+            lifespan=self._lifespan,
             exception_handlers={
                 Problem: _problem,
-                HTTPException: _http_problem,
-                ClientDisconnect: _left,
-                Exception: _defect,
+                HTTPException: _http_exception,
+                ClientDisconnect: _client_disconnect,
+                Exception: _internal_error,
             },
         )
 
         names = model_names(self.config)
-        # For the description only: the door has looked at the key by then.
-        keyed = [Security(HTTPBearer(auto_error=False))] if self.config.serve.api_keys else []
+        # For the description only: the middleware has checked the key by then.
+        authenticated = [Security(HTTPBearer(auto_error=False))] if self.config.serve.api_keys else []
 
-        @api.get("/healthz", tags=["server"], summary="Whether the server runs")
+        @api.get("/healthz", tags=["server"], summary="Liveness: the server is running")
         async def healthz() -> dict[str, str]:
             return {"status": "ok", "version": __version__}
 
         @api.get(
             "/readyz",
             tags=["server"],
-            summary="Whether the models answer and the server takes requests",
+            summary="Readiness: the models respond and the server accepts requests",
             responses={503: openapi.NOT_READY},
         )
         async def readyz() -> JSONResponse:
-            if self.door.draining:
+            if self._access.draining:
                 return JSONResponse({"status": "draining"}, 503, {"retry-after": "5"})
-            service = self._open()
+            service = self._running_service()
             if not await service.ready():
-                return JSONResponse({"status": "models do not answer"}, 503, {"retry-after": "5"})
-            return JSONResponse(
-                {"status": "ready", "requests": service.requests.taken, "streams": service.streams.taken}
-            )
+                return JSONResponse({"status": "models do not respond"}, 503, {"retry-after": "5"})
+            requests, streams = service.requests.admitted, service.streams.admitted
+            return JSONResponse({"status": "ready", "requests": requests, "streams": streams})
 
-        @api.get("/v1/models", tags=["OpenAI"], summary="The models", responses=ERRORS, dependencies=keyed)
-        async def models() -> dict[str, Any]:
-            return {"object": "list", "data": [_model(name) for name in self._open().model_names]}
+        @api.get(
+            "/v1/models",
+            tags=["OpenAI"],
+            summary="List the models",
+            responses=ERRORS,
+            dependencies=authenticated,
+        )
+        async def list_models() -> dict[str, Any]:
+            return {"object": "list", "data": [_model(name) for name in self._running_service().model_names]}
 
         @api.get(
             "/v1/models/{name:path}",
             tags=["OpenAI"],
-            summary="One model",
+            summary="Describe one model",
             responses=ERRORS,
-            dependencies=keyed,
+            dependencies=authenticated,
         )
-        async def model(name: str = Path(json_schema_extra={"enum": [*names]})) -> dict[str, Any]:
-            return _model(self._open().checked_model(name))
+        async def get_model(name: str = Path(json_schema_extra={"enum": [*names]})) -> dict[str, Any]:
+            return _model(self._running_service().checked_model(name))
 
         @api.post(
             "/v1/audio/transcriptions",
             tags=["OpenAI"],
-            summary="A file to text",
+            summary="Transcribe a file",
             responses={200: openapi.TRANSCRIPTION, **ERRORS},
             response_class=Response,
-            dependencies=keyed,
-            openapi_extra={"requestBody": openapi.form(names)},
+            dependencies=authenticated,
+            openapi_extra={"requestBody": openapi.transcription_body(names)},
         )
-        async def transcriptions(request: Request) -> Response:
-            return await openai_audio.transcriptions(request, self._open())
+        async def create_transcription(request: Request) -> Response:
+            return await transcriptions.create_transcription(request, self._running_service())
 
         @api.post(
             "/v1/chat/completions",
             tags=["OpenAI"],
-            summary="A file to text, as chat: `language X<asr_text>...`",
+            summary="Transcribe a file as a chat completion: `language X<asr_text>...`",
             responses={200: openapi.COMPLETION, **ERRORS},
             response_class=Response,
-            dependencies=keyed,
-            openapi_extra={"requestBody": openapi.question(names)},
+            dependencies=authenticated,
+            openapi_extra={"requestBody": openapi.completion_body(names)},
         )
-        async def completions(request: Request) -> Response:
-            return await chat_completions.chat(request, self._open())
+        async def create_completion(request: Request) -> Response:
+            return await chat_completions.create_completion(request, self._running_service())
 
         @api.websocket("/v1/realtime")
-        async def stream(socket: WebSocket) -> None:
-            await websocket.realtime(socket, self._open())
+        async def realtime(socket: WebSocket) -> None:
+            await websocket.serve_stream(socket, self._running_service())
 
-        page.add_routes(api, lambda: self._open().model_names)
+        page.add_routes(api, lambda: self._running_service().model_names)
         return api
 
 
-_SINCE = int(time.time())
-
-
 def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": _SINCE, "owned_by": "scriptorium"}
+    return {"id": name, "object": "model", "created": _STARTED, "owned_by": "scriptorium"}
 
 
 async def _problem(request: Request, error: Exception) -> Response:
@@ -188,27 +192,25 @@ async def _problem(request: Request, error: Exception) -> Response:
     return JSONResponse(error.body, error.status, error.headers)
 
 
-async def _http_problem(request: Request, error: Exception) -> Response:
+async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    message, code = _USUAL.get(error.status_code, (str(error.detail), None))
+    message, code = _HTTP_MESSAGES.get(error.status_code, (str(error.detail), None))
     return JSONResponse(
         Problem(error.status_code, message, code).body, error.status_code, dict(error.headers or {})
     )
 
 
-async def _left(request: Request, error: Exception) -> Response:
-    return Response(status_code=GONE)  # he left before all of his body was here
+async def _client_disconnect(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)  # before the whole body arrived
 
 
-async def _defect(request: Request, error: Exception) -> Response:
-    # Starlette raises it once more after this answer, for the door to log.
-    number = request.scope.get("request_id")
-    return JSONResponse(
-        Problem(500, f"an error of ours; our log has it under {number}", "internal_error").body, 500
-    )
+async def _internal_error(request: Request, error: Exception) -> Response:
+    # Starlette raises the error again after this response, and the middleware logs it.
+    message = f"internal server error; see request {request.scope.get('request_id')} in the log"
+    return JSONResponse(Problem(500, message, "internal_error").body, 500)
 
 
-_USUAL = {
-    404: ("there is nothing at this address", "not_found"),
-    405: ("this method is not possible here", "method_not_allowed"),
+_HTTP_MESSAGES = {
+    404: ("there is no such path", "not_found"),
+    405: ("this path does not support the method", "method_not_allowed"),
 }

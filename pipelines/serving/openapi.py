@@ -1,4 +1,4 @@
-"""What the OpenAPI description says of bodies and answers that our own code reads and writes. Pure."""
+"""OpenAPI schemas of request and response bodies that the routes parse and write themselves. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Schema = dict[str, Any]
 _TEXT: Schema = {"type": "string"}
 _SECONDS: Schema = {"type": "number", "minimum": 0}
 _FLAGS: Schema = {"type": "array", "items": _TEXT}
-_EVENTS: Schema = {"description": "server-sent events, as OpenAI sends them"}
+_EVENTS: Schema = {"description": "server-sent events, as in OpenAI's API"}
 _LANGUAGE: Schema = {"type": ["string", "null"], "description": "ISO code"}
 
 
@@ -29,10 +29,10 @@ def _list(properties: dict[str, Schema]) -> Schema:
 
 
 def _content(description: str, **schemas: Schema) -> dict[str, Any]:
-    kinds = {"json": "application/json", "events": "text/event-stream", **responses.MEDIA_TYPES}
+    media_types = {"json": "application/json", "events": "text/event-stream", **responses.MEDIA_TYPES}
     return {
         "description": description,
-        "content": {kinds[kind]: {"schema": schema} for kind, schema in schemas.items()},
+        "content": {media_types[name]: {"schema": schema} for name, schema in schemas.items()},
     }
 
 
@@ -50,23 +50,23 @@ _ERROR = _object(
 )
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    code: _content(what, json=_ERROR)
-    for code, what in {
-        400: "what was asked for cannot be",
-        401: "no key, or an unknown one",
-        403: "a page of another site asked, and it is not among serve.cors_origins",
-        404: "no such model",
+    status: _content(description, json=_ERROR)
+    for status, description in {
+        400: "invalid request",
+        401: "missing or unknown API key",
+        403: "request from a page of a site that serve.cors_origins does not list",
+        404: "unknown model",
         408: "the body did not arrive in time",
-        413: "too many bytes, or too much audio",
-        421: "that is not a name of this server",
-        429: "too often",
-        500: "an error of ours",
-        503: "all places are taken: again after `retry-after` seconds",
-        504: "not finished in time",
+        413: "body too large, or audio too long",
+        421: "not a name of this server",
+        429: "rate limit exceeded",
+        500: "internal server error",
+        503: "server overloaded or shutting down: retry after `retry-after` seconds",
+        504: "the request was not finished in time",
     }.items()
 }
 
-NOT_READY = _content("draining, or the models do not answer", json=_object({"status": _TEXT}))
+NOT_READY = _content("shutting down, or the models do not respond", json=_object({"status": _TEXT}))
 
 _USAGE = _object({"type": {"const": "duration"}, "seconds": _SECONDS})
 _SEGMENT = {
@@ -84,9 +84,8 @@ _SEGMENT = {
     "confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
     "flags": _FLAGS,
 }
-# What `json` has of it, and what `verbose_json` has besides.
-_SHORT = {"text": _TEXT, "languages": _list({"code": _LANGUAGE}), "usage": _USAGE}
-_MORE = {
+_JSON_FIELDS = {"text": _TEXT, "languages": _list({"code": _LANGUAGE}), "usage": _USAGE}
+_VERBOSE_FIELDS = {
     "task": {"const": "transcribe"},
     "language": {"type": "string", "description": "English name, in lower case"},
     "duration": _SECONDS,
@@ -96,15 +95,16 @@ _MORE = {
     "segments": _list(_SEGMENT),
 }
 TRANSCRIPTION = _content(
-    "the transcript, in the format asked for; with `stream`, events that end with `[DONE]`",
-    json=_object(_SHORT | _MORE, optional=list(_MORE)),
+    "the transcript in the requested format; with `stream`, events that end with `[DONE]`",
+    json=_object(_JSON_FIELDS | _VERBOSE_FIELDS, optional=list(_VERBOSE_FIELDS)),
     text=_TEXT,
     srt=_TEXT,
     vtt=_TEXT,
     events=_EVENTS,
 )
 COMPLETION = _content(
-    "the transcript as the model writes it, `language X<asr_text>...`; with `stream`, events that end with `[DONE]`",
+    "the transcript in the model's format, `language X<asr_text>...`; "
+    "with `stream`, events that end with `[DONE]`",
     json=_object(
         {
             "id": _TEXT,
@@ -137,7 +137,7 @@ _PARTS = [
                     "url": {
                         "type": "string",
                         "format": "uri",
-                        "description": "data: URI, or an allowed http(s) address",
+                        "description": "data: URI, or an allowed http(s) URL",
                     }
                 }
             ),
@@ -152,8 +152,8 @@ _PARTS = [
 ]
 
 
-def form(models: Sequence[str]) -> dict[str, Any]:
-    """The body of a transcription, for a server with these models."""
+def transcription_body(models: Sequence[str]) -> dict[str, Any]:
+    """The request body of a transcription, for a server with these models."""
     return {
         "required": True,
         "content": {
@@ -163,16 +163,16 @@ def form(models: Sequence[str]) -> dict[str, Any]:
                         "file": {
                             "type": "string",
                             "format": "binary",
-                            "description": "any container that FFmpeg's libraries know, video included",
+                            "description": "audio or video in any container that FFmpeg supports",
                         },
                         "model": _model(models),
                         "language": {
                             "type": "string",
-                            "description": "ISO code or English name; without it the model decides, segment by segment",
+                            "description": "ISO code or English name; by default detected per segment",
                         },
                         "prompt": {
                             "type": "string",
-                            "description": "words and names that the recording is about",
+                            "description": "background text, such as names and rare words in the recording",
                         },
                         "response_format": {
                             "type": "string",
@@ -182,13 +182,13 @@ def form(models: Sequence[str]) -> dict[str, Any]:
                         "timestamp_granularities[]": {
                             "type": "array",
                             "items": {"type": "string", "enum": list(responses.GRANULARITIES)},
-                            "description": "with `verbose_json`; segments without it",
+                            "description": "only with `verbose_json`; default: segment",
                         },
                         "stream": {
                             "type": "string",
                             "enum": ["true", "false", "1", "0"],
                             "default": "false",
-                            "description": "server-sent events: text as it comes",
+                            "description": "send the text as server-sent events while it is recognised",
                         },
                         "temperature": {"type": "number", "enum": [0]},
                     },
@@ -206,8 +206,8 @@ def form(models: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def question(models: Sequence[str]) -> dict[str, Any]:
-    """The body of a chat, for a server with these models."""
+def completion_body(models: Sequence[str]) -> dict[str, Any]:
+    """The request body of a chat completion, for a server with these models."""
     messages: Schema = {
         "type": "array",
         "minItems": 1,
@@ -215,8 +215,8 @@ def question(models: Sequence[str]) -> dict[str, Any]:
             {"role": _TEXT, "content": {"anyOf": [_TEXT, {"type": "array", "items": {"anyOf": _PARTS}}]}},
             optional=("content",),
         ),
-        "description": "one `audio_url` or `input_audio` part in all of them; system text is the context; a last message of the assistant, "
-        "`language NAME<asr_text>`, is how the answer begins",
+        "description": "exactly one `audio_url` or `input_audio` part in all messages; system text is the "
+        "context; a final assistant message, `language NAME<asr_text>`, is the beginning of the response",
     }
     return {
         "required": True,
@@ -228,7 +228,7 @@ def question(models: Sequence[str]) -> dict[str, Any]:
                         "messages": messages,
                         "continue_final_message": {
                             "type": "boolean",
-                            "description": "false: a last message of the assistant means nothing",
+                            "description": "false: ignore a final assistant message",
                         },
                         "stream": {"type": "boolean"},
                         "temperature": {"type": "number", "enum": [0]},

@@ -1,4 +1,4 @@
-"""The page at `/`, and `/docs`: files of our own, which ask nobody else for anything."""
+"""Routes of the web page at `/` and the API description at `/docs`, which load nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from actors.text.languages import CODES
 
 FOLDER = Path(__file__).parent / "page"
-_TYPES = {
+_MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -21,11 +21,11 @@ _TYPES = {
 
 
 def add_routes(api: FastAPI, model_names: Callable[[], Sequence[str]]) -> None:
-    """The page's routes; none of them wants a key.
+    """Add the page's routes, which need no API key.
 
     Args:
         api: the application.
-        model_names: what the page may ask for.
+        model_names: returns the models that the page may request.
     """
 
     @api.get("/", include_in_schema=False)
@@ -47,8 +47,8 @@ def add_routes(api: FastAPI, model_names: Callable[[], Sequence[str]]) -> None:
 
 
 def _file(name: str) -> Response:
-    # By its name in a list of what is there, so that no name leads anywhere else.
+    # Looked up in the folder's list of names, so that no name leads out of the folder.
     path = next((path for path in FOLDER.iterdir() if path.name == name), None)
-    if path is None or path.suffix not in _TYPES:
+    if path is None or path.suffix not in _MEDIA_TYPES:
         raise HTTPException(404)
-    return FileResponse(path, media_type=_TYPES[path.suffix], headers={"cache-control": "no-cache"})
+    return FileResponse(path, media_type=_MEDIA_TYPES[path.suffix], headers={"cache-control": "no-cache"})

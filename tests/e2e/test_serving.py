@@ -413,7 +413,7 @@ def test_behind_rays_own_proxy(local_ray: None, demo: Demo) -> None:
         with connect(f"ws://127.0.0.1:{port}/v1/realtime", proxy=None) as stream:
             assert json.loads(stream.recv(30))["type"] == "session.created"
         handle = serve.get_deployment_handle("recogniser", "scriptorium")
-        assert model_client._running(handle) == 1 and model_client._running(object()) is None
+        assert model_client.running_replicas(handle) == 1 and model_client.running_replicas(object()) is None
     finally:
         serve.shutdown()
 
@@ -431,7 +431,7 @@ def test_two_servers_on_one_cluster_have_models_of_their_own(local_ray: None) ->
     config = RunConfig(**model_client, cluster=ClusterConfig(address="auto"))
 
     async def model(make: Any) -> Any:
-        return (await make().facts())["asr_model"]
+        return (await make().model_columns())["asr_model"]
 
     try:
         with deployed(config) as first:

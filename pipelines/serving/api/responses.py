@@ -1,46 +1,35 @@
-"""Transcripts in the shapes of OpenAI's transcription API. Pure."""
+"""Transcripts in the response formats of OpenAI's transcription API. Pure."""
 
 from __future__ import annotations
 
 import math
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
+from actors.records import Row
 from actors.text.languages import name_of
-from pipelines.config import RunConfig
 from pipelines.serving.api import subtitles
-
-Row = dict[str, Any]
 
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 GRANULARITIES = ("segment", "word")
 MEDIA_TYPES = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
 
 
-def model_names(config: RunConfig) -> list[str]:
-    """What clients may call the model, the first being its name in answers; never a path of this machine."""
-    model = config.asr.model
-    own = Path(model).name if Path(model).is_dir() or Path(model).is_absolute() else model
-    return config.serve.model_names or [own]
-
-
-def short(row: Row) -> Row:
-    """The `json` format."""
+def json_body(row: Row) -> Row:
+    """The `json` format of a TRANSCRIPT row."""
     return {"text": row["text"], "languages": _languages(row), "usage": usage(row["duration"])}
 
 
-def verbose(row: Row, granularities: Sequence[str], duration: float | None = None) -> Row:
-    """The `verbose_json` format; what OpenAI's has not is added: the status, flags, and the language of each segment.
+def verbose_json_body(row: Row, granularities: Sequence[str], duration: float | None = None) -> Row:
+    """The `verbose_json` format. It extends OpenAI's with status, flags, and the language of each segment.
 
     Args:
         row: TRANSCRIPT.
-        granularities: out of GRANULARITIES, what to list.
-        duration: seconds; None: the row's.
+        granularities: which of GRANULARITIES to list.
+        duration: seconds; None for the duration in the row.
     """
     seconds = row["duration"] if duration is None else duration
-    answer: Row = {
+    body: Row = {
         "task": "transcribe",
         "language": (name_of(row["language"]) or "").lower(),
         "duration": round(seconds, 3),
@@ -51,25 +40,25 @@ def verbose(row: Row, granularities: Sequence[str], duration: float | None = Non
         "usage": usage(seconds),
     }
     if "word" in granularities:
-        answer["words"] = [
+        body["words"] = [
             {"word": word["text"], "start": word["start"], "end": word["end"]}
             for segment in row["segments"]
             for word in segment["words"]
         ]
     if "segment" in granularities:
-        answer["segments"] = [_segment(number, segment) for number, segment in enumerate(row["segments"])]
-    return answer
+        body["segments"] = [_segment(number, segment) for number, segment in enumerate(row["segments"])]
+    return body
 
 
-def plain(row: Row, form: str) -> str:
-    """The formats that are no JSON: text, srt, vtt."""
-    if form == "text":
+def text_body(row: Row, response_format: str) -> str:
+    """The formats that are not JSON: text, srt, vtt."""
+    if response_format == "text":
         return f"{row['text']}\n"
-    return subtitles.srt(row["segments"]) if form == "srt" else subtitles.vtt(row["segments"])
+    return subtitles.srt(row["segments"]) if response_format == "srt" else subtitles.vtt(row["segments"])
 
 
 def usage(seconds: float) -> Row:
-    """How much audio that was, as OpenAI says it."""
+    """The duration of the audio in OpenAI's `usage` format."""
     return {"type": "duration", "seconds": round(seconds, 3)}
 
 
@@ -86,7 +75,7 @@ def _segment(number: int, segment: Row) -> Row:
         "start": round(segment["start"], 3),
         "end": round(segment["end"], 3),
         "text": segment["text"],
-        "tokens": [],  # of a vocabulary that clients do not have
+        "tokens": [],  # clients do not have the vocabulary
         "temperature": 0.0,
         "avg_logprob": round(math.log(confidence), 4) if confidence else 0.0,
         "compression_ratio": round(len(data) / len(zlib.compress(data)), 3) if data else 0.0,

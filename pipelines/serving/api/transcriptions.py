@@ -1,4 +1,4 @@
-"""`POST /v1/audio/transcriptions`, as OpenAI's clients call it."""
+"""`POST /v1/audio/transcriptions`, compatible with OpenAI's clients."""
 
 from __future__ import annotations
 
@@ -13,164 +13,168 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from actors.records import Row
 from pipelines.serving.api import responses
 from pipelines.serving.inference.partial_text import PartialTranscript
 from pipelines.serving.inference.transcriber import TranscriptionRequest
-from pipelines.serving.service import (
-    ClientGone,
-    Service,
-    checked_language,
-    checked_prompt,
-    checked_temperature,
-    while_connected,
-)
-from pipelines.serving.web.errors import GONE, wrong
+from pipelines.serving.service import ClientGone, Service, while_connected
+from pipelines.serving.web.bodies import read_form
+from pipelines.serving.web.errors import CLIENT_CLOSED_REQUEST, bad_request
+from pipelines.serving.web.parameters import checked_language, checked_prompt, checked_temperature
 from pipelines.serving.web.sse import DONE, KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream, event
-from pipelines.serving.web.uploads import Kept, form_of
-
-Row = dict[str, Any]
+from pipelines.serving.web.uploads import StoredUpload
 
 
 @dataclass(frozen=True)
 class FormRequest:
-    """What a form asks for, checked."""
+    """The checked fields of a transcription form."""
 
     file: UploadFile
-    language: str | None
+    language: str | None  # ISO code
     context: str | None
-    form: str
+    response_format: str
     granularities: tuple[str, ...]
     stream: bool
 
 
-async def transcriptions(request: Request, service: Service) -> Response:
-    """Answer one request."""
+async def create_transcription(http_request: Request, service: Service) -> Response:
+    """Handle one request."""
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(service.requests.take())
-        order = checked(await stack.enter_async_context(form_of(request)), service)
-        kept = await stack.enter_async_context(service.shelf.keep(order.file, order.file.filename or ""))
-        # The formats without words do not show what became of them either.
-        wish = TranscriptionRequest(
-            kept.path, order.language, order.context, words=order.form not in ("json", "text")
-        )
-        if order.stream:
-            return EventStream(_events(texts_of(service, request, kept, wish), order), stack.pop_all())
+        await stack.enter_async_context(service.requests.admit())
+        form = parse_form(await stack.enter_async_context(read_form(http_request)), service)
+        upload = await stack.enter_async_context(service.uploads.store(form.file, form.file.filename or ""))
+        # The json and text formats do not show words, nor their flags.
+        words = form.response_format not in ("json", "text")
+        request = TranscriptionRequest(upload.path, form.language, form.context, words=words)
+        if form.stream:
+            texts = stream_texts(service, http_request, upload, request)
+            return EventStream(_events(texts, form), stack.pop_all())
         try:
-            row = await while_connected(request, service.transcript(request, kept, wish))
+            row = await while_connected(http_request, service.transcript(http_request, upload, request))
         except ClientGone:
-            return Response(status_code=GONE)
-    if order.form in ("json", "verbose_json"):
-        return JSONResponse(
-            responses.short(row) if order.form == "json" else responses.verbose(row, order.granularities)
-        )
-    return Response(responses.plain(row, order.form), media_type=responses.MEDIA_TYPES[order.form])
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+    if form.response_format == "json":
+        return JSONResponse(responses.json_body(row))
+    if form.response_format == "verbose_json":
+        return JSONResponse(responses.verbose_json_body(row, form.granularities))
+    media_type = responses.MEDIA_TYPES[form.response_format]
+    return Response(responses.text_body(row, form.response_format), media_type=media_type)
 
 
-def checked(form: FormData, service: Service) -> FormRequest:
-    """The order in a form.
+def parse_form(form: FormData, service: Service) -> FormRequest:
+    """Check the fields of a form.
 
     Raises:
         Problem: 400 or 404, with the field that is wrong.
     """
     file = form.get("file")
     if not isinstance(file, UploadFile):
-        raise wrong(
-            "file is missing: a multipart part named `file`, with a file name",
+        raise bad_request(
+            "file is missing: send a multipart part named `file` with a file name",
             "file",
             "missing_required_parameter",
         )
     service.checked_model(form.get("model"))
     checked_temperature(form.get("temperature"))
-    form_name = form.get("response_format") or "json"
-    if form_name not in responses.FORMATS:
-        raise wrong(
-            f"response_format must be one of {', '.join(responses.FORMATS)}, not {str(form_name)[:40]!r}",
+    response_format = form.get("response_format") or "json"
+    if response_format not in responses.FORMATS:
+        raise bad_request(
+            f"response_format must be one of {', '.join(responses.FORMATS)}, "
+            f"not {str(response_format)[:40]!r}",
             "response_format",
         )
     granularities = [*form.getlist("timestamp_granularities[]"), *form.getlist("timestamp_granularities")]
     for granularity in granularities:
         if granularity not in responses.GRANULARITIES:
-            raise wrong("timestamp_granularities[] must be word or segment", "timestamp_granularities[]")
-    if granularities and form_name != "verbose_json":
-        raise wrong(
-            "timestamp_granularities[] wants response_format=verbose_json", "timestamp_granularities[]"
+            raise bad_request(
+                "timestamp_granularities[] must be word or segment", "timestamp_granularities[]"
+            )
+    if granularities and response_format != "verbose_json":
+        raise bad_request(
+            "timestamp_granularities[] requires response_format=verbose_json", "timestamp_granularities[]"
         )
     if form.getlist("include[]") or form.getlist("include"):
-        raise wrong(
-            "include[] is not offered: verbose_json has a confidence for each segment",
+        raise bad_request(
+            "include[] is not supported: verbose_json has a confidence for each segment",
             "include[]",
             "unsupported_value",
         )
-    stream = _flag(form.get("stream"))
-    if stream and form_name not in ("json", "text", "verbose_json"):
-        raise wrong("stream=true wants response_format json, text or verbose_json", "stream")
+    stream = _parse_flag(form.get("stream"))
+    if stream and response_format not in ("json", "text", "verbose_json"):
+        raise bad_request("stream=true requires response_format json, text or verbose_json", "stream")
     return FormRequest(
         file,
         checked_language(form.get("language")),
         checked_prompt(form.get("prompt")),
-        str(form_name),
+        str(response_format),
         tuple(str(granularity) for granularity in granularities) or ("segment",),
         stream,
     )
 
 
-async def texts_of(
-    service: Service, request: Request, kept: Kept, wish: TranscriptionRequest
+async def stream_texts(
+    service: Service, http_request: Request, upload: StoredUpload, request: TranscriptionRequest
 ) -> AsyncGenerator[PartialTranscript | Row | None]:
-    """What is known of the text, each time it has grown; None where nothing happened for a while; at last the TRANSCRIPT row.
+    """Transcribe a file and yield its text while it grows.
+
+    Yields:
+        A PartialTranscript whenever the text has grown; None after KEEP_ALIVE_SECONDS without news; at the
+        end the TRANSCRIPT row.
 
     Raises:
-        Problem: there is none.
+        Problem: the file has no transcript.
     """
     texts: asyncio.Queue[PartialTranscript] = asyncio.Queue()
-    work = asyncio.create_task(service.transcript(request, kept, wish, texts.put_nowait))
-    coming = asyncio.create_task(texts.get())
+    work = asyncio.create_task(service.transcript(http_request, upload, request, texts.put_nowait))
+    next_text = asyncio.create_task(texts.get())
     try:
         while True:
             await asyncio.wait(
-                {work, coming}, timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                {work, next_text}, timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
-            if coming.done():
-                yield coming.result()
-                coming = asyncio.create_task(texts.get())
+            if next_text.done():
+                yield next_text.result()
+                next_text = asyncio.create_task(texts.get())
             elif work.done():
                 yield work.result()
                 return
             else:
                 yield None
     finally:
-        for task in (coming, work):
+        for task in (next_text, work):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
 
 
 async def _events(
-    texts: AsyncGenerator[PartialTranscript | Row | None], order: FormRequest
+    texts: AsyncGenerator[PartialTranscript | Row | None], form: FormRequest
 ) -> AsyncGenerator[bytes]:
-    """Deltas as segments are recognised, then all of it; with `verbose_json`, which OpenAI does not stream, the last event has what that has."""
-    told = ""
+    """Text deltas while segments are recognised, then the whole text.
+
+    OpenAI does not stream `verbose_json`; here the last event contains its fields.
+    """
+    sent = ""
     async with aclosing(texts):
-        async for found in texts:
-            if found is None:
+        async for update in texts:
+            if update is None:
                 yield KEEP_ALIVE
                 continue
-            text = found.text if isinstance(found, PartialTranscript) else found["text"]
-            if len(text) > len(told) and text.startswith(
-                told
-            ):  # all of it may have more than was told on the way
-                yield event({"type": "transcript.text.delta", "delta": text[len(told) :]})
-                told = text
-            if not isinstance(found, PartialTranscript):
-                more = responses.verbose(found, order.granularities) if order.form == "verbose_json" else {}
-                yield event(
-                    {**more, "type": "transcript.text.done", "text": found["text"], "usage": _tokens(found)}
-                )
+            text = update.text if isinstance(update, PartialTranscript) else update["text"]
+            # The final text may be longer than the partial texts, or differ from them.
+            if len(text) > len(sent) and text.startswith(sent):
+                yield event({"type": "transcript.text.delta", "delta": text[len(sent) :]})
+                sent = text
+            if not isinstance(update, PartialTranscript):
+                verbose = form.response_format == "verbose_json"
+                extra = responses.verbose_json_body(update, form.granularities) if verbose else {}
+                done = {"type": "transcript.text.done", "text": update["text"], "usage": _usage(update)}
+                yield event({**extra, **done})
     yield DONE
 
 
-def _tokens(row: dict[str, Any]) -> dict[str, Any]:
-    # The type of OpenAI's event knows tokens only; they are nobody's bill here.
+def _usage(row: Row) -> Row:
+    # OpenAI's event type requires token counts; this server does not bill by token.
     return {
         "type": "tokens",
         "input_tokens": 0,
@@ -180,8 +184,8 @@ def _tokens(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _flag(value: Any) -> bool:
+def _parse_flag(value: Any) -> bool:
     text = str(value or "false").strip().lower()
     if text not in ("true", "false", "1", "0"):
-        raise wrong("stream must be true or false", "stream")
+        raise bad_request("stream must be true or false", "stream")
     return text in ("true", "1")

@@ -1,4 +1,4 @@
-"""Decoding for the server: child processes shared by all requests, and a bound on the samples that wait for the models."""
+"""Decoding for the server: child processes that all requests share, and a budget for decoded audio."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any, TypeVar
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
 from actors.process.child_pool import ChildPool
+from actors.records import Row
 
-Row = dict[str, Any]
 Result = TypeVar("Result")
 
 
-class Decoders:
-    """Child processes that read headers and decode shards, each one thing at a time. All calls from one event loop.
+class DecoderPool:
+    """Child processes that probe files and decode shards. All calls must come from one event loop.
 
     Args:
         audio: settings of decoding.
-        segmenter: settings of cutting.
-        count: of child processes; None: one a core.
-        probe_timeout: seconds that a header may take.
+        segmenter: settings of segmentation.
+        count: number of child processes; None for one per core.
+        probe_timeout: seconds for probing one file.
     """
 
     def __init__(
@@ -34,20 +34,24 @@ class Decoders:
         self._probe_timeout = probe_timeout
 
     async def run(self, work: Callable[[Decoder], Result]) -> Result:
-        """Run `work` with a decoder, in a thread. A cancelled caller does not wait; running work is finished first."""
+        """Run `work` with a decoder in a thread.
+
+        A cancelled caller does not wait. Work that has begun runs to its end, and occupies its decoder until
+        then.
+        """
         return await asyncio.wrap_future(self._pool.submit(work))
 
     async def decode(self, row: Row) -> Row:
-        """A PLAN row to a DECODED row; never raises for a bad file."""
+        """Decode a PLAN row to a DECODED row. A bad file does not raise; the row contains the error."""
         decoded = await self.run(lambda decoder: decoder([row])[0])
-        # Bytes of their own can travel on to another process, and do not keep the rest of the shard in memory.
+        # Copies can be sent to another process, and do not hold the rest of the shard in memory.
         decoded["segments"] = [
             {**segment, "samples": bytes(segment["samples"])} for segment in decoded["segments"]
         ]
         return decoded
 
     async def plan(self, make: Callable[[Callable[..., Any]], Result]) -> Result:
-        """Call `make` with a function that probes a file, as `pipelines.planning.plan_table` takes one."""
+        """Call `make` with a probe function as `pipelines.planning.planner.plan_table` takes it."""
         return await self.run(
             lambda decoder: make(lambda uri, scan=False: decoder.probe(uri, scan, self._probe_timeout))
         )
@@ -57,65 +61,70 @@ class Decoders:
         self._pool.close()
 
 
-class Taken:
-    """What one holds of a budget.
+class Reservation:
+    """A part of a budget.
 
     Args:
-        amount: as booked.
-        change: books the difference when it turns out to be another one.
+        amount: reserved.
+        change: adds to the reserved total of the budget.
     """
 
     def __init__(self, amount: float, change: Callable[[float], None]) -> None:
         self.amount, self._change = amount, change
 
     def correct(self, amount: float) -> None:
-        """It is that much in truth. Nobody waits: what is there already cannot be refused, so others wait until there is room again."""
+        """Replace an estimate by the actual amount, without waiting.
+
+        The actual amount is in use already, so it is accepted even above the budget; later reservations wait.
+        """
         self._change(amount - self.amount)
         self.amount = amount
 
 
 class Budget:
-    """An amount that many share; who wants some waits for his turn. One who wants more than there is gets it when all else is back.
+    """A shared amount, reserved first come, first served.
+
+    A reservation above the total is granted when nothing else is reserved.
 
     Args:
-        amount: all there is, in any unit.
+        amount: the total, in any unit.
     """
 
     def __init__(self, amount: float) -> None:
-        self._amount, self._taken = amount, 0.0
-        self._line: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._amount, self._reserved = amount, 0.0
+        self._queue: deque[tuple[float, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
-    async def take(self, amount: float) -> AsyncIterator[Taken]:
-        """Hold some of it for the life of a `with` block."""
+    async def reserve(self, amount: float) -> AsyncIterator[Reservation]:
+        """Reserve an amount for the life of a `with` block; waits until it is available."""
         amount = min(amount, self._amount)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (amount, turn)
-        self._line.append(entry)
-        self._serve()
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (amount, granted)
+        self._queue.append(entry)
+        self._grant()
         try:
-            await turn
+            await granted
         except BaseException:
-            if entry in self._line:
-                self._line.remove(entry)
-            elif turn.done() and not turn.cancelled():
-                self._taken -= amount
-            self._serve()
+            if entry in self._queue:
+                self._queue.remove(entry)
+            elif granted.done() and not granted.cancelled():
+                self._reserved -= amount
+            self._grant()
             raise
-        taken = Taken(amount, self._book)
+        reservation = Reservation(amount, self._change)
         try:
-            yield taken
+            yield reservation
         finally:
-            self._book(-taken.amount)
+            self._change(-reservation.amount)
 
-    def _book(self, more: float) -> None:
-        self._taken += more
-        self._serve()
+    def _change(self, difference: float) -> None:
+        self._reserved += difference
+        self._grant()
 
-    def _serve(self) -> None:
-        while self._line and self._taken + self._line[0][0] <= self._amount + 1e-6:
-            amount, turn = self._line.popleft()
-            if turn.cancelled():
+    def _grant(self) -> None:
+        while self._queue and self._reserved + self._queue[0][0] <= self._amount + 1e-6:
+            amount, granted = self._queue.popleft()
+            if granted.cancelled():
                 continue
-            self._taken += amount
-            turn.set_result(None)
+            self._reserved += amount
+            granted.set_result(None)

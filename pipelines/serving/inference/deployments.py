@@ -1,6 +1,6 @@
-"""The two models as Ray Serve deployments of their own: processes that take a batch at a time.
+"""The recogniser and the aligner as Ray Serve deployments, whose replicas process one batch at a time.
 
-What is asked of the models and what becomes of their answers is the actors' code, the same as in the job.
+Requests and results are handled by the same actors as in a batch run.
 """
 
 from __future__ import annotations
@@ -17,46 +17,46 @@ from actors.config import AlignerConfig, ASRConfig, ModelConfig
 from actors.errors import FatalError, RowError, as_row_error
 from actors.process.exit import exit_process
 from actors.records import Hypothesis, SegmentRequest, SegmentRow
+from pipelines.cluster.pools import PoolResources
 
-_ONGOING = 2  # calls that a replica takes in: a batch, and a question which model it has
-_BUSY = 0.7  # part of its time that a replica may work before another one is started
-_GRACE = 20.0  # seconds that a replica may take to end
-_DRAIN_STEP = 0.5  # seconds between looks whether it is done
+_MAX_ONGOING_CALLS = 2  # of a replica: a batch, and a readiness check
+_TARGET_LOAD = 0.7  # ongoing calls per replica above which Ray Serve starts another replica
+_SHUTDOWN_TIMEOUT = 20.0  # seconds for a replica to finish its calls
+_SHUTDOWN_POLL = 0.5  # seconds between checks whether it has finished
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Which model a replica has."""
+class ModelInfo:
+    """The model of a replica."""
 
     model: str | None
     revision: str | None
 
 
 class Replica:
-    """One process with a model.
+    """A process with a model.
 
     Args:
-        actor: has the model.
-        batch: does a batch.
+        actor: contains the model.
+        run: processes a batch.
     """
 
-    def __init__(self, actor: ASRActor | AlignerActor, batch: Callable[[list[Any]], list[Any]]) -> None:
-        self._facts, self._batch = Facts(actor.model, actor.revision), batch
-        self._thread = ThreadPoolExecutor(
-            1, "model"
-        )  # not the loop's: Ray Serve asks it whether the process is well
+    def __init__(self, actor: ASRActor | AlignerActor, run: Callable[[list[Any]], list[Any]]) -> None:
+        self._model_info, self._run = ModelInfo(actor.model, actor.revision), run
+        # A thread of its own: the event loop must stay free for Ray Serve's health checks.
+        self._thread = ThreadPoolExecutor(1, "model")
 
-    async def work(self, items: list[Any]) -> list[Any]:
-        """What the model has to say to each item, in order; an exception in its place where it can say nothing to this one."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._batch, items)
+    async def run_batch(self, items: list[Any]) -> list[Any]:
+        """The result for each item, in order; an exception where the model has no result."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, items)
 
-    async def facts(self) -> Facts:
-        """Which model this is."""
-        return self._facts
+    async def model_info(self) -> ModelInfo:
+        """The model of this replica."""
+        return self._model_info
 
 
 class Recogniser(Replica):
-    """SegmentRequests to Hypotheses.
+    """Recognises SegmentRequests; the results are Hypotheses.
 
     Raises:
         FatalError: the model cannot be loaded.
@@ -65,14 +65,14 @@ class Recogniser(Replica):
     def __init__(self, config: ASRConfig) -> None:
         actor = ASRActor(config)
 
-        def batch(requests: list[SegmentRequest]) -> list[Hypothesis | Exception]:
-            return [portable(result, "model_failed") for result in _or_exit(actor.recognise, requests)]
+        def run(requests: list[SegmentRequest]) -> list[Hypothesis | Exception]:
+            return [picklable(result, "model_failed") for result in _exit_if_fatal(actor.recognise, requests)]
 
-        super().__init__(actor, batch)
+        super().__init__(actor, run)
 
 
 class Aligner(Replica):
-    """Recognised segments to the same with their words and without their samples, each with what went wrong with it.
+    """Aligns recognised segments; the results have words but no samples, each with its error or None.
 
     Raises:
         FatalError: the model cannot be loaded.
@@ -81,63 +81,69 @@ class Aligner(Replica):
     def __init__(self, config: AlignerConfig) -> None:
         actor = AlignerActor(config)
 
-        def batch(segments: list[SegmentRow]) -> list[AlignedSegment]:
-            finished: list[AlignedSegment] = _or_exit(actor.align, segments)
+        def run(segments: list[SegmentRow]) -> list[AlignedSegment]:
+            aligned: list[AlignedSegment] = _exit_if_fatal(actor.align, segments)
             return [
-                (segment, None if error is None else portable(error, "alignment_failed"))
-                for segment, error in finished
+                (segment, None if error is None else picklable(error, "alignment_failed"))
+                for segment, error in aligned
             ]
 
-        super().__init__(actor, batch)
+        super().__init__(actor, run)
 
 
-def portable(result: Any, default: str) -> Any:
-    """A result that can travel: exceptions of libraries become ours, with the message that the job would write."""
+def picklable(result: Any, default: str) -> Any:
+    """Replace a library's exception by a RowError, which can be pickled; a run would store the same message.
+
+    Args:
+        result: a result or an exception.
+        default: error code for exceptions without one.
+    """
     if isinstance(result, Exception) and not isinstance(result, RowError):
         code, message = as_row_error(result, default)
         return RowError(message, code)
     return result
 
 
-def _or_exit(call: Callable[[list[Any]], list[Any]], items: list[Any]) -> list[Any]:
+def _exit_if_fatal(call: Callable[[list[Any]], list[Any]], items: list[Any]) -> list[Any]:
     try:
         return call(items)
-    except FatalError as error:  # a model that is loaded late cannot be loaded, or the engine is broken: another process may do better
+    except FatalError as error:
+        # A lazily loaded model cannot be loaded, or the engine is broken: a new process may succeed.
         exit_process(error)
 
 
-def deployment(actor: type, config: ModelConfig, replicas: tuple[int, int], resources: dict[str, Any]) -> Any:
+def deployment(actor: type, config: ModelConfig, replicas: tuple[int, int], resources: PoolResources) -> Any:
     """`Recogniser` or `Aligner` as a bound Ray Serve deployment.
 
     Args:
         actor: which of the two.
         config: of its model.
-        replicas: fewest and most.
-        resources: `num_gpus`, `num_cpus` and `label_selector` of a replica, as `pipelines.cluster.placement.pool_resources` decides them.
+        replicas: smallest and largest number of replicas.
+        resources: of the pool, from `pipelines.cluster.pools`.
     """
     from ray import serve
 
-    least, most = replicas
-    options: dict[str, Any] = {"num_replicas": least}
-    if most > least:
+    min_replicas, max_replicas = replicas
+    options: dict[str, Any] = {"num_replicas": min_replicas}
+    if max_replicas > min_replicas:
         options = {
             "autoscaling_config": {
-                "min_replicas": least,
-                "max_replicas": most,
-                "target_ongoing_requests": _BUSY,
+                "min_replicas": min_replicas,
+                "max_replicas": max_replicas,
+                "target_ongoing_requests": _TARGET_LOAD,
             }
         }
-    made: Any = serve.deployment(
+    unbound: Any = serve.deployment(
         actor,
         name=actor.__name__.lower(),
-        max_ongoing_requests=_ONGOING,
-        graceful_shutdown_timeout_s=_GRACE,
-        graceful_shutdown_wait_loop_s=_DRAIN_STEP,
+        max_ongoing_requests=_MAX_ONGOING_CALLS,
+        graceful_shutdown_timeout_s=_SHUTDOWN_TIMEOUT,
+        graceful_shutdown_wait_loop_s=_SHUTDOWN_POLL,
         ray_actor_options={
-            name: resources[name]
-            for name in ("num_gpus", "num_cpus", "label_selector")
-            if resources[name] != {}
+            "num_gpus": resources.num_gpus,
+            "num_cpus": resources.num_cpus,
+            **({"label_selector": dict(resources.label_selector)} if resources.label_selector else {}),
         },
         **options,
     )
-    return made.bind(config)
+    return unbound.bind(config)

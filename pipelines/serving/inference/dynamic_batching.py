@@ -1,7 +1,7 @@
-"""Items of many callers through one model, in batches that they share.
+"""Dynamic batching: items of many callers share the batches of one model.
 
-While all processes of the model work, what arrives waits; the next batch is then cut out of all that waits. So nobody waits for a batch to fill
-when the model is idle, and batches grow by themselves when it is not.
+While all replicas of the model are busy, new items wait; the next batch is then chosen from all waiting
+items. An idle model starts at once instead of waiting for a full batch, and batches grow with the load.
 """
 
 from __future__ import annotations
@@ -17,45 +17,52 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Rank(IntEnum):
-    """Whose turn it is; lower ones go first."""
+class Priority(IntEnum):
+    """Order of items; lower values go first."""
 
-    FINAL = 0  # of a stream: an utterance that is over
-    PARTIAL = 1  # of a stream: one that goes on, of which more will be asked anyway
+    FINAL = 0  # a finished utterance of a stream
+    PARTIAL = 1  # an utterance that continues, and will be recognised again
     FILE = 2
 
 
-_PATIENCE = 10.0  # seconds after which a file does not let all others pass any longer ...
-_TURNS = 3  # ... but only so many calls: streams must not starve files
-_STREAMS_GONE = 30.0  # seconds after the last item of a stream in which calls are still kept short
-_UNWATCHED = 4.0  # times as long a call may last when there are no streams: larger batches cost less
-_LEAST = 0.5  # part of the time of a call that one of files lasts at least, if there is as much to do
-_PARTIAL = (
-    0.5  # part of the time of a call that one of partial answers may take: what is over comes in between
+# A file that has waited this many seconds goes first once every `_MAX_CALLS_BEFORE_FILE` calls, so that
+# streams do not starve files.
+_MAX_FILE_WAIT = 10.0
+_MAX_CALLS_BEFORE_FILE = 3
+_STREAM_IDLE = (
+    30.0  # seconds after the last item of a stream for which calls are still limited to `call_seconds`
 )
-_SPEED = 0.2  # weight of the latest call in the running mean of the model's speed
+_FILES_ONLY_FACTOR = (
+    4.0  # on the duration of calls when there are no streams: larger batches cost less per item
+)
+_MIN_FILE_CALL = 0.5  # part of `call_seconds` that a call of files lasts at least, if enough items wait
+# Part of `call_seconds` that a call of partial answers may last, so that final ones can start in between.
+_MAX_PARTIAL_CALL = 0.5
+_SPEED_WEIGHT = 0.2  # of the latest call in the running mean of the model's speed
 
 
-def choose(durations: Sequence[float], ranks: Sequence[int], max_seconds: float, max_size: int) -> list[int]:
-    """Which of the waiting items make the next batch.
+def choose_batch(
+    durations: Sequence[float], priorities: Sequence[int], max_seconds: float, max_size: int
+) -> list[int]:
+    """Choose the waiting items of the next batch.
 
-    The first one of the lowest rank is in it; then others, those of low rank first, the nearest in length first, as long as the padded
-    seconds (longest * items) stay within the budget.
+    The oldest item of the most urgent priority is in it. Others follow, the most urgent and then the nearest
+    in duration first, as long as the padded seconds (longest * items) stay within the budget.
 
     Args:
-        durations: of the waiting items in seconds, oldest first.
-        ranks: of each; lower ones go first.
-        max_seconds: padded seconds of a batch; one item alone may be longer.
+        durations: seconds of the waiting items, oldest first.
+        priorities: of each item; lower values go first.
+        max_seconds: padded seconds of a batch; a single item may be longer.
         max_size: items of a batch.
 
     Returns:
-        Indices in ascending order; never empty where something waits.
+        Indices in ascending order; not empty if any item waits.
     """
     if not durations:
         return []
-    first = min(range(len(ranks)), key=lambda index: (ranks[index], index))
+    first = min(range(len(priorities)), key=lambda index: (priorities[index], index))
     others = [index for index in range(len(durations)) if index != first]
-    others.sort(key=lambda index: (ranks[index], abs(durations[index] - durations[first])))
+    others.sort(key=lambda index: (priorities[index], abs(durations[index] - durations[first])))
     chosen, longest = [first], durations[first]
     for index in others:
         padded = max(longest, durations[index]) * (len(chosen) + 1)
@@ -65,24 +72,28 @@ def choose(durations: Sequence[float], ranks: Sequence[int], max_seconds: float,
     return sorted(chosen)
 
 
-@dataclass(eq=False)  # one is itself only: items may be arrays, which cannot be compared as a whole
+@dataclass(eq=False)  # compared by identity: items may be arrays, which have no single truth value
 class _Waiting(Generic[Item, Result]):
     item: Item
     seconds: float
-    rank: Rank
-    alone: bool
+    priority: Priority
+    isolated: bool
     result: asyncio.Future[Result]
     since: float = field(default_factory=time.monotonic)
 
 
 class DynamicBatcher(Generic[Item, Result]):
-    """`await shared(item, seconds)` puts an item into the next batch that has room for it. All calls from one event loop.
+    """Puts items into the next batch that has space: `await batcher(item, seconds)`.
+
+    All calls must come from one event loop.
 
     Args:
-        call: does a batch; an exception among its results is that item's alone. `max_concurrent_calls` of them at a time.
+        call: processes a batch; an exception among its results belongs to one item. At most
+            `max_concurrent_calls` run at a time.
         max_seconds: padded seconds of a batch.
         max_size: items of a batch.
-        call_seconds: how long a call may last while streams are served: batches are cut to it by the speed measured so far.
+        call_seconds: target duration of a call while there are streams. Batches are limited to it by the
+            measured speed of the model.
     """
 
     def __init__(
@@ -92,39 +103,34 @@ class DynamicBatcher(Generic[Item, Result]):
         max_size: int,
         call_seconds: float,
     ) -> None:
-        self._call, self._max_seconds, self._max_size, self._call_seconds = (
-            call,
-            max_seconds,
-            max_size,
-            call_seconds,
-        )
+        self._call, self._call_seconds = call, call_seconds
+        self._max_seconds, self._max_size = max_seconds, max_size
         self.max_concurrent_calls = 1
         self._waiting: list[_Waiting[Item, Result]] = []
-        self._workers: set[asyncio.Task[None]] = set()  # asyncio itself does not hold on to tasks
-        self._running = 0  # lanes with a call
-        self._speeds: dict[
-            Rank, float
-        ] = {}  # padded seconds of audio a second, of batches that began with this rank
-        self._stream_seen = -_STREAMS_GONE
-        self._passed = 0  # calls since the last one that began with a file
+        self._workers: set[asyncio.Task[None]] = set()  # asyncio keeps only weak references to tasks
+        self._running = 0  # workers with a call
+        # Padded seconds of audio per second, of batches whose first item had this priority.
+        self._speeds: dict[Priority, float] = {}
+        self._last_stream_item = -_STREAM_IDLE  # monotonic seconds
+        self._calls_before_file = 0  # calls since the last one whose first item was a file
 
     async def __call__(
-        self, item: Item, seconds: float, rank: Rank = Rank.FILE, alone: bool = False
+        self, item: Item, seconds: float, priority: Priority = Priority.FILE, isolated: bool = False
     ) -> Result:
-        """The item's result. A caller who is cancelled frees the place, unless the model has begun.
+        """The result for an item. A cancelled caller removes its item, unless its batch has begun.
 
         Args:
-            item: what to do.
+            item: to process.
             seconds: of audio in it.
-            rank: whose turn it is.
-            alone: shares its batch with nobody, because it may kill the process.
+            priority: of the item.
+            isolated: give the item a batch of its own, because it may crash the process.
 
         Raises:
-            Exception: what the call raised for this item, or for all of its batch.
+            Exception: raised by the call for this item or for its whole batch.
         """
-        waiting = _Waiting(item, seconds, rank, alone, asyncio.get_running_loop().create_future())
-        if rank is not Rank.FILE:
-            self._stream_seen = waiting.since
+        waiting = _Waiting(item, seconds, priority, isolated, asyncio.get_running_loop().create_future())
+        if priority is not Priority.FILE:
+            self._last_stream_item = waiting.since
         self._waiting.append(waiting)
         if self._running < self.max_concurrent_calls:
             self._running += 1
@@ -139,73 +145,82 @@ class DynamicBatcher(Generic[Item, Result]):
 
     @property
     def seconds_waiting(self) -> float:
-        """Audio that no call has begun with."""
-        return sum(one.seconds for one in self._waiting)
+        """Seconds of audio in items that are in no batch yet."""
+        return sum(waiting.seconds for waiting in self._waiting)
 
     async def _work(self) -> None:
-        """One lane: calls, as long as something waits."""
+        """One worker: calls as long as items wait."""
         try:
-            await asyncio.sleep(0)  # what arrives in the same turn of the loop shares the first batch
+            await asyncio.sleep(0)  # items that arrive in the same turn of the loop share the first batch
             while self._waiting and self._running <= self.max_concurrent_calls:
-                batch, rank = self._next(time.monotonic())
-                for one, result in zip(batch, await self._results(batch, rank), strict=True):
-                    if one.result.done():  # its caller has gone
+                batch, priority = self._next_batch(time.monotonic())
+                for waiting, result in zip(batch, await self._results(batch, priority), strict=True):
+                    if waiting.result.done():  # its caller was cancelled
                         continue
                     if isinstance(result, Exception):
-                        one.result.set_exception(result)
+                        waiting.result.set_exception(result)
                     else:
-                        one.result.set_result(result)
-                await asyncio.sleep(0)  # who waited for these may have more to ask
+                        waiting.result.set_result(result)
+                await asyncio.sleep(0)  # callers that received results may add further items
         finally:
             self._running -= 1
 
-    async def _results(self, batch: list[_Waiting[Item, Result]], rank: Rank) -> Sequence[Result | Exception]:
+    async def _results(
+        self, batch: list[_Waiting[Item, Result]], priority: Priority
+    ) -> Sequence[Result | Exception]:
         started = time.monotonic()
         try:
-            results = await self._call([one.item for one in batch])
+            results = await self._call([waiting.item for waiting in batch])
             if len(results) != len(batch):
                 raise AssertionError(f"the model gave {len(results)} results for {len(batch)} items")
         except Exception as error:
             return [error] * len(batch)
-        self._learn(rank, max(one.seconds for one in batch) * len(batch), time.monotonic() - started)
+        padded = max(waiting.seconds for waiting in batch) * len(batch)
+        self._update_speed(priority, padded, time.monotonic() - started)
         return results
 
-    def _next(self, now: float) -> tuple[list[_Waiting[Item, Result]], Rank]:
-        """Take the next batch out of what waits; and the rank of the one that it was made for."""
-        first = next((one for one in self._waiting if one.alone), None)
+    def _next_batch(self, now: float) -> tuple[list[_Waiting[Item, Result]], Priority]:
+        """Remove the next batch from the waiting items; also returns the priority of its first item."""
+        first = next((waiting for waiting in self._waiting if waiting.isolated), None)
         if first is not None:
             self._waiting.remove(first)
-            return [first], first.rank
-        first = min(self._waiting, key=lambda one: one.rank)
-        if first.rank is not Rank.FILE and self._passed >= _TURNS:
-            first = next(
-                (one for one in self._waiting if one.rank is Rank.FILE and now - one.since > _PATIENCE), first
+            return [first], first.priority
+        first = min(self._waiting, key=lambda waiting: waiting.priority)
+        if first.priority is not Priority.FILE and self._calls_before_file >= _MAX_CALLS_BEFORE_FILE:
+            overdue = (
+                waiting
+                for waiting in self._waiting
+                if waiting.priority is Priority.FILE and now - waiting.since > _MAX_FILE_WAIT
             )
-        self._passed = 0 if first.rank is Rank.FILE else self._passed + 1
-        ranks = [-1 if one is first else one.rank for one in self._waiting]
-        chosen = choose(
-            [one.seconds for one in self._waiting], ranks, self._budget(first.rank, now), self._max_size
+            first = next(overdue, first)
+        self._calls_before_file = 0 if first.priority is Priority.FILE else self._calls_before_file + 1
+        indices = choose_batch(
+            [waiting.seconds for waiting in self._waiting],
+            [-1 if waiting is first else waiting.priority for waiting in self._waiting],
+            self._max_padded_seconds(first.priority, now),
+            self._max_size,
         )
-        batch = [self._waiting[index] for index in chosen]
-        taken = set(chosen)
-        self._waiting = [one for index, one in enumerate(self._waiting) if index not in taken]
-        return batch, first.rank
+        batch, chosen = [self._waiting[index] for index in indices], set(indices)
+        self._waiting = [waiting for index, waiting in enumerate(self._waiting) if index not in chosen]
+        return batch, first.priority
 
-    def _budget(self, rank: Rank, now: float) -> float:
-        """Padded seconds of a batch that begins with this rank."""
-        speed = self._speeds.get(rank)
+    def _max_padded_seconds(self, priority: Priority, now: float) -> float:
+        """Padded seconds of a batch whose first item has this priority."""
+        speed = self._speeds.get(priority)
         if speed is None:
             return self._max_seconds
         seconds = self._call_seconds
-        if rank is Rank.PARTIAL:
-            seconds *= _PARTIAL
-        elif now - self._stream_seen >= _STREAMS_GONE:
-            # Not all that waits at once: the model behind this one is to have work meanwhile, and so are other processes of this one.
+        if priority is Priority.PARTIAL:
+            seconds *= _MAX_PARTIAL_CALL
+        elif now - self._last_stream_item >= _STREAM_IDLE:
+            # At most half of the waiting items: the next model in the pipeline and the other replicas of this
+            # one need work in the meantime.
             half = self.seconds_waiting / (2 * self.max_concurrent_calls)
-            return min(self._max_seconds, speed * seconds * _UNWATCHED, max(half, speed * seconds * _LEAST))
+            least = max(half, speed * seconds * _MIN_FILE_CALL)
+            return min(self._max_seconds, speed * seconds * _FILES_ONLY_FACTOR, least)
         return min(self._max_seconds, speed * seconds)
 
-    def _learn(self, rank: Rank, padded: float, took: float) -> None:
-        speed = padded / max(took, 1e-3)
-        known = self._speeds.get(rank)
-        self._speeds[rank] = speed if known is None else (1 - _SPEED) * known + _SPEED * speed
+    def _update_speed(self, priority: Priority, padded: float, duration: float) -> None:
+        speed = padded / max(duration, 1e-3)
+        mean = self._speeds.get(priority)
+        self._speeds[priority] = speed if mean is None else (1 - _SPEED_WEIGHT) * mean + _SPEED_WEIGHT * speed

@@ -1,7 +1,8 @@
 """The client of the deployed models, which all requests share.
 
-Each call is for one segment, so that segments of many clients share a batch. Batches are built here rather than in the
-models' processes: one message carries a batch, and priorities are applied at the moment when a replica is free.
+Each call is for one segment, so that segments of many clients share a batch. Batches are built here rather
+than in the models' processes: one message carries a batch, and priorities are applied at the moment when a
+replica is free.
 """
 
 from __future__ import annotations
@@ -46,21 +47,21 @@ class ReplicaPool:
     def __init__(self, handle: Handle, config: ModelConfig, call_seconds: float) -> None:
         self._handle = handle
         limits = largest_limits(config, on_gpu=bool(config.pool.num_gpus))
-        self._shared = DynamicBatcher[Any, Any](
+        self._batcher = DynamicBatcher[Any, Any](
             self._call, limits.max_seconds, limits.max_size, call_seconds
         )
-        self._counted, self._counting = time.monotonic() - _COUNT_EVERY, asyncio.Lock()
+        self._counted_at, self._counting = time.monotonic() - _COUNT_INTERVAL, asyncio.Lock()
 
-    async def ask(self, item: Any, seconds: float, rank: Rank) -> Any:
-        """What the model has to say to an item.
+    async def process(self, item: Any, seconds: float, priority: Priority) -> Any:
+        """The model's result for an item.
 
         Args:
-            item: what to ask about.
+            item: for the model.
             seconds: of audio in it.
-            rank: whose turn it is.
+            priority: of the item.
 
         Raises:
-            RowError: nothing, or its process died each time.
+            RowError: the model has no result for the item, or the replica crashed in every attempt.
         """
         from ray.exceptions import RayActorError
 

@@ -1,4 +1,4 @@
-"""One uploaded file to its transcript: the stages of the job, over the same actors' code, for one recording.
+"""Transcribes one uploaded file, with the stages and actors of a batch run.
 
 plan (header only) ─► decode (child process) ─► recognise ─► align (models that all requests share) ─► stitch
 """
@@ -21,151 +21,160 @@ from pipelines import __version__
 from pipelines.config import RunConfig
 from pipelines.manifests.columns import Recording
 from pipelines.planning import planner
-from pipelines.serving.inference.decoder_pool import Budget, Decoders, Taken
-from pipelines.serving.inference.model_client import Models, gathered
+from pipelines.serving.inference.decoder_pool import Budget, DecoderPool, Reservation
+from pipelines.serving.inference.model_client import ModelClient, gather_results
 from pipelines.serving.inference.partial_text import OnText, PartialText
 from pipelines.stitching import stitch
 
 log = logging.getLogger(__name__)
 
-_NOTHING = Hypothesis(text="", language=None)
-SHARDS_AT_ONCE = 2  # of one request: one in the models, the next one being decoded
-SEGMENTS_AT_ONCE = (
-    16  # of one request in the models: what comes later from others is not to wait for all of a long file
+_EMPTY = Hypothesis(text="", language=None)
+MAX_CONCURRENT_SHARDS = 2  # of one request: one in the models, while the next one is decoded
+# Of one request in the models: requests that arrive later must not wait for the whole of a long file.
+MAX_CONCURRENT_SEGMENTS = 16
+_SEVERAL_SEGMENTS = (
+    "a text prefix can only be given for audio that is one segment: this audio has several segments, "
+    "or is longer than the longest segment"
 )
-_NOT_ONE_PIECE = "the beginning of the text can only be given for audio that is one segment: it has several, or is longer than one may be"
 
 
-class TooLong(UsageError):
-    """A file with more audio than a request may have."""
+class AudioTooLong(UsageError):
+    """The file has more audio than a request may have."""
 
 
-class NotOnePiece(UsageError):
-    """A file that is cut, of which the text's beginning was given: whose piece it is nobody knows."""
+class SeveralSegments(UsageError):
+    """A text prefix was given, but the file has several segments; the prefix could belong to any of them."""
 
 
 @dataclass(frozen=True)
 class TranscriptionRequest:
-    """What a client asks for about one file."""
+    """The file to transcribe, and how."""
 
-    path: str  # local, ours
-    language: str | None = None  # ISO code; None: the model decides
+    path: str  # local, chosen by the server
+    language: str | None = None  # ISO code; None: detected by the model
     context: str | None = None
-    beginning: str = ""  # of the text, from which the model is to go on
-    words: bool = True  # whether their times are wanted
+    prefix: str = ""  # beginning of the text, which the model continues
+    words: bool = True  # whether to align words
 
 
 class Transcriber:
-    """Files to transcripts. All calls from one event loop.
+    """Transcribes files. All calls must come from one event loop.
 
     Args:
-        config: the same as a run's; a file sent here and the same file in a run with these settings have the same transcript.
-        models: the way to the models.
+        config: settings; a batch run with the same settings gives the same transcript for the same file.
+        models: client of the models.
     """
 
-    def __init__(self, config: RunConfig, models: Models) -> None:
-        # What a client sent is ours by then: the rules about what a manifest may name are not about it.
+    def __init__(self, config: RunConfig, models: ModelClient) -> None:
+        # `plan.allowed_uris` restricts manifests; uploads are local files that the server has written.
         self._config = config.model_copy(update={"plan": config.plan.model_copy(update={"allowed_uris": []})})
         self._models = models
-        self._decoders = Decoders(
+        self._decoders = DecoderPool(
             config.audio, config.segmenter, config.serve.decoders, config.plan.probe_timeout
         )
-        self._decoded = Budget(config.serve.max_decoded)
-        self._facts: dict[str, str | None] | None = None
+        self._decoded_audio = Budget(config.serve.max_decoded)  # in seconds
+        self._model_columns: dict[str, str | None] | None = None
 
-    async def transcribe(self, wish: TranscriptionRequest, on_text: OnText | None = None) -> Row:
+    async def transcribe(self, request: TranscriptionRequest, on_text: OnText | None = None) -> Row:
         """Transcribe a file.
 
         Args:
-            wish: what and how.
-            on_text: called whenever the text known so far has grown at its end.
+            request: the file, and how to transcribe it.
+            on_text: called whenever the partial text has grown.
 
         Returns:
-            A TRANSCRIPT row, or a DEAD_LETTER row (it has `error_code`).
+            A TRANSCRIPT row, or a DEAD_LETTER row (which has `error_code`).
 
         Raises:
-            TooLong: it has more audio than `serve.max_audio`.
-            NotOnePiece: the text's beginning was given, and the file has several segments.
+            AudioTooLong: the file has more audio than `serve.max_audio`.
+            SeveralSegments: a prefix was given, and the file has several segments.
         """
-        if self._facts is None:
-            self._facts = await self._models.facts()
-        shards = await self._decoders.plan(lambda probe: _planned(wish, self._config, probe))
+        if self._model_columns is None:
+            self._model_columns = await self._models.model_columns()
+        shards = await self._decoders.plan(lambda probe: _plan(request, self._config, probe))
         self._check_length(shards[0]["duration"])
-        if wish.beginning and len(shards) > 1:
-            raise NotOnePiece(_NOT_ONE_PIECE)
-        # Shards may overlap, and what is said twice then is found by its words.
-        words = wish.words or len(shards) > 1
-        progress = PartialText(len(shards), on_text)
-        at_once = asyncio.Semaphore(SHARDS_AT_ONCE)
-        places = asyncio.Semaphore(SEGMENTS_AT_ONCE)
+        if request.prefix and len(shards) > 1:
+            raise SeveralSegments(_SEVERAL_SEGMENTS)
+        # Shards may overlap; stitching needs words to remove what both contain.
+        words = request.words or len(shards) > 1
+        partial_text = PartialText(len(shards), on_text)
+        shard_limit = asyncio.Semaphore(MAX_CONCURRENT_SHARDS)
+        segment_limit = asyncio.Semaphore(MAX_CONCURRENT_SEGMENTS)
 
-        async def one(shard: Row) -> Row:
-            async with at_once, self._decoded.take(_seconds(shard)) as held:
-                return await self._shard(shard, held, wish.beginning, words, places, progress)
+        async def transcribe_shard(shard: Row) -> Row:
+            async with shard_limit, self._decoded_audio.reserve(_planned_seconds(shard)) as reservation:
+                decoded = await self._decode(shard, reservation)
+                return await self._transcribe_shard(
+                    decoded, request.prefix, words, segment_limit, partial_text
+                )
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(shard)) for shard in shards]
+                tasks = [group.create_task(transcribe_shard(shard)) for shard in shards]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         rows = [task.result() for task in tasks]
         return await asyncio.to_thread(stitch, rows, config_hash=self._config.hash(), version=__version__)
 
-    async def _shard(
-        self,
-        shard: Row,
-        held: Taken,
-        beginning: str,
-        words: bool,
-        places: asyncio.Semaphore,
-        progress: PartialText,
-    ) -> Row:
-        """A PLAN row to a SHARD row."""
+    async def _decode(self, shard: Row, reservation: Reservation) -> Row:
+        """Decode a PLAN row to a DECODED row."""
         decoded = await self._decoders.decode(shard)
-        held.correct(_seconds_in(decoded))  # a header says what it likes
+        reservation.correct(_decoded_seconds(decoded))  # the header may be wrong
         if decoded["status"] != "error":
             self._check_length(decoded["decoded_end"])
+        return decoded
+
+    async def _transcribe_shard(
+        self,
+        decoded: Row,
+        prefix: str,
+        words: bool,
+        segment_limit: asyncio.Semaphore,
+        partial_text: PartialText,
+    ) -> Row:
+        """Recognise and align a DECODED row to a SHARD row."""
         requests = segment_requests(decoded, self._config.asr)
-        if beginning and isinstance(requests, list):
+        if prefix and isinstance(requests, list):
             if len(requests) > 1:
-                raise NotOnePiece(_NOT_ONE_PIECE)
-            requests = [replace(request, prefix=beginning) for request in requests]
-        progress.begin(decoded["segments"] if isinstance(requests, list) else [], decoded["index"])
+                raise SeveralSegments(_SEVERAL_SEGMENTS)
+            requests = [replace(request, prefix=prefix) for request in requests]
+        partial_text.add_shard(decoded["segments"] if isinstance(requests, list) else [], decoded["index"])
 
         async def recognise(number: int, request: SegmentRequest) -> Hypothesis:
             try:
-                async with places:
+                async with segment_limit:
                     hypothesis = await self._models.recognise(request)
-            except Exception:  # it is flagged, and costs itself only: what follows is to be told
-                progress.heard(decoded["index"], number, _NOTHING)
+            except Exception:  # the transcript flags this segment; the text behind it must still be streamed
+                partial_text.add_hypothesis(decoded["index"], number, _EMPTY)
                 raise
-            progress.heard(decoded["index"], number, hypothesis)
+            partial_text.add_hypothesis(decoded["index"], number, hypothesis)
             return hypothesis
 
         async def align(segment: SegmentRow) -> Any:
             if not words:
                 return without_words(segment), None
-            async with places:
+            async with segment_limit:
                 return await self._models.align(segment)
 
         if isinstance(requests, UsageError):
             row = recognised_row(decoded, requests)
         else:
-            row = recognised_row(
-                decoded, _only_errors(await gathered([recognise(*one) for one in enumerate(requests)]))
-            )
-        finished = await gathered([align(segment) for segment in row["segments"]])
-        for result in finished:
+            results = await gather_results([recognise(*pair) for pair in enumerate(requests)])
+            row = recognised_row(decoded, _raise_base_exceptions(results))
+        aligned = await gather_results([align(segment) for segment in row["segments"]])
+        for result in aligned:
             if isinstance(result, BaseException):
                 raise result
-        assert self._facts is not None
-        return {**aligned_row(row, finished), **self._facts, "run_id": None, "created_at": datetime.now(UTC)}
+        assert self._model_columns is not None
+        columns = {**self._model_columns, "run_id": None, "created_at": datetime.now(UTC)}
+        return {**aligned_row(row, aligned), **columns}
 
     def _check_length(self, seconds: float | None) -> None:
-        most = self._config.serve.max_audio
-        if seconds is not None and seconds > most:
-            raise TooLong(
-                f"the file has {seconds:.0f} s of audio, a request may have {most:g}: cut it, or use `scriptorium transcribe`"
+        limit = self._config.serve.max_audio
+        if seconds is not None and seconds > limit:
+            raise AudioTooLong(
+                f"the file has {seconds:.0f} s of audio; the limit of a request is {limit:g} s: "
+                "split the file, or use `scriptorium transcribe`"
             )
 
     def close(self) -> None:
@@ -173,13 +182,13 @@ class Transcriber:
         self._decoders.close()
 
 
-def _planned(wish: TranscriptionRequest, config: RunConfig, probe: Callable[..., Any]) -> list[Row]:
+def _plan(request: TranscriptionRequest, config: RunConfig, probe: Callable[..., Any]) -> list[Row]:
     """PLAN rows of one file."""
     recording = Recording(
         id=uuid.uuid4().hex,
-        audio=wish.path,
-        language=wish.language,
-        context=wish.context,
+        audio=request.path,
+        language=request.language,
+        context=request.context,
         text=None,
         duration=None,
         channel=None,
@@ -192,19 +201,19 @@ def _planned(wish: TranscriptionRequest, config: RunConfig, probe: Callable[...,
     return rows
 
 
-def _seconds(shard: Row) -> float:
-    """Of audio in a planned shard; an unknown length counts as a minute."""
+def _planned_seconds(shard: Row) -> float:
+    """Seconds of audio in a planned shard; an unknown duration counts as one minute."""
     end = shard["end"] if shard["end"] is not None else shard["duration"]
     return float(end - shard["start"]) if end is not None else 60.0
 
 
-def _seconds_in(decoded: Row) -> float:
-    """Of audio in a decoded shard, in all of its channels."""
+def _decoded_seconds(decoded: Row) -> float:
+    """Seconds of audio in a decoded shard, summed over its channels."""
     return float(sum(segment["end"] - segment["start"] for segment in decoded["segments"]))
 
 
-def _only_errors(results: list[Any]) -> list[Hypothesis | Exception]:
-    """The same results, unless there is one that means this program and not a segment."""
+def _raise_base_exceptions(results: list[Any]) -> list[Hypothesis | Exception]:
+    """Return the results, and log those that are errors; exceptions such as cancellation are raised."""
     for result in results:
         if isinstance(result, Exception):
             log.warning("a segment could not be recognised: %s: %s", type(result).__name__, str(result)[:500])

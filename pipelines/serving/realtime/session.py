@@ -1,4 +1,4 @@
-"""What a realtime client sets and says, checked. The shapes are those of OpenAI's realtime transcription, of today and of its beta."""
+"""Settings and events of a realtime client, in the format of OpenAI's realtime transcription and its beta."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from actors.segmentation.endpointing import Turns
+from actors.segmentation.endpointing import TurnDetection
 from pipelines.serving.realtime.events import Event
-from pipelines.serving.service import Service, checked_language, checked_prompt
-from pipelines.serving.web.errors import wrong
-from pipelines.serving.web.uploads import MAX_VALUES, bytes_of_base64
+from pipelines.serving.service import Service
+from pipelines.serving.web.bodies import MAX_VALUES
+from pipelines.serving.web.errors import bad_request
+from pipelines.serving.web.parameters import checked_language, checked_prompt, decode_base64
 
-RATES = (8000, 16_000, 24_000, 32_000, 44_100, 48_000)  # Hz
-_DEFAULT_RATE = 24_000  # OpenAI's
+SAMPLING_RATES = (8000, 16_000, 24_000, 32_000, 44_100, 48_000)  # Hz
+_DEFAULT_RATE = 24_000  # Hz, as in OpenAI's API
 MAX_APPEND = 4 << 20  # bytes of base64 in one event
 
 
@@ -27,14 +28,14 @@ class Session:
     language: str | None  # ISO code
     prompt: str | None
     rate: int  # Hz
-    turns: Turns
+    turns: TurnDetection
 
 
-def first(service: Service, model: str | None) -> Session:
-    """The settings of a stream that has not set any.
+def default_session(service: Service, model: str | None) -> Session:
+    """The default settings of a stream.
 
     Raises:
-        Problem: 404 for a model that is not here.
+        Problem: 404 if the server has no such model.
     """
     window = min(service.config.serve.stream_window, service.config.segmenter.max_duration)
     name = service.checked_model(model) if model else service.model_names[0]
@@ -43,19 +44,19 @@ def first(service: Service, model: str | None) -> Session:
         service.config.asr.language and checked_language(service.config.asr.language),
         None,
         _DEFAULT_RATE,
-        Turns(window=window),
+        TurnDetection(window=window),
     )
 
 
-def updated(session: Session, event: Event, service: Service) -> Session:
-    """The settings after a `session.update` (or `transcription_session.update`).
+def updated_session(session: Session, event: Event, service: Service) -> Session:
+    """The settings after a `session.update` or `transcription_session.update`.
 
     Raises:
         Problem: 400, 404, with the field that is wrong.
     """
     given = _object(event.get("session"), "session")
     if given.get("type") not in (None, "transcription"):
-        raise wrong("session.type must be transcription: this server does not talk", "session.type")
+        raise bad_request("session.type must be transcription", "session.type")
     audio = _object(_object(given.get("audio"), "session.audio").get("input"), "session.audio.input")
     for source, format_key, transcription_key in (
         (given, "input_audio_format", "input_audio_transcription"),
@@ -72,8 +73,8 @@ def updated(session: Session, event: Event, service: Service) -> Session:
     return session
 
 
-def described(session: Session, beta: bool) -> Event:
-    """The settings as a client reads them."""
+def session_fields(session: Session, beta: bool) -> Event:
+    """The `session` object of a server event."""
     turns = session.turns
     detection = {
         "type": "server_vad",
@@ -97,34 +98,35 @@ def described(session: Session, beta: bool) -> Event:
     return {"type": "transcription", "audio": {"input": source}}
 
 
-def event_of(text: str) -> Any:
-    """What a client says, parsed.
+def parse_event(text: str) -> Any:
+    """Parse the JSON of a client event.
 
     Raises:
-        Problem: 400 where it is not JSON, or has so many values that all other clients would wait for it: an event is parsed where they are served.
+        Problem: 400 if it is not JSON, or has more than MAX_VALUES values. Events are parsed in the event
+            loop, so a slow one would delay all clients.
     """
-    if sum(text.count(mark) for mark in "{[,") > MAX_VALUES:
-        raise wrong(f"an event may have at most {MAX_VALUES:,} values", code="invalid_event")
+    if sum(text.count(delimiter) for delimiter in "{[,") > MAX_VALUES:
+        raise bad_request(f"an event may have at most {MAX_VALUES:,} values", code="invalid_event")
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise wrong("the message is not JSON", code="invalid_json") from None
+        raise bad_request("the message is not JSON", code="invalid_json") from None
 
 
-def samples_of(event: Event) -> np.ndarray:
-    """The audio in an `input_audio_buffer.append`: int16, shape (samples,).
+def decode_audio(event: Event) -> np.ndarray:
+    """Decode the audio of an `input_audio_buffer.append` event: int16, shape (samples,).
 
     Raises:
         Problem: 400.
     """
     audio = event.get("audio")
     if not isinstance(audio, str):
-        raise wrong("audio must be base64 of 16-bit PCM, mono, little-endian", "audio")
+        raise bad_request("audio must be base64 of 16-bit PCM, mono, little-endian", "audio")
     if len(audio) > MAX_APPEND:
-        raise wrong(f"one append may have {MAX_APPEND:,} characters: send smaller pieces", "audio")
-    data = bytes_of_base64(audio, "audio")
+        raise bad_request(f"audio may have at most {MAX_APPEND:,} characters: send smaller chunks", "audio")
+    data = decode_base64(audio, "audio")
     if len(data) % 2:
-        raise wrong("audio has half a sample at its end: 16-bit PCM has two bytes for each", "audio")
+        raise bad_request("audio ends with half a sample: 16-bit PCM has two bytes per sample", "audio")
     return np.frombuffer(data, "<i2")
 
 
@@ -145,29 +147,33 @@ def _rate(given: Any) -> int:
         (given.get("type"), given.get("rate", _DEFAULT_RATE)) if isinstance(given, dict) else (given, None)
     )
     if kind != "audio/pcm":
-        raise wrong("the audio format must be pcm16, or {type: audio/pcm, rate: ...}", "format")
-    if rate not in RATES:
-        raise wrong(f"rate must be one of {', '.join(map(str, RATES))} Hz", "format.rate")
+        raise bad_request("the audio format must be pcm16, or {type: audio/pcm, rate: ...}", "format")
+    if rate not in SAMPLING_RATES:
+        raise bad_request(f"rate must be one of {', '.join(map(str, SAMPLING_RATES))} Hz", "format.rate")
     return int(rate)
 
 
-def _turns(turns: Turns, given: Any) -> Turns:
+def _turns(turns: TurnDetection, given: Any) -> TurnDetection:
     if given is None:
         return replace(turns, detect=False)
     given = _object(given, "turn_detection")
     if given.get("type", "server_vad") not in ("server_vad", "semantic_vad"):
-        raise wrong("turn_detection.type must be server_vad, or turn_detection null", "turn_detection.type")
+        raise bad_request(
+            "turn_detection.type must be server_vad; set turn_detection to null to disable it",
+            "turn_detection.type",
+        )
     silence = _milliseconds(given, "silence_duration_ms", turns.silence, 200, 5000)
     padding = _milliseconds(given, "prefix_padding_ms", turns.padding, 0, 2000)
     return replace(turns, detect=True, silence=silence, padding=padding)
 
 
-def _milliseconds(given: Event, name: str, usual: float, least: int, most: int) -> float:
+def _milliseconds(given: Event, name: str, default: float, minimum: int, maximum: int) -> float:
+    """A field in milliseconds as seconds; `default` is in seconds, the limits are in milliseconds."""
     value = given.get(name)
     if value is None:
-        return usual
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise wrong(f"{name} must be a number from {least} to {most}", f"turn_detection.{name}")
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= maximum:
+        raise bad_request(f"{name} must be a number from {minimum} to {maximum}", f"turn_detection.{name}")
     return value / 1000
 
 
@@ -175,5 +181,5 @@ def _object(value: Any, name: str) -> Event:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise wrong(f"{name} must be an object", name)
+        raise bad_request(f"{name} must be an object", name)
     return value

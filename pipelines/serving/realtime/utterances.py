@@ -1,7 +1,8 @@
-"""The utterances of one stream to their text: of the one that goes on as far as it is known, of those that are over all of it, with words.
+"""Transcribes the utterances of one stream: partial text during an utterance, text with words at its end.
 
-What is over goes before what goes on, everywhere: partial answers come last among what streams ask, none is asked for while the stream waits for
-a whole one, and one that is not answered when its utterance ends is given up.
+Finished utterances go before the current one everywhere. Partial requests have the lowest priority of all
+requests of streams. None is sent while a finished utterance waits for its text, and one that is pending when
+its utterance ends is cancelled.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
-from actors.segmentation.endpointing import Ended, Endpointer, Partial
+from actors.records import SAMPLING_RATE, Hypothesis, Row, SegmentRequest, SegmentRow
+from actors.segmentation.endpointing import Endpointer, PartialHypothesis, UtteranceEnded
 from actors.segmentation.energy import segment
 from actors.text.languages import code_of, name_of
-from pipelines.serving.inference.dynamic_batching import Rank
+from pipelines.serving.inference.dynamic_batching import Priority
 from pipelines.serving.realtime import events
 from pipelines.serving.realtime.events import Event
 from pipelines.serving.service import Service
@@ -25,182 +26,191 @@ from pipelines.serving.web.errors import Problem
 
 log = logging.getLogger(__name__)
 
-UNFINISHED = 4  # utterances of a stream that may wait for their text before its client is not read any longer
-_REST = 3.0  # times as long as the latest partial answer took, no other one is asked for
+MAX_UNFINISHED = (
+    4  # utterances of a stream that may wait for their text before reading from the client pauses
+)
+# After a partial request, the next one waits for this multiple of its duration.
+_PARTIAL_PAUSE = 3.0
 
 
 @dataclass(eq=False)
 class Utterance:
-    """One stretch of speech. Language and context are those that held when it began."""
+    """A span of speech. Language and context are the settings at its start."""
 
     item: str
     start: int  # samples of the stream
     language: str | None  # ISO code
     context: str
-    partial: Partial = field(init=False)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
+    partial: PartialHypothesis = field(init=False)
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.partial = Partial(name_of(self.language), self.context)
+        self.partial = PartialHypothesis(name_of(self.language), self.context)
 
 
 @dataclass(eq=False)
-class _Over:
-    """An utterance that is over, and its text on the way."""
+class _Pending:
+    """An utterance that has ended, and its pending transcript."""
 
     utterance: Utterance
-    ended: Ended
-    at: float  # monotonic seconds
-    found: asyncio.Task[dict[str, Any]]
+    audio: UtteranceEnded
+    ended_at: float  # monotonic seconds
+    transcript: asyncio.Task[dict[str, Any]]
 
 
 class Utterances:
-    """Those of one stream.
+    """The utterances of one stream.
 
     Args:
-        service: the way to the models.
-        tell: sends an event to the client.
+        service: the server's shared state.
+        send: sends an event to the client.
     """
 
-    def __init__(self, service: Service, tell: Callable[[Event], Awaitable[None]]) -> None:
-        self._service, self._tell = service, tell
+    def __init__(self, service: Service, send: Callable[[Event], Awaitable[None]]) -> None:
+        self._service, self._send = service, send
         self.current: Utterance | None = None
-        self._over: asyncio.Queue[_Over | None] = asyncio.Queue()
-        self._room = asyncio.Semaphore(UNFINISHED)
+        self._pending: asyncio.Queue[_Pending | None] = asyncio.Queue()
+        self._capacity = asyncio.Semaphore(MAX_UNFINISHED)
         self._unfinished: set[asyncio.Task[dict[str, Any]]] = set()
-        self._grown = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    def grow(self) -> None:
-        """More audio has come."""
-        self._grown.set()
+    def audio_arrived(self) -> None:
+        """Consider a partial request, because the stream has more audio."""
+        self._changed.set()
 
     def drop(self) -> None:
-        """Forget the current one."""
+        """Discard the current utterance."""
         if self.current is not None:
-            self.current.over.set()
+            self.current.finished.set()
             self.current = None
 
-    async def end(self, ended: Ended) -> None:
-        """The current one is over. Waits while too many are unfinished: so the client is not read any further than the models can follow."""
+    async def end(self, audio: UtteranceEnded) -> None:
+        """End the current utterance.
+
+        Waits while MAX_UNFINISHED utterances are unfinished, so that the client is not read faster than the
+        models can follow.
+        """
         utterance = self.current
         assert utterance is not None
         self.drop()
-        at = time.monotonic()
-        await self._room.acquire()
-        found = asyncio.create_task(self._finished(utterance, ended))
-        self._unfinished.add(found)
-        self._over.put_nowait(_Over(utterance, ended, at, found))
+        ended_at = time.monotonic()
+        await self._capacity.acquire()
+        transcript = asyncio.create_task(self._transcribe(utterance, audio))
+        self._unfinished.add(transcript)
+        self._pending.put_nowait(_Pending(utterance, audio, ended_at, transcript))
 
     def close(self) -> None:
-        """No more will come: `finish` returns when it has told all."""
-        self._over.put_nowait(None)
+        """Announce the end of the stream: `send_transcripts` returns when it has sent all of them."""
+        self._pending.put_nowait(None)
 
-    async def follow(self, listener: Callable[[], Endpointer]) -> None:
-        """Ask the model about the utterance that goes on, whenever there are two more seconds of it; one question at a time.
+    async def send_partials(self, endpointer: Callable[[], Endpointer]) -> None:
+        """Recognise the current utterance again for every two more seconds of it, one request at a time.
 
-        Where answers take long, fewer are asked for.
+        Slow responses make requests less frequent.
 
         Args:
-            listener: gives what hears the stream.
+            endpointer: returns the endpointer of the stream.
         """
-        rest_until = 0.0
+        paused_until = 0.0
         while True:
-            await self._grown.wait()
-            self._grown.clear()
-            utterance, asked = self.current, time.monotonic()
+            await self._changed.wait()
+            self._changed.clear()
+            utterance, requested_at = self.current, time.monotonic()
             if (
                 utterance is None
                 or self._unfinished
-                or asked < rest_until
-                or not utterance.partial.is_due(listener().length)
+                or requested_at < paused_until
+                or not utterance.partial.is_due(endpointer().length)
             ):
                 continue
-            hypothesis = await self._unless_over(utterance, utterance.partial.request(listener().window()))
-            rest_until = time.monotonic() + _REST * (time.monotonic() - asked)
+            request = utterance.partial.request(endpointer().window())
+            hypothesis = await self._recognise_partial(utterance, request)
+            paused_until = time.monotonic() + _PARTIAL_PAUSE * (time.monotonic() - requested_at)
             if hypothesis is not None and utterance is self.current:
                 added = utterance.partial.take(hypothesis)
-                await self._tell_delta(utterance, added, utterance.partial.tail)
-                self._grown.set()
+                await self._send_delta(utterance, added, utterance.partial.tail)
+                self._changed.set()
 
-    async def _unless_over(self, utterance: Utterance, request: SegmentRequest) -> Hypothesis | None:
-        """A partial answer; None where there is none, or the utterance ended before it came."""
-        asking = asyncio.create_task(self._service.models.recognise(request, Rank.PARTIAL))
-        over = asyncio.create_task(utterance.over.wait())
+    async def _recognise_partial(self, utterance: Utterance, request: SegmentRequest) -> Hypothesis | None:
+        """A partial hypothesis; None if it failed, or if the utterance ended first."""
+        recognition = asyncio.create_task(self._service.models.recognise(request, Priority.PARTIAL))
+        finished = asyncio.create_task(utterance.finished.wait())
         try:
-            await asyncio.wait({asking, over}, return_when=asyncio.FIRST_COMPLETED)
-            return asking.result() if asking.done() else None
-        except Exception as error:  # the answer to the whole utterance may still come
-            log.warning("a partial answer failed: %s", error)
+            await asyncio.wait({recognition, finished}, return_when=asyncio.FIRST_COMPLETED)
+            return recognition.result() if recognition.done() else None
+        except Exception as error:  # the request for the whole utterance may still succeed
+            log.warning("a partial request failed: %s", error)
             return None
         finally:
-            asking.cancel()
-            over.cancel()
+            recognition.cancel()
+            finished.cancel()
 
-    async def finish(self) -> None:
-        """Tell the whole text and the words of utterances that are over, in their order."""
+    async def send_transcripts(self) -> None:
+        """Send the transcripts of utterances that have ended, in order, until `close`."""
         try:
-            while (over := await self._over.get()) is not None:
-                await self._tell_whole(over)
-                self._unfinished.discard(over.found)
-                self._room.release()
-                self._grown.set()
+            while (pending := await self._pending.get()) is not None:
+                await self._send_transcript(pending)
+                self._unfinished.discard(pending.transcript)
+                self._capacity.release()
+                self._changed.set()
         finally:
-            for found in self._unfinished:
-                found.cancel()
+            for transcript in self._unfinished:
+                transcript.cancel()
 
-    async def _tell_whole(self, over: _Over) -> None:
-        utterance, ended = over.utterance, over.ended
+    async def _send_transcript(self, pending: _Pending) -> None:
+        utterance, audio = pending.utterance, pending.audio
         try:
-            found = await over.found
+            transcript = await pending.transcript
         except Problem as problem:
-            await self._tell(events.failed(utterance.item, problem))
+            await self._send(events.failed(utterance.item, problem))
             return
         except Exception as error:
             log.warning("an utterance failed", exc_info=error)
             code = getattr(error, "code", "internal_error")
-            await self._tell(
-                events.failed(
-                    utterance.item, Problem(500, f"the utterance could not be transcribed: {code}", code)
-                )
-            )
+            internal = Problem(500, f"the utterance could not be transcribed: {code}", code)
+            await self._send(events.failed(utterance.item, internal))
             return
-        text, shown = found["text"], utterance.partial.text
-        if text.startswith(shown):
-            await self._tell_delta(utterance, text[len(shown) :], "")
-        await self._tell(
-            events.completed(utterance.item, ended.start, ended.end, found, time.monotonic() - over.at)
-        )
+        text, sent = transcript["text"], utterance.partial.text
+        if text.startswith(sent):
+            await self._send_delta(utterance, text[len(sent) :], "")
+        lag = time.monotonic() - pending.ended_at
+        await self._send(events.completed(utterance.item, audio.start, audio.end, transcript, lag))
 
-    async def _finished(self, utterance: Utterance, ended: Ended) -> dict[str, Any]:
-        seconds = self._service.config.serve.timeout
+    async def _transcribe(self, utterance: Utterance, audio: UtteranceEnded) -> dict[str, Any]:
+        timeout = self._service.config.serve.timeout
         try:
-            async with asyncio.timeout(seconds):
-                return await finished(ended, utterance.language, utterance.context, self._service)
+            async with asyncio.timeout(timeout):
+                return await transcribe_utterance(audio, utterance.language, utterance.context, self._service)
         except TimeoutError:
-            raise Problem(504, f"the utterance was not finished within {seconds:g} s", "timeout") from None
+            raise Problem(504, f"the utterance was not finished within {timeout:g} s", "timeout") from None
 
-    async def _tell_delta(self, utterance: Utterance, added: str, tail: str) -> None:
+    async def _send_delta(self, utterance: Utterance, added: str, tail: str) -> None:
         if added or tail:
-            await self._tell(events.delta(utterance.item, added, tail))
+            await self._send(events.delta(utterance.item, added, tail))
 
 
-async def finished(ended: Ended, language: str | None, context: str, service: Service) -> dict[str, Any]:
-    """The utterance as a segment: start, end, text, language, confidence, words; times in seconds of the stream.
+async def transcribe_utterance(
+    audio: UtteranceEnded, language: str | None, context: str, service: Service
+) -> dict[str, Any]:
+    """Transcribe an utterance.
 
     Args:
-        ended: its audio.
-        language: ISO code, to force it.
+        audio: of the utterance.
+        language: ISO code to force; None for detection.
         context: background text.
-        service: the way to the models.
+        service: the server's shared state.
+
+    Returns:
+        A segment: start, end, text, language, confidence, words; times are seconds of the stream.
 
     Raises:
-        RowError: the model cannot do it.
+        RowError: the model failed.
     """
-    hypothesis = await _heard(ended, language, context, service)
+    hypothesis = await _recognise(audio, language, context, service)
     text = hypothesis.text.strip()
-    found = {
-        "start": ended.start / SAMPLING_RATE,
-        "end": ended.end / SAMPLING_RATE,
+    recognised: Row = {
+        "start": audio.start / SAMPLING_RATE,
+        "end": audio.end / SAMPLING_RATE,
         "text": text,
         "language": code_of(hypothesis.language) if text else None,
         "confidence": hypothesis.confidence if text else None,
@@ -208,17 +218,19 @@ async def finished(ended: Ended, language: str | None, context: str, service: Se
         "words": [],
     }
     if not text:
-        return found
-    aligned, error = await service.models.align({**found, "samples": ended.waveform.tobytes()}, Rank.FINAL)
+        return recognised
+    request = cast(SegmentRow, {**recognised, "samples": audio.waveform.tobytes()})
+    aligned, error = await service.models.align(request, Priority.FINAL)
     if error is not None:
-        log.warning("no words for an utterance: %s", error)
-    return aligned
+        log.warning("an utterance has no words: %s", error)
+    return cast(Row, aligned)
 
 
-async def _heard(ended: Ended, language: str | None, context: str, service: Service) -> Hypothesis:
-    """What is said in it. Silence never reaches the model, which would invent text for it."""
-    if not segment(ended.waveform, service.config.segmenter):
+async def _recognise(
+    audio: UtteranceEnded, language: str | None, context: str, service: Service
+) -> Hypothesis:
+    """The hypothesis of an utterance. Silence is not sent to the model, which would hallucinate text."""
+    if not segment(audio.waveform, service.config.segmenter):
         return Hypothesis("", None)
-    return await service.models.recognise(
-        SegmentRequest(ended.waveform, name_of(language), context), Rank.FINAL
-    )
+    request = SegmentRequest(audio.waveform, name_of(language), context)
+    return await service.models.recognise(request, Priority.FINAL)

@@ -1,8 +1,9 @@
-"""The WebSocket at `/v1/realtime`: speech in, text as it is said out, in the shape of OpenAI's realtime transcription.
+"""The WebSocket at `/v1/realtime`, compatible with OpenAI's realtime transcription.
 
-Three tasks a stream: one hears the client, one asks the model about the utterance that goes on, one finishes the utterances that are over. The
-last two (`utterances.py`) share the models with all other streams and files. Where the models are slower than the client, the client is not read:
-memory stays bounded.
+Each stream has three tasks: one reads the client, one requests partial text of the current utterance, and one
+sends the transcripts of finished utterances. The last two (`utterances.py`) share the models with all other
+streams and files. If the models are slower than the client, reading from the client pauses, which bounds
+memory.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import contextlib
 import json
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,206 +20,210 @@ import soxr
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from actors.records import SAMPLING_RATE
-from actors.segmentation.endpointing import Ended, Endpointer, Started
+from actors.segmentation.endpointing import Endpointer, UtteranceEnded, UtteranceStarted
 from pipelines.serving.realtime import events
 from pipelines.serving.realtime.events import Event
-from pipelines.serving.realtime.session import Session, described, event_of, first, samples_of, updated
+from pipelines.serving.realtime.session import (
+    Session,
+    decode_audio,
+    default_session,
+    parse_event,
+    session_fields,
+    updated_session,
+)
 from pipelines.serving.realtime.utterances import Utterance, Utterances
 from pipelines.serving.service import Service
-from pipelines.serving.web.errors import Problem, wrong
+from pipelines.serving.web.errors import Problem, bad_request
 
-IDLE = 600.0  # seconds without a word from the client after which it is sent away
-_GOING_AWAY, _IDLE_CODE = 1001, 1000
-_REALTIME = "realtime"  # the subprotocol that browsers name beside their key
+IDLE_TIMEOUT = 600.0  # seconds without a message from the client after which the stream is closed
+_CLOSE_GOING_AWAY, _CLOSE_NORMAL = 1001, 1000
+_SUBPROTOCOL = "realtime"  # sent by browsers next to their API key
 
 
-@dataclass
 class _Stream:
     """One connection."""
 
-    socket: WebSocket
-    service: Service
-    session: Session
-    beta: bool
-    listener: Endpointer = field(init=False)
-    utterances: Utterances = field(init=False)
-    resampler: Any = None
-    last_item: str | None = None
-    seconds_heard: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.listener = Endpointer(self.session.turns)
-        self.utterances = Utterances(self.service, self.tell)
+    def __init__(self, socket: WebSocket, service: Service, session: Session, beta: bool) -> None:
+        self._socket, self._service, self._session, self._beta = socket, service, session, beta
+        self._endpointer = Endpointer(session.turns)
+        self._utterances = Utterances(service, self.send)
+        self._resampler: Any = None
+        self._last_item: str | None = None
         self._sending = asyncio.Lock()
+        self.seconds_received = 0.0
 
-    async def tell(self, event: Event) -> None:
+    async def send(self, event: Event) -> None:
         """Send an event.
 
         Raises:
-            WebSocketDisconnect: nobody is there any more.
+            WebSocketDisconnect: the client has disconnected.
         """
         text = json.dumps({"event_id": f"event_{uuid.uuid4().hex[:20]}", **event}, ensure_ascii=False)
         async with self._sending:
-            # Another task may have found it out while this one waited; Starlette takes a second attempt for a mistake of ours.
-            if self.socket.application_state is not WebSocketState.CONNECTED:
+            # Another task may have seen the disconnect while this one waited; Starlette reports a second
+            # attempt to send as a programming error.
+            if self._socket.application_state is not WebSocketState.CONNECTED:
                 raise WebSocketDisconnect(1006)
-            await self.socket.send_text(text)
+            await self._socket.send_text(text)
 
     async def serve(self) -> None:
-        """Until the client leaves, or the server ends."""
-        await self._tell_session("created")
+        """Serve until the client disconnects or is idle for too long, or the server shuts down."""
+        await self._send_session("created")
         async with asyncio.TaskGroup() as group:
-            finish = group.create_task(self.utterances.finish())
-            follow = group.create_task(self.utterances.follow(lambda: self.listener))
+            transcripts = group.create_task(self._utterances.send_transcripts())
+            partials = group.create_task(self._utterances.send_partials(lambda: self._endpointer))
             try:
-                await self._hear()
-            except WebSocketDisconnect:  # nobody is left to tell
-                finish.cancel()
-                follow.cancel()
+                await self._receive()
+            except WebSocketDisconnect:
+                transcripts.cancel()
+                partials.cancel()
                 return
-            follow.cancel()
-            await self._part(self._committed())
-            self.utterances.close()
+            partials.cancel()
+            await self._handle_endpoints(self._commit())
+            self._utterances.close()
 
-    async def _hear(self) -> None:
-        """Read the client. Returns when the server is to end, or the client is silent for too long."""
-        ending = asyncio.create_task(self.service.ending.wait())
+    async def _receive(self) -> None:
+        """Read the client. Returns when the server shuts down or the client is idle for too long."""
+        draining = asyncio.create_task(self._service.draining.wait())
         try:
             while True:
-                coming = asyncio.create_task(self.socket.receive())
-                await asyncio.wait({coming, ending}, timeout=IDLE, return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    coming.cancel()
+                receiving = asyncio.create_task(self._socket.receive())
+                await asyncio.wait(
+                    {receiving, draining}, timeout=IDLE_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not receiving.done():
+                    receiving.cancel()
                     return
-                message = coming.result()
+                message = receiving.result()
                 if message["type"] == "websocket.disconnect":
                     raise WebSocketDisconnect(message.get("code", 1005))
-                await self._answer(message)
+                await self._handle_message(message)
         finally:
-            ending.cancel()
+            draining.cancel()
 
-    async def _answer(self, message: Any) -> None:
-        """One message of the client. What is wrong with it is told, and the stream goes on."""
+    async def _handle_message(self, message: Any) -> None:
+        """Handle one message of the client. An invalid one is reported, and the stream continues."""
         event: Any = None
         try:
             if message.get("text") is None:
-                raise wrong("messages must be text: JSON events with base64 audio")
-            event = event_of(message["text"])
+                raise bad_request("messages must be text: JSON events with base64 audio")
+            event = parse_event(message["text"])
             if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-                raise wrong("an event must be a JSON object with a `type`", code="invalid_event")
-            await self._obey(event)
+                raise bad_request("an event must be a JSON object with a `type`", code="invalid_event")
+            await self._handle_event(event)
         except Problem as problem:
-            await self.tell(events.error(problem, event.get("event_id") if isinstance(event, dict) else None))
+            await self.send(events.error(problem, event.get("event_id") if isinstance(event, dict) else None))
 
-    async def _obey(self, event: Event) -> None:
+    async def _handle_event(self, event: Event) -> None:
         kind = event["type"]
         if kind == "input_audio_buffer.append":
-            await self._append(samples_of(event))
+            await self._append(decode_audio(event))
         elif kind == "input_audio_buffer.commit":
-            parts = self._committed()
-            if not any(isinstance(part, Ended) for part in parts):
-                raise wrong(
+            endpoints = self._commit()
+            if not any(isinstance(endpoint, UtteranceEnded) for endpoint in endpoints):
+                raise bad_request(
                     "there is nothing to commit: no audio since the last utterance",
                     code="input_audio_buffer_commit_empty",
                 )
-            await self._part(parts)
+            await self._handle_endpoints(endpoints)
         elif kind == "input_audio_buffer.clear":
-            self._flush()  # what is forgotten has its time too: all times count from the beginning of the stream
-            self.listener.clear()
-            self.utterances.drop()
-            await self.tell({"type": "input_audio_buffer.cleared"})
+            # The resampler is flushed so that discarded audio keeps its duration: times count from the
+            # stream's start.
+            self._flush_resampler()
+            self._endpointer.clear()
+            self._utterances.drop()
+            await self.send({"type": "input_audio_buffer.cleared"})
         elif kind in ("session.update", "transcription_session.update"):
-            await self._update(event)
+            await self._update_session(event)
         else:
-            raise wrong(f"there is no event {kind[:60]!r} here", "type", "unknown_event")
+            raise bad_request(f"unknown event type {kind[:60]!r}", "type", "unknown_event")
 
-    async def _update(self, event: Event) -> None:
-        before, self.session = self.session, updated(self.session, event, self.service)
-        # Not the listener's position: the resampler may hold back all that has come.
-        if before.rate != self.session.rate:
-            if self.seconds_heard:
-                self.session = before
-                raise wrong("the rate cannot change once audio has come", "format.rate")
-            self.resampler = None
-        if before.turns != self.session.turns:
-            if self.seconds_heard:
-                self.session = before
-                raise wrong("turn_detection cannot change once audio has come", "turn_detection")
-            self.listener = Endpointer(self.session.turns)
-        await self._tell_session("updated")
+    async def _update_session(self, event: Event) -> None:
+        session = updated_session(self._session, event, self._service)
+        # `seconds_received`, not the endpointer's position: the resampler may hold back everything received
+        # so far.
+        if session.rate != self._session.rate:
+            if self.seconds_received:
+                raise bad_request("the rate cannot change after the first audio", "format.rate")
+            self._resampler = None
+        if session.turns != self._session.turns:
+            if self.seconds_received:
+                raise bad_request("turn_detection cannot change after the first audio", "turn_detection")
+            self._endpointer = Endpointer(session.turns)
+        self._session = session
+        await self._send_session("updated")
 
-    async def _tell_session(self, what: str) -> None:
-        name = f"transcription_session.{what}" if self.beta else f"session.{what}"
-        await self.tell({"type": name, "session": described(self.session, self.beta)})
+    async def _send_session(self, what: str) -> None:
+        name = f"transcription_session.{what}" if self._beta else f"session.{what}"
+        await self.send({"type": name, "session": session_fields(self._session, self._beta)})
 
     async def _append(self, samples: np.ndarray) -> None:
-        rate = self.session.rate
-        self.seconds_heard += len(samples) / rate
+        rate = self._session.rate
+        self.seconds_received += len(samples) / rate
         if rate != SAMPLING_RATE:
-            if self.resampler is None:
-                self.resampler = soxr.ResampleStream(rate, SAMPLING_RATE, 1, dtype="int16", quality="HQ")
-            samples = self.resampler.resample_chunk(samples)
-        # A second at a time: what a client sends at once may hold many utterances.
-        for place in range(0, len(samples), SAMPLING_RATE):
-            await self._part(self.listener.feed(samples[place : place + SAMPLING_RATE]))
-            self.utterances.grow()
+            if self._resampler is None:
+                self._resampler = soxr.ResampleStream(rate, SAMPLING_RATE, 1, dtype="int16", quality="HQ")
+            samples = self._resampler.resample_chunk(samples)
+        # One second at a time: a single event may contain many utterances.
+        for start in range(0, len(samples), SAMPLING_RATE):
+            await self._handle_endpoints(self._endpointer.feed(samples[start : start + SAMPLING_RATE]))
+            self._utterances.audio_arrived()
             await asyncio.sleep(0)
 
-    def _committed(self) -> list[Started | Ended]:
-        """End the current utterance, with what the resampler holds back."""
-        return self._flush() + self.listener.commit()
+    def _commit(self) -> list[UtteranceStarted | UtteranceEnded]:
+        """End the current utterance, including what the resampler holds back."""
+        return self._flush_resampler() + self._endpointer.commit()
 
-    def _flush(self) -> list[Started | Ended]:
-        """Hear what the resampler holds back: what comes next has a resampler of its own."""
-        if self.resampler is None:
+    def _flush_resampler(self) -> list[UtteranceStarted | UtteranceEnded]:
+        """Feed what the resampler holds back to the endpointer. Later audio gets a new resampler."""
+        if self._resampler is None:
             return []
-        held_back = self.resampler.resample_chunk(np.zeros(0, np.int16), last=True)
-        self.resampler = None
-        return self.listener.feed(held_back)
+        rest = self._resampler.resample_chunk(np.zeros(0, np.int16), last=True)
+        self._resampler = None
+        return self._endpointer.feed(rest)
 
-    async def _part(self, parts: list[Any]) -> None:
-        for part in parts:
-            if isinstance(part, Started):
-                await self._begun(part)
+    async def _handle_endpoints(self, endpoints: Sequence[UtteranceStarted | UtteranceEnded]) -> None:
+        for endpoint in endpoints:
+            if isinstance(endpoint, UtteranceStarted):
+                await self._start_utterance(endpoint)
             else:
-                await self._over(part)
+                await self._end_utterance(endpoint)
 
-    async def _begun(self, started: Started) -> None:
-        context = self.session.prompt or self.service.config.asr.context
-        utterance = Utterance(f"item_{uuid.uuid4().hex[:20]}", started.start, self.session.language, context)
-        self.utterances.current = utterance
-        if self.session.turns.detect:
-            await self.tell(events.started(utterance.item, started.start))
+    async def _start_utterance(self, started: UtteranceStarted) -> None:
+        context = self._session.prompt or self._service.config.asr.context
+        item = f"item_{uuid.uuid4().hex[:20]}"
+        self._utterances.current = Utterance(item, started.start, self._session.language, context)
+        if self._session.turns.detect:
+            await self.send(events.started(item, started.start))
 
-    async def _over(self, ended: Ended) -> None:
-        utterance = self.utterances.current
+    async def _end_utterance(self, audio: UtteranceEnded) -> None:
+        utterance = self._utterances.current
         if utterance is None:
             return
-        if self.session.turns.detect:
-            await self.tell(events.stopped(utterance.item, ended.end))
-        await self.tell(events.committed(utterance.item, self.last_item))
-        await self.tell(events.added(utterance.item, self.last_item, self.beta))
-        self.last_item = utterance.item
-        await self.utterances.end(ended)
+        if self._session.turns.detect:
+            await self.send(events.stopped(utterance.item, audio.end))
+        await self.send(events.committed(utterance.item, self._last_item))
+        await self.send(events.added(utterance.item, self._last_item, self._beta))
+        self._last_item = utterance.item
+        await self._utterances.end(audio)
 
 
-async def realtime(socket: WebSocket, service: Service) -> None:
-    """One connection, from its handshake to its end."""
-    protocol = _REALTIME if _REALTIME in socket.scope.get("subprotocols", []) else None
-    beta = socket.headers.get(
-        "openai-beta"
-    ) == "realtime=v1" or "openai-beta.realtime-v1" in socket.scope.get("subprotocols", [])
+async def serve_stream(socket: WebSocket, service: Service) -> None:
+    """Serve one connection, from its handshake to its end."""
+    subprotocols = socket.scope.get("subprotocols", [])
+    protocol = _SUBPROTOCOL if _SUBPROTOCOL in subprotocols else None
+    beta = socket.headers.get("openai-beta") == "realtime=v1" or "openai-beta.realtime-v1" in subprotocols
     stream: _Stream | None = None
     try:
-        async with service.streams.take():
-            session = first(service, socket.query_params.get("model"))
+        async with service.streams.admit():
+            session = default_session(service, socket.query_params.get("model"))
             await socket.accept(subprotocol=protocol)
             stream = _Stream(socket, service, session, beta)
             await stream.serve()
             with contextlib.suppress(RuntimeError):
-                await socket.close(_GOING_AWAY if service.ending.is_set() else _IDLE_CODE)
+                await socket.close(_CLOSE_GOING_AWAY if service.draining.is_set() else _CLOSE_NORMAL)
     except* WebSocketDisconnect:
         pass
     finally:
         if stream is not None:
-            socket.scope["facts"] |= {"audio_seconds": round(stream.seconds_heard, 3)}
+            socket.scope["log_fields"] |= {"audio_seconds": round(stream.seconds_received, 3)}

@@ -1,4 +1,4 @@
-"""Who may call, and how often. Pure but for the clock."""
+"""API keys and rate limits. Pure, apart from the clock."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipelines.serving.web.errors import Problem
 
-_SUBPROTOCOL = (
-    "openai-insecure-api-key."  # how a browser sends its key with a WebSocket, which takes no header there
-)
-_REMEMBERED = 10_000  # callers whose rate is known
+# Browsers cannot set headers on a WebSocket; they send the key as a subprotocol with this prefix.
+_SUBPROTOCOL = "openai-insecure-api-key."
+_MAX_BUCKETS = 10_000  # callers whose request rate is tracked
 
 
 class Keys:
-    """The keys of the settings.
+    """The API keys of the settings.
 
     Args:
-        entries: SHA-256 in hex, with a name and a colon in front or not.
+        entries: SHA-256 digests in hex, each optionally prefixed with a name and a colon.
     """
 
     def __init__(self, entries: Sequence[str]) -> None:
@@ -31,61 +30,61 @@ class Keys:
         ]
 
     def caller(self, headers: Mapping[str, str], subprotocols: Sequence[str] = ()) -> str | None:
-        """The name of the key that a request shows; None where no key is asked for.
+        """The name of the key in a request; None if the server requires no key.
 
         Raises:
-            Problem: 401 where there is none, or an unknown one.
+            Problem: 401 if the key is missing or unknown.
         """
         if not self._known:
             return None
-        shown = _shown(headers, subprotocols)
-        if shown is None:
-            raise _refused("an API key is needed: `Authorization: Bearer KEY`", "missing_api_key")
-        # The very bytes that were sent, which headers are given as latin-1: what `printf %s KEY | sha256sum` has hashed.
-        digest = hashlib.sha256(shown.encode("latin-1", "backslashreplace")).digest()
-        # All are compared, each in constant time: how long it takes tells nothing about which is nearly right.
+        key = _key_in(headers, subprotocols)
+        if key is None:
+            raise _unauthorized("an API key is required: `Authorization: Bearer KEY`", "missing_api_key")
+        # Headers are decoded as latin-1: encoding restores the sent bytes, which `printf %s KEY | sha256sum`
+        # hashes.
+        digest = hashlib.sha256(key.encode("latin-1", "backslashreplace")).digest()
+        # Every key is compared, in constant time: response times must not reveal which key almost matches.
         found = [name for name, known in self._known if hmac.compare_digest(known, digest)]
         if not found:
-            raise _refused("this API key is not known", "invalid_api_key")
+            raise _unauthorized("the API key is unknown", "invalid_api_key")
         return found[0]
 
 
 class Rates:
-    """How often each caller may call: a bucket that fills all the time and holds a minute's worth.
+    """Rate limit per caller: a token bucket that refills continuously and holds one minute's requests.
 
     Args:
-        per_minute: requests; None: no limit.
-        clock: in seconds.
+        per_minute: requests; None for no limit.
+        clock: returns seconds.
     """
 
     def __init__(self, per_minute: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_minute, self._clock = per_minute, clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = (
-            OrderedDict()
-        )  # what is left, and when that was
+        # Tokens left per caller, and when they were counted.
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def count(self, caller: str) -> None:
-        """One more request.
+        """Count one request.
 
         Raises:
-            Problem: 429, with the seconds until there is room again.
+            Problem: 429, with the seconds until the next request is allowed.
         """
         if self._per_minute is None:
             return
-        now, most = self._clock(), max(1.0, self._per_minute)
-        left, since = self._buckets.pop(caller, (most, now))
-        left = min(most, left + (now - since) * self._per_minute / 60)
-        enough = left >= 1
-        self._buckets[caller] = (left - 1 if enough else left, now)
-        if len(self._buckets) > _REMEMBERED:
+        now, capacity = self._clock(), max(1.0, self._per_minute)
+        tokens, counted_at = self._buckets.pop(caller, (capacity, now))
+        tokens = min(capacity, tokens + (now - counted_at) * self._per_minute / 60)
+        allowed = tokens >= 1
+        self._buckets[caller] = (tokens - 1 if allowed else tokens, now)
+        if len(self._buckets) > _MAX_BUCKETS:
             self._buckets.popitem(last=False)
-        if not enough:
-            wait = (1 - left) * 60 / self._per_minute
-            message = f"more than {self._per_minute:g} requests a minute: the next one in {wait:.1f} s"
+        if not allowed:
+            wait = (1 - tokens) * 60 / self._per_minute
+            message = f"more than {self._per_minute:g} requests per minute: retry in {wait:.1f} s"
             raise Problem(429, message, "rate_limit_exceeded", headers={"retry-after": str(int(wait) + 1)})
 
 
-def _shown(headers: Mapping[str, str], subprotocols: Sequence[str]) -> str | None:
+def _key_in(headers: Mapping[str, str], subprotocols: Sequence[str]) -> str | None:
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
@@ -94,5 +93,5 @@ def _shown(headers: Mapping[str, str], subprotocols: Sequence[str]) -> str | Non
     )
 
 
-def _refused(message: str, code: str) -> Problem:
+def _unauthorized(message: str, code: str) -> Problem:
     return Problem(401, message, code, headers={"www-authenticate": "Bearer"})

@@ -1,11 +1,11 @@
-"""What clients are told when something is wrong, in the shape of OpenAI's API."""
+"""Error responses in the format of OpenAI's API."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# Codes of dead letters that are not the file's fault.
-OURS = frozenset(
+# Error codes of dead letters that the server caused, not the file.
+SERVER_ERROR_CODES = frozenset(
     {
         "storage_unavailable",
         "model_failed",
@@ -17,19 +17,19 @@ OURS = frozenset(
     }
 )
 
-
-GONE = 499  # of a client who left: nobody reads it, the log tells it from an answer
+# Status of a request whose client disconnected. Nobody receives it; it marks the line in the access log.
+CLIENT_CLOSED_REQUEST = 499
 
 
 class Problem(Exception):
-    """An answer other than 2xx.
+    """A response other than 2xx.
 
     Args:
-        status: of HTTP.
-        message: what was wrong, with what, and what to do.
-        code: stable, for programs.
-        param: the field it is about.
-        headers: to send along.
+        status: the HTTP status.
+        message: what is wrong, with which value, and what to do.
+        code: a stable code for programs.
+        param: the request field that is wrong.
+        headers: additional response headers.
     """
 
     def __init__(
@@ -40,21 +40,15 @@ class Problem(Exception):
         param: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        message = message.encode(
-            "utf-8", "replace"
-        ).decode()  # half a character in what it repeats could not be sent
+        # The message may quote a lone surrogate from the request, which UTF-8 cannot encode.
+        message = message.encode("utf-8", "replace").decode()
         super().__init__(message)
-        self.status, self.message, self.code, self.param, self.headers = (
-            status,
-            message,
-            code,
-            param,
-            headers or {},
-        )
+        self.status, self.message, self.code, self.param = status, message, code, param
+        self.headers = headers or {}
 
     @property
     def body(self) -> dict[str, Any]:
-        """As JSON."""
+        """The JSON body of the response."""
         return {
             "error": {
                 "message": self.message,
@@ -65,27 +59,27 @@ class Problem(Exception):
         }
 
 
-def wrong(message: str, param: str | None = None, code: str | None = "invalid_value") -> Problem:
-    """400: the client asked for something that cannot be."""
+def bad_request(message: str, param: str | None = None, code: str | None = "invalid_value") -> Problem:
+    """400: the request is invalid."""
     return Problem(400, message, code, param)
 
 
-def busy(message: str, seconds: float, code: str = "overloaded") -> Problem:
-    """503: later, please."""
-    return Problem(503, message, code, headers={"retry-after": str(max(1, round(seconds)))})
+def unavailable(message: str, retry_after: float, code: str = "overloaded") -> Problem:
+    """503: the client may retry after `retry_after` seconds."""
+    return Problem(503, message, code, headers={"retry-after": str(max(1, round(retry_after)))})
 
 
-def of_dead_letter(row: dict[str, Any], path: str, name: str) -> Problem:
-    """What a client is told about a file that has no transcript.
+def from_dead_letter(row: dict[str, Any], path: str, name: str) -> Problem:
+    """The error response for a file without a transcript.
 
     Args:
         row: DEAD_LETTER.
-        path: ours, which is nobody's business.
-        name: what the client calls the file.
+        path: the server's local path, which must not be disclosed.
+        name: the client's name of the file, which replaces the path in the message.
     """
     code = row["error_code"]
     message = f"{row['error_stage']} failed: {(row['error_message'] or code).replace(path, name)}"
-    return Problem(500 if code in OURS else 400, message, code, "file")
+    return Problem(500 if code in SERVER_ERROR_CODES else 400, message, code, "file")
 
 
 def _type(status: int) -> str:

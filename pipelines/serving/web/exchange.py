@@ -1,4 +1,4 @@
-"""One request on its way through the door: what its answer says about safety, how long its client may leave that unread, its line of log."""
+"""One HTTP request and its response: security headers, a send timeout, and the line in the access log."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from datetime import UTC, datetime
 
 from starlette.types import Message, Receive, Scope, Send
 
-from pipelines.serving.web.errors import GONE, Problem
+from pipelines.serving.web.errors import CLIENT_CLOSED_REQUEST, Problem
 
-# What wants no key: the page and a few words about the server. Everything else does, also what is added later.
-OPEN = frozenset({"", "/", "/docs", "/healthz", "/readyz", "/openapi.json"})
-_OPEN_FOLDER = "/page/"
-SEND_SECONDS = 60.0  # that a client may leave unread what is sent to him
-_LINGER = 5.0  # seconds in which the rest of a refused body is read and dropped, so that the client gets to read the answer
-_CONTENT_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; connect-src 'self'; worker-src 'self'; "
-    "manifest-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+# Paths that need no API key: the page and basic facts about the server. Everything else needs one, including
+# whatever is added later.
+PUBLIC_PATHS = frozenset({"", "/", "/docs", "/healthz", "/readyz", "/openapi.json"})
+_PUBLIC_FOLDER = "/page/"
+SEND_TIMEOUT = 60.0  # seconds for a client to read a message of the response
+# Seconds for which the rest of a refused body is read and discarded, so that the client gets to read the
+# response.
+_DISCARD_SECONDS = 5.0
+_CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; "
+    "connect-src 'self'; worker-src 'self'; manifest-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
-_SAFETY = {
-    "content-security-policy": _CONTENT_POLICY,
+_SECURITY_HEADERS = {
+    "content-security-policy": _CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -33,49 +37,50 @@ _SAFETY = {
     "permissions-policy": "microphone=(self), camera=(), geolocation=()",
 }
 
-access = logging.getLogger("scriptorium.access")
+access_log = logging.getLogger("scriptorium.access")
 
 
-class Unread(OSError):
-    """A client does not read what is sent to him. To Starlette it means, as every OSError does, that he has left."""
+class ClientNotReading(OSError):
+    """The client does not read its response. Starlette treats it, like any OSError, as a disconnect."""
 
 
 class Exchange:
-    """One request on its way."""
+    """One request and its response."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, log_text: bool) -> None:
-        self.scope, self.caller = scope, None  # type: Scope, str | None
+        self.scope = scope
+        self.caller: str | None = None
         self.id = uuid.uuid4().hex
         self._receive, self._send, self._log_text = receive, send, log_text
         self._started, self._clock = datetime.now(UTC), time.monotonic()
         self._status: int | None = None
-        self._received = self._sent = 0
-        self._complete, self._unread = not _has_body(scope), False
+        self._received_bytes = self._sent_bytes = 0
+        self._complete, self._timed_out = not _has_body(scope), False
         scope["request_id"] = self.id
-        scope["facts"] = {}  # what the application has to say for the log
+        scope["log_fields"] = {}  # added to the access log by the application
 
-    def watched(self, receive: Receive) -> Receive:
-        """`receive` that counts."""
+    def counting(self, receive: Receive) -> Receive:
+        """Wrap `receive` so that it counts the bytes of the body."""
 
-        async def counting() -> Message:
+        async def counting_receive() -> Message:
             message = await receive()
             if message["type"] == "http.request":
-                self._received += len(message.get("body", b""))
+                self._received_bytes += len(message.get("body", b""))
                 self._complete = self._complete or not message.get("more_body", False)
             return message
 
-        return counting
+        return counting_receive
 
     async def send(self, message: Message) -> None:
-        """Send with our headers."""
+        """Send a message of the response, with the security headers."""
         kind = message["type"]
         if kind in ("http.response.start", "websocket.http.response.start"):
             self._status = message["status"]
             given = {name.lower() for name, _ in message.get("headers", [])}
-            added = {"x-request-id": self.id, **_SAFETY}
-            if not is_open(self.scope):
+            added = {"x-request-id": self.id, **_SECURITY_HEADERS}
+            if not is_public_path(self.scope):
                 added["cache-control"] = "no-store"
-            if not self._complete:  # the rest of the body stands in the way of another request
+            if not self._complete:  # the rest of the body blocks the connection for another request
                 added["connection"] = "close"
             extra = [
                 (name.encode(), value.encode()) for name, value in added.items() if name.encode() not in given
@@ -86,30 +91,30 @@ class Exchange:
         elif kind == "websocket.close" and self._status is None:
             self._status = 403
         elif kind == "http.response.body":
-            self._sent += len(message.get("body", b""))
+            self._sent_bytes += len(message.get("body", b""))
             if not self._complete and not message.get("more_body", False):
-                await self._out({**message, "more_body": True})
-                await _dropped(self._receive)
+                await self._send_in_time({**message, "more_body": True})
+                await _discard_body(self._receive)
                 message = {"type": kind, "body": b""}
-        await self._out(message)
+        await self._send_in_time(message)
 
-    async def _out(self, message: Message) -> None:
-        """Send to a client who may not read: without an end to waiting, what he holds would never be free again.
+    async def _send_in_time(self, message: Message) -> None:
+        """Send with a timeout: a client that never reads would hold its resources for ever.
 
         Raises:
-            Unread: he did not, now or before.
+            ClientNotReading: the client did not read this message or an earlier one.
         """
-        if not self._unread:
+        if not self._timed_out:
             try:
-                async with asyncio.timeout(SEND_SECONDS):
+                async with asyncio.timeout(SEND_TIMEOUT):
                     await self._send(message)
                 return
             except TimeoutError:
-                self._unread, self._status = True, GONE
-        raise Unread(f"the client has left what was sent to him unread for {SEND_SECONDS:g} s")
+                self._timed_out, self._status = True, CLIENT_CLOSED_REQUEST
+        raise ClientNotReading(f"the client has not read its response for {SEND_TIMEOUT:g} s")
 
     async def refuse(self, problem: Problem) -> None:
-        """Answer with a problem, if nothing has been answered yet."""
+        """Send an error response, unless a response has begun."""
         if self._status is not None:
             return
         body = json.dumps(problem.body).encode()
@@ -127,10 +132,10 @@ class Exchange:
             await self.send({"type": f"{kind}.start", **start})
             await self.send({"type": f"{kind}.body", "body": body})
 
-    def write(self) -> None:
-        """The line of the access log: JSON; neither text nor audio, unless asked for."""
-        facts = dict(self.scope["facts"])
-        text = facts.pop("text", None)
+    def write_log(self) -> None:
+        """Write the access log line as JSON: without audio, and with text only if `serve.log_text` is set."""
+        fields = dict(self.scope["log_fields"])
+        text = fields.pop("text", None)
         line = {
             "time": self._started.isoformat(timespec="milliseconds"),
             "id": self.id,
@@ -140,33 +145,33 @@ class Exchange:
             "path": self.scope["path"][:300],
             "status": self._status,
             "seconds": round(time.monotonic() - self._clock, 4),
-            "bytes_in": self._received,
-            "bytes_out": self._sent,
-            **facts,
+            "bytes_in": self._received_bytes,
+            "bytes_out": self._sent_bytes,
+            **fields,
             **({"text": text} if self._log_text and text is not None else {}),
         }
-        access.info(json.dumps(line, ensure_ascii=False))
+        access_log.info(json.dumps(line, ensure_ascii=False))
 
 
-def is_open(scope: Scope) -> bool:
-    """Whether a request wants no key. Its route is what stands behind `root_path`, under which a proxy may have put the whole server."""
+def is_public_path(scope: Scope) -> bool:
+    """Whether a request needs no key. The route excludes `root_path`, a prefix that a proxy may add."""
     path = scope["path"]
-    behind = path.removeprefix(scope.get("root_path", ""))
-    route = behind if behind[:1] in ("", "/") else path
-    return route in OPEN or route.startswith(_OPEN_FOLDER)
+    relative = path.removeprefix(scope.get("root_path", ""))
+    route = relative if relative[:1] in ("", "/") else path
+    return route in PUBLIC_PATHS or route.startswith(_PUBLIC_FOLDER)
 
 
 def _has_body(scope: Scope) -> bool:
-    names = {name.lower(): value for name, value in scope["headers"]}
+    headers = {name.lower(): value for name, value in scope["headers"]}
     return scope["type"] == "http" and (
-        b"transfer-encoding" in names or names.get(b"content-length", b"0") != b"0"
+        b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
     )
 
 
-async def _dropped(receive: Receive) -> None:
-    """Read the rest of a body and forget it, for a while."""
+async def _discard_body(receive: Receive) -> None:
+    """Read and discard the rest of a body, for at most `_DISCARD_SECONDS`."""
     with contextlib.suppress(TimeoutError, OSError):
-        async with asyncio.timeout(_LINGER):
+        async with asyncio.timeout(_DISCARD_SECONDS):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect" or not message.get("more_body", False):

@@ -1,6 +1,6 @@
-"""What every request passes on its way in: who it is from, how much it may send. What its answer passes on its way out is in `visit.py`.
+"""Access checks on every request: host, origin, API key, rate, and body size. Responses: see `exchange.py`.
 
-Plain ASGI around the application, because a limit on a body must hold before anything reads it.
+It is plain ASGI around the application, because the limit on a body must hold before anything reads it.
 """
 
 from __future__ import annotations
@@ -12,29 +12,30 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pipelines.config import ServeConfig
-from pipelines.serving.web import uploads
+from pipelines.config_sections import ServeConfig
+from pipelines.serving.web import bodies
 from pipelines.serving.web.auth import Keys, Rates
-from pipelines.serving.web.errors import Problem, busy, wrong
-from pipelines.serving.web.exchange import Exchange, Unread, is_open
+from pipelines.serving.web.errors import Problem, bad_request, unavailable
+from pipelines.serving.web.exchange import ClientNotReading, Exchange, is_public_path
 
 _MIB = 1 << 20
 log = logging.getLogger(__name__)
 
 
 class AccessMiddleware:
-    """ASGI middleware.
+    """ASGI middleware that decides which requests reach the application.
 
     Args:
-        app: what lies behind.
-        config: of the server.
-        fronted: something else listens, and passes on what came to whatever name it has: `serve.host` says nothing about that.
+        app: the wrapped ASGI application.
+        config: settings of the server.
+        behind_proxy: a proxy listens and forwards requests for any host name, so `serve.host` does not
+            restrict them.
     """
 
-    def __init__(self, app: ASGIApp, config: ServeConfig, fronted: bool = False) -> None:
+    def __init__(self, app: ASGIApp, config: ServeConfig, behind_proxy: bool = False) -> None:
         self._app, self._config = app, config
         self._keys, self._rates = Keys(config.api_keys), Rates(config.requests_per_minute)
-        self._local = _is_loopback(config.host) and not fronted
+        self._loopback_only = _is_loopback(config.host) and not behind_proxy
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,40 +43,45 @@ class AccessMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        visit = Exchange(scope, receive, send, self._config.log_text)
+        exchange = Exchange(scope, receive, send, self._config.log_text)
         try:
             headers = {
                 name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
             }
             self._check_origin(scope, headers)
-            if not is_open(scope) and scope.get("method") != "OPTIONS":
-                self._admit(scope, headers, visit)
+            if not is_public_path(scope) and scope.get("method") != "OPTIONS":
+                self._authorize(scope, headers, exchange)
             if scope["type"] == "http":
-                most = round(self._config.max_upload * _MIB)
+                max_bytes = round(self._config.max_upload * _MIB)
                 if headers.get("content-type", "").lower().startswith("application/json"):
-                    most = min(most, uploads.MAX_JSON)
-                receive = visit.watched(uploads.limited(receive, headers, most, self._config.upload_timeout))
-            await self._app(scope, receive, visit.send)
+                    max_bytes = min(max_bytes, bodies.MAX_JSON_BYTES)
+                limited = bodies.limit_body(receive, headers, max_bytes, self._config.upload_timeout)
+                receive = exchange.counting(limited)
+            await self._app(scope, receive, exchange.send)
         except Problem as problem:
-            await visit.refuse(problem)
-        except Unread:  # the visit has noted it
+            await exchange.refuse(problem)
+        except ClientNotReading:  # the exchange has recorded it
             pass
-        except asyncio.CancelledError:  # the server ends and did not wait any longer
-            await visit.refuse(busy("the server has ended before this was done", 5, "draining"))
+        except asyncio.CancelledError:  # the server ends after its drain timeout
+            await exchange.refuse(
+                unavailable("the server stopped before the request was finished", 5, "draining")
+            )
             raise
         except Exception as error:
-            log.error("request %s failed", visit.id, exc_info=error)
-            await visit.refuse(
-                Problem(500, f"an error of ours; our log has it under {visit.id}", "internal_error")
+            log.error("request %s failed", exchange.id, exc_info=error)
+            await exchange.refuse(
+                Problem(500, f"internal server error; see request {exchange.id} in the log", "internal_error")
             )
         finally:
-            visit.write()
+            exchange.write_log()
 
     def _check_origin(self, scope: Scope, headers: dict[str, str]) -> None:
-        """Refuse names that are not ours (another site's name that was made to point here), and other sites' pages."""
-        host = _name(headers.get("host", ""))
+        """Refuse unknown host names (DNS rebinding) and requests from pages of other sites."""
+        host = _hostname(headers.get("host", ""))
         allowed = self._config.allowed_hosts
-        if (allowed and host not in allowed) or (not allowed and self._local and not _is_loopback(host)):
+        if (allowed and host not in allowed) or (
+            not allowed and self._loopback_only and not _is_loopback(host)
+        ):
             raise Problem(
                 421,
                 f"{host[:100]!r} is not a name of this server; serve.allowed_hosts lists its names",
@@ -84,33 +90,35 @@ class AccessMiddleware:
         origin = headers.get("origin")
         if origin is None or origin in self._config.cors_origins or "*" in self._config.cors_origins:
             return
-        if _place(origin) != headers.get("host", "").lower() and (
+        if _origin_host(origin) != headers.get("host", "").lower() and (
             scope["type"] == "websocket" or scope["method"] != "GET"
         ):
             raise Problem(
                 403,
-                f"pages of {origin[:100]!r} may not call this server; serve.cors_origins lists those that may",
+                f"pages of {origin[:100]!r} may not call this server; serve.cors_origins lists allowed sites",
                 "wrong_origin",
             )
 
-    def _admit(self, scope: Scope, headers: dict[str, str], visit: Exchange) -> None:
+    def _authorize(self, scope: Scope, headers: dict[str, str], exchange: Exchange) -> None:
         caller = self._keys.caller(headers, scope.get("subprotocols") or ())
-        visit.caller = caller
+        exchange.caller = caller
         self._rates.count(caller or (scope.get("client") or ("",))[0])
         if self.draining:
-            raise busy("the server is about to end: ask again, another one will answer", 5, "draining")
+            raise unavailable(
+                "the server is shutting down: retry, and another server will respond", 5, "draining"
+            )
 
 
-def _place(origin: str) -> str | None:
-    """Host and port in an Origin header; None where it is none."""
+def _origin_host(origin: str) -> str | None:
+    """Host and port in an Origin header; None if it is malformed."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return None
 
 
-def _name(host: str) -> str:
-    """The name in a Host header, without its port."""
+def _hostname(host: str) -> str:
+    """The name in a Host header, without the port."""
     try:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
@@ -127,13 +135,13 @@ def _is_loopback(host: str) -> bool:
 
 
 def check_address(config: ServeConfig) -> None:
-    """Refuse to listen beyond this machine without keys.
+    """Refuse to listen on a public address without API keys.
 
     Raises:
-        Problem: 400, with what to set.
+        Problem: 400, with the setting to change.
     """
     if not (_is_loopback(config.host) or config.api_keys or config.allow_anonymous):
-        raise wrong(
-            f"serve.host={config.host} lets other machines in, but there are no keys: set serve.api_keys, or serve.allow_anonymous=true "
-            "where something in front asks who it is"
+        raise bad_request(
+            f"serve.host={config.host} lets other machines connect, but there are no API keys: set "
+            "serve.api_keys, or serve.allow_anonymous=true if a proxy in front authenticates clients"
         )

@@ -1,4 +1,4 @@
-"""Server-sent events to a client who may leave at any moment."""
+"""Server-sent events to clients that may disconnect at any moment."""
 
 from __future__ import annotations
 
@@ -14,71 +14,71 @@ from starlette.types import Receive, Scope, Send
 
 from pipelines.serving.web.errors import Problem
 
-KEEP_ALIVE = b": still at work\n\n"  # a comment: it tells proxies that somebody is still there
+KEEP_ALIVE = b": still at work\n\n"  # a comment that keeps proxies from closing an idle connection
 KEEP_ALIVE_SECONDS = 15.0
-PIECE = 1 << 16  # bytes of one message
+CHUNK_BYTES = 1 << 16  # of one ASGI message
 DONE = b"data: [DONE]\n\n"
 
 
 def event(value: dict[str, Any]) -> bytes:
-    """One server-sent event."""
+    """Encode one server-sent event."""
     return f"data: {json.dumps(value, ensure_ascii=False)}\n\n".encode()
 
 
 class EventStream(Response):
-    """A response made of events. What it holds is let go when it ends, however it does.
+    """A streaming response of server-sent events.
 
     Args:
-        events: closed when the client leaves. A Problem that it raises becomes the last event, for the status is sent by then.
-        held: what to let go.
+        events: the encoded events; closed when the client disconnects. A Problem that it raises becomes the
+            last event, because the status has been sent by then.
+        resources: closed when the response ends for whatever reason.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes], held: AsyncExitStack) -> None:
+    def __init__(self, events: AsyncGenerator[bytes], resources: AsyncExitStack) -> None:
         super().__init__()
         del self.headers["content-length"]
-        self._events, self._held = events, held
+        self._events, self._resources = events, resources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
-        async with self._held, aclosing(self._events):
+        async with self._resources, aclosing(self._events):
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
-            pump, gone = asyncio.create_task(self._pump(send)), asyncio.create_task(_gone(receive))
+            sending = asyncio.create_task(self._send_events(send))
+            disconnected = asyncio.create_task(_wait_for_disconnect(receive))
             try:
-                await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
-                if pump.done():
-                    pump.result()
+                await asyncio.wait({sending, disconnected}, return_when=asyncio.FIRST_COMPLETED)
+                if sending.done():
+                    sending.result()
             finally:
-                for one in (pump, gone):
-                    one.cancel()
+                for task in (sending, disconnected):
+                    task.cancel()
                     with contextlib.suppress(asyncio.CancelledError, Exception):
-                        await one
+                        await task
 
-    async def _pump(self, send: Send) -> None:
+    async def _send_events(self, send: Send) -> None:
+        async def send_body(body: bytes, more: bool = True) -> None:
+            await send({"type": "http.response.body", "body": body, "more_body": more})
+
         try:
             async for chunk in self._events:
-                # In pieces: who reads slowly is not one who does not read, and the limit for that is one of each message.
-                for first in range(0, len(chunk), PIECE):
-                    await send(
-                        {
-                            "type": "http.response.body",
-                            "body": chunk[first : first + PIECE],
-                            "more_body": True,
-                        }
-                    )
+                # The send timeout applies to each message: small messages tell a slow reader from one that
+                # has stopped.
+                for start in range(0, len(chunk), CHUNK_BYTES):
+                    await send_body(chunk[start : start + CHUNK_BYTES])
         except Problem as problem:
-            await send({"type": "http.response.body", "body": event(problem.body), "more_body": True})
+            await send_body(event(problem.body))
         except Exception as error:
-            ours = Problem(500, f"an error of ours: {type(error).__name__}", "internal_error")
-            await send({"type": "http.response.body", "body": event(ours.body), "more_body": True})
+            internal = Problem(500, f"internal server error: {type(error).__name__}", "internal_error")
+            await send_body(event(internal.body))
             raise
         finally:
-            await send({"type": "http.response.body", "body": b""})
+            await send_body(b"", more=False)
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""A real Chromium, and what tests of the page do in it."""
+"""A real Chromium for tests of the page, and common actions in it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ needs_browser = pytest.mark.skipif(
 )
 
 
-def started(microphone: Path, downloads: Path) -> Any:
-    """A browser whose microphone hears a file, over and over."""
+def start_browser(microphone: Path, downloads: Path) -> Any:
+    """Start a browser whose microphone plays a file in a loop."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -42,22 +42,25 @@ def started(microphone: Path, downloads: Path) -> Any:
     return driver
 
 
-def until(check: Callable[[], Any], seconds: float = 40) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < deadline, "it does not happen"
+def until(check: Callable[[], Any], timeout: float = 40) -> Any:
+    """Wait until `check` returns a true value, and return it."""
+    deadline = time.monotonic() + timeout
+    while not (result := check()):
+        assert time.monotonic() < deadline, f"the condition does not hold after {timeout:g} s"
         time.sleep(0.05)
-    return found
+    return result
 
 
 def words(driver: Any) -> list[str]:
-    found: list[str] = driver.execute_script(
+    """The words shown on the page."""
+    shown: list[str] = driver.execute_script(
         "return [...document.querySelectorAll('.word')].map((word) => word.textContent)"
     )
-    return found
+    return shown
 
 
 def upload(driver: Any, folder: Path, audio: bytes) -> None:
+    """Choose a file on the page."""
     path = folder / "talk.wav"
     path.write_bytes(audio)
     driver.find_element("id", "file").send_keys(str(path))

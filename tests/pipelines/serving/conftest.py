@@ -1,4 +1,4 @@
-"""The real application and web server in this process, on loopback, with the fake models behind the real way to them; no Ray."""
+"""The real application, web server and model client in this process, with fake models and without Ray."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ from actors.config import AlignerConfig, ASRConfig
 from pipelines.config import RunConfig
 from pipelines.serving.app import Application
 from pipelines.serving.inference.deployments import Aligner, Recogniser
-from pipelines.serving.inference.model_client import Models
+from pipelines.serving.inference.model_client import ModelClient
 from pipelines.serving.server import web_server
-from tests.pipelines.serving.browser import started, until
+from tests.pipelines.serving.browser import start_browser, until
 
 Make = Callable[..., "Served"]
 
 
-class Direct:
-    """A replica in this process, called as a Ray Serve handle is."""
+class LocalHandle:
+    """A replica in this process with the interface of a Ray Serve handle."""
 
     def __init__(self, actor: Any) -> None:
         self.actor = actor
-        self.work, self.facts = (
-            type("Method", (), {"remote": staticmethod(method)}) for method in (actor.work, actor.facts)
+        self.run_batch, self.model_info = (
+            type("Method", (), {"remote": staticmethod(method)})
+            for method in (actor.run_batch, actor.model_info)
         )
 
 
@@ -56,14 +57,15 @@ class Served:
         self.thread.start()
         deadline = time.monotonic() + 30
         while not self.server.started:
-            assert time.monotonic() < deadline and self.thread.is_alive(), "the server does not start"
+            assert time.monotonic() < deadline and self.thread.is_alive(), "the server has not started"
             time.sleep(0.01)
 
-    def _models(self) -> Models:
+    def _models(self) -> ModelClient:
         self.recogniser = Recogniser(self.config.asr)
         self.loop = asyncio.get_running_loop()
-        aligner = None if self.config.aligner.backend == "none" else Direct(Aligner(self.config.aligner))
-        return Models(self.config, Direct(self.recogniser), aligner)
+        has_aligner = self.config.aligner.backend != "none"
+        aligner = LocalHandle(Aligner(self.config.aligner)) if has_aligner else None
+        return ModelClient(self.config, LocalHandle(self.recogniser), aligner)
 
     def stop(self) -> None:
         self.server.should_exit = True
@@ -73,7 +75,7 @@ class Served:
     def ask(
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        """One request: status, headers in lower case, body."""
+        """Send one request; returns the status, the headers in lower case, and the body."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(self.url + path, body, names, method=method)
         try:
@@ -85,55 +87,60 @@ class Served:
     def transcribe(
         self, audio: bytes, headers: dict[str, str] | None = None, **fields: str
     ) -> tuple[int, dict[str, str], Any]:
-        """POST a file; a body that is JSON comes back parsed."""
-        kind, body = form({"model": "fake", **fields}, audio)
-        status, found, data = self.ask(
-            "POST", "/v1/audio/transcriptions", body, **{"Content-Type": kind, **(headers or {})}
+        """POST a file; a JSON body is returned parsed."""
+        content_type, body = form({"model": "fake", **fields}, audio)
+        status, received, data = self.ask(
+            "POST", "/v1/audio/transcriptions", body, **{"Content-Type": content_type, **(headers or {})}
         )
-        return (
-            status,
-            found,
-            json.loads(data) if found.get("content-type", "").startswith("application/json") else data,
-        )
+        is_json = received.get("content-type", "").startswith("application/json")
+        return status, received, json.loads(data) if is_json else data
+
+    def post_json(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+        """POST a JSON body; returns the status and the parsed response."""
+        data = json.dumps(body).encode()
+        status, _, response = self.ask("POST", path, data, Content_Type="application/json", **headers)
+        return status, json.loads(response)
 
 
 def form(fields: dict[str, str | list[str]], audio: bytes | None, name: str = "a.wav") -> tuple[str, bytes]:
     """A multipart form: content type and body."""
-    border = uuid.uuid4().hex
+    boundary = uuid.uuid4().hex
     body = io.BytesIO()
     for field, values in fields.items():
         for value in values if isinstance(values, list) else [values]:
             body.write(
-                f'--{border}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'.encode()
+                f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'.encode()
             )
     if audio is not None:
-        head = f'--{border}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: audio/wav\r\n\r\n'
+        disposition = f'form-data; name="file"; filename="{name}"'
+        head = f"--{boundary}\r\nContent-Disposition: {disposition}\r\nContent-Type: audio/wav\r\n\r\n"
         body.write(head.encode() + audio + b"\r\n")
-    body.write(f"--{border}--\r\n".encode())
-    return f"multipart/form-data; boundary={border}", body.getvalue()
+    body.write(f"--{boundary}--\r\n".encode())
+    return f"multipart/form-data; boundary={boundary}", body.getvalue()
 
 
 def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
-    """Samples as a file."""
+    """Samples as a WAV file."""
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16")
     return file.getvalue()
 
 
 def voice(seconds: float, seed: int = 0) -> np.ndarray:
-    """Noise in syllables, three a second, which is neither silence nor steady noise: int16 at 16 kHz."""
+    """Noise modulated with three syllables per second, which passes as speech: int16 at 16 kHz."""
     count = round(seconds * 16_000)
     syllables = 0.55 + 0.45 * np.sin(2 * np.pi * 3 * np.arange(count) / 16_000)
     return (np.random.default_rng(seed).standard_normal(count) * 3000 * syllables).astype(np.int16)
 
 
 def data_uri(audio: bytes) -> str:
+    """Audio as a data: URI."""
     return "data:audio/wav;base64," + base64.b64encode(audio).decode()
 
 
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Make]:
-    """Servers of a test module: `serve(asr=..., **settings of serve)`; equal settings share one."""
+    """`serve(cost=..., **settings of serve)`: servers of a test module; equal settings share a server."""
     running: dict[str, Served] = {}
 
     def make(cost: str = "fake", aligner: str = "fake", segment: float = 15, **settings: Any) -> Served:
@@ -158,7 +165,7 @@ def serve() -> Iterator[Make]:
 
 @pytest.fixture(scope="module")
 def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the browser's microphone hears, over and over: five seconds of voice, three of silence."""
+    """The audio of the browser's microphone, played in a loop: 5 s of voice, 3 s of silence."""
     path = tmp_path_factory.mktemp("microphone") / "voice.wav"
     path.write_bytes(wav(np.repeat(np.concatenate([voice(5), np.zeros(48_000, np.int16)]), 3), 48_000))
     return path
@@ -171,13 +178,14 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(microphone: Path, downloads: Path) -> Iterator[Any]:
-    driver = started(microphone, downloads)
+    driver = start_browser(microphone, downloads)
     yield driver
     driver.quit()
 
 
 @pytest.fixture
 def page(browser: Any, serve: Make) -> Iterator[tuple[Any, Served]]:
+    """The page in the browser, and its server. It must log no errors and load nothing from other hosts."""
     served = serve(stream_window=8)
     browser.get_log("browser")
     browser.get_log("performance")
@@ -185,10 +193,7 @@ def page(browser: Any, serve: Make) -> Iterator[tuple[Any, Served]]:
     until(lambda: len(browser.find_elements("css selector", "#language option")) > 20)
     yield browser, served
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
-    asked = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
-    addresses = [
-        line["params"]["request"]["url"] for line in asked if line["method"] == "Network.requestWillBeSent"
-    ]
-    assert addresses and all(
-        address.startswith((served.url, "blob:" + served.url, "data:")) for address in addresses
-    ), addresses
+    messages = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
+    requests = [message for message in messages if message["method"] == "Network.requestWillBeSent"]
+    urls = [request["params"]["request"]["url"] for request in requests]
+    assert urls and all(url.startswith((served.url, "blob:" + served.url, "data:")) for url in urls), urls

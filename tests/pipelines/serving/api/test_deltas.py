@@ -78,11 +78,11 @@ def test_deltas_are_the_text(
     served: Served, monkeypatch: pytest.MonkeyPatch, samples: np.ndarray, failing: tuple[int, ...]
 ) -> None:
     assert served.application.service is not None
-    models, heard = served.application.service.models, list[bytes]()
+    models, add_hypothesis = served.application.service.models, list[bytes]()
     recognise = models.recognise
 
     async def watched(request: SegmentRequest) -> Hypothesis:
-        heard.append(request.waveform.tobytes())
+        add_hypothesis.append(request.waveform.tobytes())
         return await recognise(request)
 
     async def unable(request: SegmentRequest) -> Hypothesis:
@@ -93,7 +93,7 @@ def test_deltas_are_the_text(
     audio = wav(samples)
     monkeypatch.setattr(models, "recognise", watched)
     complete = served.transcribe(audio)[2]["text"]
-    bad = [heard[number] for number in failing]
+    bad = [add_hypothesis[number] for number in failing]
     monkeypatch.setattr(models, "recognise", unable)
     whole, told, last = ask_form(served, audio)
     assert whole == told == last and (len(whole) < len(complete)) == bool(failing)
@@ -108,10 +108,10 @@ def segments(*times: tuple[float, float]) -> list[dict[str, Any]]:
 def test_what_may_be_said_twice_is_not_told_before_that_is_known() -> None:
     told: list[PartialTranscript] = []
     partial_text = PartialText(2, told.append)
-    partial_text.begin(segments((9.5, 15), (15, 20)), 1)
-    partial_text.begin(segments((0, 5), (5, 10)), 0)
+    partial_text.add_shard(segments((9.5, 15), (15, 20)), 1)
+    partial_text.add_shard(segments((0, 5), (5, 10)), 0)
     for shard, number, text in ((1, 0, "c"), (1, 1, "d"), (0, 1, "b"), (0, 0, "a")):
-        partial_text.heard(shard, number, Hypothesis(text, "English"))
+        partial_text.add_hypothesis(shard, number, Hypothesis(text, "English"))
     assert told == [PartialTranscript("a b", "en")]
 
 
@@ -132,7 +132,7 @@ def test_what_was_not_told_on_the_way_is_told_in_the_end(told: str, whole: str, 
     order: Any = transcriptions.FormRequest(None, None, None, "json", (), True)  # type: ignore[arg-type]
     found = asyncio.run(collected(transcriptions._events(texts(), order)))
     assert "".join(event.get("delta", "") for event in found) == joined and found[-1]["text"] == whole
-    question = chat_completions.Question("fake", None, None, True)
+    question = chat_completions.ChatRequest("fake", None, None, True)
     chunks = [
         event["choices"][0]["delta"].get("content", "")
         for event in asyncio.run(collected(chat_completions._events(texts(), question, {})))
@@ -160,11 +160,11 @@ def test_what_is_told_is_the_text_so_far_whatever_comes_first(monkeypatch: pytes
         todo = [(shard, number) for shard in range(3) for number in range(40)]
         random.shuffle(todo)
         for shard in random.permutation(3):
-            teller.begin(
+            teller.add_shard(
                 [{"start": start, "end": end, "channel": None} for start, end in spans[shard]], int(shard)
             )
         for shard, number in todo:
-            teller.heard(shard, number, Hypothesis(texts[shard][number], "English"))
+            teller.add_hypothesis(shard, number, Hypothesis(texts[shard][number], "English"))
         whole = " ".join(text for shard in texts for text in shard if text)
         assert told[-1] == PartialTranscript(whole, "en") and all(whole.startswith(one.text) for one in told)
     assert max(joined) <= 2 and sum(joined) < 20 * 120 * 2  # each segment once

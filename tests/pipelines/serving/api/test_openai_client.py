@@ -293,7 +293,7 @@ def test_a_full_house_says_when_to_come_back_and_a_client_who_leaves_frees_the_p
                 )
                 for n in range(2)
             ]
-            while service.requests.taken < 2:
+            while service.requests.admitted < 2:
                 await asyncio.sleep(0.01)
             with pytest.raises(openai.InternalServerError) as caught:
                 await ask.audio.transcriptions.create(file=("a.wav", wav(voice(1))), model="fake")
@@ -302,9 +302,9 @@ def test_a_full_house_says_when_to_come_back_and_a_client_who_leaves_frees_the_p
                 task.cancel()
             await asyncio.gather(*slow, return_exceptions=True)
             deadline = time.monotonic() + 10
-            while service.requests.taken and time.monotonic() < deadline:
+            while service.requests.admitted and time.monotonic() < deadline:
                 await asyncio.sleep(0.01)
-            assert service.requests.taken == 0 and service.shelf.names == []
+            assert service.requests.admitted == 0 and service.uploads.names == []
 
     asyncio.run(main())
 
@@ -320,11 +320,11 @@ def test_a_client_who_leaves_a_stream_frees_the_place(serve: Make) -> None:
         file=("a.wav", wav(samples)), model="fake", stream=True
     ) as events:
         assert next(iter(events)).type == "transcript.text.delta"
-        assert service.requests.taken == 1
+        assert service.requests.admitted == 1
     deadline = time.monotonic() + 10
-    while service.requests.taken and time.monotonic() < deadline:
+    while service.requests.admitted and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert service.requests.taken == 0 and service.shelf.names == []
+    assert service.requests.admitted == 0 and service.uploads.names == []
 
 
 def test_a_failing_model_is_our_fault_and_a_failing_segment_its_own(serve: Make) -> None:

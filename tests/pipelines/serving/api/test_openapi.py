@@ -33,15 +33,15 @@ def logged() -> Iterator[list[dict[str, Any]]]:
     lines: list[dict[str, Any]] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(json.loads(record.getMessage()))  # type: ignore[method-assign]
-    level, exchange.access.propagate = exchange.access.level, False
-    exchange.access.setLevel(logging.INFO)
-    exchange.access.addHandler(handler)
+    level, exchange.access_log.propagate = exchange.access_log.level, False
+    exchange.access_log.setLevel(logging.INFO)
+    exchange.access_log.addHandler(handler)
     try:
         yield lines
     finally:
-        exchange.access.removeHandler(handler)
-        exchange.access.setLevel(level)
-        exchange.access.propagate = True
+        exchange.access_log.removeHandler(handler)
+        exchange.access_log.setLevel(level)
+        exchange.access_log.propagate = True
 
 
 def test_every_status_of_an_answer_is_described(serve: Make) -> None:

@@ -1,6 +1,8 @@
-"""A server with fake models as a process of its own, for what is about processes: signals, memory.
+"""A server with fake models in a process of its own, for tests of signals and memory.
 
-python -m tests.pipelines.serving.inference.single_process [MODEL [SETTINGS]]     the fake recogniser's name; settings of `serve` as JSON
+python -m tests.pipelines.serving.inference.single_process [MODEL [SETTINGS]]
+
+MODEL is the name of the fake recogniser, SETTINGS are settings of `serve` as JSON.
 """
 
 import asyncio
@@ -12,8 +14,8 @@ from pipelines.config import RunConfig
 from pipelines.serving import server
 from pipelines.serving.app import Application
 from pipelines.serving.inference.deployments import Aligner, Recogniser
-from pipelines.serving.inference.model_client import Models
-from tests.pipelines.serving.conftest import Direct
+from pipelines.serving.inference.model_client import ModelClient
+from tests.pipelines.serving.conftest import LocalHandle
 
 model = sys.argv[1] if len(sys.argv) > 1 else "fake:0.3"
 settings = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
@@ -27,9 +29,10 @@ config = RunConfig.model_validate(
 )
 
 
-def models() -> Models:
-    return Models(config, Direct(Recogniser(config.asr)), Direct(Aligner(config.aligner)))
+def make_client() -> ModelClient:
+    recogniser, aligner = Recogniser(config.asr), Aligner(config.aligner)
+    return ModelClient(config, LocalHandle(recogniser), LocalHandle(aligner))
 
 
-with server._bound(config) as listener, server._logged():
-    asyncio.run(server._listen(Application(config, models), config, listener))
+with server._bound_socket(config) as listener, server._logging():
+    asyncio.run(server._listen(Application(config, make_client), config, listener))

@@ -10,13 +10,13 @@ import pytest
 import soundfile
 
 from actors.config import AudioConfig, SegmenterConfig
-from pipelines.serving.inference.decoder_pool import Budget, Decoders
+from pipelines.serving.inference.decoder_pool import Budget, DecoderPool
 from tests.pipelines.serving.conftest import Make, voice
 
 
 def test_who_leaves_before_his_work_begins_gives_the_decoder_back() -> None:
     async def main() -> str:
-        decoders = Decoders(AudioConfig(), SegmenterConfig(), 1, 5.0)
+        decoders = DecoderPool(AudioConfig(), SegmenterConfig(), 1, 5.0)
         hold = threading.Event()
         try:
             decoders._pool._threads.submit(hold.wait, 30)  # the thread is a moment late
@@ -36,7 +36,7 @@ def test_who_leaves_before_his_work_begins_gives_the_decoder_back() -> None:
 
 def test_who_leaves_while_his_work_goes_on_gives_the_decoder_back_when_it_is_done() -> None:
     async def main() -> list[str]:
-        decoders = Decoders(AudioConfig(), SegmenterConfig(), 1, 5.0)
+        decoders = DecoderPool(AudioConfig(), SegmenterConfig(), 1, 5.0)
         begun, hold, order = threading.Event(), threading.Event(), list[str]()
 
         def slow(decoder: object) -> None:
@@ -66,17 +66,17 @@ def test_who_has_more_than_he_said_makes_others_wait() -> None:
         budget, order = Budget(100), list[str]()
 
         async def other() -> None:
-            async with budget.take(50):
+            async with budget.reserve(50):
                 order.append("other")
 
-        async with budget.take(40) as held:
+        async with budget.reserve(40) as held:
             held.correct(3600)
             waiting = asyncio.create_task(other())
             await asyncio.sleep(0.01)
             order.append("corrected")
             held.correct(50)
             await waiting
-        async with budget.take(100):
+        async with budget.reserve(100):
             order.append("all is back")
         return order
 

@@ -62,7 +62,7 @@ def test_a_stream_that_is_not_read_loses_its_place(
         with contextlib.suppress(OSError):  # it is over before all is said
             for _ in range(600):  # 18 MB of answers
                 client.sendall(frame)
-        until(lambda: served.application.busy == 0)
+        until(lambda: served.application.active == 0)
         until(lambda: lines(caplog))
     assert [line["status"] for line in lines(caplog)] == [499]
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
@@ -116,27 +116,27 @@ def test_a_client_who_leaves_while_his_audio_is_not_here_frees_his_place(
     served, begun = serve(), threading.Event()
     assert served.application.service is not None
 
-    async def fetched(*arguments: Any) -> None:
+    async def fetch(*arguments: Any) -> None:
         begun.set()
         await asyncio.sleep(60)
 
     @asynccontextmanager
-    async def take(amount: float) -> AsyncIterator[None]:
-        await fetched()
+    async def reserve(amount: float) -> AsyncIterator[None]:
+        await fetch()
         yield
 
-    monkeypatch.setattr(audio_url, "fetched", fetched)
+    monkeypatch.setattr(audio_url, "fetched", fetch)
     if waits == "for memory":
-        monkeypatch.setattr(served.application.service.parsed, "take", take)
+        monkeypatch.setattr(served.application.service.json_memory, "take", reserve)
     part = {"type": "audio_url", "audio_url": "https://example.com/a.wav"}
     body = json.dumps({"model": "fake", "messages": [{"role": "user", "content": [part]}]}).encode()
     with caplog.at_level(logging.INFO):
         with socket.create_connection(("127.0.0.1", served.port), 20) as client:
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
             client.sendall(head.encode() + body)
-            assert begun.wait(10) and served.application.busy == 1
+            assert begun.wait(10) and served.application.active == 1
         until(lambda: lines(caplog))
-    assert [line["status"] for line in lines(caplog)] == [499] and served.application.busy == 0
+    assert [line["status"] for line in lines(caplog)] == [499] and served.application.active == 0
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
@@ -149,7 +149,7 @@ def test_nothing_goes_on_of_a_stream_that_is_left() -> None:
 
     async def main() -> list[Any]:
         nobody: Any = Endless()
-        texts = transcriptions.texts_of(nobody, nobody, nobody, nobody)
+        texts = transcriptions.stream_texts(nobody, nobody, nobody, nobody)
         waiting = asyncio.ensure_future(anext(texts))
         await asyncio.sleep(0.01)
         waiting.cancel()
@@ -162,7 +162,7 @@ def test_nothing_goes_on_of_a_stream_that_is_left() -> None:
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="a setting of Linux")
 def test_the_kernel_ends_connections_that_are_not_read() -> None:
-    with server._bound(RunConfig.model_validate({"serve": {"port": 0}})) as listener:
+    with server._bound_socket(RunConfig.model_validate({"serve": {"port": 0}})) as listener:
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
 
 
@@ -178,9 +178,9 @@ def test_a_broken_off_upload_is_no_error(serve: Make, caplog: pytest.LogCaptureF
         with socket.create_connection(("127.0.0.1", served.port), 20) as client:
             head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content}\r\nContent-Length: {len(body)}\r\n\r\n"
             client.sendall(head.encode() + body[: len(body) // 2])
-            until(lambda: served.application.busy == 1)
+            until(lambda: served.application.active == 1)
         until(lambda: lines(caplog))
-    assert [line["status"] for line in lines(caplog)] == [499] and served.application.busy == 0
+    assert [line["status"] for line in lines(caplog)] == [499] and served.application.active == 0
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 

@@ -9,26 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.serving.inference import dynamic_batching
-from pipelines.serving.inference.dynamic_batching import DynamicBatcher, Rank, choose
+from pipelines.serving.inference.dynamic_batching import DynamicBatcher, Priority, choose_batch
 
-FINAL, PARTIAL, FILE = Rank.FINAL, Rank.PARTIAL, Rank.FILE
+FINAL, PARTIAL, FILE = Priority.FINAL, Priority.PARTIAL, Priority.FILE
 DURATIONS = st.lists(st.floats(0.1, 100), min_size=1, max_size=30)
 
 
 @given(DURATIONS, st.data())
 def test_a_batch_has_the_first_one_and_fits_the_budget(durations: list[float], data: st.DataObject) -> None:
-    ranks = data.draw(st.lists(st.sampled_from(Rank), min_size=len(durations), max_size=len(durations)))
-    chosen = choose(durations, ranks, 200, 8)
+    priorities = data.draw(
+        st.lists(st.sampled_from(Priority), min_size=len(durations), max_size=len(durations))
+    )
+    chosen = choose_batch(durations, priorities, 200, 8)
     assert chosen == sorted(set(chosen)) and 1 <= len(chosen) <= 8
-    assert ranks.index(min(ranks)) in chosen
+    assert priorities.index(min(priorities)) in chosen
     assert len(chosen) == 1 or max(durations[i] for i in chosen) * len(chosen) <= 200
 
 
 def test_low_ranks_go_first_and_neighbours_in_length_share() -> None:
-    assert choose([1, 60, 61, 2], [FILE] * 4, 130, 8) == [0, 3]
-    assert choose([60, 60, 5, 5], [FILE, FILE, FINAL, FILE], 12, 8) == [2, 3]
-    assert choose([5, 5, 5], [FILE, PARTIAL, FINAL], 1000, 2) == [1, 2]
-    assert choose([], [], 10, 2) == []
+    assert choose_batch([1, 60, 61, 2], [FILE] * 4, 130, 8) == [0, 3]
+    assert choose_batch([60, 60, 5, 5], [FILE, FILE, FINAL, FILE], 12, 8) == [2, 3]
+    assert choose_batch([5, 5, 5], [FILE, PARTIAL, FINAL], 1000, 2) == [1, 2]
+    assert choose_batch([], [], 10, 2) == []
 
 
 class Recorder:
@@ -80,7 +82,7 @@ def test_a_call_that_fails_fails_its_batch_and_no_other() -> None:
         results = await asyncio.gather(share("boom", 1), share("x", 1), return_exceptions=True)
         assert [str(result) for result in results] == ["all of it", "all of it"]
         assert await share("y", 1) == "y!"
-        await asyncio.gather(share("x", 1), share("alone", 1, alone=True), share("z", 1))
+        await asyncio.gather(share("x", 1), share("alone", 1, isolated=True), share("z", 1))
         assert call.batches[-2:] == [["alone"], ["x", "z"]]
 
     asyncio.run(main())
@@ -97,7 +99,7 @@ def test_arrays_are_told_apart_without_being_compared() -> None:
     asyncio.run(main())
 
 
-def sizes_of(ranks: list[Rank], speed: float, call_seconds: float) -> list[int]:
+def sizes_of(priorities: list[Priority], speed: float, call_seconds: float) -> list[int]:
     """Sizes of the calls that an item of a second for each rank ends up in, with a model of so many padded seconds a second."""
     sizes: list[int] = []
 
@@ -107,9 +109,9 @@ def sizes_of(ranks: list[Rank], speed: float, call_seconds: float) -> list[int]:
 
     async def main() -> None:
         share = DynamicBatcher(call, 1e9, 64, call_seconds)
-        for rank in Rank:
-            share._learn(rank, speed, 1)
-        await asyncio.gather(*(share(number, 1.0, rank) for number, rank in enumerate(ranks)))
+        for priority in Priority:
+            share._update_speed(priority, speed, 1)
+        await asyncio.gather(*(share(number, 1.0, priority) for number, priority in enumerate(priorities)))
 
     asyncio.run(main())
     return sizes
@@ -161,7 +163,7 @@ def test_what_is_over_goes_first_and_old_files_are_not_passed_for_ever(
             **{f"final {number}": FINAL for number in range(6)},
             "young file": FILE,
         }
-        rest = [asyncio.create_task(share(name, 1, rank)) for name, rank in names.items()]
+        rest = [asyncio.create_task(share(name, 1, priority)) for name, priority in names.items()]
         await asyncio.sleep(0.01)
         call.go.set()
         await asyncio.gather(first, *rest)

@@ -130,7 +130,7 @@ def test_stop_before_the_browser_lets_us_hear_begins_nothing(page: tuple[Any, Se
     assert (
         driver.find_element("id", "record").is_enabled() and driver.find_element("id", "problem").text == ""
     )
-    assert served.application.busy == 0
+    assert served.application.active == 0
 
 
 def test_stop_waits_for_every_utterance(page: tuple[Any, Served]) -> None:

@@ -233,7 +233,7 @@ def test_a_stream_needs_a_key_a_place_and_our_own_page(serve: Make) -> None:
 
     def free() -> None:
         deadline = time.monotonic() + 10
-        while small.application.busy and time.monotonic() < deadline:
+        while small.application.active and time.monotonic() < deadline:
             time.sleep(0.01)
 
     free()
@@ -252,9 +252,9 @@ def test_a_client_who_vanishes_leaves_nothing(serve: Make) -> None:
         append(socket, voice(6))
         socket.socket.close()
     deadline = time.monotonic() + 20
-    while served.application.busy and time.monotonic() < deadline:
+    while served.application.active and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert served.application.busy == 0
+    assert served.application.active == 0
 
 
 def test_a_client_who_is_held_back_is_not_taken_for_dead(
@@ -278,7 +278,7 @@ def test_a_server_that_ends_finishes_what_was_said(serve: Make) -> None:
         tell(socket, "session.update", session=setting())
         append(socket, voice(3))
         time.sleep(0.3)
-        served.loop.call_soon_threadsafe(served.application.begin_to_end)
+        served.loop.call_soon_threadsafe(served.application.start_draining)
         assert len(hear(socket, PREFIX + "completed")[-1]["words"]) >= 5
         with pytest.raises(ConnectionClosed) as caught:
             socket.recv(20)

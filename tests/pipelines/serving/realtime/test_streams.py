@@ -11,7 +11,7 @@ import pytest
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from actors.config import ASRConfig
-from actors.segmentation.endpointing import Turns
+from actors.segmentation.endpointing import TurnDetection
 from pipelines.config import RunConfig
 from pipelines.serving.realtime.session import Session
 from pipelines.serving.realtime.websocket import _Stream
@@ -41,7 +41,7 @@ class Client:
         service: Any = SimpleNamespace(
             config=RunConfig.model_validate({"asr": ASRConfig(backend="fake", model="fake")})
         )
-        return _Stream(socket, service, Session("fake", None, None, 16_000, Turns()), beta=False)
+        return _Stream(socket, service, Session("fake", None, None, 16_000, TurnDetection()), beta=False)
 
 
 def answer(text: str) -> dict[str, Any]:

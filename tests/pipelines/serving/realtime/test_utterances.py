@@ -12,9 +12,9 @@ import pytest
 from actors.aligner import without_words
 from actors.config import ASRConfig
 from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
-from actors.segmentation.endpointing import Ended, Endpointer, Turns
+from actors.segmentation.endpointing import Endpointer, TurnDetection, UtteranceEnded
 from pipelines.config import RunConfig
-from pipelines.serving.inference.dynamic_batching import Rank
+from pipelines.serving.inference.dynamic_batching import Priority
 from pipelines.serving.realtime import utterances
 from pipelines.serving.realtime.utterances import Utterance, Utterances
 from tests.pipelines.serving.conftest import voice
@@ -32,15 +32,15 @@ class Slow:
     """Models whose answers wait to be let go, by their number."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Rank, float]] = []
+        self.asked: list[tuple[Priority, float]] = []
         self.answers: list[asyncio.Future[Hypothesis]] = []
 
-    async def recognise(self, request: SegmentRequest, rank: Rank) -> Hypothesis:
-        self.asked.append((rank, round(request.duration)))
+    async def recognise(self, request: SegmentRequest, priority: Priority) -> Hypothesis:
+        self.asked.append((priority, round(request.duration)))
         self.answers.append(asyncio.get_running_loop().create_future())
         return await self.answers[-1]
 
-    async def align(self, segment: dict[str, Any], rank: Rank) -> tuple[dict[str, Any], None]:
+    async def align(self, segment: dict[str, Any], priority: Priority) -> tuple[dict[str, Any], None]:
         return without_words(segment), None
 
     def answer(self, number: int, text: str) -> None:
@@ -56,7 +56,7 @@ class Stream:
             {"asr": ASRConfig(backend="fake", model="fake"), "segmenter": {"max_duration": 15}}
         )
         service: Any = SimpleNamespace(models=self.models, config=config)
-        self.listener = Endpointer(Turns(detect=False))
+        self.listener = Endpointer(TurnDetection(detect=False))
         self.all = Utterances(service, self._tell)
         self.number = 0
 
@@ -69,7 +69,7 @@ class Stream:
             self.all.current = Utterance(f"item {self.number}", self.listener.position, "en", "")
             self.number += 1
         self.listener.feed(voice(seconds))
-        self.all.grow()
+        self.all.audio_arrived()
         await settled()
 
     async def end(self) -> None:
@@ -87,8 +87,8 @@ def run(scene: Any) -> None:
     async def main() -> None:
         stream = Stream()
         tasks = [
-            asyncio.create_task(stream.all.follow(lambda: stream.listener)),
-            asyncio.create_task(stream.all.finish()),
+            asyncio.create_task(stream.all.send_partials(lambda: stream.listener)),
+            asyncio.create_task(stream.all.send_transcripts()),
         ]
         await scene(stream)
         for task in tasks:
@@ -102,7 +102,7 @@ def test_a_partial_answer_is_given_up_when_its_utterance_ends() -> None:
     async def scene(stream: Stream) -> None:
         await stream.hear(2.2)
         await stream.end()
-        assert stream.models.asked == [(Rank.PARTIAL, 2), (Rank.FINAL, 2)]
+        assert stream.models.asked == [(Priority.PARTIAL, 2), (Priority.FINAL, 2)]
         assert stream.models.answers[0].cancelled()
         stream.models.answer(1, "all of it")
         await settled()
@@ -120,25 +120,27 @@ def test_nothing_partial_is_asked_while_the_stream_is_behind(monkeypatch: pytest
         await stream.end()
         await stream.hear(2.2)
         await stream.hear(2.2)
-        assert [rank for rank, _ in stream.models.asked] == [Rank.FINAL]
+        assert [priority for priority, _ in stream.models.asked] == [Priority.FINAL]
         stream.models.answer(0, "first")
         await settled()
-        assert stream.models.asked[1:] == [(Rank.PARTIAL, 4)] and stream.texts() == ["first"]
+        assert stream.models.asked[1:] == [(Priority.PARTIAL, 4)] and stream.texts() == ["first"]
         stream.models.answer(1, "second goes")
         await stream.hear(1)
         assert len(stream.models.asked) == 2
         await stream.hear(1.2)
-        assert stream.models.asked[2:] == [(Rank.PARTIAL, 7)]
+        assert stream.models.asked[2:] == [(Priority.PARTIAL, 7)]
 
     run(scene)
 
 
 def test_whole_texts_are_asked_for_at_once_and_told_in_order_and_too_many_hold_the_client() -> None:
     async def scene(stream: Stream) -> None:
-        for _ in range(utterances.UNFINISHED):
+        for _ in range(utterances.MAX_UNFINISHED):
             await stream.hear(1)
             await stream.end()
-        assert [rank for rank, _ in stream.models.asked] == [Rank.FINAL] * utterances.UNFINISHED
+        assert [priority for priority, _ in stream.models.asked] == [
+            Priority.FINAL
+        ] * utterances.MAX_UNFINISHED
         await stream.hear(1)
         held = asyncio.create_task(stream.end())
         await settled()
@@ -176,7 +178,7 @@ def test_who_leaves_asks_nothing_any_more() -> None:
 def test_silence_is_not_asked_about() -> None:
     async def scene(stream: Stream) -> None:
         stream.all.current = Utterance("silent", 0, None, "")
-        await stream.all.end(Ended(1, 0, RATE, np.zeros(RATE, np.int16)))
+        await stream.all.end(UtteranceEnded(1, 0, RATE, np.zeros(RATE, np.int16)))
         await settled()
         assert stream.models.asked == [] and stream.texts() == [""]
 

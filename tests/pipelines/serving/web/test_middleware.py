@@ -1,4 +1,4 @@
-"""Who gets in, what is refused before it is read, and what answers say about safety."""
+"""Access checks: what is refused before it is read, security headers, and the access log."""
 
 import contextlib
 import hashlib
@@ -10,21 +10,20 @@ from collections.abc import Callable
 
 import pytest
 
-from pipelines.config import RunConfig
-from pipelines.config_sections import ServeConfig
-from pipelines.serving import server
-from pipelines.serving.web import middleware
-from pipelines.serving.web.auth import Keys, Rates
+from pipelines.config import RunConfig, ServeConfig
+from pipelines.serving.web import http_server, middleware
 from pipelines.serving.web.errors import Problem
 from tests.pipelines.serving.conftest import Make, Served, form, voice, wav
 
-KEY = "sk-a-test-key"
-HASHED = hashlib.sha256(KEY.encode()).hexdigest()
+DIGEST = hashlib.sha256(b"sk-a-test-key").hexdigest()
+# Seconds in which a refusal with a time limit of half a second must arrive: far above it, so that the test holds
+# on a busy machine, and below the defaults of 30 s and more.
+REFUSAL_SECONDS = 25
 
 
-def head(served: Served, text: str) -> bytes:
-    """What the server answers to raw bytes."""
-    with socket.create_connection(("127.0.0.1", served.port), 20) as client:
+def send_raw(served: Served, text: str) -> bytes:
+    """The server's response to raw bytes."""
+    with socket.create_connection(("127.0.0.1", served.port), 60) as client:
         client.sendall(text.encode("latin-1").replace(b"\n", b"\r\n"))
         data = b""
         while chunk := client.recv(65536):
@@ -32,139 +31,64 @@ def head(served: Served, text: str) -> bytes:
         return data
 
 
-def test_a_key_is_asked_for_where_there_are_keys(serve: Make) -> None:
-    served = serve(api_keys=[f"desk:{HASHED}"])
-    for headers in (
-        {},
-        {"Authorization": "Bearer wrong"},
-        {"Authorization": f"Basic {KEY}"},
-        {"Authorization": "Bearer "},
-    ):
-        status, found, body = served.transcribe(b"", headers)
-        assert (status, found["www-authenticate"], body["error"]["type"]) == (
-            401,
-            "Bearer",
-            "authentication_error",
-        )
-        assert served.ask("GET", "/v1/models", **headers)[0] == 401
-    assert served.transcribe(wav(voice(1)), {"Authorization": f"Bearer {KEY}"})[0] == 200
-    assert [served.ask("GET", path)[0] for path in ("/healthz", "/readyz", "/", "/openapi.json")] == [200] * 4
-
-
-def test_keys_hold_under_a_prefix_of_a_proxy_and_for_all_that_is_not_listed_as_open(serve: Make) -> None:
-    served = serve(api_keys=[HASHED], requests_per_minute=1000)
-    assert served.ask("GET", "/nothing")[0] == 401
-    served.server.config.root_path = (
-        "/x"  # uvicorn hands on /x/v1/models under /x then, as Ray Serve's proxy does
-    )
-    try:
-        found = {
-            path: served.ask("GET", path)[0]
-            for path in ("/v1/models", "/", "/healthz", "/page/app.js", "/docs")
-        }
-        assert found == {"/v1/models": 401, "/": 200, "/healthz": 200, "/page/app.js": 200, "/docs": 200}
-        assert served.transcribe(b"")[0] == 401
-        status, headers, _ = served.ask("GET", "/v1/models", Authorization=f"Bearer {KEY}")
-        assert (status, headers["cache-control"]) == (200, "no-store")
-        served.application.begin_to_end()
-        assert served.ask("GET", "/v1/models", Authorization=f"Bearer {KEY}")[0] == 503
-    finally:
-        served.server.config.root_path = ""
-
-
-def test_keys_are_compared_whole_and_named() -> None:
-    keys = Keys([f"desk:{HASHED}", hashlib.sha256(b"two").hexdigest()])
-    assert (
-        keys.caller({"authorization": f"bearer {KEY}"}) == "desk"
-        and keys.caller({"authorization": "Bearer two"}) == "key2"
-    )
-    assert keys.caller({}, ["realtime", f"openai-insecure-api-key.{KEY}"]) == "desk"
-    assert Keys([]).caller({}) is None
-    assert Keys([hashlib.sha256("schlüssel-鍵".encode()).hexdigest()]).caller(
-        {"authorization": "Bearer " + "schlüssel-鍵".encode().decode("latin-1")}
-    )
-    with pytest.raises(Problem):
-        keys.caller({"authorization": f"Bearer {KEY} "[:-3]})
-
-
-def test_a_key_in_clear_is_refused_by_the_settings_and_not_repeated() -> None:
-    with pytest.raises(ValueError, match="entry 1 is no SHA-256") as caught:
-        ServeConfig(api_keys=["my-secret-key"])
-    assert "my-secret-key" not in str(caught.value).split("input_value")[0]
-
-
-def test_rates_fill_again() -> None:
-    now = [0.0]
-    rates = Rates(6, lambda: now[0])
-    for _ in range(6):
-        rates.count("a")
-    with pytest.raises(Problem) as caught:
-        rates.count("a")
-    assert caught.value.status == 429 and caught.value.headers["retry-after"] == "11"
-    rates.count("b")
-    now[0] = 10.1
-    rates.count("a")
-
-
-def test_too_often_is_429(serve: Make) -> None:
-    served = serve(requests_per_minute=2)
-    assert [served.ask("GET", "/v1/models")[0] for _ in range(3)] == [200, 200, 429]
-    assert served.ask("GET", "/readyz")[0] == 200
-
-
 def test_a_large_body_is_refused_before_and_while_it_is_read(serve: Make) -> None:
     served = serve(max_upload=0.1)
     audio = wav(voice(10))
     status, headers, body = served.transcribe(audio)
     assert (status, body["error"]["code"], headers["connection"]) == (413, "too_large", "close")
-    kind, data = form({"model": "fake"}, audio)
+    content_type, data = form({"model": "fake"}, audio)
     with socket.create_connection(("127.0.0.1", served.port), 20) as client:
-        start = f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
-        client.sendall(start.encode())
-        answered = b""
-        for number in range(200):  # 13 MB in all: nobody waits for them
+        head = (
+            f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
+        )
+        client.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+        response = b""
+        for number in range(200):  # 13 MB in all, which the server must not read to the end
             try:
                 client.sendall(b"10000\r\n" + (bytes(65536) if number else data[:65536]) + b"\r\n")
             except OSError:
                 break
             client.settimeout(0.001)
             with contextlib.suppress(TimeoutError):
-                answered += client.recv(65536)
+                response += client.recv(65536)
             client.settimeout(20)
-            if answered:
+            if response:
                 break
-        assert answered.startswith(b"HTTP/1.1 413")
-    assert served.application.service is not None and served.application.service.shelf.names == []
+        assert response.startswith(b"HTTP/1.1 413")
+    assert served.application.service is not None and served.application.service.uploads.names == []
 
 
-def test_a_slow_body_is_given_up(serve: Make) -> None:
+def test_a_slow_body_is_refused_with_408(serve: Make) -> None:
     served = serve(upload_timeout=0.5)
     started = time.monotonic()
-    answer = head(
+    response = send_raw(
         served,
-        "POST /v1/audio/transcriptions HTTP/1.1\nHost: localhost\nContent-Type: multipart/form-data; boundary=x\nContent-Length: 1000\n\n--x",
+        "POST /v1/audio/transcriptions HTTP/1.1\nHost: localhost\n"
+        "Content-Type: multipart/form-data; boundary=x\nContent-Length: 1000\n\n--x",
     )
-    assert (
-        answer.startswith(b"HTTP/1.1 408") and b"upload_timeout" in answer and time.monotonic() - started < 15
-    )
-    assert served.application.busy == 0
+    assert response.startswith(b"HTTP/1.1 408") and b"upload_timeout" in response
+    assert time.monotonic() - started < REFUSAL_SECONDS
+    assert served.application.active == 0
 
 
-def test_a_head_that_does_not_come_is_not_waited_for(serve: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
+def test_connections_without_complete_headers_are_closed(
+    serve: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "HEADER_TIMEOUT", 0.3)
     started = time.monotonic()
     for text in (
         "",
         "GET /healthz HTTP/1.1\nHost: local",
         "GET /healthz HTTP/1.1\nHost: localhost\n\nGET /he",
     ):
-        assert head(serve(), text).startswith(b"HTTP/1.1 200") == text.endswith("GET /he")
-    assert time.monotonic() - started < 15
-    answer = head(
-        serve(),
-        "GET /healthz HTTP/1.1\nHost: localhost\n" + "".join(f"X-{n}: {'y' * 1000}\n" for n in range(100)),
-    )
-    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 431"))
+        assert send_raw(serve(), text).startswith(b"HTTP/1.1 200") == text.endswith("GET /he")
+    assert time.monotonic() - started < REFUSAL_SECONDS
+
+
+def test_headers_that_are_too_large_are_refused(serve: Make) -> None:
+    many = "".join(f"X-{number}: {'y' * 1000}\n" for number in range(100))
+    response = send_raw(serve(), "GET /healthz HTTP/1.1\nHost: localhost\n" + many)
+    assert response.startswith((b"HTTP/1.1 400", b"HTTP/1.1 431"))
 
 
 @pytest.mark.parametrize(
@@ -178,18 +102,18 @@ def test_a_head_that_does_not_come_is_not_waited_for(serve: Make, monkeypatch: p
         ("localhost", "http://localhost", 400),
     ],
 )
-def test_other_names_and_other_sites_are_refused(
+def test_unknown_hosts_and_other_origins_are_refused(
     serve: Make, host: str, origin: str | None, status: int
 ) -> None:
     extra = f"Origin: {origin}\n" if origin else ""
-    answer = head(
-        serve(),
-        f"POST /v1/chat/completions HTTP/1.1\nHost: {host}\n{extra}Content-Length: 2\nConnection: close\n\n{{}}",
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\nHost: {host}\n{extra}Content-Length: 2\nConnection: close\n\n"
     )
-    assert answer.split()[1] == str(status).encode(), answer
+    response = send_raw(serve(), head + "{}")
+    assert response.split()[1] == str(status).encode(), response
 
 
-def test_cors_is_off_unless_asked_for(serve: Make) -> None:
+def test_cors_is_off_by_default(serve: Make) -> None:
     page = {"Origin": "https://app.example"}
     assert "access-control-allow-origin" not in serve().ask("GET", "/v1/models", **page)[1]
     allowed = serve(cors_origins=["https://app.example"])
@@ -202,40 +126,35 @@ def test_cors_is_off_unless_asked_for(serve: Make) -> None:
     assert allowed.ask("OPTIONS", "/v1/audio/transcriptions", **preflight)[0] == 200
 
 
-def test_a_page_of_another_site_may_send_headers_and_read_what_the_door_refuses(serve: Make) -> None:
+def test_pages_of_allowed_origins_may_send_headers_and_read_errors(serve: Make) -> None:
     page = {"Origin": "https://app.example"}
-    served = serve(cors_origins=["https://app.example"], api_keys=[HASHED])
-    asked = {
+    served = serve(cors_origins=["https://app.example"], api_keys=[DIGEST])
+    preflight = {
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization,content-type,x-stainless-os",
     }
-    status, headers, _ = served.ask("OPTIONS", "/v1/audio/transcriptions", **page, **asked)
+    status, headers, _ = served.ask("OPTIONS", "/v1/audio/transcriptions", **page, **preflight)
     assert status == 200 and "x-stainless-os" in headers["access-control-allow-headers"]
     status, headers, _ = served.ask("GET", "/v1/models", **page)
     assert (status, headers["access-control-allow-origin"]) == (401, "https://app.example")
     assert "x-request-id" in headers["access-control-expose-headers"]
-    assert (
-        "access-control-allow-origin" not in served.ask("GET", "/v1/models", Origin="https://evil.example")[1]
-    )
+    headers = served.ask("GET", "/v1/models", Origin="https://evil.example")[1]
+    assert "access-control-allow-origin" not in headers
 
 
-def test_answers_carry_what_keeps_browsers_safe(serve: Make) -> None:
+def test_responses_have_security_headers(serve: Make) -> None:
     for path in ("/", "/v1/models", "/nothing", "/page/../../config.py", "/page/%2e%2e%2fapp.py"):
         status, headers, _ = serve().ask("GET", path)
         assert status == (200 if path in ("/", "/v1/models") else 404)
-        assert (
-            "default-src 'none'" in headers["content-security-policy"]
-            and "unsafe" not in headers["content-security-policy"]
-        )
-        assert (
-            headers["x-content-type-options"] == "nosniff"
-            and headers["x-frame-options"] == "DENY"
-            and headers["x-request-id"]
-        )
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["x-request-id"]
         assert "server" not in headers
 
 
-def test_errors_have_openais_shape(serve: Make) -> None:
+def test_errors_have_the_format_of_openai(serve: Make) -> None:
     for method, path, status in (
         ("GET", "/v1/nothing", 404),
         ("GET", "/v1/audio/transcriptions", 405),
@@ -245,46 +164,43 @@ def test_errors_have_openais_shape(serve: Make) -> None:
         assert found == status and set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
 
 
-def test_the_log_has_neither_text_nor_audio_unless_asked_for(
+def test_the_log_has_no_audio_and_text_only_if_it_is_enabled(
     serve: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def line(served: Served) -> dict[str, object]:
+    def log_line(served: Served) -> dict[str, object]:
         caplog.clear()
         with caplog.at_level(logging.INFO, logger="scriptorium.access"):
             text = served.transcribe(wav(voice(2)), prompt="a secret prompt")[2]["text"]
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not caplog.records and time.monotonic() < deadline:
                 time.sleep(0.01)
         (record,) = [record for record in caplog.records if record.name == "scriptorium.access"]
         assert "secret" not in record.getMessage()
         assert (text in record.getMessage()) == served.config.serve.log_text
-        found: dict[str, object] = json.loads(record.getMessage())
-        return found
+        line: dict[str, object] = json.loads(record.getMessage())
+        return line
 
-    quiet = line(serve())
-    assert (
-        quiet["status"] == 200
-        and quiet["audio_seconds"] == 2.0
-        and quiet["path"] == "/v1/audio/transcriptions"
-    )
-    assert "text" in line(serve(log_text=True))
+    without_text = log_line(serve())
+    assert without_text["status"] == 200 and without_text["audio_seconds"] == 2.0
+    assert without_text["path"] == "/v1/audio/transcriptions"
+    assert "text" in log_line(serve(log_text=True))
 
 
-def test_strangers_are_not_let_in_without_keys() -> None:
+def test_a_public_address_without_keys_is_refused() -> None:
     check: Callable[[ServeConfig], None] = middleware.check_address
     for host in ("127.0.0.1", "::1", "localhost"):
         check(ServeConfig(host=host))
     for host in ("0.0.0.0", "::", "10.0.0.1"):
-        with pytest.raises(Problem, match="there are no keys"):
+        with pytest.raises(Problem, match="there are no API keys"):
             check(ServeConfig(host=host))
         check(ServeConfig(host=host, allow_anonymous=True))
-        check(ServeConfig(host=host, api_keys=[HASHED]))
+        check(ServeConfig(host=host, api_keys=[DIGEST]))
     assert RunConfig().serve.host == "127.0.0.1"
 
 
-def test_what_is_draining_refuses_new_work_and_is_not_ready(serve: Make) -> None:
+def test_a_draining_server_refuses_requests_and_is_not_ready(serve: Make) -> None:
     served = serve(max_requests=77)
-    served.application.begin_to_end()
+    served.application.start_draining()
     status, headers, body = served.transcribe(wav(voice(1)))
     assert (status, body["error"]["code"]) == (503, "draining") and headers["retry-after"]
     assert served.ask("GET", "/readyz")[0] == 503 and served.ask("GET", "/healthz")[0] == 200
