@@ -169,8 +169,8 @@ def _report(given: argparse.Namespace) -> int:
     from pipelines.storage.files import join
 
     out = _folder(given.out)
-    sums = report.write(out)
-    print(f"{report.sentence(sums)}\n{join(out, 'report.html')}")
+    totals = report.write(out)
+    print(f"{report.totals_line(totals)}\n{join(out, 'report.html')}")
     return 0
 
 

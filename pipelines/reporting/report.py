@@ -1,8 +1,7 @@
-"""OUT/report.json and OUT/report.html: what a finished run did, with the sum that proves that nothing got lost."""
+"""OUT/report.json and OUT/report.html: what a run did, and the totals that prove that nothing is missing."""
 
 from __future__ import annotations
 
-import html
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -13,26 +12,32 @@ import pyarrow.compute as pc
 
 from pipelines.output import run_record, transcripts
 from pipelines.planning import planner
+from pipelines.plurals import counted
+from pipelines.reporting import html_report
 from pipelines.schema import TRANSCRIPT
 from pipelines.storage import files
 from pipelines.storage.uris import shown
 
 COLUMNS = ["recording_id", "duration", "language", "status", "flags"]
-WORST = 20  # dead letters shown on the page; all are in OUT/dead_letters
+FAILURES = 20  # dead letters in the report; all are in OUT/dead_letters
 
 
 def write(out: str) -> dict[str, Any]:
-    """Build the report of `out`, write both files and return it."""
+    """Build the report of `out`, write both files, and return the report."""
     report = build(out)
     files.write_atomic(
         files.join(out, "report.json"), json.dumps(report, indent=2, ensure_ascii=False).encode()
     )
-    files.write_atomic(files.join(out, "report.html"), page(report).encode())
+    files.write_atomic(files.join(out, "report.html"), html_report.page(report, totals_line(report)).encode())
     return report
 
 
 def build(out: str) -> dict[str, Any]:
-    """Sums over plan, transcripts and dead letters; no text is read."""
+    """Sum up plan, transcripts and dead letters; no text is read.
+
+    Raises:
+        UsageError: there is no run in `out`.
+    """
     record = run_record.require(out)
     plan = planner.read_plan(out)
     done = files.read_tables(files.join(out, "transcripts"), COLUMNS, schema=TRANSCRIPT)
@@ -62,7 +67,7 @@ def build(out: str) -> dict[str, Any]:
         "failures": [
             {name: row[name] for name in ("recording_id", "error_stage", "error_code", "attempts")}
             | {name: shown(row[name] or "") for name in ("audio", "error_message")}
-            for row in letters[:WORST]
+            for row in letters[:FAILURES]
         ],
         "runs": record["runs"],
     }
@@ -71,7 +76,13 @@ def build(out: str) -> dict[str, Any]:
 def discrepancies(
     planned: set[str], transcripts: Sequence[str], dead_letters: Sequence[str]
 ) -> dict[str, int]:
-    """How many recordings break the sum recordings = transcripts + dead letters, and in which way; all are 0 where it holds."""
+    """How many recordings break the equation recordings = transcripts + dead letters, by kind.
+
+    Args:
+        planned: ids of the recordings in the plan.
+        transcripts: ids in OUT/transcripts.
+        dead_letters: ids in OUT/dead_letters.
+    """
     found = Counter([*transcripts, *dead_letters])
     return {
         "in_neither_table": len(planned - found.keys()),
@@ -80,91 +91,21 @@ def discrepancies(
     }
 
 
-def sentence(report: dict[str, Any]) -> str:
-    """The sum in one line, and whether it holds."""
+def totals_line(report: dict[str, Any]) -> str:
+    """The totals in one line, and whether they are exact."""
     wrong = ", ".join(
         f"{count:,} {name.replace('_', ' ')}" for name, count in report["discrepancies"].items() if count
     )
     verdict = (
-        "nothing lost, nothing twice"
+        "nothing lost, nothing duplicated"
         if report["exact"]
-        else f"the sum does not hold: {wrong}; the same command again goes on"
+        else f"the totals do not match: {wrong}; run the same command again to go on"
     )
     return (
-        f"{report['recordings']:,} recordings = {report['transcripts']:,} transcripts + {report['dead_letters']:,} dead letters ({verdict}); "
-        f"{report['audio_hours']:.2f} audio hours"
+        f"{counted(report['recordings'], 'recording')} = {counted(report['transcripts'], 'transcript')} + "
+        f"{counted(report['dead_letters'], 'dead letter')} ({verdict}); "
+        f"{report['audio_hours']:,.2f} audio hours"
     )
-
-
-def page(report: dict[str, Any]) -> str:
-    """The report as one HTML page without anything from elsewhere."""
-    sections = [
-        _table("Recordings by outcome", ("outcome", "recordings"), report["by_status"].items()),
-        _table(
-            "By language",
-            ("language", "recordings", "hours"),
-            [(k, v["recordings"], f"{v['hours']:.2f}") for k, v in report["by_language"].items()],
-        ),
-        _table("Flags", ("flag", "recordings"), report["by_flag"].items()),
-        _table("Dead letters by code", ("code", "recordings"), report["by_error"].items()),
-        _table(
-            "Dead letters",
-            ("recording", "stage", "code", "message"),
-            [
-                (f["recording_id"], f["error_stage"], f["error_code"], f["error_message"])
-                for f in report["failures"]
-            ],
-        ),
-        _table(
-            "Runs",
-            (
-                "run",
-                "started",
-                "finished",
-                "host",
-                "model processes that died",
-                "shards done again for it",
-                "asked of recognition servers",
-            ),
-            [
-                (
-                    r["run_id"],
-                    r["started_at"],
-                    r["finished_at"] or "not finished",
-                    r["host"],
-                    r.get("processes_died", ""),
-                    r.get("shards_again", ""),
-                    ", ".join(
-                        f"{name.replace('_', ' ')}: {value:,.10g}"
-                        for name, value in r.get("asked_of_servers", {}).items()
-                    ),
-                )
-                for r in report["runs"]
-            ],
-        ),
-    ]
-    models = ", ".join(
-        str(model["model"]) for model in report["models"].values() if model["backend"] != "none"
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Scriptorium report</title>'
-        '<meta name="viewport" content="width=device-width"><style>'
-        ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-        "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.2rem .8rem .2rem 0;border-bottom:1px solid #8884;"
-        "overflow-wrap:anywhere}h2{margin-top:2rem}.sum{font-size:1.2rem}</style></head><body>"
-        f"<h1>Scriptorium report</h1><p class=sum>{html.escape(sentence(report))}</p>"
-        f"<p>{html.escape(report['out'])}<br>models: {html.escape(models)}; settings {report['config_hash']}; version {report['version']}</p>"
-        f"{''.join(sections)}</body></html>"
-    )
-
-
-def _table(title: str, head: tuple[str, ...], rows: Any) -> str:
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    if not body:
-        return ""
-    return f"<h2>{html.escape(title)}</h2><table><tr>{''.join(f'<th>{html.escape(name)}</th>' for name in head)}</tr>{body}</table>"
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What `scriptorium status` tells: how far a run is, by what is committed, while it runs or after."""
+"""`scriptorium status`: the progress of a run by its committed work, during the run or after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.storage import files
 
 
 def read(out: str) -> dict[str, Any]:
-    """Count what is planned, done and stitched in `out`; reads no text.
+    """Count what is planned, done and stitched in `out`; no text is read.
 
     Raises:
         UsageError: there is no run in `out`.
@@ -46,7 +46,7 @@ def read(out: str) -> dict[str, Any]:
 
 
 def render(state: dict[str, Any]) -> RenderableType:
-    """The same for people."""
+    """Render the state for a terminal."""
     table = Table(show_header=False, box=None, pad_edge=False)
     left = state["recordings"] - state["transcripts"] - state["dead_letters"]
     table.add_row("recordings", f"{state['recordings']:,}")
@@ -54,9 +54,9 @@ def render(state: dict[str, Any]) -> RenderableType:
     table.add_row("  dead letters", f"{state['dead_letters']:,}")
     for code, count in state["dead_letters_by_code"].items():
         table.add_row(f"    {code}", f"{count:,}")
-    table.add_row("  to come", f"{left:,}")
+    table.add_row("  left to do", f"{left:,}")
     table.add_row("shards done", f"{state['shards_done']:,} of {state['shards']:,}")
-    table.add_row("audio hours done", f"{state['audio_hours_done']:.2f} of {state['audio_hours']:.2f}")
+    table.add_row("audio hours done", f"{state['audio_hours_done']:,.2f} of {state['audio_hours']:,.2f}")
     last = state["last_run"]
     table.add_row(
         "last run",
@@ -71,7 +71,7 @@ def render(state: dict[str, Any]) -> RenderableType:
 def _end(run: dict[str, Any], running: bool) -> str:
     if run["finished_at"]:
         return f"finished {run['finished_at']}"
-    return "running" if running else "cut off: the same command goes on"
+    return "running" if running else "interrupted: the same command goes on from there"
 
 
 def _progress(out: str) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""A table of finished transcripts for a terminal: what the demo shows."""
+"""A table of finished transcripts for a terminal, as `scriptorium transcribe --show` prints it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROWS = 100
 
 
 def table(out: str) -> Table:
-    """File, length, language, text, words with their first times, and status of every transcript; then the dead letters."""
+    """The first transcripts with length, language, text, word times and status, then the dead letters."""
     rows = files.read_tables(files.join(out, "transcripts"), schema=TRANSCRIPT).slice(0, ROWS).to_pylist()
     shown = Table(title=Text(out), show_lines=True)
     for name in ("recording", "length", "language", "text", "words", "status"):

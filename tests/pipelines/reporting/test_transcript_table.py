@@ -14,7 +14,7 @@ from pipelines.schema import TRANSCRIPT
 
 
 def test_names_and_texts_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Brackets are no markup: they would vanish, or end a finished run with an error."""
+    """As markup, brackets would vanish, or end a finished run with an error."""
     out = tmp_path / "out [v2]"
     (out / "transcripts").mkdir(parents=True)
     row = dict.fromkeys(TRANSCRIPT.names) | {
