@@ -77,7 +77,7 @@ def test_errors_in_config_json_are_reported_before_ray_starts(
 @pytest.mark.parametrize("how", ["truncated weights", "overwritten weights"])
 def test_damaged_weights_are_refused(how: str, model: Path) -> None:
     pytest.importorskip("torch")
-    from actors.backends.qwen.checkpoint import load
+    from actors.backends.transformers.loading import load
     from actors.config import ASRConfig
     from actors.errors import FatalError
 

@@ -1,28 +1,36 @@
-"""Qwen3-ForcedAligner through native transformers: one forward pass, an argmax at each slot.
+"""Qwen3-ForcedAligner over the weights of transformers' model: one forward pass, an argmax at each slot.
 
-On a CPU clips run one by one: nothing is gained from more at once, no padding is computed, memory does not grow with the batch, and a
-clip's times are the same in every batch because nothing else is in its sums. Elsewhere a batch is padded on the right: in a causal model
-nothing real ever sees the padding, so no mask is needed and every clip has the same positions in every batch.
+On a CPU clips run one by one: nothing is gained from more at once, memory does not grow with the batch, and a
+clip's times are the same in every batch because nothing else is in its sums. On a GPU clips are packed
+without padding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import torch
+
+from actors.backends.base import AlignerBackend
+from actors.backends.devices import gpu_memory
 from actors.backends.out_of_memory import MemoryGuard
 from actors.backends.qwen import features as mel
 from actors.backends.qwen.aligner_processor import AlignerProcessor
-from actors.backends.qwen.checkpoint import load
+from actors.backends.transformers import prompts as packed
+from actors.backends.transformers.attention import to_device
+from actors.backends.transformers.encoder import CALL_SECONDS
+from actors.backends.transformers.loading import load
+from actors.backends.transformers.prompts import PASS_TOKENS, Prompt, extract_features
 from actors.config import AlignerConfig
 from actors.records import AlignmentRequest
 
-if TYPE_CHECKING:
-    import torch
+Times = list[tuple[float, float]]
 
 
-class TransformersAligner:
+class TransformersAligner(AlignerBackend):
     """A forced aligner on one device. Satisfies `AlignerBackend`."""
+
+    device: torch.device
 
     def __init__(self, config: AlignerConfig) -> None:
         """Load the model.
@@ -30,75 +38,70 @@ class TransformersAligner:
         Raises:
             FatalError: it cannot be loaded; the message says what to do.
         """
-        checkpoint = load(config.model, "aligner", config)
+        self.checkpoint = checkpoint = load(config.model, "aligner", config)
         self.model = config.model
         self.revision = checkpoint.revision
-        self.network = checkpoint.model
-        self.extractor = checkpoint.extractor
-        self.device, self.dtype, self.features_dtype = (
-            checkpoint.device,
-            checkpoint.dtype,
-            checkpoint.features_dtype,
-        )
+        self.network = checkpoint.network
+        self.device, self.dtype = checkpoint.device, checkpoint.dtype
+        self.gpu_memory = gpu_memory(self.device, config.pool.num_gpus)
         self.processor = AlignerProcessor(
-            config.model, checkpoint.tokenizer, self.network.config.num_labels, checkpoint.timestamp_ms
+            config.model,
+            checkpoint.tokenizer,
+            checkpoint.model.config.num_labels,
+            checkpoint.timestamp_ms,
         )
         self.max_duration = self.processor.max_duration
-        self._features = mel.Ahead[AlignmentRequest](
-            self._extract, mel.GPU_THREADS if self.device.type == "cuda" else 0
-        )
         self.memory = MemoryGuard()
-        self._n_window: int = self.network.config.audio_config.n_window
 
-    def prefetch(self, requests: Sequence[AlignmentRequest]) -> None:
-        """Begin with what threads can do for a later batch. See `ASRBackend`."""
-        self._features.start(requests)
-
-    def align(self, requests: list[AlignmentRequest]) -> list[list[tuple[float, float]]]:
+    def align(self, requests: list[AlignmentRequest]) -> list[Times]:
         """Find word times, in halves where a batch does not fit the device. See `AlignerBackend`."""
         for request in requests:
             self.processor.check(request)
         wordy = [request for request in requests if request.units]
-        together = 1 if self.device.type == "cpu" else max(1, len(wordy))
-        groups = [wordy[start : start + together] for start in range(0, len(wordy), together)]
+        size = 1 if self.device.type == "cpu" else max(1, len(wordy))
+        groups = [wordy[start : start + size] for start in range(0, len(wordy), size)]
         found = iter([times for group in groups for times in self.memory.run(group, self._align)])
         return [next(found) if request.units else [] for request in requests]
 
-    def _align(self, requests: Sequence[AlignmentRequest]) -> list[list[tuple[float, float]]]:
-        import torch
-
-        inputs = self.prepare(requests)
-        slots = inputs["input_ids"] == self.processor.token
-        expected = [2 * len(request.units) for request in requests]
-        with torch.inference_mode():
-            hidden = self.network.model(**inputs, use_cache=False).last_hidden_state
-            # The head only where its answer is read: 5,000 classes at every audio token would be most of the memory.
-            classes = self.network.score(hidden[slots]).argmax(-1).cpu()
-        return [
-            self.processor.times(request, stamps.tolist())
-            for request, stamps in zip(requests, classes.split(expected), strict=True)
-        ]
-
-    def _extract(self, request: AlignmentRequest) -> mel.Mel:
-        return mel.extract(self.extractor, request.waveform, self._n_window)
-
-    def prepare(self, requests: Sequence[AlignmentRequest]) -> dict[str, torch.Tensor]:
-        """The model's inputs for a batch: right-padded tokens, features with their mask, all on the device."""
-        import torch
-
-        mels = [self._features.take(request) for request in requests]
-        prompts = [
-            self.processor.prompt(request, features.tokens)
-            for request, features in zip(requests, mels, strict=True)
-        ]
-        input_ids = torch.full(
-            (len(prompts), max(map(len, prompts))), self.processor.tokenizer.pad_token_id, dtype=torch.long
+    @torch.inference_mode()
+    def _align(self, requests: Sequence[AlignmentRequest]) -> list[Times]:
+        """Word times of packed requests, in as many forward passes as their size demands."""
+        bounds = packed.passes(
+            [self._tokens(request) for request in requests],
+            [request.duration for request in requests],
+            PASS_TOKENS,
+            CALL_SECONDS,
         )
-        for row, prompt in enumerate(prompts):
-            input_ids[row, : len(prompt)] = torch.tensor(prompt)
-        features, features_mask = mel.collate(mels)
-        return {
-            "input_ids": input_ids.to(self.device),
-            "input_features": features.to(self.device, self.features_dtype),
-            "input_features_mask": features_mask.to(self.device),
-        }
+        # All passes are queued before the first result is waited for: the host prepares one while another
+        # runs.
+        classes = [self.classify(self.prompts(requests[start:end])) for start, end in bounds]
+        flat = torch.cat([part.cpu() for part in classes])
+        stamps = flat.split([2 * len(request.units) for request in requests])
+        return [
+            self.processor.times(request, numbers.tolist())
+            for request, numbers in zip(requests, stamps, strict=True)
+        ]
+
+    def classify(self, prompts: Sequence[Prompt]) -> torch.Tensor:
+        """The class at each slot of packed prompts, (slots,), on the device."""
+        batch = packed.stage(prompts, self.network)
+        tokens = [token for prompt in prompts for token in prompt.tokens]
+        slots = [place for place, token in enumerate(tokens) if token == self.processor.token]
+        hidden = packed.run(self.network, self.network.decoder, batch, flash=self.network.flash)
+        # The head only where its answer is read: 5,000 classes at every audio token would be most of the
+        # memory.
+        classes: torch.Tensor = self.network.head(hidden.index_select(0, to_device(slots, self.device)))
+        return classes.argmax(-1)
+
+    def prompts(self, requests: Sequence[AlignmentRequest]) -> list[Prompt]:
+        """The prompts of requests with their features."""
+        waveforms = [request.waveform for request in requests]
+        found = extract_features(self.checkpoint.extractor, waveforms, self.network)
+        return [
+            Prompt(self.processor.prompt(request, features.tokens), features)
+            for request, features in zip(requests, found, strict=True)
+        ]
+
+    def _tokens(self, request: AlignmentRequest) -> int:
+        """About how many tokens its prompt has: audio, and for each unit two slots and three of text."""
+        return self.network.encoder.tokens(mel.frames_of(len(request.waveform))) + 5 * len(request.units)

@@ -1,29 +1,42 @@
-"""Qwen3-ASR through native transformers: greedy, in batches.
+"""Qwen3-ASR over the weights of transformers' model: greedy, with continuous batching.
 
-What does not depend on a segment's neighbours in the batch: its features and prompt, its token budget, and on a CPU its encoding and what
-its prompt leaves in the cache (all bit for bit). The decoder's steps sum in an order that depends on the batch's shape, which moves
-logits in their last digits: 1e-6 in fp32, nothing visible in fp64 (what tiny models use, see devices), 1e-2 in bf16. Texts change only
-where two tokens tie that closely, and the confidence is rounded to CONFIDENCE_DIGITS.
+What does not depend on a segment's neighbours: its features and prompt, its token budget, and on a CPU its
+encoding and what its prompt leaves in the cache (all bit for bit). The decoder's steps sum in an order that
+depends on the batch's shape, which moves logits in their last digits: 1e-6 in fp32, nothing visible in fp64
+(what tiny models use, see `devices`), 1e-2 in bf16. Texts change only where two tokens tie that closely, and
+the confidence is rounded to CONFIDENCE_DIGITS.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
 
+import torch
+
+from actors.backends.base import ASRBackend
+from actors.backends.devices import gpu_memory
 from actors.backends.out_of_memory import MemoryGuard
 from actors.backends.qwen import features as mel
 from actors.backends.qwen.asr_processor import ASRProcessor
-from actors.backends.qwen.checkpoint import load
+from actors.backends.transformers.generation import Generator, Limits
+from actors.backends.transformers.kv_cache import cache_bytes
+from actors.backends.transformers.loading import load
+from actors.backends.transformers.prompts import Prompt, extract_features
+from actors.backends.transformers.scheduler import Generated, Job
+from actors.batch_limits import batch_limits
 from actors.config import ASRConfig
+from actors.process.watchdog import call_limit, heartbeat, limited
 from actors.records import Hypothesis, SegmentRequest
 
-if TYPE_CHECKING:
-    import torch
 
+class TransformersASR(ASRBackend):
+    """A recogniser on one device. Satisfies `ASRBackend`.
 
-class TransformersASR:
-    """A recogniser on one device. Satisfies `ASRBackend`."""
+    On a GPU it takes a whole table at once: slots of segments that have ended are filled with the next ones.
+    """
+
+    device: torch.device
 
     def __init__(self, config: ASRConfig) -> None:
         """Load the model.
@@ -31,85 +44,79 @@ class TransformersASR:
         Raises:
             FatalError: it cannot be loaded; the message says what to do.
         """
-        checkpoint = load(config.model, "asr", config)
+        self.checkpoint = checkpoint = load(config.model, "asr", config)
         self.config = config
         self.model = config.model
         self.revision = checkpoint.revision
-        self.network = checkpoint.model
+        self.network = checkpoint.network
         self.processor = ASRProcessor(checkpoint.tokenizer, config)
-        self.extractor = checkpoint.extractor
-        self.device, self.dtype, self.features_dtype = (
-            checkpoint.device,
-            checkpoint.dtype,
-            checkpoint.features_dtype,
-        )
-        self._prefiller = checkpoint.prefiller
-        _share_keys(self.network.model.language_model)
-        self._features = mel.Ahead[SegmentRequest](
-            self._extract, mel.GPU_THREADS if self.device.type == "cuda" else 0
-        )
+        self.device, self.dtype = checkpoint.device, checkpoint.dtype
+        self.batches_itself = self.on_gpu
+        self.gpu_memory = gpu_memory(self.device, config.pool.num_gpus)
+        self.generator = Generator(self.network, self.processor.ends)
         self.memory = MemoryGuard()
-        self._n_window: int = self.network.config.audio_config.n_window
 
-    def prefetch(self, requests: Sequence[SegmentRequest]) -> None:
-        """Begin with what threads can do for a later batch. See `ASRBackend`."""
-        self._features.start(requests)
+    def transcribe(self, requests: list[SegmentRequest]) -> list[Hypothesis | Exception]:
+        """Recognise segments. See `ASRBackend`."""
+        if not requests:
+            return []
+        with ExitStack() as stack:
+            if self.batches_itself:
+                seconds = sum(request.duration for request in requests)
+                what = f"a model call with {len(requests)} segments of {seconds:.1f} s in all"
+                stack.enter_context(limited(call_limit(self.config.timeout, True, seconds), what))
+            return self.memory.run(requests, self._transcribe)
 
-    def transcribe(self, requests: list[SegmentRequest]) -> list[Hypothesis]:
-        """Recognise one batch, in halves where it does not fit the device. See `ASRBackend`."""
-        return self.memory.run(requests, self._transcribe) if requests else []
+    def _transcribe(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis | Exception]:
+        results: list[Hypothesis | Exception] = [ValueError("no answer")] * len(requests)
+        jobs: list[Job] = []
+        numbers: list[int] = []
 
-    def _transcribe(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis]:
-        inputs = self.prepare(requests)
-        budgets = [self.processor.budget(request) for request in requests]
-        rows, logprobs = self._generate(inputs, budgets)
-        return [
-            self.processor.hypothesis(request, tokens[:budget], scores)
-            for request, tokens, scores, budget in zip(requests, rows, logprobs, budgets, strict=True)
-        ]
+        def done(position: int, answer: Generated | Exception) -> None:
+            number = numbers[position]
+            heartbeat()
+            results[number] = (
+                answer
+                if isinstance(answer, Exception)
+                else self.processor.hypothesis(requests[number], answer.tokens, answer.logprobs)
+            )
 
-    def _extract(self, request: SegmentRequest) -> mel.Mel:
-        return mel.extract(self.extractor, request.waveform, self._n_window)
+        for number, request in enumerate(requests):
+            try:
+                jobs.append(self.job(request))
+                numbers.append(number)
+            except Exception as error:
+                results[number] = error
+        self.generator.generate(
+            jobs,
+            lambda positions: self.prompts([requests[numbers[position]] for position in positions]),
+            self.limits(),
+            done,
+        )
+        if len(results) == 1 and isinstance(results[0], Exception):
+            raise results[0]
+        return results
 
-    def prepare(self, requests: Sequence[SegmentRequest]) -> dict[str, torch.Tensor]:
-        """The model's inputs for a batch: left-padded tokens with their mask, features with theirs, all on the device."""
-        import torch
+    def job(self, request: SegmentRequest) -> Job:
+        """What the generator must know of a request before its prompt is made."""
+        frames = mel.frames_of(len(request.waveform))
+        budget = self.processor.budget(request)
+        tokens = len(self.processor.prompt(request, 0)) + self.network.encoder.tokens(frames) + budget
+        return Job(tokens, budget, request.duration)
 
-        mels = [self._features.take(request) for request in requests]
-        prompts = [
-            self.processor.prompt(request, features.tokens)
-            for request, features in zip(requests, mels, strict=True)
-        ]
-        longest = max(map(len, prompts))
-        input_ids = torch.full((len(prompts), longest), self.processor.ends[0], dtype=torch.long)
-        attention_mask = torch.zeros_like(input_ids)
-        for row, prompt in enumerate(prompts):
-            input_ids[row, longest - len(prompt) :] = torch.tensor(prompt)
-            attention_mask[row, longest - len(prompt) :] = 1
-        features, features_mask = mel.collate(mels)
-        return {
-            "input_ids": input_ids.to(self.device),
-            "attention_mask": attention_mask.to(self.device),
-            "input_features": features.to(self.device, self.features_dtype),
-            "input_features_mask": features_mask.to(self.device),
-        }
+    def prompts(self, requests: Sequence[SegmentRequest]) -> list[Prompt | Exception]:
+        """The prompts of requests with their features; in place of one that cannot be made, the error."""
+        waveforms = [request.waveform for request in requests]
+        found = extract_features(self.checkpoint.extractor, waveforms, self.network)
+        prompts: list[Prompt | Exception] = []
+        for request, features in zip(requests, found, strict=True):
+            try:
+                prompts.append(Prompt(self.processor.prompt(request, features.tokens), features))
+            except Exception as error:
+                prompts.append(error)
+        return prompts
 
-    def _generate(
-        self, inputs: dict[str, torch.Tensor], budgets: list[int]
-    ) -> tuple[list[list[int]], list[list[float]]]:
-        """Generated token ids and their log-probabilities for each row."""
-        import torch
-
-        from actors.backends.transformers.generation import generate
-
-        with torch.inference_mode():
-            rows = generate(self.network, inputs, budgets, self.processor.ends, self._prefiller)
-        return [row.tokens for row in rows], [row.logprobs for row in rows]
-
-
-def _share_keys(decoder: Any) -> None:
-    """Let the heads of a group read their keys together instead of from copies, where transformers' sdpa would be used."""
-    from actors.backends.transformers.kv_cache import GROUPED
-
-    if decoder.config._attn_implementation == "sdpa":
-        decoder.config._attn_implementation = GROUPED
+    def limits(self) -> Limits:
+        """How much may be decoded at once, by the settings and the device's memory."""
+        limits = batch_limits(self.config, self.gpu_memory)
+        return Limits(limits.max_seconds, limits.max_size, cache_bytes(self.network, self.gpu_memory))

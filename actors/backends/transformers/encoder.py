@@ -1,64 +1,194 @@
-"""The audio encoder in slices of a batch, so that its memory does not grow with the batch.
+"""The audio encoder over packed clips: real chunks only, all attention windows in one call.
 
-The convolutions take about 6 MB for each padded second (0.6B, bf16), many times what the rest of the model needs for it, while only the
-decoding wants large batches. No clip hears another in the encoder, so cutting the batch between clips changes nothing.
+A clip is cut into chunks of a second, which three convolutions halve to 13 tokens each; its tokens attend
+within windows of 8 s. transformers' own forward convolves chunks of padding too, runs the windows one by one
+and asks the device for their lengths in every layer. Here all lengths are computed on the host from the
+number of frames. A clip's encoding does not depend on its neighbours.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
+import torch
+from torch import nn
+from torch.nn import functional
 
-GPU_SLICE_SECONDS = 960.0  # padded seconds at once: 6 GB for the 0.6B, enough to fill any GPU
-FRAMES_PER_SECOND = 100
+from actors.backends.transformers.attention import Packing, attend_packed, to_device
+from actors.backends.transformers.decoder import pack_linear
+
+# The convolutions take about 6 MB for each second (0.6B, bf16), many times what all else needs.
+CONVOLUTION_SECONDS = 512
+# Seconds of clips in one call on a GPU: enough to fill any, 1.3 GB at 0.1 MB for each second of attention
+# layers.
+CALL_SECONDS = 1920
+# cuDNN plans each shape anew, so a GPU gets multiples of this many chunks.
+_CHUNK_MULTIPLE = 64
+_BINS = 128
 
 
-def bound_encoder(model: Any, device: torch.device) -> None:
-    """Replace a model's `get_audio_features` by one that encodes slices.
-
-    On a CPU a slice is one clip: nothing is gained from more, no padding is computed, and a clip's encoding is then the same bit for bit
-    in every batch.
+class EncoderLayer(nn.Module):
+    """One layer: attention and an MLP, each behind a norm and beside a residual.
 
     Args:
-        model: Qwen3ASRForConditionalGeneration or Qwen3ASRForTokenClassification; changed in place.
-        device: where it runs.
+        layer: a Qwen3ASRAudioEncoderLayer; its projections become views of the packed weights of this one.
     """
-    import torch
-    from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-    encode = model.model.get_audio_features
-    chunk = 2 * model.config.audio_config.n_window
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        attention = layer.self_attn
+        self.heads: int = attention.num_heads
+        self.qkv = pack_linear(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.output = attention.out_proj
+        self.attention_norm, self.mlp_norm = layer.self_attn_layer_norm, layer.final_layer_norm
+        self.up, self.activation, self.down = layer.fc1, layer.activation_fn, layer.fc2
 
-    def encode_in_slices(
-        input_features: torch.Tensor, input_features_mask: torch.Tensor, **arguments: Any
-    ) -> Any:
-        frames = input_features_mask.sum(-1).tolist()
-        outputs: list[Any] = []
-        for start, end in slices(frames, None if device.type == "cpu" else GPU_SLICE_SECONDS):
-            longest = -(-max(frames[start:end]) // chunk) * chunk
-            features, mask = input_features[start:end, :, :longest], input_features_mask[start:end, :longest]
-            outputs.append(
-                encode(
-                    features.contiguous(), mask.contiguous(), **(arguments | {"return_dict": True})
-                ).pooler_output
-            )
-        joined: Any = torch.cat(outputs)
-        return BaseModelOutputWithPooling(pooler_output=joined)
-
-    model.model.get_audio_features = encode_in_slices
+    def forward(self, hidden: torch.Tensor, windows: Packing, flash: bool) -> torch.Tensor:
+        """(tokens, width) to the same."""
+        heads = self.qkv(self.attention_norm(hidden)).unflatten(-1, (3, self.heads, -1))
+        query, key, value = heads.unbind(1)
+        attended = attend_packed(query, key, value, windows, causal=False, flash=flash)
+        hidden = hidden + self.output(attended.flatten(1))
+        hidden = hidden + self.down(self.activation(self.up(self.mlp_norm(hidden))))
+        if hidden.dtype == torch.float16:
+            largest = torch.finfo(torch.float16).max - 1000
+            hidden = hidden.clamp(-largest, largest)
+        return hidden
 
 
-def slices(frames: list[int], seconds: float | None) -> list[tuple[int, int]]:
-    """Cut a batch into runs of clips of at most so many padded seconds; a longer clip alone; None: every clip alone."""
+class Encoder(nn.Module):
+    """The audio encoder with its projection into the language model.
+
+    Args:
+        tower: transformers' Qwen3ASREncoder, on its device and in its precision.
+        projector: Qwen3ASRMultiModalProjector.
+        flash: whether to use flash attention.
+    """
+
+    def __init__(self, tower: Any, projector: Any, *, flash: bool) -> None:
+        super().__init__()
+        self.flash = flash
+        self.chunk: int = 2 * tower.n_window
+        self.chunk_tokens = convolved(self.chunk)
+        self.window = self.chunk_tokens * (tower.n_window_infer // self.chunk)
+        self.convolutions = nn.ModuleList([tower.conv2d1, tower.conv2d2, tower.conv2d3])
+        self.conv_out = tower.conv_out
+        # transformers keeps it in float32, see `loading`.
+        self.positions: torch.Tensor = tower.positional_embedding.positional_embedding
+        self.layers = nn.ModuleList(EncoderLayer(layer) for layer in tower.layers)
+        self.norm = tower.ln_post
+        self.projector = projector
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of its activations, and of the features that it wants."""
+        dtype: torch.dtype = self.conv_out.weight.dtype
+        return dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.conv_out.weight.device
+        return device
+
+    def tokens(self, frames: int) -> int:
+        """Number of tokens of a clip of so many frames."""
+        chunks, rest = divmod(frames, self.chunk)
+        return chunks * self.chunk_tokens + convolved(rest)
+
+    def forward(self, chunks: torch.Tensor, frames: Sequence[int]) -> torch.Tensor:
+        """Encode clips.
+
+        Args:
+            chunks: features of all clips, one clip behind the other, (chunks, mel bins, frames of a chunk),
+                on the device and in its precision. The last chunk of a clip is filled up with zeros.
+            frames: valid frames of each clip, known to the host.
+
+        Returns:
+            (tokens, width of the language model): the tokens of all clips, one clip behind the other.
+        """
+        lengths = [self.tokens(count) for count in frames]
+        hidden = self._select(self._convolve(chunks), frames, lengths)
+        windows = Packing.of([part for length in lengths for part in self._windows(length)], self.device)
+        for layer in self.layers:
+            hidden = layer(hidden, windows, self.flash)
+        projected: torch.Tensor = self.projector(self.norm(hidden))
+        return projected
+
+    def _convolve(self, chunks: torch.Tensor) -> torch.Tensor:
+        """(chunks, mel bins, frames) to (chunks, tokens of a chunk, width); on a GPU some slices of few shapes."""
+        if chunks.device.type == "cpu":
+            return self._convolve_slice(chunks)
+        count = len(chunks)
+        missing = -count % _CHUNK_MULTIPLE
+        if missing:
+            chunks = torch.cat([chunks, chunks.new_zeros(missing, *chunks.shape[1:])])
+        slices = chunks.split(CONVOLUTION_SECONDS * 100 // self.chunk)
+        return torch.cat([self._convolve_slice(part) for part in slices])[:count]
+
+    def _convolve_slice(self, chunks: torch.Tensor) -> torch.Tensor:
+        hidden = chunks[:, None]
+        for convolution in self.convolutions:
+            hidden = functional.gelu(convolution(hidden))
+        hidden = self.conv_out(hidden.permute(0, 3, 1, 2).flatten(2))
+        return hidden + self.positions[: hidden.shape[1]].to(hidden.dtype)
+
+    def _select(self, hidden: torch.Tensor, frames: Sequence[int], lengths: Sequence[int]) -> torch.Tensor:
+        """The valid tokens, (tokens, width): the last chunk of a clip has fewer than the others."""
+        flat = hidden.flatten(0, 1)
+        per_clip = [-(-count // self.chunk) * self.chunk_tokens for count in frames]
+        if sum(per_clip) != len(flat):
+            raise ValueError(f"{len(flat)} convolved tokens for clips of {sum(per_clip)}")
+        if len(lengths) == 1:
+            return flat[: lengths[0]]
+        places: list[int] = []
+        start = 0
+        for length, padded in zip(lengths, per_clip, strict=True):
+            places.extend(range(start, start + length))
+            start += padded
+        return flat.index_select(0, to_device(places, flat.device))
+
+    def _windows(self, length: int) -> list[int]:
+        """Lengths of the attention windows of a clip of so many tokens."""
+        whole, rest = divmod(length, self.window)
+        return [self.window] * whole + [rest] * (rest > 0)
+
+
+def convolved(frames: int) -> int:
+    """Length of so many frames after three convolutions of stride 2."""
+    for _ in range(3):
+        frames = (frames + 1) // 2
+    return frames
+
+
+def slices(durations: Sequence[float], seconds: float | None) -> list[tuple[int, int]]:
+    """Cut a list of clips into runs of at most so many seconds, as (start, end); a longer clip stands alone.
+
+    Args:
+        durations: of each clip, in seconds.
+        seconds: most of a run; None: every clip alone.
+    """
     bounds: list[tuple[int, int]] = []
-    start = 0
-    for end in range(1, len(frames) + 1):
-        full = end == len(frames)
-        if not full and seconds is not None:
-            full = max(frames[start : end + 1]) * (end + 1 - start) > seconds * FRAMES_PER_SECOND
-        if full or seconds is None:
-            bounds.append((start, end))
-            start = end
-    return bounds
+    start, total = 0, 0.0
+    for index, duration in enumerate(durations):
+        if index > start and (seconds is None or total + duration > seconds):
+            bounds.append((start, index))
+            start, total = index, 0.0
+        total += duration
+    return [*bounds, (start, len(durations))] if durations else []
+
+
+def peak_bytes(encoder: Encoder, seconds: float) -> int:
+    """About what one call with so many seconds of clips takes beside its result, in bytes.
+
+    Its first convolution makes channels * mel bins / 2 * frames / 2 numbers, which exist twice while they are
+    activated; the layers keep some ten vectors of the width of the MLP.
+    """
+    first: Any = encoder.convolutions[0]
+    layer: Any = encoder.layers[0]
+    convolution = 2.5 * first.out_channels * _BINS / 2 * 50
+    layers = 13 * 4 * layer.up.out_features
+    sliced = min(seconds, CONVOLUTION_SECONDS)
+    return math.ceil((convolution * sliced + layers * seconds) * encoder.dtype.itemsize)

@@ -1,129 +1,186 @@
-"""Greedy decoding of a batch, made for transcripts: no beams, no sampling, and nothing computed for a row that has ended.
+"""Greedy decoding of any number of requests with one model: no beams, no sampling.
 
-What it does otherwise than transformers' `generate`, with the same tokens:
-- Each row has a token budget of its own, so that none is cut later because of a longer neighbour, and rows that have ended leave the
-  batch: one row that talks on (or loops until its budget) costs a row's steps, not a batch's.
-- Keys and values are written in place into memory taken once; transformers copies all of them at every step to append one.
-- With grouped queries the heads that share keys ask them together (`cache.grouped_attention`), instead of copying the keys for every head.
-- On a CPU the prompts are run one by one: nothing is gained from more at once, no padding is computed, and what a prompt leaves in the
-  cache is the same bit for bit in every batch.
-- Of each token only the log-probability is kept: all logits of a batch of 128 would be 78 MB at every step (vocabulary 151,936).
+Requests are decoded in sessions of slots of one size, those that need much first. A batch that does not fit
+the device is tried again with half as many slots; answers that are there stay.
 """
 
 from __future__ import annotations
 
+import gc
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from actors.backends.transformers.kv_cache import GROUPED, KeyValues
+from actors.backends.devices import classify_error
+from actors.backends.transformers.decode_step import DecodeState, DecodeStep, StepGraphs
+from actors.backends.transformers.kv_cache import KeyValueCache, capacity_for, slots_for
+from actors.backends.transformers.loading import Network
+from actors.backends.transformers.scheduler import Done, Generated, Job, MakePrompts, Policy, Session
 
-_WORTH_IT = 0.75  # rows leave the batch when so few of them are still talking: each time, the others' keys and values are copied once
+log = logging.getLogger(__name__)
+
+# Answers have room for so many tokens on a GPU, or a multiple of it: another width is another CUDA graph.
+_WIDTH_MULTIPLE = 512
 
 
 @dataclass(frozen=True)
-class Generated:
-    """What was generated for one row."""
+class Limits:
+    """How much may be decoded at once.
 
-    tokens: list[int]  # up to and with the token that ended it, or to its budget
-    logprobs: list[float]  # of each of them
+    Attributes:
+        seconds: padded seconds (longest segment * rows).
+        rows: number of rows.
+        cache_bytes: memory for keys and values; None: not limited.
+    """
+
+    seconds: float
+    rows: int
+    cache_bytes: float | None = None
 
 
-def generate(
-    network: Any,
-    inputs: dict[str, torch.Tensor],
-    budgets: Sequence[int],
-    ends: Sequence[int],
-    prefiller: Any = None,
-) -> list[Generated]:
-    """The most probable continuation of each row, token by token.
+class Generator:
+    """Decodes requests with one model.
 
     Args:
-        network: Qwen3ASRForConditionalGeneration.
-        inputs: `input_ids` and `attention_mask`, padded on the left, `input_features` and `input_features_mask`; see `TransformersASR.prepare`.
-        budgets: most tokens of each row, at least 1.
-        ends: tokens that end a row.
-        prefiller: language model that runs the prompts; None: the network's own. It may compute in another precision.
+        network: the model.
+        ends: tokens that end an answer.
     """
-    decoder = network.model.language_model
-    prompt_mask = inputs["attention_mask"].bool()
-    rows, width = prompt_mask.shape
-    device = prompt_mask.device
-    cache = KeyValues(decoder, rows, width + max(budgets))
-    hidden = _prefill(network, prefiller or decoder, inputs, prompt_mask, cache)
 
-    places = list(range(rows))  # the row of the call in each row of the batch
-    left = torch.tensor(budgets, device=device)
-    stops = torch.tensor(list(ends), device=device)
-    mask = torch.cat([prompt_mask, prompt_mask.new_ones(rows, max(budgets))], 1)
-    positions = prompt_mask.sum(1, keepdim=True)
-    # Our own attention takes its mask as it is; what others want, the model makes of a plain one at every step.
-    grouped, padded = decoder.config._attn_implementation == GROUPED, not bool(prompt_mask.all())
-    said: list[list[int]] = [[] for _ in range(rows)]
-    scores: list[list[float]] = [[] for _ in range(rows)]
-    alive = list(range(rows))  # rows of the batch that have not ended
-    embed = decoder.get_input_embeddings()
-    while True:
-        # float32, like transformers: the confidence is not worth more, and ties fall as they do there
-        logits = network.lm_head(hidden).float()
-        best = logits.max(-1)
-        over = (best.indices[:, None] == stops).any(1) | (left <= 1)
-        logprobs = best.values - logits.logsumexp(-1)
-        tokens, ended, probable = best.indices.tolist(), over.tolist(), logprobs.double().tolist()
-        for row in alive:
-            said[places[row]].append(tokens[row])
-            scores[places[row]].append(probable[row])
-        alive = [row for row in alive if not ended[row]]
-        if not alive:
-            return [Generated(*row) for row in zip(said, scores, strict=True)]
-        chosen, left = best.indices, left - 1
-        if len(alive) <= _WORTH_IT * len(places):
-            index = torch.tensor(alive, device=device)
-            chosen, left, mask, positions = chosen[index], left[index], mask[index], positions[index]
-            cache.keep(index, room=int(left.max()))
-            places, alive = [places[row] for row in alive], list(range(len(alive)))
-        seen = mask[:, : cache.length + 1]
-        hidden = decoder(
-            inputs_embeds=embed(chosen[:, None]),
-            attention_mask={"full_attention": seen[:, None, None] if padded else None} if grouped else seen,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
-        positions = positions + 1
+    def __init__(self, network: Network, ends: Sequence[int]) -> None:
+        self.network, self.ends = network, list(ends)
+        self.device = network.decoder.device
+        self.policy = Policy(self.device.type != "cpu")
+        self.graphs = StepGraphs(self.device)
+        # Learned from batches that did not fit: most padded seconds, and the share of a usual forward pass.
+        self.max_seconds: float | None = None
+        self.share = 1.0
+        self._side = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self._step: DecodeStep | None = None
+        self._session: Session | None = None
+        # Slots and longest segment of the session that runs.
+        self._tried = (1, 0.0)
 
+    @torch.inference_mode()
+    def generate(self, jobs: Sequence[Job], make: MakePrompts, limits: Limits, done: Done) -> None:
+        """Answer all jobs, in any order.
 
-def _prefill(
-    network: Any, prefiller: Any, inputs: dict[str, torch.Tensor], mask: torch.Tensor, cache: KeyValues
-) -> torch.Tensor:
-    """Run the prompts; the last hidden states, (rows, hidden), in the precision of the cache."""
-    features = network.model.get_audio_features(
-        inputs["input_features"], inputs["input_features_mask"]
-    ).pooler_output
-    embeds = prefiller.get_input_embeddings()(inputs["input_ids"])
-    audio = inputs["input_ids"] == network.config.audio_token_id
-    if int(audio.sum()) != len(features):
-        raise ValueError(
-            f"the prompts have {int(audio.sum())} places for audio, the encoder made {len(features)} tokens"
-        )
-    embeds[audio] = features.to(embeds.dtype)
-    lengths: list[int] = mask.sum(1).tolist()
-    rows, width = mask.shape
-    together = 1 if mask.device.type == "cpu" else rows
-    hidden = []
-    for start in range(0, rows, together):
-        chosen = slice(start, start + together)
-        padding = width - max(lengths[chosen])
-        with cache.prompt(chosen, padding) as prompt:
-            output = prefiller(
-                inputs_embeds=embeds[chosen, padding:],
-                attention_mask=mask[chosen, padding:],
-                position_ids=(mask[chosen, padding:].cumsum(1) - 1).clamp(min=0),
-                past_key_values=prompt,
-                use_cache=True,
+        Args:
+            jobs: the requests.
+            make: makes their prompts, shortly before they run.
+            limits: how much may be decoded at once.
+            done: called once for each job.
+
+        Raises:
+            Exception: of the device; out of memory only where one row alone does not fit.
+        """
+        unanswered = set(range(len(jobs)))
+
+        def answered(number: int, answer: Generated | Exception) -> None:
+            unanswered.discard(number)
+            done(number, answer)
+
+        while unanswered:
+            # The longest first: the last rows of all end early, and what does not fit is found at once.
+            order = sorted(unanswered, key=lambda number: (-jobs[number].tokens, number))
+            try:
+                self._decode(jobs, order, make, limits, answered)
+                break
+            except Exception as error:
+                if classify_error(error) != "memory" or not self._shrink():
+                    self.release()
+                    raise
+                reason = str(error).split("\n")[0]
+            # Outside of the except block, whose traceback keeps tensors alive.
+            log.warning(
+                "out of memory (%s): %.0f padded seconds at once from now on", reason, self.max_seconds
             )
-        hidden.append(output.last_hidden_state[:, -1])
-    cache.length = width
-    return torch.cat(hidden).to(cache.dtype)
+            self.release()
+        self._session = None
+        if not self.policy.on_gpu:
+            self._step = None
+
+    def release(self) -> None:
+        """Free the cache and all graphs."""
+        self.graphs.clear()
+        self._step = self._session = None
+        if self.device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
+
+    def workspace(self, rows: int, capacity: int, width: int) -> DecodeStep:
+        """State, cache and step for so many slots; those of earlier calls where they are large enough.
+
+        Args:
+            rows: number of slots.
+            capacity: tokens of a slot.
+            width: most tokens of an answer.
+        """
+        tokens = rows * capacity
+        if self.policy.on_gpu:
+            width = -(-width // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE
+        step = self._step
+        if step is not None:
+            if step.state.rows >= rows and step.state.width >= width and step.cache.tokens >= tokens:
+                step.state.clear()
+                return step
+            rows, width = max(rows, step.state.rows), max(width, step.state.width)
+            tokens = max(tokens, step.cache.tokens) if self.policy.on_gpu else tokens
+            del step
+            self.release()
+        state = DecodeState(rows, width, self.device)
+        cache = KeyValueCache(self.network.decoder, tokens, self.device)
+        self._step = DecodeStep(
+            self.network.decoder, self.network.head, self.ends, state, cache, flash=self.network.flash
+        )
+        return self._step
+
+    def _decode(
+        self, jobs: Sequence[Job], order: list[int], make: MakePrompts, limits: Limits, done: Done
+    ) -> None:
+        while order:
+            longest = jobs[order[0]]
+            capacity = capacity_for(longest.tokens, self.policy.on_gpu)
+            slots = self._slots(len(order), longest.seconds, capacity, limits)
+            # Slots for long rows are wasted on much shorter ones, unless too few of these are left.
+            long = sum(jobs[number].tokens > capacity // 2 for number in order)
+            count = len(order) if len(order) <= slots else max(slots, long)
+            chosen, order = order[:count], order[count:]
+            self._session, self._tried = None, (slots, longest.seconds)
+            width = max(jobs[number].budget for number in chosen)
+            step = self.workspace(self.policy.rows(slots), capacity, width)
+            self._session = Session(
+                self.network,
+                step,
+                self.graphs,
+                self.policy,
+                jobs,
+                chosen,
+                slots,
+                capacity,
+                self.share,
+                make,
+                done,
+                self._side,
+            )
+            self._session.run()
+
+    def _slots(self, count: int, seconds: float, capacity: int, limits: Limits) -> int:
+        """Number of slots for `count` requests of up to so many seconds."""
+        most = min(limits.seconds, self.max_seconds or limits.seconds)
+        slots = min(count, limits.rows, max(1, int(most / max(seconds, 0.01))))
+        if limits.cache_bytes is not None:
+            fit = slots_for(limits.cache_bytes, capacity, self.network.decoder)
+            while slots > 1 and self.policy.rows(slots) > fit:
+                slots = self.policy.rows_below(slots)
+        return slots
+
+    def _shrink(self) -> bool:
+        """Lower the limits after a batch did not fit; False where it was a single row."""
+        slots, seconds = self._tried
+        if slots == 1 and (self._session is None or self._session.largest_pass == 1):
+            return False
+        self.max_seconds = min(self.max_seconds or float("inf"), max(1, slots // 2) * seconds)
+        self.share /= 2
+        return True

@@ -1,116 +1,135 @@
-"""Keys and values of a batch in memory taken once, and attention that reads them without a copy."""
+"""Keys and values of all rows that are being decoded, in slots of one static tensor, and the memory for them.
+
+A row has a slot and begins at its first token: nothing is padded, and a slot whose row has ended takes the
+next one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional
-from transformers import AttentionInterface, DynamicCache
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-GROUPED = "grouped_sdpa"  # name of `grouped_attention` among transformers' attention implementations
+from actors.backends.transformers.decoder import Decoder
+from actors.backends.transformers.encoder import CALL_SECONDS, peak_bytes
+from actors.backends.transformers.prompts import PASS_TOKENS
+
+if TYPE_CHECKING:
+    from actors.backends.transformers.loading import Network
+
+# Tokens of a slot on a GPU: few sizes, as every one has CUDA graphs of its own.
+_CAPACITIES = (256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 65536)
+_CPU_MULTIPLE = 16
+# Of the memory that a replica has: the rest is for CUDA graphs, libraries and fragments.
+_USABLE = 0.92
+_GIB = 2**30
 
 
-class KeyValues:
-    """What a decoder's attention remembers of a batch; `update` is all that the model's layers ask of a cache.
+class KeyValueCache:
+    """Keys and values in one allocation, which is cut into slots of any size.
 
     Args:
-        decoder: the language model.
-        rows: of the batch.
-        capacity: most tokens of a row, prompt and answer.
+        decoder: whose keys and values they are.
+        tokens: of all slots together.
+        device: where it is.
     """
 
-    def __init__(self, decoder: Any, rows: int, capacity: int) -> None:
-        config = decoder.config
-        self.dtype: torch.dtype = decoder.dtype
-        shape = (rows, config.num_key_value_heads, capacity, config.head_dim)
-        # Zeros where no prompt will be: what is masked must still be a number.
-        self.layers = [
-            (
-                torch.zeros(shape, dtype=self.dtype, device=decoder.device),
-                torch.zeros(shape, dtype=self.dtype, device=decoder.device),
-            )
-            for _ in range(config.num_hidden_layers)
-        ]
-        self.length = 0  # tokens that every row has, padding on the left included
+    def __init__(self, decoder: Decoder, tokens: int, device: torch.device) -> None:
+        size = (len(decoder.layers), 2, tokens, decoder.key_heads, decoder.head_dim)
+        # Zeros: SDPA multiplies what is masked by zero, and must not find a NaN there.
+        self._memory = torch.zeros(size, dtype=decoder.dtype, device=device)
+        self.tokens = tokens
 
-    def update(
-        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *arguments: Any, **named: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append one token's keys and values, (rows, heads, 1, head size); all that the rows have so far, as views."""
-        end = self.length + 1
-        for memory, new in zip(self.layers[layer], (keys, values), strict=True):
-            memory[:, :, self.length : end] = new
-        everything = self.layers[layer][0][:, :, :end], self.layers[layer][1][:, :, :end]
-        if layer == len(self.layers) - 1:
-            self.length = end
-        return everything
+    def keys(self, layer: int) -> torch.Tensor:
+        """Keys of a layer, (tokens, key heads, head size)."""
+        return self._memory[layer, 0]
 
-    def get_seq_length(self, layer: int = 0) -> int:
-        """Tokens of a row so far."""
-        return self.length
+    def values(self, layer: int) -> torch.Tensor:
+        """Values of a layer, (tokens, key heads, head size)."""
+        return self._memory[layer, 1]
 
-    def get_query_offset(self, layer: int = 0) -> int:
-        """Where the next token stands."""
-        return self.length
+    def slots(self, layer: int, rows: int, capacity: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of the first slots, each (rows, capacity, key heads, head size)."""
+        memory = self._memory[layer, :, : rows * capacity].unflatten(1, (rows, capacity))
+        return memory[0], memory[1]
 
-    def get_mask_sizes(self, tokens: int, layer: int = 0) -> tuple[int, int]:
-        """How many tokens a mask for so many new ones covers, and from which one on."""
-        return self.length + tokens, 0
+    def write(self, layer: int, places: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Write tokens to their places, counted over all slots.
 
-    def keep(self, rows: torch.Tensor, room: int) -> None:
-        """Forget all rows but these, given by their numbers in order, and keep room for so many more tokens of each."""
-        self.layers = [
-            (self._of(keys, rows, room), self._of(values, rows, room)) for keys, values in self.layers
-        ]
+        Args:
+            layer: number of the layer.
+            places: (tokens,), all different.
+            keys: (tokens, key heads, head size).
+            values: as `keys`.
+        """
+        self.keys(layer).index_copy_(0, places, keys.to(self._memory.dtype))
+        self.values(layer).index_copy_(0, places, values.to(self._memory.dtype))
 
-    def _of(self, memory: torch.Tensor, rows: torch.Tensor, room: int) -> torch.Tensor:
-        _, heads, _, size = memory.shape
-        kept = memory.new_zeros(len(rows), heads, self.length + room, size)
-        kept[:, :, : self.length] = memory[rows, :, : self.length]
-        return kept
+    def move(self, sources: Sequence[int], targets: Sequence[int], capacity: int, used: int) -> None:
+        """Copy slots over others.
 
-    @contextmanager
-    def prompt(self, rows: slice, padding: int) -> Iterator[Any]:
-        """A cache for running the prompts of some rows, which end up in this one behind so much padding."""
-        prompt = DynamicCache()
-        yield prompt
-        layers: list[Any] = prompt.layers
-        for (keys, values), layer in zip(self.layers, layers, strict=True):
-            end = padding + layer.keys.shape[2]
-            keys[rows, :, padding:end] = layer.keys
-            values[rows, :, padding:end] = layer.values
+        Args:
+            sources: numbers of the slots to copy; none of them is a target.
+            targets: numbers of the slots to overwrite.
+            capacity: tokens of a slot.
+            used: tokens of a slot to copy; the rest does not matter.
+        """
+        for source, target in zip(sources, targets, strict=True):
+            first, second = source * capacity, target * capacity
+            self._memory[:, :, second : second + used] = self._memory[:, :, first : first + used]
 
 
-def grouped_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    **arguments: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention of one new token per row whose heads share keys; anything else goes to transformers' own sdpa.
+def capacity_for(tokens: int, on_gpu: bool) -> int:
+    """Tokens of the slots for rows that need up to `tokens`."""
+    if on_gpu:
+        for capacity in _CAPACITIES:
+            if tokens <= capacity:
+                return capacity
+    return -(-tokens // _CPU_MULTIPLE) * _CPU_MULTIPLE
 
-    `query` is (rows, heads, 1, size), `key` and `value` (rows, fewer heads, tokens, size). The heads of a group become the queries of one
-    head: (rows, fewer heads, heads of a group, size). transformers would repeat keys and values for each head instead, a copy of all of
-    them in every layer at every step. Source: the definition of grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245).
+
+def bytes_per_token(decoder: Decoder) -> int:
+    """Bytes that the cache takes for each token of a slot."""
+    return 2 * len(decoder.layers) * decoder.key_heads * decoder.head_dim * decoder.dtype.itemsize
+
+
+def slots_for(free_bytes: float, capacity: int, decoder: Decoder) -> int:
+    """Number of slots of `capacity` tokens that fit `free_bytes`, at least 1."""
+    return max(1, int(free_bytes / (capacity * bytes_per_token(decoder))))
+
+
+def weight_bytes(network: Network) -> int:
+    """Bytes of all weights; shared ones count once."""
+    modules = (network.encoder, network.decoder, network.head)
+    weights = {weight.data_ptr(): weight for module in modules for weight in module.parameters()}
+    return sum(weight.numel() * weight.element_size() for weight in weights.values())
+
+
+def prompt_bytes(network: Network, tokens: int) -> int:
+    """About what a forward pass over so many tokens takes beside its result, in bytes."""
+    layer: Any = network.decoder.layers[0]
+    width = 3 * layer.gate_up.out_features + 4 * layer.qkv.out_features
+    return int(tokens * width * network.decoder.dtype.itemsize)
+
+
+def step_bytes(network: Network, rows: int) -> int:
+    """About what the logits of a step take, in bytes: once as they are, twice in float32."""
+    return rows * int(network.decoder.embed.num_embeddings) * (network.decoder.dtype.itemsize + 8)
+
+
+def cache_bytes(network: Network, gpu_memory: float | None, rows: int = 256) -> float | None:
+    """Bytes that are left for keys and values.
+
+    Args:
+        network: the model.
+        gpu_memory: GiB that this process has of the card; None: it runs on a CPU, and nothing limits the
+            cache.
+        rows: most rows of a step.
     """
-    rows, heads, tokens, size = query.shape
-    if tokens != 1:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **arguments)
-    groups = key.shape[1]
-    together = query.reshape(rows, groups, heads // groups, size)
-    output = functional.scaled_dot_product_attention(
-        together, key, value, attn_mask=attention_mask, scale=scaling
-    )
-    return output.reshape(rows, 1, heads, size), None
-
-
-AttentionInterface.register(GROUPED, grouped_attention)
-AttentionMaskInterface.register(GROUPED, sdpa_mask)
+    if gpu_memory is None:
+        return None
+    # The encoder and the prompts run one after the other.
+    peak = max(peak_bytes(network.encoder, CALL_SECONDS), prompt_bytes(network, PASS_TOKENS))
+    used = weight_bytes(network) + peak + step_bytes(network, rows)
+    return max(0.0, gpu_memory * _GIB * _USABLE - used)

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 from actors.aligner import AlignerActor  # noqa: E402
 from actors.asr import ASRActor  # noqa: E402
-from actors.backends.qwen.checkpoint import load  # noqa: E402
+from actors.backends.transformers.loading import load  # noqa: E402
 from actors.config import AlignerConfig, ASRConfig, PoolConfig  # noqa: E402
 from actors.records import SegmentRequest  # noqa: E402
 

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,8 +203,17 @@ def _bare(asr: ASRActor, segments: list[np.ndarray]) -> Callable[[], Any]:
     ready = []
     for batch in batches:
         chosen = [requests[index] for index in batch]
-        ready.append((backend.prepare(chosen), [backend.processor.budget(request) for request in chosen]))
-    return lambda: [backend._generate(inputs, budgets) for inputs, budgets in ready]
+        ready.append(([backend.job(request) for request in chosen], backend.prompts(chosen)))
+
+    def run() -> None:
+        for jobs, prompts in ready:
+            backend.generator.generate(jobs, partial(map, prompts.__getitem__), backend.limits(), _ignore)
+
+    return run
+
+
+def _ignore(number: int, answer: Any) -> None:
+    """The answer is not read."""
 
 
 def _take_turns(

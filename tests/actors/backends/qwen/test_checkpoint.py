@@ -14,7 +14,8 @@ transformers = pytest.importorskip("transformers")
 
 from huggingface_hub import errors as hub_errors  # noqa: E402
 
-from actors.backends.qwen.checkpoint import check_folder, digest, load  # noqa: E402
+from actors.backends.qwen.checkpoint import check_folder, digest  # noqa: E402
+from actors.backends.transformers.loading import load  # noqa: E402
 from actors.config import AlignerConfig, ASRConfig  # noqa: E402
 from actors.errors import FatalError  # noqa: E402
 

@@ -1,7 +1,8 @@
-"""Our greedy decoding against transformers' own `generate`, and what is done for rows that have ended."""
+"""Greedy decoding with continuous batching against a plain loop over transformers' own forward pass."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,12 +11,18 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from actors.backends.transformers.asr import TransformersASR  # noqa: E402
-from actors.backends.transformers.generation import generate  # noqa: E402
-from actors.backends.transformers.kv_cache import GROUPED, KeyValues  # noqa: E402
+from actors.backends.transformers.generation import Generator, Limits  # noqa: E402
+from actors.backends.transformers.prompts import Prompt  # noqa: E402
+from actors.backends.transformers.scheduler import Generated, Job, Policy  # noqa: E402
 from actors.config import ASRConfig  # noqa: E402
 from actors.records import SegmentRequest  # noqa: E402
+from tests.actors.backends.transformers.reference_decoding import (  # noqa: E402
+    load_reference,
+    reference_decode,
+)
 
 BUDGETS = [17, 3, 40, 1, 9, 26]
+Answers = list[tuple[list[int], list[float]]]
 
 
 @pytest.fixture(scope="module", params=["float64", "float32"])
@@ -23,98 +30,240 @@ def backend(request, tiny_models) -> TransformersASR:
     return TransformersASR(ASRConfig(model=str(tiny_models.asr), dtype=request.param))
 
 
-@pytest.fixture
-def inputs(backend, waveforms) -> dict[str, Any]:
-    return backend.prepare([SegmentRequest(waveform) for waveform in waveforms])
+@pytest.fixture(scope="module")
+def prompts(backend, waveforms) -> list[Prompt]:
+    made = backend.prompts([SegmentRequest(waveform) for waveform in waveforms])
+    assert all(isinstance(prompt, Prompt) for prompt in made)
+    return made
 
 
-def theirs(
-    backend: TransformersASR, inputs: dict[str, Any], budgets: list[int], ends: list[int]
-) -> list[list[int]]:
-    settings = transformers.GenerationConfig(
-        do_sample=False,
-        num_beams=1,
-        max_new_tokens=max(budgets),
-        eos_token_id=ends,
-        pad_token_id=ends[0],
-        use_cache=True,
-    )
-    with torch.inference_mode():
-        rows = backend.network.generate(**inputs, generation_config=settings)[
-            :, inputs["input_ids"].shape[1] :
-        ].tolist()
-    cut = []
-    for row, budget in zip(rows, budgets, strict=True):
-        end = next((place + 1 for place, token in enumerate(row) if token in ends), len(row))
-        cut.append(row[: min(end, budget)])
-    return cut
+@pytest.fixture(scope="module")
+def reference(backend, tiny_models, prompts) -> Any:
+    """`reference(budgets, ends)`: what the plain loop answers to all prompts."""
+    model, prefiller = load_reference(tiny_models.asr, backend.dtype)
+
+    def decode(budgets: Sequence[int], ends: Sequence[int]) -> Answers:
+        return [
+            reference_decode(model, prefiller, prompt.tokens, prompt.features, budget, ends)
+            for prompt, budget in zip(prompts, budgets, strict=True)
+        ]
+
+    return decode
 
 
-def ours(
-    backend: TransformersASR, inputs: dict[str, Any], budgets: list[int], ends: list[int]
-) -> list[list[int]]:
-    with torch.inference_mode():
-        rows = generate(backend.network, inputs, budgets, ends, backend._prefiller)
-    assert all(len(row.tokens) == len(row.logprobs) and max(row.logprobs) <= 0 for row in rows)
-    return [row.tokens for row in rows]
+def decode(
+    backend: TransformersASR,
+    prompts: Sequence[Prompt],
+    budgets: Sequence[int],
+    ends: Sequence[int],
+    limits: Limits = Limits(10_000, 128),  # noqa: B008
+    generator: Generator | None = None,
+) -> Answers:
+    generator = generator or Generator(backend.network, ends)
+    jobs = [
+        Job(len(prompt.tokens) + budget, budget, prompt.features.frames / 100)
+        for prompt, budget in zip(prompts, budgets, strict=True)
+    ]
+    answers: dict[int, Generated] = {}
+
+    def done(number: int, answer: Generated | Exception) -> None:
+        assert isinstance(answer, Generated) and number not in answers
+        answers[number] = answer
+
+    generator.generate(jobs, lambda numbers: [prompts[number] for number in numbers], limits, done)
+    found = [answers[number] for number in range(len(prompts))]
+    assert all(len(row.tokens) == len(row.logprobs) and max(row.logprobs) <= 0 for row in found)
+    return [(row.tokens, row.logprobs) for row in found]
 
 
-def test_the_tokens_are_those_of_transformers(backend, inputs) -> None:
-    assert ours(backend, inputs, BUDGETS, backend.processor.ends) == theirs(
-        backend, inputs, BUDGETS, backend.processor.ends
-    )
+def assert_equal(found: Answers, wanted: Answers) -> None:
+    assert [tokens for tokens, _ in found] == [tokens for tokens, _ in wanted]
+    for (_, scores), (_, wanted_scores) in zip(found, wanted, strict=True):
+        assert scores == pytest.approx(wanted_scores, abs=2e-5)
 
 
-def test_rows_end_at_any_of_the_ends(backend, inputs) -> None:
-    """Tokens that these rows do say, as ends: rows stop at different steps, and the others go on undisturbed."""
-    said = theirs(backend, inputs, [40] * 6, backend.processor.ends)
-    ends = [said[0][2], said[2][11], *backend.processor.ends]
-    expected = theirs(backend, inputs, [40] * 6, ends)
-    assert len({len(row) for row in expected}) > 2
-    assert ours(backend, inputs, [40] * 6, ends) == expected
+def test_tokens_and_logprobs_are_those_of_transformers(backend, prompts, reference) -> None:
+    ends = backend.processor.ends
+    assert_equal(decode(backend, prompts, BUDGETS, ends), reference(BUDGETS, ends))
 
 
-def test_rows_that_have_ended_cost_nothing(backend, inputs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_request_gets_the_answer_of_transformers(backend, prompts, reference) -> None:
+    ends = backend.processor.ends
+    alone = [decode(backend, [prompt], [30], ends)[0] for prompt in prompts]
+    assert_equal(alone, reference([30] * 6, ends))
+
+
+def test_rows_end_at_any_of_the_ends(backend, prompts, reference) -> None:
+    """Ends that these rows do generate: rows stop at different steps, the others go on undisturbed."""
+    answers = [tokens for tokens, _ in reference([40] * 6, backend.processor.ends)]
+    ends = [answers[0][2], answers[2][11], *backend.processor.ends]
+    expected = reference([40] * 6, ends)
+    assert len({len(tokens) for tokens, _ in expected}) > 2
+    assert_equal(decode(backend, prompts, [40] * 6, ends), expected)
+
+
+def test_rows_that_have_ended_cost_nothing(backend, prompts, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    forward = backend.network.lm_head.forward
+    forward = backend.network.head.forward
     monkeypatch.setattr(
-        backend.network.lm_head, "forward", lambda hidden: sizes.append(len(hidden)) or forward(hidden)
+        backend.network.head, "forward", lambda hidden: sizes.append(len(hidden)) or forward(hidden)
     )
-    ours(backend, inputs, BUDGETS, backend.processor.ends)
-    assert sizes[0] == 6 and sizes[-1] == 1
-    assert sum(sizes) < 0.6 * 6 * 40
+    decode(backend, prompts, BUDGETS, backend.processor.ends)
+    assert sizes[:6] == [1] * 6  # the prompts
+    assert max(sizes) <= 6 and sizes[-1] == 1
+    assert sum(sizes) == sum(BUDGETS)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_free_slots_take_the_next_requests(backend, prompts, reference, slots: int) -> None:
+    """More requests than slots, each row with a budget of its own."""
+    many, budgets = [*prompts, *prompts[::-1]], [*BUDGETS, *BUDGETS]
+    ends = backend.processor.ends
+    expected = reference(BUDGETS, ends) + reference(BUDGETS[::-1], ends)[::-1]
+    expected[6:] = reference(BUDGETS[::-1], ends)[::-1]
+    found = decode(backend, many, budgets, ends, Limits(10_000, slots))
+    assert_equal(found, expected)
+
+
+def test_slots_follow_padded_seconds(backend, prompts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the six clips only two as long as the longest (9.7 s) may decode at once."""
+    asked: list[int] = []
+    make = Generator.workspace
+
+    def workspace(self: Generator, rows: int, capacity: int, width: int) -> Any:
+        asked.append(rows)
+        return make(self, rows, capacity, width)
+
+    monkeypatch.setattr(Generator, "workspace", workspace)
+    decode(backend, [prompts[2]] * 5, [20] * 5, backend.processor.ends, Limits(20, 128))
+    assert asked == [2]
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_every_attention_says_the_same(tiny_models, backend, inputs, attention: str) -> None:
+def test_every_attention_setting_gives_the_same(tiny_models, backend, prompts, attention: str) -> None:
     other = TransformersASR(
         ASRConfig(model=str(tiny_models.asr), dtype=backend.config.dtype, attention=attention)
     )
-    assert (other.network.model.language_model.config._attn_implementation == GROUPED) == (
-        attention == "sdpa"
-    )
-    assert ours(other, inputs, BUDGETS, backend.processor.ends) == ours(
-        backend, inputs, BUDGETS, backend.processor.ends
+    assert not other.network.flash and not other.network.encoder.flash
+    assert_equal(
+        decode(other, prompts, BUDGETS, backend.processor.ends),
+        decode(backend, prompts, BUDGETS, backend.processor.ends),
     )
 
 
-def test_a_prompt_leaves_the_same_in_the_cache_in_every_batch(backend, waveforms) -> None:
+def test_a_prompt_leaves_the_same_in_the_cache_in_every_batch(backend, prompts) -> None:
     """Bit for bit, on a CPU: what the steps start from does not depend on the neighbours."""
-    from actors.backends.transformers.generation import _prefill
+    left: list[tuple[Any, Any]] = []
+    for chosen in (prompts, prompts[4:5]):
+        generator = Generator(backend.network, backend.processor.ends)
+        with pytest.MonkeyPatch.context() as patch:
+            # No steps: only the prompts run.
+            patch.setattr("actors.backends.transformers.scheduler.Session._collect", _stop)
+            with pytest.raises(_Stopped):
+                decode(backend, chosen, [9] * len(chosen), [], generator=_keeping(generator))
+        left.append((generator.kept.cache, generator.kept.state))
+    (batch, state), (alone, state_alone) = left
+    length = len(prompts[4].tokens)
+    # The longest stand first; the prompts are sorted by their number of tokens.
+    order = sorted(range(6), key=lambda number: -len(prompts[number].tokens))
+    slot = order.index(4)
+    capacity = batch.tokens // 6
+    for layer in range(len(backend.network.decoder.layers)):
+        for found, wanted in (
+            (batch.keys(layer), alone.keys(layer)),
+            (batch.values(layer), alone.values(layer)),
+        ):
+            start = slot * capacity
+            assert torch.equal(found[start : start + length], wanted[:length]) and wanted[:length].any()
+    assert state.token[slot] == state_alone.token[0]
+    assert state.logprobs[slot, 0] == state_alone.logprobs[0, 0]
 
-    caches = []
-    for clips in (waveforms, waveforms[4:5]):
-        inputs = backend.prepare([SegmentRequest(clip) for clip in clips])
-        decoder = backend.network.model.language_model
-        cache = KeyValues(decoder, len(clips), inputs["input_ids"].shape[1])
-        with torch.inference_mode():
-            hidden = _prefill(
-                backend.network, backend._prefiller or decoder, inputs, inputs["attention_mask"].bool(), cache
-            )
-        caches.append((cache, hidden))
-    (together, hidden), (alone, hidden_alone) = caches
-    padding = together.length - alone.length
-    assert padding > 0 and torch.equal(hidden[4], hidden_alone[0])
-    for layer, layer_alone in zip(together.layers, alone.layers, strict=True):
-        for memory, memory_alone in zip(layer, layer_alone, strict=True):
-            assert torch.equal(memory[4, :, padding:], memory_alone[0]) and not memory[4, :, :padding].any()
+
+class _Stopped(Exception):
+    """The prompts have run."""
+
+
+def _stop(session: Any) -> None:
+    raise _Stopped
+
+
+def _keeping(generator: Generator) -> Generator:
+    """Remember the workspace, which is released with an error."""
+    workspace = generator.workspace
+
+    def keep(*sizes: int) -> Any:
+        generator.kept = workspace(*sizes)
+        return generator.kept
+
+    generator.workspace = keep
+    return generator
+
+
+def test_out_of_memory_leads_to_fewer_slots_and_every_answer(
+    backend, prompts, reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache for 4 and for 2 long rows does not fit; no answer is lost, and the next call begins with 1."""
+    asked: list[int] = []
+    make = Generator.workspace
+    most = len(prompts[2].tokens) + BUDGETS[2] + 16
+
+    def workspace(self: Generator, rows: int, capacity: int, width: int) -> Any:
+        asked.append(rows)
+        if rows * capacity > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return make(self, rows, capacity, width)
+
+    monkeypatch.setattr(Generator, "workspace", workspace)
+    ends = backend.processor.ends
+    generator = Generator(backend.network, ends)
+    expected = reference(BUDGETS, ends)
+    assert_equal(decode(backend, prompts, BUDGETS, ends, Limits(10_000, 4), generator=generator), expected)
+    assert asked[:3] == [4, 2, 1]
+    asked.clear()
+    assert_equal(decode(backend, prompts, BUDGETS, ends, Limits(10_000, 4), generator=generator), expected)
+    assert asked[0] == 1
+
+
+def test_out_of_memory_in_a_step_keeps_the_answers_that_are_there(
+    backend, prompts, reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from actors.backends.transformers.decode_step import DecodeStep
+
+    advance, failed = DecodeStep.advance, []
+
+    def failing(self: DecodeStep, rows: int, *rest: Any) -> None:
+        if self.state.count.max() > 10 and not failed:
+            failed.append(rows)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        advance(self, rows, *rest)
+
+    monkeypatch.setattr(DecodeStep, "advance", failing)
+    ends = backend.processor.ends
+    assert_equal(decode(backend, prompts, BUDGETS, ends), reference(BUDGETS, ends))
+    assert failed == [3]  # the others have ended: their budgets are 3, 1 and 9
+
+
+def test_a_prompt_that_cannot_be_made_fails_alone(backend, prompts) -> None:
+    answers: dict[int, Any] = {}
+    jobs = [Job(len(prompt.tokens) + 5, 5, 1.0) for prompt in prompts]
+    Generator(backend.network, []).generate(
+        jobs,
+        lambda numbers: [ValueError("no") if number == 2 else prompts[number] for number in numbers],
+        Limits(100, 2),
+        answers.__setitem__,
+    )
+    assert isinstance(answers[2], ValueError)
+    assert all(len(answers[number].tokens) == 5 for number in (0, 1, 3, 4, 5))
+
+
+def test_the_policy_of_a_gpu_gives_the_same_answers(backend, prompts, reference) -> None:
+    """Groups of prompts, a look every eighth step, rows that have ended in the batch: on a CPU, without graphs."""
+    many, budgets = [*prompts, *prompts, *prompts], [*BUDGETS, *BUDGETS, *BUDGETS]
+    ends = backend.processor.ends
+    generator = Generator(backend.network, ends)
+    generator.policy = Policy(True)
+    found = decode(backend, many, budgets, ends, Limits(10_000, 16), generator)
+    expected = reference(BUDGETS, ends) * 3
+    assert_equal(found, expected)
+    found = decode(backend, many[:3], budgets[:3], ends, Limits(10_000, 16), generator)
+    assert_equal(found, expected[:3])

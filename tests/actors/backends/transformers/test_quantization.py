@@ -31,7 +31,7 @@ def waveform() -> np.ndarray:
 def test_the_demo_recogniser_says_nearly_the_same(
     waveform: np.ndarray, chip_has_bf16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actors.backends.qwen.checkpoint.cpu_multiplies_bf16", lambda: chip_has_bf16)
+    monkeypatch.setattr("actors.backends.transformers.loading.cpu_multiplies_bf16", lambda: chip_has_bf16)
     backend = TransformersASR(ASRConfig(model=str(DEMO / "asr"), dtype="int8", device="cpu", threads=1))
     assert backend.features_dtype == (torch.bfloat16 if chip_has_bf16 else torch.float32)
     kinds = {type(module).__name__ for module in backend.network.model.language_model.modules()}

@@ -1,0 +1,237 @@
+"""One decoding step of many rows whose state is on the device, run as it is or as a CUDA graph.
+
+The host does not take part in a step: the chosen tokens, their log-probabilities, the lengths and whether a
+row has ended stay on the device, so that several steps run one behind the other before the host looks. A row
+that has ended writes its keys again and again to one place of its own slot, and its tokens to a column that
+nobody reads.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from actors.backends.devices import classify_error
+from actors.backends.transformers.attention import SlotKeys, attend_slots, slot_keys, to_device
+from actors.backends.transformers.decoder import Decoder
+from actors.backends.transformers.kv_cache import KeyValueCache
+
+log = logging.getLogger(__name__)
+
+# Steps that run uncaptured before a graph is captured: libraries allocate their workspaces in the first ones.
+_WARM_UP = 2
+
+
+class DecodeState:
+    """What decoding knows of each row, on the device.
+
+    Args:
+        rows: number of slots.
+        width: most tokens of an answer.
+        device: where the model runs.
+    """
+
+    def __init__(self, rows: int, width: int, device: torch.device) -> None:
+        self.rows, self.width = rows, width
+        # Of each row: the last token chosen, tokens in its slot, tokens that it may still choose, tokens
+        # chosen so far.
+        self.token, self.length, self.left, self.count = torch.zeros(
+            4, rows, dtype=torch.long, device=device
+        ).unbind()
+        self.finished = torch.ones(rows, dtype=torch.bool, device=device)
+        # One column more than an answer has: rows that have ended write there.
+        self.tokens = torch.zeros(rows, width + 1, dtype=torch.long, device=device)
+        self.logprobs = torch.zeros(rows, width + 1, dtype=torch.float32, device=device)
+
+    def move(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Copy rows over others; none of the sources is a target. The sources count as ended."""
+        device = self.token.device
+        source, target = to_device(sources, device), to_device(targets, device)
+        for tensor in (
+            self.token,
+            self.length,
+            self.left,
+            self.count,
+            self.finished,
+            self.tokens,
+            self.logprobs,
+        ):
+            tensor.index_copy_(0, target, tensor.index_select(0, source))
+        self.finished.index_fill_(0, source, True)
+
+    def clear(self) -> None:
+        """Count all rows as ended."""
+        self.finished.fill_(True)
+        self.length.zero_()
+
+
+class DecodeStep:
+    """Chooses the next token of each row.
+
+    Args:
+        decoder: the language model.
+        head: from hidden states to logits.
+        ends: tokens that end an answer.
+        state: of the rows.
+        cache: their keys and values.
+        flash: whether to use flash attention.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        head: Callable[[torch.Tensor], torch.Tensor],
+        ends: Sequence[int],
+        state: DecodeState,
+        cache: KeyValueCache,
+        *,
+        flash: bool,
+    ) -> None:
+        self.decoder, self.head, self.state, self.cache, self.flash = decoder, head, state, cache, flash
+        self.ends = torch.tensor(list(ends), device=decoder.device)
+
+    def begin(
+        self, rows: torch.Tensor, lengths: torch.Tensor, budgets: torch.Tensor, hidden: torch.Tensor
+    ) -> None:
+        """Put rows whose prompts have run into their slots, with their first token.
+
+        Args:
+            rows: numbers of the slots, (rows,).
+            lengths: tokens of the prompts, (rows,).
+            budgets: most tokens of the answers, at least 1, (rows,).
+            hidden: of the last token of each prompt, (rows, hidden size).
+        """
+        state = self.state
+        chosen, logprobs = choose(self.head(hidden))
+        ended = (chosen[:, None] == self.ends).any(1) | (budgets <= 1)
+        for tensor, value in (
+            (state.token, chosen),
+            (state.length, lengths),
+            (state.left, budgets - 1),
+            (state.count, torch.ones_like(budgets)),
+            (state.finished, ended),
+            (state.tokens[:, 0], chosen),
+            (state.logprobs[:, 0], logprobs),
+        ):
+            tensor.index_copy_(0, rows, value)
+
+    def advance(self, rows: int, capacity: int, span: int, equal: bool = False) -> None:
+        """Choose a token for each of the first `rows` rows that has not ended.
+
+        Args:
+            rows: number of rows that take part.
+            capacity: tokens of a slot.
+            span: no slot has more valid tokens, the new one included.
+            equal: whether all of them have exactly `span`.
+        """
+        state = self.state
+        finished, length, left = state.finished[:rows], state.length[:rows], state.left[:rows]
+        active = ~finished
+        # Of a row that has ended one key is read, not all.
+        read = torch.where(finished, 1, length + 1)
+        slots = slot_keys(read, capacity, span, self.flash, equal)
+        hidden = self._hidden(state.token[:rows], length, slots)
+        chosen, logprobs = choose(self.head(hidden))
+        column = torch.where(active, state.count[:rows], state.width)[:, None]
+        state.tokens[:rows].scatter_(1, column, chosen[:, None])
+        state.logprobs[:rows].scatter_(1, column, logprobs[:, None])
+        ended = (chosen[:, None] == self.ends).any(1) | (left <= 1)
+        state.token[:rows].copy_(chosen)
+        state.count[:rows].add_(active)
+        left.sub_(active.long())
+        length.add_(active)
+        finished.logical_or_(ended)
+
+    def _hidden(self, tokens: torch.Tensor, positions: torch.Tensor, slots: SlotKeys) -> torch.Tensor:
+        rows = len(tokens)
+        places = torch.arange(rows, device=tokens.device) * slots.capacity + positions
+
+        def attend(layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            self.cache.write(layer, places, key, value)
+            keys, values = self.cache.slots(layer, rows, slots.capacity)
+            return attend_slots(query, keys, values, slots, flash=self.flash)
+
+        hidden: torch.Tensor = self.decoder(self.decoder.embed(tokens), positions, attend)
+        return hidden
+
+
+def choose(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The most probable token of each row and its log-probability in float32, both (rows,).
+
+    float32, as in transformers: the confidence is not worth more, and ties fall as they do there.
+    """
+    if logits.is_cuda and logits.dtype in (torch.bfloat16, torch.float16):
+        # One pass and one copy of the logits in float32, where logsumexp would make three.
+        best = torch.log_softmax(logits, -1, dtype=torch.float32).max(-1)
+        return best.indices, best.values
+    logits = logits.float()
+    best = logits.max(-1)
+    return best.indices, best.values - logits.logsumexp(-1)
+
+
+class StepGraphs:
+    """CUDA graphs of a step, one for each shape, captured when a shape is first used.
+
+    A step launches some 600 kernels. Launching them costs more than running them, up to 35 us each on a
+    virtual machine; a graph launches all of them at once.
+
+    Args:
+        device: where the model runs; without CUDA steps run as they are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.enabled = device.type == "cuda"
+        self._graphs: dict[tuple[int, ...], Any] = {}
+        self._pool: Any = None
+
+    def clear(self) -> None:
+        """Forget all graphs, before the memory that they use is freed."""
+        self._graphs.clear()
+        self._pool = None
+
+    def run(self, key: tuple[int, ...], step: Callable[[], None], count: int) -> None:
+        """Run `step` `count` times.
+
+        Args:
+            key: whatever `step` depends on but the contents of tensors.
+            step: works on tensors that live as long as the graphs.
+            count: how often.
+        """
+        if self.enabled and key not in self._graphs and count > _WARM_UP:
+            count -= self._capture(key, step)
+        graph = self._graphs.get(key)
+        for _ in range(count):
+            if graph is None:
+                step()
+            else:
+                graph.replay()
+
+    def _capture(self, key: tuple[int, ...], step: Callable[[], None]) -> int:
+        """Capture a graph; the number of steps that ran meanwhile. Where it fails, steps run as they are."""
+        stream = torch.cuda.Stream(self.device)
+        stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                step()
+        torch.cuda.current_stream(self.device).wait_stream(stream)
+        try:
+            if self._pool is None:
+                self._pool = torch.cuda.graph_pool_handle()
+            graph = torch.cuda.CUDAGraph()
+            # Other threads of this process may use the card meanwhile.
+            with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
+                step()
+        except Exception as error:
+            # Whatever else is wrong with the device, the next step will show.
+            if classify_error(error) == "memory":
+                raise
+            self.enabled = False
+            self.clear()
+            log.warning("the decoding step cannot be captured as a CUDA graph, it will be slower: %s", error)
+        else:
+            self._graphs[key] = graph
+        return _WARM_UP
