@@ -186,7 +186,7 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
     # Neighbouring shards that are reached by a seek are positioned by time stamps, which here differ from the
     # positions by which this shard is cut.
     has_neighbours = row["start"] > 0 or planned_end is not None
-    unreliable = decoded.losses.apart >= _MAX_LOST and has_neighbours and recording.sought
+    unreliable = decoded.losses.max_drift >= _MAX_LOST and has_neighbours and recording.can_seek
     if unreliable:
         flags.append("stamps_unreliable")
     segments = _segments(decoded, segmenter)

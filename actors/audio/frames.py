@@ -50,7 +50,7 @@ class DecodeLosses:
     # Frames that were decoded.
     frames: int = 0
     # Seconds by which positions from time stamps and from counting samples differed at most.
-    apart: float = 0.0
+    max_drift: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -63,7 +63,7 @@ class DecodeLosses:
 class Frame:
     """Samples as the decoder returned them.
 
-    `joined` copies and converts them later, a second of audio at a time.
+    `join_frames` copies and converts them later, a second of audio at a time.
     """
 
     # One array per channel, or one with all channels interleaved, in the decoder's sample type.
@@ -150,7 +150,7 @@ class _Converter:
         frame.pts = None
         channels = frame.layout.nb_channels
         resampled = [read(piece) for piece in self._resampler.resample(frame)]
-        samples = joined(resampled) if resampled else np.zeros((0, channels), np.float32)
+        samples = join_frames(resampled) if resampled else np.zeros((0, channels), np.float32)
         return Frame([samples.reshape(-1)], channels, len(samples), None)
 
 
@@ -175,11 +175,11 @@ def read(frame: AudioFrame) -> Frame:
     return Frame([np.frombuffer(planes[0], dtype, count * channels)], channels, count, None)
 
 
-def joined(frames: Sequence[Frame]) -> np.ndarray:
+def join_frames(frames: Sequence[Frame]) -> np.ndarray:
     """Samples of frames with equally many channels: float32, shape (samples, channels), full scale 1.0."""
     kinds = {(len(frame.planes), frame.planes[0].dtype) for frame in frames}
     if len(kinds) > 1:
-        return np.concatenate([joined([frame]) for frame in frames])
+        return np.concatenate([join_frames([frame]) for frame in frames])
     (planes, dtype), channels = kinds.pop(), frames[0].channels
     count = sum(frame.count for frame in frames)
     if planes == 1:
@@ -209,7 +209,7 @@ def decoded_rate(opened: Opened) -> int:
     return opened.stream.codec_context.sample_rate
 
 
-def take(frames: Iterator[Frame], samples: float) -> list[Frame]:
+def take_frames(frames: Iterator[Frame], samples: float) -> list[Frame]:
     """The first frames that have `samples` samples together."""
     taken: list[Frame] = []
     count = 0
@@ -235,7 +235,7 @@ def anchor_of(frames: list[Frame], codec: str) -> float | None:
     return min(votes) if codec == "vorbis" else median(votes)
 
 
-def snapped(position: float, start: list[Frame], head: list[Frame], rate: int) -> int:
+def snap_to_frame(position: float, start: list[Frame], head: list[Frame], rate: int) -> int:
     """Round a position to the border of a frame, where all frames have one length (AAC, Opus, MP3).
 
     Args:
@@ -256,7 +256,7 @@ def snapped(position: float, start: list[Frame], head: list[Frame], rate: int) -
     return nearest if abs(nearest - position) <= 0.002 * rate else round(position)
 
 
-def constant_frames(start: list[Frame], landed: Frame, facts: Mp3Facts, rate: int) -> int | None:
+def count_frames_before(start: list[Frame], landed: Frame, facts: Mp3Facts, rate: int) -> int | None:
     """How many frames of an mp3 of constant bit rate lie before a frame, computed from their bytes.
 
     Args:

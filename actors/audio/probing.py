@@ -12,7 +12,7 @@ from typing import Literal
 
 from actors.audio.containers import Opened, open_container
 from actors.audio.header_facts import duration_is_estimated, has_constant_bit_rate, riff_facts
-from actors.audio.pts import duration_of, furthest, is_chained, longest_believable, walk
+from actors.audio.pts import duration_of, is_chained, longest_believable, max_hole_end, walk_packets
 from actors.audio.sources import AudioFile, open_audio
 from actors.errors import RowError, as_row_error
 from actors.process.isolation import Child
@@ -124,7 +124,7 @@ def _duration(opened: Opened, file: AudioFile) -> tuple[float | None, list[str]]
 def _scan(file: AudioFile) -> float:
     """Seconds that all packets last, with the gaps between them."""
     with open_container(file) as opened:
-        return walk(opened, furthest(opened, file)).duration
+        return walk_packets(opened, max_hole_end(opened, file)).duration
 
 
 def worth_counting(found: Probe) -> bool:

@@ -47,7 +47,7 @@ class Walk:
     # Seconds that the file lasts when it is decoded from the start.
     duration: float
     # Seconds by which positions from time stamps and from counting differed at most.
-    apart: float
+    max_drift: float
 
 
 def longest_believable(size: int) -> float:
@@ -55,7 +55,7 @@ def longest_believable(size: int) -> float:
     return min(size / _MIN_BYTE_RATE + _SLACK, size / _SPEECH_BYTE_RATE + _SPEECH_SLACK)
 
 
-def furthest(opened: Opened, file: AudioFile) -> float:
+def max_hole_end(opened: Opened, file: AudioFile) -> float:
     """Seconds up to which a jump forward of any length is missing audio; 0 where the header does not say."""
     seconds = (opened.container.duration or 0) / av.time_base
     return seconds + 1.0 if 0 < seconds <= longest_believable(file.size) else 0.0
@@ -100,12 +100,12 @@ def _tagged_end(stream: AudioStream) -> float | None:
     return 3600 * hours + 60 * minutes + seconds
 
 
-def walk(opened: Opened, longest: float) -> Walk:
+def walk_packets(opened: Opened, longest: float) -> Walk:
     """Read all packets without decoding them, and apply the rules by which `timeline` positions frames.
 
     Args:
         opened: the container, at its start.
-        longest: see `furthest`.
+        longest: see `max_hole_end`.
     """
     stream = opened.stream
     tick = float(stream.time_base or 0)
@@ -113,7 +113,7 @@ def walk(opened: Opened, longest: float) -> Walk:
     coarse = tick * opened.sampling_rate > 1
     frame = (stream.codec_context.frame_size or 0) / opened.sampling_rate
     drift: float | None = None
-    position, begin, apart = 0.0, 0.0, 0.0
+    position, begin, max_drift = 0.0, 0.0, 0.0
     rounded_packets = 0
     try:
         for packet in opened.container.demux(stream):
@@ -130,12 +130,12 @@ def walk(opened: Opened, longest: float) -> Walk:
                     position += ahead
                 elif abs(ahead) > GAP:
                     drift -= ahead
-                    apart = max(apart, abs(drift - begin) - rounded_packets * tick / 2)
+                    max_drift = max(max_drift, abs(drift - begin) - rounded_packets * tick / 2)
             position += frame if exact and coarse else length
     except av.error.FFmpegError:
         # What follows cannot be decoded either.
         pass
-    return Walk(position, apart)
+    return Walk(position, max_drift)
 
 
 def is_hole(ahead: float, position: float, longest: float) -> bool:
@@ -144,7 +144,7 @@ def is_hole(ahead: float, position: float, longest: float) -> bool:
     Args:
         ahead: seconds of the jump.
         position: where it is, in seconds.
-        longest: see `furthest`.
+        longest: see `max_hole_end`.
     """
     return 0 < ahead <= MAX_GAP or (ahead > 0 and position + ahead <= longest)
 
@@ -158,7 +158,7 @@ def can_be_sought(file: AudioFile, container_format: str) -> bool:
     if file.size > _MAX_WALKED_BYTES.get(container_format, 0):
         return True
     with open_container(file) as opened:
-        return walk(opened, furthest(opened, file)).apart <= _MAX_DIFFERENCE
+        return walk_packets(opened, max_hole_end(opened, file)).max_drift <= _MAX_DIFFERENCE
 
 
 def _has_true_byte_rate(file: AudioFile) -> bool:

@@ -23,15 +23,15 @@ from actors.audio.frames import (
     DecodeLosses,
     Frame,
     anchor_of,
-    constant_frames,
+    count_frames_before,
     decoded_rate,
     frames_of,
-    joined,
-    snapped,
-    take,
+    join_frames,
+    snap_to_frame,
+    take_frames,
 )
 from actors.audio.header_facts import mp3_facts
-from actors.audio.pts import GAP, can_be_sought, duration_of, furthest, is_hole, lead_of
+from actors.audio.pts import GAP, can_be_sought, duration_of, is_hole, lead_of, max_hole_end
 from actors.audio.sources import AudioFile
 from actors.errors import RowError
 
@@ -68,7 +68,7 @@ class SampleReader:
             self.sampling_rate, self.channels = opened.sampling_rate, opened.channels
             # False where the header has only the duration of a video, which may go on without sound.
             self.duration_is_its_own = duration_of(opened)[1]
-            self._furthest, lead = furthest(opened, file), lead_of(opened)
+            self._max_hole_end, lead = max_hole_end(opened, file), lead_of(opened)
             if first is not None:
                 self.channels = first.channels
                 self.sampling_rate = decoded_rate(opened) or opened.sampling_rate
@@ -80,7 +80,7 @@ class SampleReader:
         self._mp3 = mp3_facts(file) if self.format == "mp3" else None
 
     @functools.cached_property
-    def sought(self) -> bool:
+    def can_seek(self) -> bool:
         """Whether places are reached by seeking. Computed at the first use: it may read the whole file."""
         return can_be_sought(self.file, self.format)
 
@@ -114,7 +114,7 @@ class SampleReader:
 
     def _seeks(self, first: int) -> list[tuple[float, bool]]:
         """The seeks to try, cheapest first: seconds of pre-roll, and whether to jump by byte position."""
-        if first <= _FROM_START * self.sampling_rate or not self.sought:
+        if first <= _FROM_START * self.sampling_rate or not self.can_seek:
             return []
         mp3 = self._mp3
         can_jump = mp3 is not None and mp3.constant and bool(mp3.frames) and bool(mp3.size)
@@ -123,7 +123,7 @@ class SampleReader:
     def _from_start(self, losses: DecodeLosses) -> Iterator[Block]:
         with open_container(self.file) as opened:
             frames = frames_of(opened, self.sampling_rate, losses, True)
-            head = take(frames, _ANCHOR * self.sampling_rate)
+            head = take_frames(frames, _ANCHOR * self.sampling_rate)
             anchor = anchor_of(head, self.codec)
             channels = head[0].channels if head else self.channels
             yield from _silence(0, self._lead if head else 0, channels, self.sampling_rate)
@@ -134,7 +134,7 @@ class SampleReader:
         self, first: int, pre_roll: int, jump: bool, losses: DecodeLosses
     ) -> Generator[Block, None, None]:
         with open_container(self.file, jump) as opened:
-            start = take(
+            start = take_frames(
                 frames_of(opened, self.sampling_rate, DecodeLosses(), False), _ANCHOR * self.sampling_rate
             )
             origin = anchor_of(start, self.codec)
@@ -147,10 +147,10 @@ class SampleReader:
                 return
             opened.stream.codec_context.flush_buffers()
             frames = frames_of(opened, self.sampling_rate, losses, True)
-            head = take(frames, _ANCHOR * self.sampling_rate)
+            head = take_frames(frames, _ANCHOR * self.sampling_rate)
             landed = anchor_of(head, self.codec)
             if jump and self._mp3 is not None and head:
-                passed = constant_frames(start, head[0], self._mp3, self.sampling_rate)
+                passed = count_frames_before(start, head[0], self._mp3, self.sampling_rate)
                 landed = None if passed is None else origin + (passed - 1) * head[0].count + start[0].count
             if landed is None:
                 return
@@ -166,7 +166,7 @@ class SampleReader:
             position = round(landed - origin)
             # A tick is longer than a sample.
             if opened.stream.time_base * self.sampling_rate > 1:
-                position = snapped(landed - origin, start, head, self.sampling_rate)
+                position = snap_to_frame(landed - origin, start, head, self.sampling_rate)
             yield from self._position(head, frames, position + self._lead, origin - self._lead, losses, total)
 
     def _position(
@@ -203,29 +203,29 @@ class SampleReader:
             if frame.stamp is not None and origin is not None:
                 ahead = frame.stamp + drift - position - count
             if not -gap <= ahead <= gap:
-                if is_hole(ahead / rate, (position + count) / rate, self._furthest):
+                if is_hole(ahead / rate, (position + count) / rate, self._max_hole_end):
                     missing = round(ahead)
                     losses.filled += missing / rate
                     if pending:
-                        yield Block(position, joined(pending))
+                        yield Block(position, join_frames(pending))
                         position, pending, count = position + count, [], 0
                     yield from _silence(position, missing, frame.channels, rate)
                     position += missing
                 else:
                     # The time stamps restart (chained streams) or are broken: count from here on.
                     drift -= ahead
-                    losses.apart = max(losses.apart, abs(drift - begin) / rate)
+                    losses.max_drift = max(losses.max_drift, abs(drift - begin) / rate)
             if pending and pending[0].channels != frame.channels:
-                yield Block(position, joined(pending))
+                yield Block(position, join_frames(pending))
                 position, pending, count = position + count, [], 0
             pending.append(frame)
             count += frame.count
             if count >= rate:
-                yield Block(position, joined(pending))
+                yield Block(position, join_frames(pending))
                 position, pending, count = position + count, [], 0
         if pending:
             surplus = 0 if total is None else position + count - total
-            samples = joined(pending)
+            samples = join_frames(pending)
             if 0 < surplus <= 2 * pending[0].count:
                 samples = samples[: len(samples) - surplus]
             yield Block(position, samples)

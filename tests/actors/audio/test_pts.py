@@ -156,7 +156,7 @@ def test_a_jump_beyond_the_header_duration_is_not_filled(tmp_path, speech, monke
     path = write_stamped(
         tmp_path / "a.mkv", speech(12, 16_000), lambda seconds: seconds + (20 if seconds >= 6 else 0)
     )
-    monkeypatch.setattr("actors.audio.timeline.furthest", lambda opened, file: 0.0)
+    monkeypatch.setattr("actors.audio.timeline.max_hole_end", lambda opened, file: 0.0)
     assert decode(path)["decoded_end"] == 12.0
 
 
@@ -226,7 +226,7 @@ def test_an_mp3_that_begins_at_a_high_bit_rate_is_decoded_to_its_end(tmp_path, s
 def test_packets_of_an_mp3_with_a_constant_bit_rate_are_not_counted(encoded, monkeypatch):
     path = encoded("tagless.mp3")
     monkeypatch.setattr(probing, "SCAN_BYTES", 256 << 10)
-    monkeypatch.setattr(probing, "walk", lambda *_: pytest.fail("all packets were read"))
+    monkeypatch.setattr(probing, "walk_packets", lambda *_: pytest.fail("all packets were read"))
     found = probe_many([str(path)], 1, None)[0]
     assert found.flags == ("duration_estimated", "constant_rate")
     assert found.duration == pytest.approx(40, abs=0.2)
