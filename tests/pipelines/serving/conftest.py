@@ -133,6 +133,13 @@ def voice(seconds: float, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng(seed).standard_normal(count) * 3000 * syllables).astype(np.int16)
 
 
+def openai_client(served: Served) -> Any:
+    """OpenAI's client for a server."""
+    import openai
+
+    return openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0, timeout=60)
+
+
 def data_uri(audio: bytes) -> str:
     """Audio as a data: URI."""
     return "data:audio/wav;base64," + base64.b64encode(audio).decode()

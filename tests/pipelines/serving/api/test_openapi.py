@@ -1,4 +1,4 @@
-"""Requests drawn from the OpenAPI description, right ones and wrong ones: every answer is as described, and none is an error of ours."""
+"""Valid and invalid requests generated from the OpenAPI description: responses match it, and none is a 5xx."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ import numpy as np
 from pipelines.serving.openapi import TRANSCRIPTION
 from pipelines.serving.web import exchange
 from tests.pipelines.serving.conftest import Make, voice, wav
-from tests.pipelines.serving.page import drawn_audio
+from tests.pipelines.serving.api import generated_audio
 
-KEY = "sk-drawn"
-# A right request by JSON Schema may have no audio in it, a language that nobody speaks, words asked of a subtitle.
-NOT_OF_SCHEMA = "positive_data_acceptance"
+KEY = "sk-generated"
+# A request that is valid by its schema may still have no audio, an unknown language, or ask for words in subtitles.
+EXCLUDED_CHECK = "positive_data_acceptance"
 ROOT = Path(__file__).resolve().parents[4]
 
 
 @contextmanager
-def logged() -> Iterator[list[dict[str, Any]]]:
-    """The lines of the access log from here on; not through pytest, which would show thousands of them."""
+def access_log_lines() -> Iterator[list[dict[str, Any]]]:
+    """Collect the lines of the access log; not through pytest, which would show thousands of them."""
     lines: list[dict[str, Any]] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(json.loads(record.getMessage()))  # type: ignore[method-assign]
@@ -44,16 +44,16 @@ def logged() -> Iterator[list[dict[str, Any]]]:
         exchange.access_log.propagate = True
 
 
-def test_every_status_of_an_answer_is_described(serve: Make) -> None:
+def test_every_transcript_status_is_described(serve: Make) -> None:
     served = serve()
     described = TRANSCRIPTION["content"]["application/json"]["schema"]["properties"]["status"]["enum"]
     silent = served.transcribe(wav(np.zeros(32_000, np.int16)), response_format="verbose_json")[2]
-    lame = served.transcribe(wav(voice(2)), response_format="verbose_json", prompt="fault:align:raise")[2]
-    whole = served.transcribe(wav(voice(2)), response_format="verbose_json")[2]
-    assert {silent["status"], lame["status"], whole["status"]} == {*described}
+    partial = served.transcribe(wav(voice(2)), response_format="verbose_json", prompt="fault:align:raise")[2]
+    complete = served.transcribe(wav(voice(2)), response_format="verbose_json")[2]
+    assert {silent["status"], partial["status"], complete["status"]} == {*described}
 
 
-def test_drawn_requests_are_answered_as_described(serve: Make, tmp_path: Path) -> None:
+def test_responses_to_generated_requests_match_the_description(serve: Make, tmp_path: Path) -> None:
     served = serve(api_keys=[hashlib.sha256(KEY.encode()).hexdigest()])
     command = [
         sys.executable,
@@ -66,7 +66,7 @@ def test_drawn_requests_are_answered_as_described(serve: Make, tmp_path: Path) -
     ]
     options = [
         "--exclude-checks",
-        NOT_OF_SCHEMA,
+        EXCLUDED_CHECK,
         "--max-examples",
         "25",
         "--seed",
@@ -75,10 +75,10 @@ def test_drawn_requests_are_answered_as_described(serve: Make, tmp_path: Path) -
         "--request-timeout",
         "30",
     ]
-    with logged() as lines:
+    with access_log_lines() as lines:
         done = subprocess.run(
             [*command, *options],
-            env={**os.environ, "SCHEMATHESIS_HOOKS": drawn_audio.__name__, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "SCHEMATHESIS_HOOKS": generated_audio.__name__, "PYTHONPATH": str(ROOT)},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -86,11 +86,9 @@ def test_drawn_requests_are_answered_as_described(serve: Make, tmp_path: Path) -
         )
     (tmp_path / "report.txt").write_text(done.stdout)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    answers = Counter((line["method"], line["path"], line["status"]) for line in lines)
-    # Few chats have exactly one piece of audio.
-    for asked, heard in ((("POST", "/v1/audio/transcriptions"), 10), (("POST", "/v1/chat/completions"), 1)):
-        assert answers[*asked, 200] >= heard and answers[*asked, 400] >= 10 and answers[*asked, 401], (
-            asked,
-            answers,
-        )
-    assert not [asked for asked in answers if asked[2] >= 500], answers
+    counts = Counter((line["method"], line["path"], line["status"]) for line in lines)
+    # Few generated chats have exactly one audio part.
+    for path, successes in (("/v1/audio/transcriptions", 10), ("/v1/chat/completions", 1)):
+        assert counts["POST", path, 200] >= successes, counts
+        assert counts["POST", path, 400] >= 10 and counts["POST", path, 401], counts
+    assert not [status for _, _, status in counts if status >= 500], counts

@@ -18,12 +18,12 @@ from actors.errors import FatalError
 from actors.records import SegmentRequest
 from tests.pipelines.serving.conftest import Served, voice
 
-KEY = "a key of ours"
+KEY = "the server's key"
 
 
 @pytest.fixture
 def recogniser(serve: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """`recogniser(endpoint)`: a backend in front of a server that asks for a key."""
+    """`recogniser(endpoint)`: a remote backend for a server that requires a key."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("OURS", KEY)
     server: Served = serve(aligner="none", api_keys=[hashlib.sha256(KEY.encode()).hexdigest()])
@@ -42,7 +42,7 @@ def recogniser(serve: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("endpoint", ["chat", "transcriptions"])
-def test_a_segment_is_heard_as_it_is(endpoint: str, recogniser: Callable[..., Any]) -> None:
+def test_the_hypotheses_equal_those_of_the_model(endpoint: str, recogniser: Callable[..., Any]) -> None:
     requests = [SegmentRequest(voice(seconds, seed)) for seed, seconds in enumerate((3.0, 1.5, 0.7, 6.2))]
     silence = SegmentRequest(np.zeros(16_000, np.int16))
     *found, nothing = recogniser(endpoint).transcribe([*requests, silence])
@@ -56,7 +56,7 @@ def test_a_segment_is_heard_as_it_is(endpoint: str, recogniser: Callable[..., An
 
 
 @pytest.mark.parametrize("endpoint", ["chat", "transcriptions"])
-def test_a_language_is_forced(endpoint: str, recogniser: Callable[..., Any]) -> None:
+def test_a_language_can_be_forced(endpoint: str, recogniser: Callable[..., Any]) -> None:
     [found] = recogniser(endpoint).transcribe([SegmentRequest(voice(2.0), "German", "Ada, Bob")])
     assert (found.language, found.flags) == ("German", ()) and len(found.text.split()) == 4
     [silent] = recogniser(endpoint).transcribe([SegmentRequest(np.zeros(16_000, np.int16), "German")])
@@ -64,18 +64,17 @@ def test_a_language_is_forced(endpoint: str, recogniser: Callable[..., Any]) -> 
 
 
 @pytest.mark.parametrize("language", ["German", None])
-def test_a_chat_goes_on_from_what_is_settled(language: str | None, recogniser: Callable[..., Any]) -> None:
-    whole = FakeASR(ASRConfig(backend="fake")).transcribe([SegmentRequest(voice(4.0), language)])[0]
-    beginning = " ".join(whole.text.split()[:3])
-    prefix = beginning if language else f"language English<asr_text>{beginning}"
+def test_a_chat_continues_a_prefix(language: str | None, recogniser: Callable[..., Any]) -> None:
+    expected = FakeASR(ASRConfig(backend="fake")).transcribe([SegmentRequest(voice(4.0), language)])[0]
+    start = " ".join(expected.text.split()[:3])
+    prefix = start if language else f"language English<asr_text>{start}"
     [found] = recogniser("chat").transcribe([SegmentRequest(voice(4.0), language, prefix=prefix)])
-    assert (found.text, found.language) == (whole.text, whole.language) and found.raw == prefix + whole.text[
-        len(beginning) :
-    ]
+    assert (found.text, found.language) == (expected.text, expected.language)
+    assert found.raw == prefix + expected.text[len(start) :]
 
 
-def test_what_it_refuses(recogniser: Callable[..., Any]) -> None:
+def test_an_unknown_model_and_a_missing_key_are_fatal(recogniser: Callable[..., Any]) -> None:
     with pytest.raises(FatalError, match=r"'other' its name of the model.*it offers fake"):
         recogniser("chat", model="other")
-    with pytest.raises(FatalError, match=r"an API key is needed.*no key was sent, as UNSET is not set"):
+    with pytest.raises(FatalError, match=r"an API key is required.*no key was sent, as UNSET is not set"):
         recogniser("chat", variable="UNSET")

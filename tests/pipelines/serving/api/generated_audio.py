@@ -1,6 +1,7 @@
-"""What schemathesis draws for the formats of our description (its command imports this module: SCHEMATHESIS_HOOKS).
+"""Strategies of schemathesis for the formats in the OpenAPI description.
 
-JSON Schema cannot say what audio is: some of what is drawn is, so that requests get as far as the models.
+Its command imports this module (SCHEMATHESIS_HOOKS). JSON Schema cannot describe audio; these strategies include real
+audio, so that some requests reach the models.
 """
 
 import schemathesis
