@@ -14,7 +14,7 @@ import numpy as np
 from infra.simulation.costs import COSTS, value
 from infra.simulation.model import IN_FLIGHT, Flow, Machine, Prices, simulate, tasks_of
 from pipelines.cluster.nodes import Node
-from pipelines.cluster.session import BLOCK_BYTES, BYTES_PER_SECOND, block_bytes
+from pipelines.execution.ray_data import BLOCK_BYTES, BYTES_PER_SECOND, block_bytes
 from pipelines.planning.planner import task_seconds
 
 SIZES = (1, 8, 64, 512)

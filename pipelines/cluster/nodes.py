@@ -1,4 +1,4 @@
-"""The machines of a Ray cluster as Ray knows them, or as somebody describes them who has none yet."""
+"""The nodes of a Ray cluster, as Ray reports them or as a user describes them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from actors.errors import UsageError
 
-ACCELERATOR = "ray.io/accelerator-type"  # labels that Ray gives to nodes by itself
+ACCELERATOR = "ray.io/accelerator-type"  # labels that Ray itself gives to nodes
 NODE_ID = "ray.io/node-id"
 GIB = 1 << 30
 
-_KIND = re.compile(r"\s*(?:(\d+)\s*[x×*]\s*)?\(([^()]*)\)\s*")
+_NODE_KIND = re.compile(r"\s*(?:(\d+)\s*[x×*]\s*)?\(([^()]*)\)\s*")
 _AMOUNTS = {
     "CPU": ("CPU", 1),
     "GPU": ("GPU", 1),
@@ -24,7 +24,13 @@ _EXAMPLE = "2x(CPU=16,GPU=2,type=L4),4x(CPU=32,memory=64)"
 
 @dataclass(frozen=True)
 class Node:
-    """A machine: resources (CPU, GPU; memory and object_store_memory in bytes), labels, and what to call it."""
+    """A machine of a cluster.
+
+    Attributes:
+        resources: CPU and GPU as counts; memory and object_store_memory in bytes.
+        labels: by name.
+        name: for messages.
+    """
 
     resources: Mapping[str, float]
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -40,14 +46,14 @@ class Node:
         """Cards."""
         return int(self.resources.get("GPU", 0.0))
 
-    def short(self) -> str:
-        """CPUs, GPUs and type."""
+    def summary(self) -> str:
+        """GPUs, their type, and CPUs."""
         kind = f" ({self.labels[ACCELERATOR]})" if ACCELERATOR in self.labels else ""
         return f"{self.gpus} GPUs{kind} and {self.cpus:g} CPUs"
 
 
 def matches(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
-    """Whether a node with these labels is one that a label selector of Ray's means; a label that a node has not has no value at all."""
+    """Whether a label selector of Ray selects a node with these labels; a label it lacks has no value."""
     for name, wanted in selector.items():
         values = re.sub(r"^!?(in\()?|\)$", "", wanted)
         among = labels.get(name) in {value.strip() for value in values.split(",")}
@@ -56,46 +62,32 @@ def matches(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
     return True
 
 
-def where(selector: Mapping[str, str]) -> str:
-    """A selector as the end of a sentence; nothing for no selector."""
-    return (
-        f" on nodes with {', '.join(f'{key}={value}' for key, value in selector.items())}" if selector else ""
-    )
+def on_nodes_with(selector: Mapping[str, str]) -> str:
+    """A selector as the end of a sentence; empty for an empty selector."""
+    labels = ", ".join(f"{key}={value}" for key, value in selector.items())
+    return f" on nodes with {labels}" if labels else ""
 
 
 def parse(text: str) -> list[Node]:
-    """Nodes from their description, such as `2x(CPU=16,GPU=2,type=L4),4x(CPU=32,memory=64)`.
+    """Parse a description of nodes, such as `2x(CPU=16,GPU=2,type=L4),4x(CPU=32,memory=64)`.
 
-    CPU and GPU are counts; memory and store (Ray's object store) GiB, unknown where they are left out; type is the accelerator's; all other
-    names are labels.
+    CPU and GPU are counts. memory and store (Ray's object store) are GiB; where they are left out they are
+    unknown. type is the accelerator's type. All other names are labels.
 
     Raises:
-        UsageError: it does not say so.
+        UsageError: the text does not describe nodes.
     """
     nodes: list[Node] = []
     position = 0
     while position < len(text) or not nodes:
-        match = _KIND.match(text, position)
+        match = _NODE_KIND.match(text, position)
         if match is None:
             raise UsageError(
                 f"--nodes: {text[position:].strip()[:60]!r} is no node: write kinds of nodes like {_EXAMPLE}"
             )
-        resources: dict[str, float] = {"CPU": 0.0}
-        labels: dict[str, str] = {}
-        for part in filter(None, (part.strip() for part in match[2].split(","))):
-            name, equals, value = (word.strip() for word in part.partition("="))
-            if not equals or not name or not value:
-                raise UsageError(f"--nodes: {part!r} is not NAME=VALUE, as in {_EXAMPLE}")
-            if name in _AMOUNTS:
-                resource, unit = _AMOUNTS[name]
-                resources[resource] = _amount(name, value) * unit
-            else:
-                labels[ACCELERATOR if name == "type" else name] = value
-        first = len(nodes)
-        nodes += [
-            Node(resources, {**labels, NODE_ID: f"node-{first + k}"}, f"node-{first + k}")
-            for k in range(int(match[1] or 1))
-        ]
+        resources, labels = _parse_kind(match[2])
+        names = [f"node-{number}" for number in range(len(nodes), len(nodes) + int(match[1] or 1))]
+        nodes += [Node(resources, {**labels, NODE_ID: name}, name) for name in names]
         position = match.end()
         if position < len(text):
             if text[position] != ",":
@@ -106,8 +98,24 @@ def parse(text: str) -> list[Node]:
             if not text[position:].strip():
                 break
     if not nodes:
-        raise UsageError(f"--nodes: {text!r} describes no node at all, as {_EXAMPLE} does")
+        raise UsageError(f"--nodes: {text!r} describes no node; write kinds of nodes like {_EXAMPLE}")
     return nodes
+
+
+def _parse_kind(text: str) -> tuple[dict[str, float], dict[str, str]]:
+    """Resources and labels of one kind of node, from what its parentheses contain."""
+    resources: dict[str, float] = {"CPU": 0.0}
+    labels: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        if not equals or not name or not value:
+            raise UsageError(f"--nodes: {part!r} is not NAME=VALUE, as in {_EXAMPLE}")
+        if name in _AMOUNTS:
+            resource, unit = _AMOUNTS[name]
+            resources[resource] = _amount(name, value) * unit
+        else:
+            labels[ACCELERATOR if name == "type" else name] = value
+    return resources, labels
 
 
 def _amount(name: str, value: str) -> float:
@@ -116,5 +124,5 @@ def _amount(name: str, value: str) -> float:
     except ValueError:
         amount = -1.0
     if not 0 <= amount < 1e6 or (name == "GPU" and not amount.is_integer()):
-        raise UsageError(f"--nodes: {name}={value}: not a number that a machine can have, see {_EXAMPLE}")
+        raise UsageError(f"--nodes: {name}={value}: not an amount that a machine can have, see {_EXAMPLE}")
     return amount

@@ -1,8 +1,9 @@
-"""Ends what a driver leaves behind, killed or not: Ray's processes on this machine.
+"""Ends the Ray processes that a driver leaves behind on this machine, whether it was killed or not.
 
-Most of them notice within a second that their parent is gone; some look for the dead cluster for another minute, with memory (a GPU's, perhaps)
-that the next run needs, and on a busy machine an agent may outlive an orderly end as well. A process of ours waits for the end of the run and
-then kills what carries the mark that all of them inherited.
+Most of them notice within a second that their parent is gone. Some look for the dead cluster for another
+minute and hold memory (of a GPU, perhaps) that the next run needs, and on a busy machine an agent may outlive
+a regular end as well. A reaper process waits for the end of the run and then kills every process that
+inherited the run's mark.
 """
 
 from __future__ import annotations
@@ -18,21 +19,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MARK = "SCRIPTORIUM_SESSION"
-# A process that changes its title, as Ray's do, writes zeros over the beginning of its environment, where others would look for the mark, unless
-# it is told (setproctitle's own variable) to leave it alone.
-KEPT = "SPT_NOENV"
-PATIENCE = 3.0  # seconds in which they may end by themselves
-QUIET = 5.0  # seconds without any of them, after which none is to come
-LIMIT = 120.0  # seconds; what cannot be killed until then (a disk that does not answer) is not waited for
+# A process that changes its title, as Ray's do, overwrites the beginning of its environment with zeros, and
+# with it the mark. This variable of setproctitle's prevents that.
+PRESERVE_ENVIRONMENT = "SPT_NOENV"
+GRACE_SECONDS = 3.0  # in which the processes may end by themselves
+QUIET_SECONDS = 5.0  # without any of them, after which no further one is expected
+LIMIT = (
+    120.0  # seconds; the reaper does not wait longer for a process that cannot be killed (a disk that hangs)
+)
 
 
 @contextmanager
-def behind() -> Iterator[None]:
-    """Mark all processes that are started inside a `with` block, and have them ended if this one dies in it."""
+def reap_orphans() -> Iterator[None]:
+    """Mark all processes started inside a `with` block; end them after it, or if this process dies in it."""
     if not sys.platform.startswith("linux"):
         yield
         return
-    before, mark = {name: os.environ.get(name) for name in (MARK, KEPT)}, uuid.uuid4().hex
+    before, mark = {name: os.environ.get(name) for name in (MARK, PRESERVE_ENVIRONMENT)}, uuid.uuid4().hex
     root = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
     reaper = subprocess.Popen(
@@ -41,9 +44,9 @@ def behind() -> Iterator[None]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": paths},
-        start_new_session=True,  # what is sent to the driver's group is not meant for it
+        start_new_session=True,  # signals to the driver's process group must not reach it
     )
-    os.environ.update({MARK: mark, KEPT: "1"})
+    os.environ.update({MARK: mark, PRESERVE_ENVIRONMENT: "1"})
     try:
         yield
     finally:
@@ -54,11 +57,11 @@ def behind() -> Iterator[None]:
         assert reaper.stdin is not None
         with suppress(OSError):
             reaper.stdin.close()  # as the end of this process would
-        reaper.returncode = 0  # nobody waits for it: it has to wait for others
+        reaper.returncode = 0  # do not wait for the reaper: it has to wait for others
 
 
 def marked(mark: str) -> list[int]:
-    """Ids of the processes that were started with `mark` in their environment, without this one."""
+    """Ids of the processes that were started with `mark` in their environment, except this one."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -69,14 +72,15 @@ def marked(mark: str) -> list[int]:
 
 
 def main(mark: str) -> None:
-    """Wait until the run is over, or its driver gone, and end what it started and is still there a little later."""
+    """Wait until the run is over or its driver is gone, then end the marked processes that remain."""
     sys.stdin.buffer.read()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + GRACE_SECONDS
     while marked(mark) and time.monotonic() < deadline:
         time.sleep(0.1)
-    # One that was being started when its driver died has the driver's environment, without the mark, until it runs its own program.
+    # A process that was being started when its driver died has the driver's environment, without the mark,
+    # until it runs its own program.
     last, deadline = time.monotonic(), time.monotonic() + LIMIT
-    while last + QUIET > time.monotonic() < deadline:
+    while last + QUIET_SECONDS > time.monotonic() < deadline:
         for process in marked(mark):
             last = time.monotonic()
             with suppress(OSError):

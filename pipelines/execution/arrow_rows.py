@@ -1,4 +1,7 @@
-"""Tables with audio to rows for the actors, and back, without copying the audio: an hour of it is 115 MB, and a GPU would wait for every copy."""
+"""Converts tables with audio to rows for the actors, and back, without copying the audio.
+
+An hour of audio is 115 MB, and a GPU would wait for every copy.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ SEGMENTS, SAMPLES = "segments", "samples"
 
 
 def to_rows(table: pa.Table) -> list[Row]:
-    """A table's rows; the samples of segments are views of the table's memory, which lives as long as they do.
+    """A table's rows. The samples of segments are views of the table's memory and keep it alive.
 
     Args:
-        table: with a column `segments`, a list of structs with a large_binary `samples`; neither is ever null.
+        table: has a column `segments`, a list of structs with a large_binary `samples`; neither is ever null.
     """
-    rows: list[Row] = _slim(table).to_pylist()
-    views = iter(_views(table[SEGMENTS]))
+    rows: list[Row] = _without_samples(table).to_pylist()
+    views = iter(_sample_views(table[SEGMENTS]))
     for row in rows:
         for segment in row[SEGMENTS]:
             segment[SAMPLES] = next(views)
@@ -29,22 +32,22 @@ def to_rows(table: pa.Table) -> list[Row]:
 
 
 def to_table(rows: Sequence[Row], schema: pa.Schema, source: pa.Table) -> pa.Table:
-    """Rows that came of `to_rows(source)`, with more in them, as a table of `schema`.
+    """Rows from `to_rows(source)`, with more columns, as a table of `schema`.
 
-    Where every segment is still there, the samples are the source's own memory; else all are copied.
+    If every segment is still there, the samples are the source's own memory; if not, all are copied.
     """
-    kept = [segment[SAMPLES] for row in rows for segment in row[SEGMENTS] or []]
-    views = _views(source[SEGMENTS])
-    same = len(rows) == source.num_rows and len(kept) == len(views)
-    if not same or any(_place(one) != _place(other) for one, other in zip(kept, views, strict=True)):
+    samples_now = [segment[SAMPLES] for row in rows for segment in row[SEGMENTS] or []]
+    views = _sample_views(source[SEGMENTS])
+    same = len(rows) == source.num_rows and len(samples_now) == len(views)
+    if not same or any(
+        _memory_range(now) != _memory_range(view) for now, view in zip(samples_now, views, strict=True)
+    ):
         return pa.Table.from_pylist(list(rows), schema=schema)
-    at = schema.get_field_index(SEGMENTS)
-    segment_type = schema.field(at).type.value_type
-    slim = schema.set(
-        at,
-        pa.field(SEGMENTS, pa.list_(pa.struct([field for field in segment_type if field.name != SAMPLES]))),
-    )
-    table = pa.Table.from_pylist(list(rows), schema=slim)
+    index = schema.get_field_index(SEGMENTS)
+    segment_type = schema.field(index).type.value_type
+    slim_fields = [field for field in segment_type if field.name != SAMPLES]
+    slim_schema = schema.set(index, pa.field(SEGMENTS, pa.list_(pa.struct(slim_fields))))
+    table = pa.Table.from_pylist(list(rows), schema=slim_schema)
     column = table[SEGMENTS].combine_chunks()
     chunks, first = [], 0
     for chunk in source[SEGMENTS].chunks:
@@ -52,45 +55,41 @@ def to_table(rows: Sequence[Row], schema: pa.Schema, source: pa.Table) -> pa.Tab
         first += len(chunk)
         values, samples = part.flatten(), _samples(chunk)
         fields = [samples if field.name == SAMPLES else values.field(field.name) for field in segment_type]
-        chunks.append(
-            pa.ListArray.from_arrays(
-                _offsets(part), pa.StructArray.from_arrays(fields, fields=list(segment_type))
-            )
-        )
-    return table.set_column(at, schema.field(at), pa.chunked_array(chunks, schema.field(at).type))
+        structs = pa.StructArray.from_arrays(fields, fields=list(segment_type))
+        chunks.append(pa.ListArray.from_arrays(_offsets(part), structs))
+    return table.set_column(index, schema.field(index), pa.chunked_array(chunks, schema.field(index).type))
 
 
-def _slim(table: pa.Table) -> pa.Table:
+def _without_samples(table: pa.Table) -> pa.Table:
     """The table without its samples; nothing is copied."""
     chunks = []
-    kind = table.schema.field(SEGMENTS).type.value_type
-    fields = [field for field in kind if field.name != SAMPLES]
+    segment_type = table.schema.field(SEGMENTS).type.value_type
+    fields = [field for field in segment_type if field.name != SAMPLES]
     for chunk in table[SEGMENTS].chunks:
         values = chunk.flatten()
         slim = pa.StructArray.from_arrays([values.field(field.name) for field in fields], fields=fields)
         chunks.append(pa.ListArray.from_arrays(_offsets(chunk), slim))
-    at = table.schema.get_field_index(SEGMENTS)
-    return table.set_column(at, SEGMENTS, pa.chunked_array(chunks, pa.list_(pa.struct(fields))))
+    index = table.schema.get_field_index(SEGMENTS)
+    return table.set_column(index, SEGMENTS, pa.chunked_array(chunks, pa.list_(pa.struct(fields))))
 
 
 def _offsets(chunk: pa.ListArray) -> pa.Array:
     """Where each list begins in `chunk.flatten()`."""
-    places = np.asarray(chunk.offsets)
-    return pa.array(places - places[0], pa.int32())
+    offsets = np.asarray(chunk.offsets)
+    return pa.array(offsets - offsets[0], pa.int32())
 
 
-def _views(column: pa.ChunkedArray) -> list[memoryview]:
-    """The samples of all segments, in order, as bytes in place."""
+def _sample_views(column: pa.ChunkedArray) -> list[memoryview]:
+    """The samples of all segments, in order, as views of their bytes."""
     views = []
     for chunk in column.chunks:
         samples = _samples(chunk)
         if len(samples):
-            _, offsets, data = samples.buffers()
-            places = np.frombuffer(offsets, np.int64)[
-                samples.offset : samples.offset + len(samples) + 1
-            ].tolist()
+            _, offset_buffer, data = samples.buffers()
+            offsets = np.frombuffer(offset_buffer, np.int64)
+            offsets = offsets[samples.offset : samples.offset + len(samples) + 1]
             memory = memoryview(data) if data is not None else memoryview(b"")
-            views += [memory[start:end] for start, end in pairwise(places)]
+            views += [memory[start:end] for start, end in pairwise(offsets.tolist())]
     return views
 
 
@@ -98,7 +97,7 @@ def _samples(chunk: pa.ListArray) -> pa.LargeBinaryArray:
     return chunk.flatten().field(SAMPLES)
 
 
-def _place(view: Any) -> tuple[int, int]:
-    """Where in memory something lies, and how long it is."""
+def _memory_range(view: Any) -> tuple[int, int]:
+    """The address of a buffer and its length in bytes."""
     array = np.frombuffer(view, np.uint8)
     return array.ctypes.data, len(array)

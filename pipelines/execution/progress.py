@@ -1,49 +1,25 @@
-"""How far a run is, in recordings and audio hours: a live line in a terminal, a plain line every ten seconds elsewhere."""
+"""Shows how far a run is, in recordings and audio hours.
+
+A terminal gets a live line, any other stream a plain line every ten seconds.
+"""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-PLAIN_INTERVAL = 10.0  # seconds between lines where nobody watches
-LIVE_INTERVAL = 0.5
-
-
-@dataclass
-class Counter:
-    """Counts shards as they come out of the last stage. Runs as a Ray actor, because stages run in many processes."""
-
-    recordings: int = 0
-    failed: int = 0
-    seconds: float = 0.0
-    open: dict[str, list[Any]] = field(
-        default_factory=dict
-    )  # recordings with shards still to come: [shards done, any failed?]
-
-    def add(self, shards: Sequence[tuple[str, int, float, bool]]) -> None:
-        """Count `(recording_id, shard_count, seconds, failed)` of finished shards."""
-        for recording_id, shard_count, seconds, failed in shards:
-            self.seconds += seconds
-            state = self.open.setdefault(recording_id, [0, False])
-            state[0], state[1] = state[0] + 1, state[1] or failed
-            if state[0] >= shard_count:
-                del self.open[recording_id]
-                self.recordings += 1
-                self.failed += state[1]
-
-    def read(self) -> tuple[int, int, float]:
-        """Recordings finished, those of them that failed somewhere, audio seconds finished."""
-        return self.recordings, self.failed, self.seconds
+PLAIN_INTERVAL = 10.0  # seconds between plain lines
+LIVE_INTERVAL = 0.5  # seconds between updates of a live line
 
 
 @dataclass(frozen=True)
 class Totals:
-    """What there is to do in all, and what earlier runs had done already."""
+    """What there is to do in total and what earlier runs have done of it, in recordings and seconds."""
 
     recordings: int
     seconds: float
@@ -53,7 +29,15 @@ class Totals:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run at one moment."""
+    """The progress of a run at one moment.
+
+    Attributes:
+        totals: what there is to do.
+        recordings: finished in this run.
+        failed: those of them with a failed shard.
+        seconds: of audio, finished in this run.
+        elapsed: wall seconds since the start.
+    """
 
     totals: Totals
     recordings: int
@@ -68,29 +52,31 @@ class Snapshot:
 
     @property
     def eta(self) -> float | None:
-        """Seconds to go at this speed; None before anything is known."""
+        """Seconds left at this speed; None before anything is finished."""
         left = self.totals.seconds - self.totals.done_seconds - self.seconds
         return max(0.0, left) / self.rtfx if self.rtfx > 0 else None
 
     def line(self) -> str:
-        """One line for people."""
+        """The progress in one line."""
         totals = self.totals
+        recordings = min(totals.recordings, totals.done_recordings + self.recordings)
+        seconds = min(totals.seconds, totals.done_seconds + self.seconds)
         eta = "unknown" if self.eta is None else clock(self.eta)
         return (
-            f"{min(totals.recordings, totals.done_recordings + self.recordings):,} of {totals.recordings:,} recordings · "
-            f"{min(totals.seconds, totals.done_seconds + self.seconds) / 3600:.2f} of {totals.seconds / 3600:.2f} audio hours · "
+            f"{recordings:,} of {totals.recordings:,} recordings · "
+            f"{seconds / 3600:.2f} of {totals.seconds / 3600:.2f} audio hours · "
             f"{self.rtfx:.0f}x real time · ETA {eta} · {self.failed:,} failed"
         )
 
 
-class Progress:
+class ProgressDisplay:
     """Shows the counter while a `with` block runs.
 
     Args:
         totals: what there is to do.
         read: returns (recordings, failed, seconds) so far.
-        store: is given every snapshot at the plain interval, for `status` to find.
-        stream: where to show it; a terminal gets a live line.
+        store: called with a snapshot at the plain interval, for `status` to find.
+        stream: where to show the progress; a terminal gets a live line.
     """
 
     def __init__(
@@ -109,7 +95,7 @@ class Progress:
         self._started = time.monotonic()
         self.last = Snapshot(totals, 0, 0, 0.0, 0.0)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressDisplay:
         self._thread.start()
         return self
 
@@ -127,8 +113,8 @@ class Progress:
 
     def _run_plain(self) -> None:
         while not self._stop.wait(PLAIN_INTERVAL):
-            print(self._look().line(), file=self._stream, flush=True)
-        print(self._look().line(), file=self._stream, flush=True)
+            print(self._update().line(), file=self._stream, flush=True)
+        print(self._update().line(), file=self._stream, flush=True)
 
     def _run_live(self) -> None:
         from rich.console import Console
@@ -141,11 +127,12 @@ class Progress:
             while not stopping:
                 stopping = self._stop.wait(LIVE_INTERVAL)
                 due = stopping or time.monotonic() - stored > PLAIN_INTERVAL
-                live.update(Text(self._look(due).line()), refresh=True)
+                live.update(Text(self._update(due).line()), refresh=True)
                 stored = time.monotonic() if due else stored
 
-    def _look(self, store: bool = True) -> Snapshot:
-        # A counter that does not answer (Ray is going down) must not take the run with it: the last state is shown again.
+    def _update(self, store: bool = True) -> Snapshot:
+        # A counter that does not answer (Ray is going down) must not end the run: the last snapshot is shown
+        # again.
         try:
             recordings, failed, seconds = self._read()
             self.last = Snapshot(self.totals, recordings, failed, seconds, time.monotonic() - self._started)
@@ -157,6 +144,6 @@ class Progress:
 
 
 def clock(seconds: float) -> str:
-    """`h:mm:ss` of a duration in seconds."""
+    """A duration in seconds as `h:mm:ss`."""
     whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

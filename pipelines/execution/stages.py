@@ -1,7 +1,7 @@
-"""The stages of the job as Ray Data sees them: Arrow tables in, Arrow tables out, one row a shard throughout.
+"""The stages of the job as Ray Data sees them: Arrow tables in, Arrow tables out, always one row a shard.
 
-Rows become dictionaries for the actors, which know nothing of Arrow, and tables again by the schemas of `pipelines.schema`, so that a
-block of nothing but nulls keeps its types.
+Rows become dictionaries for the actors, which do not know Arrow, and tables again by the schemas of
+`pipelines.schema`, so that a block whose values are all null keeps its types.
 """
 
 from __future__ import annotations
@@ -24,31 +24,33 @@ from pipelines.execution.arrow_rows import to_rows, to_table
 from pipelines.schema import DECODED, RECOGNISED, SHARD
 from pipelines.supervision.guarded_actor import GuardedActor, Heartbeat
 
-PIECE_BYTES = 8 << 20  # of samples that decoding yields at once, at least: four minutes
+MIN_YIELD_BYTES = 8 << 20  # of samples that decoding yields at once, four minutes, unless the table ends
 
 
 @functools.cache
 def _decoder(audio: AudioConfig, segmenter: SegmenterConfig) -> Decoder:
-    # One decoder, with its child process, for the life of a Ray worker: tasks come and go in the same process.
+    # One decoder, with its child process, for the life of a Ray worker: many tasks run in the same process.
     return Decoder(audio, segmenter)
 
 
 def decode(
     table: pa.Table, audio: AudioConfig, segmenter: SegmenterConfig, supervisor: Any
 ) -> Iterator[pa.Table]:
-    """PLAN rows to DECODED rows, yielded as they are done, so that a block never holds much more than Ray's block size in memory.
+    """Turn PLAN rows into DECODED rows.
 
-    Short recordings are yielded some at a time: Ray and Arrow have work for each piece of a block, at every stage.
+    Rows are yielded as they are done, so that a task never holds much more than Ray's block size in memory.
+    Short recordings are yielded some at a time: Ray and Arrow have work for each piece of a block, at every
+    stage.
     """
     decoder = _decoder(audio, segmenter)
-    beat = Heartbeat(supervisor)
+    heartbeat = Heartbeat(supervisor)
     done: list[Row] = []
     size = 0
     for row in table.to_pylist():
         done += decoder([row])
         size += sum(len(segment["samples"]) for segment in done[-1]["segments"])
-        beat()
-        if size >= PIECE_BYTES:
+        heartbeat()
+        if size >= MIN_YIELD_BYTES:
             yield pa.Table.from_pylist(done, schema=DECODED)
             done, size = [], 0
     if done:
@@ -56,17 +58,18 @@ def decode(
 
 
 class SerializedStage:
-    """A stage whose calls overlap, but for the model's part of them, which so many threads do as are of use to the model: most often one.
+    """Overlaps reading and writing of tables with inference.
 
-    Ray gives a replica a second table while it works on one: that table is read, and the one before it written, beside the model. With no
-    more than one call at a time a GPU of 3,000 times real time waited for a fifth of its time.
+    At most `max_concurrent_calls` threads use the model.     Ray gives a replica a second table while it
+    works on the first. That table is read, and the one before it written, beside the model. With only one
+    call at a time a GPU of 3,000 times real time waited for a fifth of its time.
     """
 
     def __init__(self, max_concurrent_calls: int = 1) -> None:
         self._threads = ThreadPoolExecutor(max_concurrent_calls, thread_name_prefix="model")
 
-    def in_turn(self, work: Callable[[list[Row]], list[Row]], rows: list[Row]) -> list[Row]:
-        """Rows through the model when it is their turn; what it raises is raised here."""
+    def run_model(self, work: Callable[[list[Row]], list[Row]], rows: list[Row]) -> list[Row]:
+        """Return `work(rows)` as soon as the model is free; raises what `work` raises."""
         return self._threads.submit(work, rows).result()
 
 
@@ -80,23 +83,23 @@ class Recognise(SerializedStage):
             "recognise", functools.partial(make_actor, config), supervisor, config.pool.max_task_retries + 1
         )
         self.actor = self.guarded.actor
-        self.guarded.before_end = self._tell_cost
+        self.guarded.before_end = self._report_usage
         super().__init__(self.actor.max_concurrent_calls)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows = self.in_turn(self.guarded, to_rows(table))
+        rows = self.run_model(self.guarded, to_rows(table))
         for row in rows:
             row["asr_model"], row["asr_revision"] = self.actor.model, self.actor.revision
-        self._tell_cost()
+        self._report_usage()
         return to_table(rows, RECOGNISED, table)
 
-    def _tell_cost(self) -> None:
+    def _report_usage(self) -> None:
         if isinstance(self.actor, ASRActor) and (usage := self.actor.usage()):
             self.guarded.supervisor.record_usage.remote(self.guarded.process, usage)
 
 
 class Align(SerializedStage):
-    """RECOGNISED to SHARD rows: word times where the language has them, and the samples are dropped."""
+    """RECOGNISED to SHARD rows: adds word times where the aligner has the language, and drops the samples."""
 
     def __init__(self, config: AlignerConfig, run_id: str, supervisor: Any) -> None:
         tries = config.pool.max_task_retries + 1
@@ -112,24 +115,22 @@ class Align(SerializedStage):
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = to_rows(table)
-        rows = (
-            self.in_turn(self.guarded, rows)
-            if self.guarded
-            else [
-                {**row, "segments": [without_words(part) for part in row["segments"] or []]} for row in rows
-            ]
-        )
+        rows = self.run_model(self.guarded or _without_words, rows)
         created_at = datetime.now(UTC)
         for row in rows:
             row["aligner_model"] = self.actor.model if self.actor else None
             row["aligner_revision"] = self.actor.revision if self.actor else None
             row["run_id"], row["created_at"] = self.run_id, created_at
-        self.supervisor.add.remote([_done(row) for row in rows])
+        self.supervisor.add.remote([_finished_shard(row) for row in rows])
         return pa.Table.from_pylist(rows, schema=SHARD)
 
 
-def _done(row: dict[str, Any]) -> tuple[str, int, float, bool]:
-    """(recording, its shards, seconds of this shard, failed?) for the progress counter."""
+def _without_words(rows: list[Row]) -> list[Row]:
+    return [{**row, "segments": [without_words(part) for part in row["segments"] or []]} for row in rows]
+
+
+def _finished_shard(row: Row) -> tuple[str, int, float, bool]:
+    """`(recording_id, shard_count, seconds, failed)` of a shard, for the progress counter."""
     seconds = max(0.0, (row["decoded_end"] or 0.0) - (row["decoded_start"] or 0.0))
     if row["status"] == "error" and row["duration"]:
         seconds = (row["end"] if row["end"] is not None else row["duration"]) - row["start"]

@@ -1,6 +1,6 @@
-"""How Ray Data winds down after a stop was asked for: the first stages start nothing more, the last ones carry home what is finished.
+"""Drains Ray Data after a stop was requested.
 
-The names imported from Ray are its own and may move with a release: the constraints pin it, and tests/faults/test_stopping.py would tell.
+The first stages start nothing new, the last ones store what is finished.
 """
 
 from __future__ import annotations
@@ -9,33 +9,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ray.data import DataContext
-from ray.data._internal.execution.backpressure_policy import (
-    ENABLED_BACKPRESSURE_POLICIES,
-    ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
-    BackpressurePolicy,
-)
-from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
-
 from pipelines.supervision import shutdown
+from pipelines.supervision.ray_internals import (
+    ActorPoolMapOperator,
+    BackpressurePolicy,
+    add_backpressure_policy,
+)
 
-LAST_STAGES = 2  # aligning and writing: short, and what they are given is finished work
+LAST_STAGES = 2  # aligning and writing: both are short, and their input is finished work
 
 
-class NothingNew(BackpressurePolicy):
-    """Holds back all but the last stages once a stop was asked for. Ray makes one for each execution."""
+class DrainPolicy(BackpressurePolicy):
+    """Holds back all but the last stages once a stop was requested. Each execution has its own policy."""
 
     def __init__(self, data_context: Any, topology: Any, resource_manager: Any) -> None:
         super().__init__(data_context, topology, resource_manager)
         self._last = [*topology][-LAST_STAGES:]
-        shutdown.drained.append(self._is_drained)
+        shutdown.drain_checks.append(self._is_drained)
 
     def can_add_input(self, op: Any) -> bool:
         """See `BackpressurePolicy`."""
-        return not shutdown.asked.is_set() or op in self._last
+        return not shutdown.stop_requested.is_set() or op in self._last
 
     def _is_drained(self) -> bool:
-        """Whether no model call and no write is under way, and nothing waits for the last stages."""
+        """Whether no model call and no write is under way, and the last stages have no input left."""
         try:
             operators = [*self._topology]
             busy = any(
@@ -45,17 +42,15 @@ class NothingNew(BackpressurePolicy):
             )
             waiting = any(self._topology[operator].has_pending_bundles() for operator in self._last)
             return not busy and not waiting and not operators[-1].num_active_tasks()
-        except Exception:  # the executor's thread changes it while we look
+        except Exception:  # the executor's thread may change the topology meanwhile
             return False
 
 
 @contextmanager
-def enabled() -> Iterator[None]:
-    """Make the executions inside a `with` block stop in this way."""
-    DataContext.get_current().set_config(
-        ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*ENABLED_BACKPRESSURE_POLICIES, NothingNew]
-    )
+def drain_on_stop() -> Iterator[None]:
+    """Let the executions inside a `with` block drain when a stop is requested."""
+    add_backpressure_policy(DrainPolicy)
     try:
         yield
     finally:
-        shutdown.drained.clear()
+        shutdown.drain_checks.clear()

@@ -1,4 +1,4 @@
-"""A room in which many threads may be together, or one alone."""
+"""A readers-writer lock."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from contextlib import contextmanager
 
 
 class SharedLock:
-    """Who wants to be alone waits until the others have left, and nobody else comes in before him. Not to be entered twice by one thread."""
+    """A readers-writer lock: `exclusive` waits for current holders and blocks new ones. Not reentrant."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._inside, self._taken = 0, False
+        self._holders, self._reserved = 0, False
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Be inside with others."""
+        """Hold the lock with other shared holders."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._taken)
-            self._inside += 1
+            self._changed.wait_for(lambda: not self._reserved)
+            self._holders += 1
         try:
             yield
         finally:
             with self._changed:
-                self._inside -= 1
+                self._holders -= 1
                 self._changed.notify_all()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Be inside with nobody."""
+        """Hold the lock with no other holder."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._taken)
-            self._taken = True
-            self._changed.wait_for(lambda: not self._inside)
+            self._changed.wait_for(lambda: not self._reserved)
+            self._reserved = True
+            self._changed.wait_for(lambda: not self._holders)
         try:
             yield
         finally:
             with self._changed:
-                self._taken = False
+                self._reserved = False
                 self._changed.notify_all()

@@ -1,7 +1,9 @@
-"""Ctrl-C, SIGTERM (a spot machine is reclaimed, `ray job stop`) and SIGHUP: nothing new is started, what is finished is stored, the run ends.
+"""Ctrl-C, SIGTERM (a spot machine is reclaimed, `ray job stop`) and SIGHUP end the run.
 
-`ray job stop` and most schedulers kill a process three seconds after they asked it to end, so all of this must fit in there: a model call under way
-gets `GRACE_SECONDS`, what it did not finish is done again by the next run. A second signal ends the run at once.
+What is finished is stored first. Nothing new is started after the first signal. `ray job stop` and most
+schedulers kill a process three seconds after they asked it to end, so all of this must fit in there: a model
+call under way gets `GRACE_SECONDS`, and what it did not finish is done again by the next run. A second signal
+ends the run at once.
 """
 
 from __future__ import annotations
@@ -19,38 +21,39 @@ from typing import Any
 GRACE_SECONDS = 2.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-asked = threading.Event()
-"""Set once a stop was asked for: see `pipelines.supervision.draining`."""
+stop_requested = threading.Event()
+"""Set once a stop was requested: see `pipelines.supervision.draining`."""
 
-drained: list[Callable[[], bool]] = []
-"""Of the pass under way: whether all that was finished has been stored."""
+drain_checks: list[Callable[[], bool]] = []
+"""Of the pass under way: each returns whether everything that was finished has been stored."""
 
-_urgent = threading.Event()
+_aborted = threading.Event()
 
 
 def interrupt(signum: int, frame: FrameType | None) -> None:
-    """The signal handler: waits for finished work to be committed, where there is some, then raises KeyboardInterrupt."""
-    if not asked.is_set() and not _urgent.is_set() and drained:
-        asked.set()
+    """Handle a signal: wait until finished work is committed, then raise KeyboardInterrupt."""
+    if not stop_requested.is_set() and not _aborted.is_set() and drain_checks:
+        stop_requested.set()
         print(
             "scriptorium: stopping; what is finished is stored first, once more to stop at once",
             file=sys.stderr,
             flush=True,
         )
         deadline = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < deadline and not drained[-1]():
+        while time.monotonic() < deadline and not drain_checks[-1]():
             time.sleep(0.02)
     raise KeyboardInterrupt
 
 
 def abort() -> None:
-    """End the run from another thread, at once and without storing anything more: the output directory is not ours any longer."""
-    _urgent.set()
-    heard = {
-        interrupt,
-        signal.default_int_handler,
-    }  # jobs in the background ignore SIGINT, those under nohup SIGHUP
-    number = next((number for number, handler in _handlers().items() if handler in heard), None)
+    """End the run from another thread, at once and without storing anything more.
+
+    Used when the lease on the output directory is lost and when the pass stalls.
+    """
+    _aborted.set()
+    # Jobs in the background ignore SIGINT, those under nohup ignore SIGHUP: take a signal that is handled.
+    effective = {interrupt, signal.default_int_handler}
+    number = next((number for number, handler in _handlers().items() if handler in effective), None)
     if number is not None:
         os.kill(os.getpid(), number)  # the main thread may be waiting in C, which only a real signal ends
         return
@@ -63,21 +66,24 @@ def abort() -> None:
 
 
 def may_store() -> bool:
-    """Whether, after a KeyboardInterrupt, a word may still be stored: the stop was asked for in order, and the output directory is ours."""
-    return asked.is_set() and not _urgent.is_set()
+    """Whether something may still be stored after a KeyboardInterrupt.
+
+    That is so after a regular stop; after `abort` the output directory may belong to another run.
+    """
+    return stop_requested.is_set() and not _aborted.is_set()
 
 
 @contextmanager
-def handled() -> Iterator[None]:
-    """Answer signals with `interrupt` while a `with` block runs; only the main thread can, elsewhere nothing changes."""
+def handle_signals() -> Iterator[None]:
+    """Handle signals with `interrupt` inside a `with` block; only the main thread can, others do nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked.clear()
-    _urgent.clear()
+    stop_requested.clear()
+    _aborted.clear()
     before = _handlers()
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # `nohup` means it
+        if handler is not signal.SIG_IGN:  # `nohup` ignores SIGHUP on purpose
             signal.signal(number, interrupt)
     try:
         yield
@@ -86,8 +92,8 @@ def handled() -> Iterator[None]:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Keep the handlers as they are over code that sets its own: `ray.init` takes SIGTERM for itself."""
+def preserve_handlers() -> Iterator[None]:
+    """Restore the handlers after code that sets its own: `ray.init` takes SIGTERM for itself."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -104,5 +110,5 @@ def _handlers() -> dict[signal.Signals, Any]:
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:
     for number, handler in handlers.items():
-        if handler is not None:  # one that was not set from Python
+        if handler is not None:  # None: the handler was not set from Python
             signal.signal(number, handler)

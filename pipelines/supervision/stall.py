@@ -1,9 +1,9 @@
-"""Ends a pass in which no process shows a sign of life any more, or that goes on although it was told to stop.
+"""Ends a pass in which no process shows a sign of life, or that goes on although it must stop.
 
-Ray has a guard of its own, but it sees only blocks. A model call that hangs is ended by its own time limit, and the
-shard that makes it hang is given up after a few of them; all of that may take longer than a run should wait when really
-nothing happens. So the processes report themselves that they are alive: when a model call begins, when a shard is
-decoded, when a table is finished (`pipelines.supervision.supervisor`).
+Ray has a guard of its own, but it sees only blocks. A model call that hangs is ended by its own time limit,
+and the shard that makes it hang is given up after a few of them; all of that may take longer than a run
+should wait when really nothing happens. So the processes report themselves that they are alive: when a model
+call begins, when a shard is decoded, when a table is finished (`pipelines.supervision.supervisor`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class StallWatch:
         while not self.pass_over.wait(CHECK_INTERVAL):
             try:
                 signs, stop = self.read()
-            except Exception:  # the supervisor may be about to be replaced; if it never is, that is a stall too
+            except (
+                Exception
+            ):  # the supervisor may be about to be replaced; if it never is, that is a stall too
                 signs, stop = before, None
             if signs != before:
                 before, since = signs, time.monotonic()
@@ -56,9 +58,9 @@ class StallWatch:
                 self.reason = stop
             elif time.monotonic() - since > self.timeout:
                 self.reason = (
-                    f"for {self.timeout:.0f} s no process began a model call, decoded or finished anything: check "
-                    "whether the cluster still has the CPUs and GPUs that the run asks for (`ray status`), or raise "
-                    "cluster.no_progress_timeout"
+                    f"for {self.timeout:.0f} s no process began a model call, decoded or finished anything: "
+                    "check whether the cluster still has the CPUs and GPUs that the run asks for (`ray "
+                    "status`), or raise cluster.no_progress_timeout"
                 )
             if self.reason and not self.pass_over.is_set():
                 shutdown.abort()

@@ -1,10 +1,10 @@
 """Tracks which process holds which shard, so that a shard that crashes its worker can be isolated.
 
-A process that crashes loses its state, so it registers its shards with the supervisor before it works on them. The
-supervisor is a Ray actor on the driver's node and outlives the process. Ray gives the crashed process's table to the
-next process, which asks the supervisor first and then works on the suspect shards one at a time. A shard that has
-crashed its process too often is not tried again: it becomes an error row. The other shards of its table are done, and
-no other table is affected.
+A process that crashes loses its state, so it registers its shards with the supervisor before it works on
+them. The supervisor is a Ray actor on the driver's node and outlives the process. Ray gives the crashed
+process's table to the next process, which asks the supervisor first and then works on the suspect shards one
+at a time. A shard that has crashed its process too often is not tried again: it becomes an error row. The
+other shards of its table are done, and no other table is affected.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 from actors.errors import FatalError
 from pipelines.supervision.losses import ANSWER_TIMEOUT, sum_by_name
 
-# Crashes in a row without one finished shard, plus two for each replica: after that the shards are not the cause.
-# A node that goes takes all of its replicas with it, and a table may begin with some shards that crash.
+# Crashes in a row without one finished shard, plus two for each replica: after that the shards are not the
+# cause. A node that goes takes all of its replicas with it, and a table may begin with some shards that
+# crash.
 MAX_CRASHES_IN_A_ROW = 20
 # Attempts to load a model without one success in between, plus one for each replica.
 MAX_LOADS = 6
@@ -60,37 +61,22 @@ class Counter:
 
 @dataclass
 class SuspectShard:
-    """A shard that was in flight when its process crashed.
-
-    Attributes:
-        crashes: how often that happened.
-        isolated: how often no other shard was in flight beside it.
-        cleared: whether it has been finished since.
-        code: error code of the last crash.
-        last_words: message of the last crashed process, if it could still send one.
-    """
+    """A shard that was in flight when its process crashed."""
 
     crashes: int = 0
-    isolated: int = 0
-    cleared: bool = False
+    isolated: int = 0  # crashes with no other shard in flight in that process
+    cleared: bool = False  # has been finished since
     code: str = "worker_lost"
-    last_words: str = ""
+    last_words: str = ""  # of the last crashed process, if it could still say something
 
 
 class Verdict(NamedTuple):
-    """What a process may do with the shards that it was given.
+    """What a process may do with the shards that it was given."""
 
-    Attributes:
-        stop: why the run must end; None: go on.
-        given_up: shards not to be tried again, with the code and message of each.
-        isolated: whether the other shards must be worked on one at a time.
-        cleared: shards that may be worked on in one batch nevertheless.
-    """
-
-    stop: str | None
-    given_up: dict[str, tuple[str, str]]
-    isolated: bool
-    cleared: set[str]
+    stop: str | None  # why the run must end; None: go on
+    given_up: dict[str, tuple[str, str]]  # shards not to be tried again: code and message of each
+    isolated: bool  # whether the other shards must be worked on one at a time ...
+    cleared: set[str]  # ... except for these, which may be worked on in one batch
 
     @property
     def clear(self) -> bool:
@@ -173,8 +159,8 @@ class Supervisor(Counter):
         self.loads[stage] = self.loads.get(stage, 0) + 1
         if self.loads[stage] > MAX_LOADS + self.replicas:
             self.stop_run(
-                f"the model of the stage `{stage}` could not be loaded: all of {MAX_LOADS + self.replicas} processes "
-                "that tried crashed"
+                f"the model of the stage `{stage}` could not be loaded: all of {MAX_LOADS + self.replicas} "
+                "processes that tried crashed"
             )
         return self.stop
 
@@ -187,8 +173,9 @@ class Supervisor(Counter):
     def fail_load(self, stage: str, code: str, message: str) -> str | None:
         """A process cannot load its model; returns why the run must end, if it must.
 
-        The run ends at once, unless other processes of the stage have loaded the model or the error may be transient:
-        a device without room (device_out_of_memory), or a hub that does not answer (storage_unavailable).
+        The run ends at once, unless other processes of the stage have loaded the model or the error may be
+        transient: a device without room (device_out_of_memory), or a hub that does not answer
+        (storage_unavailable).
         """
         attempts = self.loads.get(stage, 0)
         transient = code in ("device_out_of_memory", "storage_unavailable")
@@ -226,7 +213,7 @@ class Supervisor(Counter):
         return sum_by_name(self.usage_by_process.values())
 
     def losses(self) -> tuple[int, int]:
-        """Processes that crashed with shards in flight, and shards that were registered again because of it."""
+        """Processes that crashed with shards in flight, and shards registered again because of it."""
         return len(self.crashed), self.repeated_shards
 
     def failure_reasons(self) -> dict[str, tuple[str, str, str]]:
@@ -244,9 +231,7 @@ class Supervisor(Counter):
 
     def _register(self, stage: str, ids: Sequence[str], process: str) -> None:
         """Shards are in flight; those of other calls of the same process are no longer isolated."""
-        others = [
-            key for key, (owner, _) in self.in_flight.items() if owner == process and key[1] not in ids
-        ]
+        others = [key for key, (owner, _) in self.in_flight.items() if owner == process and key[1] not in ids]
         for key in others:
             self.in_flight[key] = (process, False)
         for shard in ids:
@@ -269,14 +254,16 @@ class Supervisor(Counter):
                 self._count_crash(stage, shard, suspect.last_words)
 
     def _count_crash(self, stage: str, shard: str, last_words: str) -> None:
-        # A retried dead letter has a dot in its id. It may well crash again, and is tried no more often than others.
+        # A retried dead letter has a dot in its id. It may well crash again, and is tried no more often than
+        # others.
         if "." in shard:
             return
         self.crashes_in_a_row[stage] = self.crashes_in_a_row.get(stage, 0) + 1
         if self.crashes_in_a_row[stage] >= (limit := MAX_CRASHES_IN_A_ROW + 2 * self.replicas):
             cause = f"; the last one said: {last_words}" if last_words else ", and none of them could say why"
             self.stop_run(
-                f"{limit} processes of the stage `{stage}` crashed in a row, without one finished shard in between{cause}"
+                f"{limit} processes of the stage `{stage}` crashed in a row, without one finished shard in "
+                f"between{cause}"
             )
 
 
@@ -295,7 +282,9 @@ def running_supervisor(replicas: int, begun: dict[str, int], **options: Any) -> 
     import ray
 
     unfinished = {recording: [done, False] for recording, done in begun.items()}
-    supervisor: Any = ray.remote(Supervisor).options(**options).remote(replicas=replicas, unfinished=unfinished)
+    supervisor: Any = (
+        ray.remote(Supervisor).options(**options).remote(replicas=replicas, unfinished=unfinished)
+    )
     try:
         yield supervisor
     except Exception as error:
@@ -319,7 +308,7 @@ def _stop_reason(supervisor: Any) -> str | None:
 def _crash_message(stage: str, suspect: SuspectShard) -> str:
     cause = (
         suspect.last_words
-        or "it left no message, as after a segmentation fault or a kill -9 (by the kernel, where memory ran out)"
+        or "it left no message, as after a segmentation fault or a kill -9 (by the kernel if memory ran out)"
     )
     times = "once" if suspect.crashes == 1 else f"{suspect.crashes} times"
     return (

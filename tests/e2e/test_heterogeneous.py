@@ -78,11 +78,12 @@ def run(
     """Transcribe on the cluster with these settings; by stage, the node and GPUs of each process."""
     from pipelines import transcribe
     from pipelines.config import load_config
+    from pipelines.execution import dataflow
 
     config = load_config(None, [*jobs.FAKE, "cluster.address=auto", "plan.task_seconds=1", *settings])
     with pytest.MonkeyPatch.context() as patch:
         for stage in (recorded_stages.decode, recorded_stages.Recognise, recorded_stages.Align):
-            patch.setattr(transcribe, stage.__name__, stage)
+            patch.setattr(dataflow, stage.__name__, stage)
         assert transcribe.transcribe(str(manifest), str(out), config).exit_code == 0
     found: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     for path in notes.iterdir():
@@ -96,8 +97,8 @@ def test_each_gpu_holds_a_recogniser_and_an_aligner(
     cluster: Any, notes: Path, tmp_path: Path, node: str
 ) -> None:
     """0.7 and 0.3 of each of 1, 2 or 8 GPUs, on the requested type, where the dry run puts them."""
-    from pipelines.cluster.placement import placed
-    from pipelines.cluster.session import nodes
+    from pipelines.cluster.placement import place
+    from pipelines.cluster.session import living_nodes
     from pipelines.config import load_config
 
     gpus, kind = CARDS[node]
@@ -113,16 +114,18 @@ def test_each_gpu_holds_a_recogniser_and_an_aligner(
     assert {name for name, _ in places["decode"]} <= {"decoder", "head"}
     checker.check(tmp_path / "out", ids)
 
-    place = placed(load_config(None, [*jobs.FAKE, *settings]), nodes())
+    placement = place(load_config(None, [*jobs.FAKE, *settings]), living_nodes())
     for stage in ("recogniser", "aligner"):
         said = [
-            (place.nodes[seat.node].labels["name"], tuple(map(str, seat.cards)))
-            for seat in place.seats
-            if seat.stage == stage
+            (placement.nodes[slot.node].labels["name"], tuple(map(str, slot.cards)))
+            for slot in placement.slots
+            if slot.stage == stage
         ]
         assert said == places[stage]
     assert {
-        place.nodes[number].labels.get("name", "head") for number, tasks in enumerate(place.decoding) if tasks
+        placement.nodes[number].labels.get("name", "head")
+        for number, tasks in enumerate(placement.decode_tasks)
+        if tasks
     } == {"decoder", "head"}
 
 
@@ -150,8 +153,8 @@ def test_decoding_stays_on_its_nodes_where_a_gpu_has_no_type(
 ) -> None:
     """Nodes are then selected by Ray's node id."""
     from pipelines.cluster.nodes import NODE_ID
-    from pipelines.cluster.placement import placed
-    from pipelines.cluster.session import nodes
+    from pipelines.cluster.placement import place
+    from pipelines.cluster.session import living_nodes
     from pipelines.config import load_config
 
     plain = cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=STORE, labels={"name": "plain"})
@@ -163,7 +166,7 @@ def test_decoding_stays_on_its_nodes_where_a_gpu_has_no_type(
             "aligner.pool.size=1",
             f"cluster.decode_nodes={kind}",
         )
-        assert NODE_ID in placed(load_config(None, [*jobs.FAKE, *settings]), nodes()).decode_labels
+        assert NODE_ID in place(load_config(None, [*jobs.FAKE, *settings]), living_nodes()).decode_labels
         places = run(manifest, tmp_path / "out", notes, *settings)
         checker.check(tmp_path / "out", ids)
         assert {name for name, _ in places["decode"]} <= (
@@ -179,7 +182,7 @@ def test_label_selectors_match_like_rays_scheduler(cluster: Any, wanted: str) ->
     import ray
 
     from pipelines.cluster.nodes import matches
-    from pipelines.cluster.session import nodes
+    from pipelines.cluster.session import living_nodes
 
     names = {"spot": "eight", "reserved": "two"}
     selector = {"name": wanted.replace("spot", names["spot"]).replace("reserved", names["reserved"])}
@@ -191,14 +194,14 @@ def test_label_selectors_match_like_rays_scheduler(cluster: Any, wanted: str) ->
         time.sleep(0.2)
         return ray.get_runtime_context().get_node_labels().get("name", "head")
 
-    allowed = {node.labels.get("name", "head") for node in nodes() if matches(node.labels, selector)}
+    allowed = {node.labels.get("name", "head") for node in living_nodes() if matches(node.labels, selector)}
     assert set(ray.get([where.remote() for _ in range(6)])) <= allowed
 
 
 def test_a_described_node_equals_a_real_one(cluster: Any) -> None:
     """The dry run uses Ray's own names of resources and labels."""
-    from pipelines.cluster.session import nodes
+    from pipelines.cluster.session import living_nodes
 
-    eight = next(node for node in nodes() if node.labels.get("name") == "eight")
+    eight = next(node for node in living_nodes() if node.labels.get("name") == "eight")
     assert isinstance(eight, Node) and (eight.cpus, eight.gpus, eight.labels[ACCELERATOR]) == (2, 8, "H100")
     assert eight.resources["object_store_memory"] == STORE and eight.resources["memory"] > 0

@@ -191,7 +191,7 @@ def _child(what: str, manifest: str, out: str) -> dict[str, Any]:
                 f"{shards.checkpoint_folder(out)}/task-{number:06d}.parquet", ids, sync=False
             )
     elif what == "resume":
-        from pipelines import transcribe
+        from pipelines.execution.supervised_pass import ShardPass
 
         table = planner.collect(read_manifest(manifest), config)
         clock.lap("manifest")
@@ -201,11 +201,11 @@ def _child(what: str, manifest: str, out: str) -> dict[str, Any]:
         clock.lap("plan")
         plan = planner.read_plan(out)
         clock.lap("read plan")
-        todo = transcribe.left_to_do(plan, out)
+        todo = shards.left_to_do(plan, out)
         clock.lap("ids done")
         plans.files_of(todo)
         pc.count_distinct(plan["recording_id"])
-        transcribe._totals(plan, todo)
+        ShardPass(out, config, "again", "transcribe", plan, todo).totals  # noqa: B018
         clock.lap("sums")
         facts = {"left": todo.num_rows}
     gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -155,7 +155,7 @@ def _batch() -> tuple[float, float]:
 
     config = load_config(CONFIG)
     runs = []
-    with tempfile.TemporaryDirectory() as folder, cluster.started(config.cluster):
+    with tempfile.TemporaryDirectory() as folder, cluster.running_ray(config.cluster):
         for copies in COPIES:
             manifest, out = Path(folder) / f"{copies}.jsonl", f"{folder}/out{copies}"
             rows = [

@@ -1,4 +1,4 @@
-"""Machines as Ray knows them, and as people describe them."""
+"""Label selectors of nodes, and descriptions of nodes."""
 
 import pytest
 
@@ -15,16 +15,16 @@ from pipelines.cluster.nodes import ACCELERATOR, NODE_ID, Node, matches, parse
         ("!in(a,b)", [False, False, True]),
     ],
 )
-def test_selectors(wanted: str, expected: list[bool]) -> None:
+def test_a_selector_matches_nodes_as_in_ray(wanted: str, expected: list[bool]) -> None:
     assert [matches(labels, {"zone": wanted}) for labels in ({"zone": "a"}, {"zone": "b"}, {})] == expected
 
 
-def test_all_of_a_selector_must_hold() -> None:
+def test_all_parts_of_a_selector_must_match() -> None:
     assert matches({"zone": "a", "kind": "x"}, {"zone": "a", "kind": "!y"}) and matches({}, {})
     assert not matches({"zone": "a", "kind": "x"}, {"zone": "a", "kind": "y"})
 
 
-def test_described_nodes() -> None:
+def test_a_description_becomes_nodes() -> None:
     nodes = parse("2x(CPU=16,GPU=2,type=L4), (CPU=0.5, memory=64, store=6, zone=a)")
     assert [(node.cpus, node.gpus) for node in nodes] == [(16, 2), (16, 2), (0.5, 0)]
     assert nodes[0].labels[ACCELERATOR] == "L4" and nodes[2].labels == {"zone": "a", NODE_ID: "node-2"}
@@ -52,6 +52,6 @@ def test_described_nodes() -> None:
         "-1x(CPU=4)",
     ],
 )
-def test_what_describes_no_nodes_is_refused(text: str) -> None:
+def test_a_malformed_description_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--nodes"):
         parse(text)

@@ -1,4 +1,4 @@
-"""What a driver started does not outlive it for long."""
+"""Processes that a driver started do not outlive it for long."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from pipelines.cluster import orphan_reaper
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
-# A driver with a child that nothing but the reaper ends.
+# A driver with a child that only the reaper ends.
 DRIVER = (
     "import os, subprocess, sys, time; from pipelines.cluster import orphan_reaper as reaper\n"
-    "with reaper.behind():\n"
-    "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+    "with reaper.reap_orphans():\n"
+    "    sleep = [sys.executable, '-c', 'import time; time.sleep(600)']\n"
+    "    child = subprocess.Popen(sleep, start_new_session=True)\n"
     "    print(child.pid, os.environ[reaper.MARK], flush=True)\n"
     "    {end}\n"
 )
@@ -32,9 +33,9 @@ def drive(end: str) -> tuple[subprocess.Popen[str], int, str]:
     return process, int(child), mark
 
 
-def test_a_killed_driver_leaves_nobody() -> None:
+def test_a_killed_drivers_children_are_ended() -> None:
     process, child, mark = drive("time.sleep(600)")
-    while child not in orphan_reaper.marked(mark):  # its environment is there a moment after it is
+    while child not in orphan_reaper.marked(mark):  # its environment appears a moment after the process
         time.sleep(0.05)
     process.kill()
     process.wait()
@@ -42,15 +43,15 @@ def test_a_killed_driver_leaves_nobody() -> None:
         time.sleep(0.1)
 
 
-def test_what_a_driver_was_just_starting_is_ended_too() -> None:
-    """It shows the driver's environment until it runs its own program: here, for a second after nobody else is left."""
+def test_a_process_that_a_killed_driver_was_starting_is_ended() -> None:
+    """It has the driver's environment until it runs its own program, here a second after all others ended."""
     driver = (
         "import os, sys, time; from pipelines.cluster import orphan_reaper as reaper\n"
-        "with reaper.behind():\n"
+        "with reaper.reap_orphans():\n"
         "    mark = os.environ[reaper.MARK]\n"
         "    child = os.fork()\n"
         "    if child == 0:\n"
-        "        time.sleep(reaper.PATIENCE + 1)\n"
+        "        time.sleep(reaper.GRACE_SECONDS + 1)\n"
         "        os.execvpe('sleep', ['sleep', '600'], os.environ)\n"
         "    print(child, mark, flush=True)\n"
         "    time.sleep(600)\n"
@@ -65,7 +66,7 @@ def test_what_a_driver_was_just_starting_is_ended_too() -> None:
         time.sleep(0.1)  # the test's timeout is the limit
 
 
-def test_what_outlives_a_driver_that_ended_well_is_ended_too() -> None:
+def test_children_that_outlive_a_regular_end_are_ended() -> None:
     process, child, mark = drive("pass")
     assert process.wait(60) == 0
     assert child not in orphan_reaper.marked("another mark")

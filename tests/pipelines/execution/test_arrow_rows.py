@@ -1,4 +1,4 @@
-"""Tables with audio to rows and back: nothing is lost, moved or copied without need."""
+"""Tables with audio become rows and tables again without loss, reordering or needless copies."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def tables() -> dict[str, pa.Table]:
     whole = pa.Table.from_pylist(ROWS, schema=DECODED)
     return {
         "one chunk": whole,
-        "a chunk a row": pa.concat_tables([pa.Table.from_pylist([one], schema=DECODED) for one in ROWS]),
-        "cut out of a larger one": pa.concat_tables([whole, whole, whole]).combine_chunks().slice(3, 5),
-        "cut across chunks": pa.concat_tables([whole, whole]).slice(2, 6),
-        "nothing in it": DECODED.empty_table(),
+        "one chunk a row": pa.concat_tables([pa.Table.from_pylist([one], schema=DECODED) for one in ROWS]),
+        "a slice of a chunk": pa.concat_tables([whole, whole, whole]).combine_chunks().slice(3, 5),
+        "a slice of two chunks": pa.concat_tables([whole, whole]).slice(2, 6),
+        "no rows": DECODED.empty_table(),
         "no segments": whole.slice(4, 1),
     }
 
@@ -61,18 +61,18 @@ def recognised(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", tables())
-def test_rows_are_those_of_arrow(name: str) -> None:
+def test_rows_equal_those_of_arrow(name: str) -> None:
     table = tables()[name]
     rows = to_rows(table)
     plain = [
-        {**one, "segments": [{**part, "samples": bytes(part["samples"])} for part in one["segments"]]}
-        for one in rows
+        {**row, "segments": [{**part, "samples": bytes(part["samples"])} for part in row["segments"]]}
+        for row in rows
     ]
     assert plain == table.to_pylist()
 
 
 @pytest.mark.parametrize("name", tables())
-def test_back_to_a_table(name: str) -> None:
+def test_rows_become_the_table_that_arrow_would_make(name: str) -> None:
     table = tables()[name]
     rows = recognised(to_rows(table))
     result = to_table(rows, RECOGNISED, table)
@@ -93,8 +93,8 @@ def test_the_audio_is_not_copied() -> None:
     assert result.num_rows == 1
 
 
-def test_rows_that_lost_their_segments_or_changed_them() -> None:
-    table = tables()["a chunk a row"]
+def test_removed_or_changed_segments_are_copied() -> None:
+    table = tables()["one chunk a row"]
     rows = recognised(to_rows(table))
     rows[0]["segments"] = []
     assert [len(one["segments"]) for one in to_table(rows, RECOGNISED, table).to_pylist()] == [0, 0, 1, 2, 0]

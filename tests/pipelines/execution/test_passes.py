@@ -1,4 +1,4 @@
-"""What servers were asked stands in run.json, also of a run that did not come to its end."""
+"""OUT/run.json has what servers were asked for, also of a run that did not finish."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import pyarrow as pa
 import pytest
 
 from actors.errors import FatalError, StorageError
-from pipelines import transcribe
 from pipelines.config import RunConfig
-from pipelines.execution.passes import noted
+from pipelines.execution import passes
+from pipelines.execution.supervised_pass import ShardPass
 from pipelines.output import run_record
 from pipelines.supervision import shutdown
-from pipelines.supervision.supervisor import PassLosses
+from pipelines.supervision.losses import PassLosses
 
-FIRST = PassLosses(processes=1, again=2, usage={"requests": 3, "audio_seconds": 1.5})
-SECOND = PassLosses(again=1, usage={"requests": 4})
+FIRST = PassLosses(crashed_processes=1, repeated_shards=2, usage={"requests": 3, "audio_seconds": 1.5})
+SECOND = PassLosses(repeated_shards=1, usage={"requests": 4})
 
 
-def _ended(out: str, error: BaseException | None) -> dict[str, Any]:
-    """What is known of a run that ended in this way after two passes."""
+def recorded_run(out: str, error: BaseException | None) -> dict[str, Any]:
+    """The record of a run that ended with this error after two passes."""
     run_id, record = run_record.open_run(out, RunConfig(), "transcribe", "m.jsonl")
     try:
-        with noted(out, record, run_id) as passes:
-            passes += [FIRST, SECOND]
+        with passes.record_losses(out, record, run_id) as losses:
+            losses += [FIRST, SECOND]
             if error:
                 raise error
     except BaseException as caught:
@@ -37,51 +37,50 @@ def _ended(out: str, error: BaseException | None) -> dict[str, Any]:
 
 
 @pytest.fixture
-def signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has asked for a stop."""
-    monkeypatch.setattr(shutdown, "asked", threading.Event())
-    monkeypatch.setattr(shutdown, "_urgent", threading.Event())
+def no_stop_requested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutdown, "stop_requested", threading.Event())
+    monkeypatch.setattr(shutdown, "_aborted", threading.Event())
 
 
-@pytest.mark.usefixtures("signals")
+@pytest.mark.usefixtures("no_stop_requested")
 @pytest.mark.parametrize(
     "error", [None, FatalError("the account is empty"), StorageError("no room"), RuntimeError("Ray")]
 )
-def test_an_error_does_not_hide_what_was_asked(tmp_path: Path, error: Exception | None) -> None:
-    run = _ended(str(tmp_path), error)
+def test_usage_is_recorded_despite_an_error(tmp_path: Path, error: Exception | None) -> None:
+    run = recorded_run(str(tmp_path), error)
     assert run["asked_of_servers"] == {"requests": 7, "audio_seconds": 1.5}
     assert (run["processes_died"], run["shards_again"]) == (1, 3)
 
 
-@pytest.mark.usefixtures("signals")
-def test_a_stop_in_order_notes_it_too_and_a_lost_lease_writes_nothing(tmp_path: Path) -> None:
-    shutdown.asked.set()
-    assert _ended(str(tmp_path / "asked"), KeyboardInterrupt())["asked_of_servers"]["requests"] == 7
-    shutdown._urgent.set()
-    assert "asked_of_servers" not in _ended(str(tmp_path / "lost"), KeyboardInterrupt())
+@pytest.mark.usefixtures("no_stop_requested")
+def test_a_regular_stop_records_usage_and_a_lost_lease_writes_nothing(tmp_path: Path) -> None:
+    shutdown.stop_requested.set()
+    assert recorded_run(str(tmp_path / "stopped"), KeyboardInterrupt())["asked_of_servers"]["requests"] == 7
+    shutdown._aborted.set()
+    assert "asked_of_servers" not in recorded_run(str(tmp_path / "lost"), KeyboardInterrupt())
 
 
-@pytest.mark.usefixtures("signals")
-def test_the_error_that_ended_the_run_is_told_where_nothing_can_be_written(
+@pytest.mark.usefixtures("no_stop_requested")
+def test_the_error_that_ended_the_run_is_raised_if_run_json_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any, **__: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise StorageError("no room for run.json")
 
-    monkeypatch.setattr(run_record, "note", full)
-    assert "asked_of_servers" not in _ended(str(tmp_path), FatalError("the account is empty"))
+    monkeypatch.setattr(run_record, "note", fail)
+    assert "asked_of_servers" not in recorded_run(str(tmp_path), FatalError("the account is empty"))
 
 
-def test_shards_that_nobody_lost_end_the_run_with_both_passes_counted(
+def test_shards_lost_without_a_crash_end_the_run_with_both_passes_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = pa.table({"shard_id": ["a", "b"]})
 
-    def run(*arguments: Any, alone: bool = False, **_: Any) -> None:
-        arguments[5].append(PassLosses(usage={"requests": 1}))
+    def run_shards(work: ShardPass, losses: list[PassLosses]) -> None:
+        losses.append(PassLosses(usage={"requests": 1}))
 
-    monkeypatch.setattr(transcribe, "run_shards", run)
-    passes: list[PassLosses] = []
+    monkeypatch.setattr(passes, "run_shards", run_shards)
+    losses: list[PassLosses] = []
     with pytest.raises(FatalError, match="2 of 2 shards were not done"):
-        transcribe.run_passes(str(tmp_path), RunConfig(), "run", plan, plan, passes, command="transcribe")
-    assert [one.usage for one in passes] == [{"requests": 1}] * 2
+        passes.run_passes(ShardPass(str(tmp_path), RunConfig(), "run", "transcribe", plan, plan), losses)
+    assert [one.usage for one in losses] == [{"requests": 1}] * 2

@@ -1,4 +1,7 @@
-"""One plan file is one block for Ray Data, on the first run and on a resume: the unit of scheduling, and what an actor gets in one call."""
+"""One plan file is one block for Ray Data, on the first run and on a resume.
+
+A block is the unit of scheduling, and what an actor gets in one call.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from actors.records import Probe
 from pipelines.cluster import session
 from pipelines.config import RunConfig
 from pipelines.config_sections import ClusterConfig
+from pipelines.execution.ray_data import checkpointing
 from pipelines.manifests.manifest import Recording
 from pipelines.output import shards
 from pipelines.planning import planner
@@ -25,10 +29,13 @@ CONFIG = RunConfig.model_validate({"plan": {"task_seconds": 600}})
 
 @pytest.fixture(scope="module")
 def ray(s3_bucket: str) -> Iterator[Any]:
-    """Ray on this machine, started after the S3 server so that its workers know the address; one that runs already is used as it is."""
+    """Ray on this machine, started after the S3 server so that its workers know the address.
+
+    A Ray that runs already is used.
+    """
     import ray
 
-    with session.started(ClusterConfig.model_validate({"num_cpus": 4, "object_store_memory": 0.15})):
+    with session.running_ray(ClusterConfig.model_validate({"num_cpus": 4, "object_store_memory": 0.15})):
         yield ray
 
 
@@ -48,16 +55,16 @@ def _plan(out: str) -> None:
     planner.extend_plan(out, recordings, CONFIG, "r1", probe=probe)
 
 
-def _run(ray: Any, out: str, todo: pa.Table, keep: str | None) -> None:
-    """Write the rows of `todo`, or only those whose id is smaller than `keep`, each with the size of the block it came in."""
+def _run(ray: Any, out: str, todo: pa.Table, below: str | None) -> None:
+    """Write the rows of `todo`, each with its block's size; with `below`, only those with a smaller id."""
 
     def stage(table: pa.Table) -> pa.Table:
         table = table.append_column("rows", pa.array([table.num_rows] * table.num_rows, pa.int64()))
-        return table if keep is None else table.filter(pc.less(table["shard_id"], keep))
+        return table if below is None else table.filter(pc.less(table["shard_id"], below))
 
     files = planner.files_of(todo)
     store, path = locations.arrow_filesystem(shards.folder(out))
-    with session.checkpointed(shards.checkpoint_folder(out), shards.ID, 0):
+    with checkpointing(shards.checkpoint_folder(out), shards.ID, 0):
         rows = ray.data.read_parquet(
             [locations.filesystem(uri)[1] for uri in files], filesystem=store, override_num_blocks=len(files)
         )
@@ -65,12 +72,13 @@ def _run(ray: Any, out: str, todo: pa.Table, keep: str | None) -> None:
 
 
 @pytest.mark.parametrize("kind", ["local", "s3"])
-def test_one_block_a_plan_file_also_on_resume(kind: str, ray: Any, s3_bucket: str, tmp_path: Path) -> None:
+def test_a_plan_file_is_one_block_also_on_resume(kind: str, ray: Any, s3_bucket: str, tmp_path: Path) -> None:
     out = str(tmp_path / "out") if kind == "local" else f"{s3_bucket}/{tmp_path.name}"
     _plan(out)
     plan = planner.read_plan(out)
     files = planner.files_of(plan)
-    # 3 shards of the long one, 20 x 100 s in sixes (the last task has 2 of them and shorter ones), 600 x 0.5 s by at most 256
+    # 3 shards of the long recording; 20 x 100 s by six (the last task has 2 of them and shorter ones); 600 x
+    # 0.5 s by at most 256.
     assert len(files) == 3 + 3 + 3
     sizes = {
         row["plan_file"]: row["shard_id_count"]
@@ -82,17 +90,17 @@ def test_one_block_a_plan_file_also_on_resume(kind: str, ray: Any, s3_bucket: st
         )
     )
 
-    _run(ray, out, plan, keep="8")
+    _run(ray, out, plan, below="8")
     first = locations.read_tables(shards.folder(out), ["shard_id", "rows"])
     assert 0 < first.num_rows < plan.num_rows
     assert all(rows == size_of[shard] for shard, rows in zip(*first.to_pydict().values(), strict=True))
 
     done = set(first["shard_id"].to_pylist())
     assert set(shards.committed_ids(out).to_pylist()) == done
-    _run(ray, out, plan, keep=None)
+    _run(ray, out, plan, below=None)
     both = locations.read_tables(shards.folder(out), ["shard_id", "rows"])
     assert sorted(both["shard_id"].to_pylist()) == sorted(size_of)
-    # What is left of a file comes in one block again, and never with another file's rows.
+    # The rows that are left of a file come in one block again, and never with another file's rows.
     left: dict[str, int] = dict.fromkeys(files, 0)
     for shard, file in zip(plan["shard_id"].to_pylist(), plan["plan_file"].to_pylist(), strict=True):
         left[file] += shard not in done

@@ -1,4 +1,4 @@
-"""`--dry-run`: says where a run would go, refuses what never starts, and writes nothing."""
+"""`--dry-run` shows where a run would go, refuses a run that would never start, and writes nothing."""
 
 import json
 from pathlib import Path
@@ -21,26 +21,28 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_nodes_that_are_alike_are_one_line(
+def test_nodes_that_are_alike_share_a_line(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kinds = "(CPU=0),4x(CPU=8,GPU=2,type=L4,memory=20,store=6),2x(CPU=16)"
     assert (
         main(["transcribe", str(manifest), str(tmp_path / "out"), "--dry-run", "--nodes", kinds, *FAKE]) == 0
     )
-    said = lines(capsys)
-    assert "4 x L4 8 2 2: 0.7 of cards 0, 1 2: 0.3 of cards 0, 1 8 8 20.0 GiB 6.0 GiB" in said
-    assert "2 x CPU node 16 0 - - 16 16 ? ?" in said
+    output = lines(capsys)
+    assert "4 x L4 8 2 2: 0.7 of cards 0, 1 2: 0.3 of cards 0, 1 8 8 20.0 GiB 6.0 GiB" in output
+    assert "2 x CPU node 16 0 - - 16 16 ? ?" in output
     assert any(
-        line.startswith("decoding: up to 64 tasks at a time") and "on 6 of 7 nodes" in line for line in said
+        line.startswith("decoding: up to 64 tasks at a time") and "on 6 of 7 nodes" in line for line in output
     )
-    assert any(line.startswith("memory: 8 decoding tasks may take 32 GiB") for line in said)
-    assert "manifest: 6 recordings; `scriptorium plan` reads their headers and tells hours and cost" in said
+    assert any(line.startswith("memory: 8 decoding tasks may take 32 GiB") for line in output)
+    assert (
+        "manifest: 6 recordings; `scriptorium plan` reads their headers and reports hours and cost" in output
+    )
     assert {path.name for path in tmp_path.iterdir()} == {"m.jsonl"}
 
 
-def test_this_machine_is_what_ray_would_see(capsys: pytest.CaptureFixture[str]) -> None:
-    """The slow test of `ray job submit` compares it with a Ray that runs."""
+def test_this_machine_is_shown_as_ray_would_see_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """The slow test of `ray job submit` compares this with a running Ray."""
     settings = (
         "--set",
         "cluster.num_cpus=7",
@@ -57,7 +59,7 @@ def test_this_machine_is_what_ray_would_see(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    ("kinds", "setting", "said"),
+    ("kinds", "setting", "message"),
     [
         ("2x(CPU=2,GPU=1)", "asr.pool.num_cpus=2", "reserve 4 CPUs"),
         ("2x(CPU=8,GPU=1)", "asr.pool.num_gpus=2", "replica 1 of 1 with 2 GPUs and 0 CPUs fits no node"),
@@ -66,14 +68,14 @@ def test_this_machine_is_what_ray_would_see(capsys: pytest.CaptureFixture[str]) 
         ("2x(CPU=8,GPU=2", "asr.pool.size=1", "is no node"),
     ],
 )
-def test_what_never_starts_is_bad_usage(
-    kinds: str, setting: str, said: str, capsys: pytest.CaptureFixture[str]
+def test_a_run_that_would_never_start_is_bad_usage(
+    kinds: str, setting: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["transcribe", "--dry-run", "--nodes", kinds, "--set", setting, *FAKE]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_wrong_models_manifests_and_directories_are_told(
+def test_wrong_models_manifests_and_directories_are_refused(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nodes = ("--dry-run", "--nodes", "(CPU=8)")
@@ -83,12 +85,12 @@ def test_wrong_models_manifests_and_directories_are_told(
     (tmp_path / "other" / "shards" / "x.parquet").write_bytes(b"")
     assert main(["transcribe", str(manifest), str(tmp_path / "other"), *nodes, *FAKE]) == 2
     assert main(["transcribe", str(manifest), str(tmp_path / "out"), "--nodes", "(CPU=8)", *FAKE]) == 2
-    said = capsys.readouterr().err
-    for word in ("no/such/folder", "has no `text`", "no run.json", "--nodes is for --dry-run"):
-        assert word in said
+    output = capsys.readouterr().err
+    for word in ("no/such/folder", "has no `text`", "no run.json", "--nodes needs --dry-run"):
+        assert word in output
 
 
-def test_what_is_left_of_a_plan_is_timed(
+def test_the_time_for_the_rest_of_a_plan_is_estimated(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from pipelines.config import load_config
@@ -107,10 +109,10 @@ def test_what_is_left_of_a_plan_is_timed(
     planner.extend_plan(out, planner.collect(read_manifest(str(manifest)), config), config, run_id)
     options = [part for setting in settings for part in ("--set", setting)]
     assert main(["transcribe", str(manifest), out, "--dry-run", "--nodes", "2x(CPU=4,GPU=1)", *options]) == 0
-    said = lines(capsys)
+    output = lines(capsys)
     # 3 h / 100 + 3 h / 300 are 144 s of one GPU, and there are two.
-    assert f"planned and not done in {out}: 18 shards of 6 recordings, 3.00 h" in said
-    assert "at the assumed speeds (section `estimate`): 72 s, bound by GPUs" in said
+    assert f"planned and not done in {out}: 18 shards of 6 recordings, 3.00 h" in output
+    assert "at the assumed speeds (section `estimate`): 72 s, bound by GPUs" in output
     apart = [
         "--set",
         "estimate.asr_rtfx=150",

@@ -1,8 +1,9 @@
-"""Progress: what is counted, and what people read."""
+"""Progress is counted by recordings and shown in audio hours."""
 
 import io
 
-from pipelines.execution.progress import Counter, Progress, Snapshot, Totals, clock
+from pipelines.execution.progress import ProgressDisplay, Snapshot, Totals, clock
+from pipelines.supervision.supervisor import Counter
 
 
 def test_a_recording_counts_when_its_last_shard_is_done() -> None:
@@ -11,10 +12,10 @@ def test_a_recording_counts_when_its_last_shard_is_done() -> None:
     assert counter.read() == (1, 0, 605.0)
     counter.add([("a", 2, 30.0, True)])
     assert counter.read() == (2, 1, 635.0)
-    assert counter.open == {}
+    assert counter.unfinished == {}
 
 
-def test_the_line_is_in_audio_hours_with_speed_and_eta() -> None:
+def test_the_line_has_audio_hours_speed_and_eta() -> None:
     totals = Totals(recordings=10, seconds=36_000, done_recordings=2, done_seconds=7_200)
     snapshot = Snapshot(totals, recordings=3, failed=1, seconds=7_200, elapsed=72)
     assert snapshot.rtfx == 100
@@ -25,33 +26,33 @@ def test_the_line_is_in_audio_hours_with_speed_and_eta() -> None:
     )
 
 
-def test_before_anything_is_done_the_eta_is_unknown() -> None:
+def test_the_eta_is_unknown_before_anything_is_finished() -> None:
     assert "ETA unknown" in Snapshot(Totals(1, 60), 0, 0, 0.0, 3.0).line()
 
 
-def test_a_plain_stream_gets_the_last_state_and_the_store_too() -> None:
+def test_a_plain_stream_and_the_store_get_the_last_snapshot() -> None:
     stream, stored = io.StringIO(), []
-    with Progress(Totals(2, 60), lambda: (2, 0, 60.0), stored.append, stream):
+    with ProgressDisplay(Totals(2, 60), lambda: (2, 0, 60.0), stored.append, stream):
         pass
     assert stream.getvalue().startswith("2 of 2 recordings")
     assert stored[-1].recordings == 2
 
 
-def test_a_counter_that_is_gone_does_not_take_the_run_with_it() -> None:
+def test_a_counter_that_does_not_answer_does_not_end_the_run() -> None:
     def broken() -> tuple[int, int, float]:
         raise RuntimeError("the actor died")
 
     stream = io.StringIO()
-    with Progress(Totals(2, 60), broken, None, stream):
+    with ProgressDisplay(Totals(2, 60), broken, None, stream):
         pass
     assert "0 of 2 recordings" in stream.getvalue()
 
 
-def test_clock() -> None:
+def test_clock_has_hours_minutes_and_seconds() -> None:
     assert [clock(s) for s in (0, 59.6, 3661)] == ["0:00:00", "0:01:00", "1:01:01"]
 
 
-def test_a_recording_of_which_an_earlier_run_did_a_part_counts_when_the_rest_is_done() -> None:
-    counter = Counter(open={"a": [2, False]})
+def test_a_recording_that_an_earlier_run_began_counts_when_its_last_shard_is_done() -> None:
+    counter = Counter(unfinished={"a": [2, False]})
     counter.add([("a", 3, 5.0, True)])
     assert counter.read() == (1, 1, 5.0)

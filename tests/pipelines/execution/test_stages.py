@@ -1,4 +1,4 @@
-"""Calls of a stage may overlap, the model's part of them never does."""
+"""Calls of a stage overlap, except for the model's part of them."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,22 +16,22 @@ from pipelines.supervision.shared_lock import SharedLock
 CALLS = 6
 
 
-def test_one_thread_has_the_model_however_many_call():
+def test_one_thread_uses_the_model_however_many_call():
     stage, inside, most, threads = SerializedStage(), 0, 0, set()
-    together = threading.Barrier(CALLS)
+    all_calls = threading.Barrier(CALLS)
 
     def model(rows):
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
         threads.add(threading.get_ident())
-        threading.Event().wait(0.01)  # long enough for another one to come in, if it could
+        threading.Event().wait(0.01)  # long enough for another thread to enter, if it could
         inside -= 1
         return [{"n": row["n"] + 1} for row in rows]
 
     def call(number):
-        together.wait()
-        return stage.in_turn(model, [{"n": number}])
+        all_calls.wait()
+        return stage.run_model(model, [{"n": number}])
 
     with ThreadPoolExecutor(CALLS) as pool:
         assert list(pool.map(call, range(CALLS))) == [[{"n": number + 1}] for number in range(CALLS)]
@@ -39,7 +39,7 @@ def test_one_thread_has_the_model_however_many_call():
     assert len(threads) == 1
 
 
-def test_what_the_model_raises_reaches_its_caller_alone():
+def test_an_error_of_the_model_reaches_only_its_caller():
     stage = SerializedStage()
 
     def model(rows):
@@ -48,84 +48,83 @@ def test_what_the_model_raises_reaches_its_caller_alone():
         return rows
 
     with pytest.raises(ValueError, match="this one"):
-        stage.in_turn(model, [{"n": 1}])
-    assert stage.in_turn(model, [{"n": 2}]) == [{"n": 2}]
+        stage.run_model(model, [{"n": 1}])
+    assert stage.run_model(model, [{"n": 2}]) == [{"n": 2}]
 
 
-def test_a_model_that_wants_several_calls_gets_them():
-    stage, together = SerializedStage(max_concurrent_calls=2), threading.Barrier(2, timeout=10)
+def test_a_model_with_two_concurrent_calls_gets_two():
+    stage, both_calls = SerializedStage(max_concurrent_calls=2), threading.Barrier(2, timeout=10)
 
     def model(rows):
-        together.wait()  # nobody comes by who is not in with another one
+        both_calls.wait()  # passes only if two threads are inside
         return rows
 
     with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(lambda number: stage.in_turn(model, [{"n": number}]), range(2))) == [
-            [{"n": 0}],
-            [{"n": 1}],
-        ]
+        results = list(pool.map(lambda number: stage.run_model(model, [{"n": number}]), range(2)))
+    assert results == [[{"n": 0}], [{"n": 1}]]
 
 
-def test_who_wants_to_be_alone_is():
+def test_an_exclusive_holder_waits_for_others_and_blocks_new_ones():
     lock, inside, seen = SharedLock(), set(), []
-    in_it, leave = threading.Barrier(3, timeout=10), threading.Event()
+    entered, leave = threading.Barrier(3, timeout=10), threading.Event()
 
-    def company(number):
+    def hold_shared(number):
         with lock.shared():
             inside.add(number)
-            in_it.wait()
+            entered.wait()
             leave.wait(10)
             inside.discard(number)
 
-    def loner():
+    def hold_exclusive():
         with lock.exclusive():
             seen.append(set(inside))
 
     with ThreadPoolExecutor(4) as pool:
-        early = [pool.submit(company, number) for number in range(2)]
-        in_it.wait()
-        alone = pool.submit(loner)
-        while not lock._taken:
+        early = [pool.submit(hold_shared, number) for number in range(2)]
+        entered.wait()
+        exclusive = pool.submit(hold_exclusive)
+        while not lock._reserved:
             pass
-        in_it.reset()
+        entered.reset()
         late = pool.submit(lambda: lock.shared().__enter__() or seen.append("late"))
-        assert not seen and inside == {0, 1}
+        assert not seen
+        assert inside == {0, 1}
         leave.set()
-        for one in (*early, alone, late):
-            one.result(10)
+        for future in (*early, exclusive, late):
+            future.result(10)
     assert seen == [set(), "late"]
 
 
-def test_a_recogniser_that_ends_tells_first_what_it_has_asked(monkeypatch):
+def test_a_recogniser_reports_its_usage_before_it_ends(monkeypatch):
     """The batch under way when an account runs empty was paid for, too."""
-    told = []
+    reports = []
 
-    class Paid(ASRActor):
+    class PaidActor(ASRActor):
         max_concurrent_calls, model, revision = 1, "m", None
 
         def __init__(self, config):
-            self.asked = 3
+            self.requests = 3
 
         def usage(self):
-            return {"requests": self.asked}
+            return {"requests": self.requests}
 
-    class Sent:
+    class RemoteMethod:
         def __init__(self, name):
-            self.remote = lambda *arguments: told.append((name, *arguments))
+            self.remote = lambda *arguments: reports.append((name, *arguments))
 
-    class Supervisor:
+    class SupervisorHandle:
         def __getattr__(self, name):
-            return Sent(name)
+            return RemoteMethod(name)
 
     monkeypatch.setattr(
-        GuardedActor, "_ask", lambda self, method, *arguments: told.append((method, *arguments))
+        GuardedActor, "_ask", lambda self, method, *arguments: reports.append((method, *arguments))
     )
     monkeypatch.setattr(process_exit, "_callbacks", [])
-    stage = Recognise(Paid, ASRConfig(), Supervisor())
+    stage = Recognise(PaidActor, ASRConfig(), SupervisorHandle())
     for callback in process_exit._callbacks:
         callback(FatalError("the account is empty"))
     process = stage.guarded.process
-    assert told[-2:] == [
+    assert reports[-2:] == [
         ("record_usage", process, {"requests": 3}),
-        ("leave_words", process, "worker_lost", "the account is empty"),
+        ("record_exit_reason", process, "worker_lost", "the account is empty"),
     ]

@@ -1,4 +1,4 @@
-"""The end of a run that another thread asks for, whatever signals its process ignores."""
+"""A run can be ended from another thread, whatever signals its process ignores."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import sys
 
 import pytest
 
-# Both the thread that asks and the work that is stopped; what a parent ignores, its children ignore.
+# Contains both the thread that ends the run and the work that is ended. Child processes inherit ignored
+# signals.
 PROGRAM = """
 import signal, threading, time
-from pipelines.supervision import shutdown as stopping
+from pipelines.supervision import shutdown
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore it
 for number in {ignored}:
     signal.signal(number, signal.SIG_IGN)
 try:
-    with stopping.handled():
-        threading.Thread(target=stopping.abort).start()
+    with shutdown.handle_signals():
+        threading.Thread(target=shutdown.abort).start()
         time.sleep(50)
         print("went on writing")
 except KeyboardInterrupt:
@@ -25,8 +26,12 @@ except KeyboardInterrupt:
 """
 
 
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+
+
 @pytest.mark.parametrize(
-    ("ignored", "code", "said", "told"),
+    ("ignored", "code", "stdout", "message"),
     [
         ([], 0, "stopped in order\n", ""),
         ([signal.SIGINT], 0, "stopped in order\n", ""),
@@ -40,17 +45,15 @@ except KeyboardInterrupt:
     ],
     ids=["terminal", "background", "nohup in the background", "all ignored"],
 )
-def test_a_lost_lease_ends_the_run_also_where_signals_are_ignored(
-    ignored: list[signal.Signals], code: int, said: str, told: str
+def test_a_lost_lease_ends_the_run_even_if_signals_are_ignored(
+    ignored: list[signal.Signals], code: int, stdout: str, message: str
 ) -> None:
-    program = PROGRAM.format(ignored=[int(number) for number in ignored])
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (code, said), done.stderr
-    assert told in done.stderr
+    done = run(PROGRAM.format(ignored=[int(number) for number in ignored]))
+    assert (done.returncode, done.stdout) == (code, stdout), done.stderr
+    assert message in done.stderr
 
 
-def test_without_handlers_of_ours_pythons_own_does_it() -> None:
-    """A program of somebody else calls the job: Python's own handler stands for Ctrl-C."""
-    program = PROGRAM.format(ignored=[]).replace("with stopping.handled():", "if True:")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+def test_pythons_own_handler_ends_the_run_without_ours() -> None:
+    """Another program may call the job without `handle_signals`: Python's own handler of SIGINT ends it."""
+    done = run(PROGRAM.format(ignored=[]).replace("with shutdown.handle_signals():", "if True:"))
     assert (done.returncode, done.stdout) == (0, "stopped in order\n"), done.stderr

@@ -1,0 +1,193 @@
+"""Ray Data for this job: its settings for one pass, and the kinds of stages that a pass is made of."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pipelines.cluster.nodes import Node
+from pipelines.cluster.pools import PoolResources
+from pipelines.storage import files
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+BYTES_PER_SECOND = 32_000  # of samples between stages
+BLOCK_BYTES = 64 << 20  # of a block of rows with their samples: 2,097 s
+GPU_BLOCK_BYTES = (
+    256 << 20
+)  # the same where there are GPUs: 8,389 s, of which one model call takes up to 7,680 s
+LARGE_JOB_BLOCKS = 20_000  # a job with more blocks than these gets larger ones
+
+# Crashes of processes over one table, or while it waits. The supervisor gives up shards that crash their
+# process long before. This is the limit for crashes that no shard is blamed for.
+MAX_TASK_RETRIES = 100
+
+# Stages get whole blocks as Arrow tables: the plan decides how large a block is, and an actor packs its own
+# batches inside it.
+_WHOLE_BLOCKS: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None}
+
+
+def read_plan_files(uris: Sequence[str], *, one_row_per_block: bool) -> Dataset:
+    """The rows of plan files, one block a file or one block a row."""
+    import ray.data
+
+    store, _ = files.arrow_filesystem(uris[0])
+    # file_extensions=None reads all files, whatever they are called: Ray looks for the extension after a
+    # question mark in the folder's name.
+    rows = ray.data.read_parquet(
+        [files.arrow_filesystem(uri)[1] for uri in uris],
+        filesystem=store,
+        override_num_blocks=len(uris),
+        file_extensions=None,
+    )
+    return rows.repartition(target_num_rows_per_block=1) if one_row_per_block else rows
+
+
+def map_in_tasks(
+    rows: Dataset,
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    *,
+    num_cpus: float,
+    labels: Mapping[str, str],
+) -> Dataset:
+    """A stage of tasks: `function(table, **arguments)`, on nodes with these labels."""
+    return rows.map_batches(
+        function,
+        fn_kwargs=dict(arguments),
+        num_cpus=num_cpus,
+        max_retries=2,
+        **label_arguments(labels),
+        **_WHOLE_BLOCKS,
+    )
+
+
+def map_in_pool(
+    rows: Dataset, actor: type, arguments: Sequence[Any], pool: PoolResources, *, isolated: bool
+) -> Dataset:
+    """A stage of replicas: `actor(*arguments)(table)`."""
+    from pipelines.supervision import ray_internals
+
+    return ray_internals.map_batches(
+        rows,
+        actor,
+        fn_constructor_args=tuple(arguments),
+        **pool_arguments(pool, isolated),
+        **_WHOLE_BLOCKS,
+    )
+
+
+def write_rows(rows: Dataset, folder: str, compression: str) -> None:
+    """Run the stages; each task's rows are written to `folder` and committed as soon as they are done."""
+    store, path = files.arrow_filesystem(folder)
+    rows.write_parquet(path, filesystem=store, compression=compression)
+
+
+def pool_arguments(pool: PoolResources, isolated: bool) -> dict[str, Any]:
+    """The arguments of `map_batches` for a pool.
+
+    Args:
+        pool: from `pipelines.cluster.placement`.
+        isolated: give a process one table at a time: one that waited behind another would go down with it.
+    """
+    from ray.data import ActorPoolStrategy
+
+    return {
+        # One table is read or written beside the one in the model, and a third waits.
+        "compute": ActorPoolStrategy(
+            size=pool.size,
+            max_tasks_in_flight_per_actor=1 if isolated else 3,
+            max_concurrent_calls_per_actor=1 if isolated else 2,
+            # `pipelines.execution.stages` ensures that one thread at a time uses the model.
+            enable_true_multi_threading=True,
+        ),
+        "num_gpus": pool.num_gpus,
+        "num_cpus": pool.num_cpus,
+        **label_arguments(pool.label_selector),
+        # Limited restarts leave a dead actor in its slot, and the run hangs (ray issue 62746).
+        "max_restarts": -1,
+        "max_task_retries": MAX_TASK_RETRIES,
+    }
+
+
+def label_arguments(labels: Mapping[str, str]) -> dict[str, Any]:
+    """The argument of `map_batches` that restricts it to nodes with these labels; empty for any node."""
+    return {"label_selector": dict(labels)} if labels else {}
+
+
+def block_bytes(nodes: Sequence[Node], seconds: float, tasks: int) -> int:
+    """How large a block may become between stages.
+
+    A GPU takes more audio in one call than fits into a block of BLOCK_BYTES. In a huge job a block is a whole
+    task, because the driver has work for each block. In every case a block takes at most a sixteenth of the
+    smallest object store, unless that is less than BLOCK_BYTES: several blocks wait before each model.
+
+    Args:
+        nodes: the living nodes.
+        seconds: of audio to do.
+        tasks: number of tasks that they are divided into.
+    """
+    stores = [node.resources.get("object_store_memory", 0.0) for node in nodes if node.cpus or node.gpus]
+    limit = int(min(stores, default=0.0) / 16)
+    wanted = GPU_BLOCK_BYTES if any(node.gpus for node in nodes) else BLOCK_BYTES
+    usual = max(BLOCK_BYTES, min(wanted, limit))
+    if seconds * BYTES_PER_SECOND <= LARGE_JOB_BLOCKS * usual or limit <= usual:
+        return usual
+    task = seconds * BYTES_PER_SECOND / max(1, tasks)
+    # Equal parts of a task, and 1 % more, because tasks differ a little.
+    return max(usual, int(1.01 * task / math.ceil(task / limit)))
+
+
+@contextmanager
+def checkpointing(
+    folder: str, id_column: str, max_failed_tasks: int, block: int = BLOCK_BYTES
+) -> Iterator[None]:
+    """Apply Ray Data's settings for one pass: resume by shard id, and limits for what actors cannot catch.
+
+    Args:
+        folder: where the ids of committed shards are, on any fsspec URI.
+        id_column: the column with the ids.
+        max_failed_tasks: tasks that may fail with a crashed process before the pass stops with the cause; -1:
+            any number.
+        block: from `block_bytes`.
+    """
+    from ray.data import DataContext
+    from ray.data.checkpoint import CheckpointConfig
+
+    from pipelines.supervision import ray_internals
+
+    before = copy.deepcopy(DataContext.get_current())
+    context = DataContext.get_current()
+    store, path = files.arrow_filesystem(folder)
+    checkpoint = CheckpointConfig(
+        id_column=id_column,
+        checkpoint_path=path,
+        override_filesystem=store,
+        delete_checkpoint_on_success=False,
+    )
+    # Only plan files with work left are read, so one filter is enough; up to ten would take the CPUs that
+    # decoding needs.
+    checkpoint.checkpoint_actor_pool_max_size = 1
+    context.checkpoint_config = checkpoint
+    # The second version ignores override_num_blocks: one task would decode everything.
+    context.use_datasource_v2 = False
+    context.target_max_block_size = block
+    context.execution_no_progress_timeout_s = -1  # `pipelines.supervision.stall` does this
+    context.max_errored_blocks = max_failed_tasks
+    # Our file system repeats each request. Ray would repeat it once more, at two levels, ten times each; but
+    # only Ray can begin a file anew.
+    context.retried_io_errors = [
+        r"uploading .*HTTP status 429",
+        r"HTTP status 429\) during (Get|Upload|Complete)",
+    ]
+    context.max_consecutive_actor_init_deaths = 3
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    try:
+        yield
+    finally:
+        ray_internals.restore_data_context(before)

@@ -1,0 +1,142 @@
+"""What one pass over shards works on, and everything that watches over it while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.cluster import session
+from pipelines.cluster.placement import Placement
+from pipelines.config import RunConfig
+from pipelines.execution import ray_data
+from pipelines.execution.progress import ProgressDisplay, Snapshot, Totals
+from pipelines.output import run_record, shards
+from pipelines.planning import planner
+from pipelines.storage import files
+from pipelines.supervision import stall, storage_failures
+from pipelines.supervision.losses import PassLosses, losses_of
+from pipelines.supervision.supervisor import running_supervisor
+
+
+@dataclass(frozen=True)
+class ShardPass:
+    """One pass over shards.
+
+    Attributes:
+        out: the output directory.
+        config: the settings.
+        run_id: written into every row.
+        command: `transcribe`, or `align`, which takes the text from the manifest instead of the model.
+        plan: all planned shards.
+        todo: those of them without a committed row; only their plan files are read.
+        isolated: one shard a task, so that a shard that crashes its process takes no other shard with it.
+    """
+
+    out: str
+    config: RunConfig
+    run_id: str
+    command: str
+    plan: pa.Table
+    todo: pa.Table
+    isolated: bool = False
+
+    @cached_property
+    def plan_files(self) -> list[str]:
+        """URIs of the plan files with shards to do."""
+        return planner.files_of(self.todo)
+
+    @property
+    def max_failed_tasks(self) -> int:
+        """Tasks that may fail before the pass stops with the cause; -1: any number.
+
+        A few processes may crash, and their rows are done again in the isolated pass. If many do, something
+        is wrong for all.
+        """
+        return -1 if self.isolated else max(10, len(self.plan_files) // 20)
+
+    @property
+    def totals(self) -> Totals:
+        """What there is to do, and what was done before this pass."""
+        recordings = pc.count_distinct(self.plan["recording_id"]).as_py()
+        left = pc.count_distinct(self.todo["recording_id"]).as_py()
+        seconds, seconds_left = planner.seconds_of(self.plan), planner.seconds_of(self.todo)
+        return Totals(recordings, seconds, recordings - left, seconds - seconds_left)
+
+
+@contextlib.contextmanager
+def supervised_pass(work: ShardPass, placement: Placement, losses: list[PassLosses]) -> Iterator[Any]:
+    """Run the pass inside a `with` block under supervision; yields the supervisor's Ray handle.
+
+    Resumes by shard id, isolates shards that crash processes, ends a pass that stalls, drains when a stop is
+    requested, raises storage errors that Ray would tolerate, and shows progress.
+
+    Args:
+        work: the pass.
+        placement: where its replicas run.
+        losses: what the pass lost and used is appended, also if an error ends it.
+
+    Raises:
+        FatalError: no process of a stage can do its work, or the pass stalled; the message says why.
+        StorageError: the output directory cannot be read or written.
+    """
+    import ray
+
+    from pipelines.supervision import draining
+
+    replicas = placement.asr.size + placement.aligner.size
+    seconds, tasks = planner.seconds_of(work.todo), len(work.plan_files)
+    with (
+        running_supervisor(replicas, planner.begun(work.todo), **session.driver_node_options()) as supervisor,
+        stall.stall_guard(
+            lambda: tuple(ray.get(supervisor.liveness.remote(), timeout=60)),
+            stall.stall_timeout(work.config, placement.on_gpu),
+        ),
+        ray_data.checkpointing(
+            shards.checkpoint_folder(work.out),
+            shards.ID,
+            work.max_failed_tasks,
+            ray_data.block_bytes(placement.nodes, seconds, tasks),
+        ),
+        draining.drain_on_stop(),
+        storage_failures.raise_storage_failures(work.out, final=work.isolated) as tolerated,
+        ProgressDisplay(
+            work.totals,
+            lambda: tuple(ray.get(supervisor.read.remote(), timeout=5)),
+            _progress_writer(work.out),
+        ),
+    ):
+        try:
+            yield supervisor
+        except BaseException:
+            with contextlib.suppress(Exception):  # the first error is raised, whatever happens here
+                losses.append(losses_of(supervisor, timeout=1.0))
+            raise
+        losses.append(
+            replace(
+                losses_of(supervisor),
+                failed_tasks=len(tolerated),
+                last_failure=storage_failures.last_error_line(tolerated),
+            )
+        )
+
+
+def _progress_writer(out: str) -> Callable[[Snapshot], None]:
+    """What writes snapshots to OUT/progress.json."""
+
+    def write(snapshot: Snapshot) -> None:
+        state = {
+            "updated_at": run_record.now(),
+            "line": snapshot.line(),
+            "rtfx": snapshot.rtfx,
+            "eta_seconds": snapshot.eta,
+        }
+        files.write_atomic(files.join(out, "progress.json"), json.dumps(state).encode())
+
+    return write
