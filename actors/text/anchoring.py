@@ -1,8 +1,9 @@
-"""A known text cut to the segments of its recording, by anchoring it on what was recognised in each of them.
+"""Cuts a known text to the segments of its recording, by matching it with the text recognised in each.
 
-Both texts become tokens (words, or single characters in scripts without spaces; case, punctuation and width do not count). Runs of
-tokens that occur once in both are anchors; what lies between two anchors is aligned by edit distance. A border between segments then
-falls between the matched tokens on its two sides; unmatched reference text there is shared out.
+Both texts become tokens: words, or single characters in scripts without spaces; case, punctuation and width
+do not count. Runs of tokens that occur once in both are anchors. Text between two anchors is aligned by edit
+distance. A border between segments then lies between the matched tokens on its two sides; unmatched reference
+text there is divided between the segments.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import numpy as np
 from actors.text.char_offsets import widen
 from actors.text.languages import is_unspaced_script
 
-_RUNS = (12, 8, 6, 5, 4, 3, 2)  # tokens of an anchor, tried from the longest
-_CELLS = 16_000_000  # of an edit-distance table: 32 MB, some tenths of a second; beyond it anchors are looked for first
+# Tokens of an anchor, tried from the longest.
+_RUNS = (12, 8, 6, 5, 4, 3, 2)
+# Largest edit-distance table: 32 MB, some tenths of a second. For a larger one, anchors are found first.
+_MAX_CELLS = 16_000_000
 _SENTENCE_ENDS = ".!?…。！？؟।"
 
 Pairs = list[tuple[int, int]]
@@ -27,7 +30,7 @@ Pairs = list[tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word or character: how it is compared, and its characters in the text, without punctuation around it."""
+    """A word or character: its key for comparison and its span in the text, without punctuation around it."""
 
     key: str
     start: int
@@ -40,63 +43,64 @@ def assign_text(
     """Cut a text into one piece per segment.
 
     Args:
-        reference: what is said in the whole recording.
-        hypotheses: what was recognised in each segment, in order; "" where nothing was.
-        durations: of the segments in seconds; they share out text of which nothing was recognised. Without them, segments count by the
-            length of their hypotheses, or all the same where nothing was recognised at all.
+        reference: the text of the whole recording.
+        hypotheses: the recognised text of each segment, in order; "" where nothing was recognised.
+        durations: seconds of each segment, by which unrecognised text is divided. Without them, segments
+            count by the length of their hypotheses, or equally where nothing was recognised at all.
 
     Returns:
-        As many pieces as hypotheses; joined, they are `reference` to the character. A piece may be empty.
+        As many pieces as hypotheses; joined, they are exactly `reference`. A piece may be empty.
     """
     if len(hypotheses) < 2:
         return [reference] * len(hypotheses)
     tokens = tokenize(reference)
-    heard = [[token.key for token in tokenize(hypothesis)] for hypothesis in hypotheses]
+    hypothesis_keys = [[token.key for token in tokenize(hypothesis)] for hypothesis in hypotheses]
     if durations is None:
-        durations = [float(len(keys)) for keys in heard]
+        durations = [float(len(keys)) for keys in hypothesis_keys]
     if not sum(durations) > 0:
-        durations = [1.0] * len(heard)
+        durations = [1.0] * len(hypothesis_keys)
     vocabulary: dict[str, int] = {}
-    said = _codes([token.key for token in tokens], vocabulary)
-    recognised = _codes([key for keys in heard for key in keys], vocabulary)
+    reference_codes = _codes([token.key for token in tokens], vocabulary)
+    recognised_codes = _codes([key for keys in hypothesis_keys for key in keys], vocabulary)
     starts = [start for start, _ in widen(reference, [(token.start, token.end) for token in tokens])]
     cuts = _cuts(
-        match(said, recognised),
+        match(reference_codes, recognised_codes),
         len(tokens),
-        [len(keys) for keys in heard],
+        [len(keys) for keys in hypothesis_keys],
         durations,
         _sentence_starts(reference, starts),
     )
-    places = [0, *starts[1:], len(reference)]  # before the first token, between tokens, after the last
-    borders = [0, *(places[cut] for cut in cuts), len(reference)]
+    # Before the first token, between tokens, after the last.
+    positions = [0, *starts[1:], len(reference)]
+    borders = [0, *(positions[cut] for cut in cuts), len(reference)]
     return [reference[start:end] for start, end in pairwise(borders)]
 
 
 def tokenize(text: str) -> list[Token]:
-    """Cut a text into tokens that can be compared."""
+    """Cut a text into tokens for comparison."""
     tokens: list[Token] = []
     start: int | None = None
-    alone = False
+    previous_single = False
     for i, char in enumerate([*text, " "]):
         single = is_unspaced_script(char)
-        if start is not None and (char.isspace() or single or alone):
+        if start is not None and (char.isspace() or single or previous_single):
             tokens.extend(_token(text, start, i))
             start = None
         if start is None and not char.isspace():
-            start, alone = i, single
+            start, previous_single = i, single
     return tokens
 
 
 def match(left: np.ndarray, right: np.ndarray) -> Pairs:
     """Indices of equal tokens in two sequences, rising in both: anchors first, edit distance between them.
 
-    Stretches that are too long for a table and have no anchor at all stay unmatched.
+    Parts that are too long for a table and have no anchor stay unmatched.
     """
     pairs: Pairs = []
     todo = [(0, len(left), 0, len(right))]
     while todo:
         l0, l1, r0, r1 = todo.pop()
-        if (l1 - l0) * (r1 - r0) <= _CELLS:
+        if (l1 - l0) * (r1 - r0) <= _MAX_CELLS:
             pairs += [(l0 + i, r0 + j) for i, j in _edit_matches(left[l0:l1], right[r0:r1])]
             continue
         anchors = next(filter(None, (_anchors(left[l0:l1], right[r0:r1], run) for run in _RUNS)), [])
@@ -114,8 +118,8 @@ def _token(text: str, start: int, end: int) -> Iterator[Token]:
     key = "".join(c for c in unicodedata.normalize("NFKC", text[start:end]).casefold() if c.isalnum())
     if not key:
         return
-    kept = [i for i in range(start, end) if text[i].isalnum()]
-    yield Token(key, kept[0] if kept else start, kept[-1] + 1 if kept else end)
+    letters = [i for i in range(start, end) if text[i].isalnum()]
+    yield Token(key, letters[0] if letters else start, letters[-1] + 1 if letters else end)
 
 
 def _codes(keys: Sequence[str], vocabulary: dict[str, int]) -> np.ndarray:
@@ -123,7 +127,7 @@ def _codes(keys: Sequence[str], vocabulary: dict[str, int]) -> np.ndarray:
 
 
 def _anchors(left: np.ndarray, right: np.ndarray, run: int) -> Pairs:
-    """The longest rising series of runs of `run` tokens that occur exactly once on both sides, as pairs of tokens."""
+    """Pairs of tokens in the longest rising series of runs that occur exactly once on both sides."""
     if min(len(left), len(right)) < run:
         return []
     left_hash, left_at = _unique_runs(left, run)
@@ -140,7 +144,7 @@ def _anchors(left: np.ndarray, right: np.ndarray, run: int) -> Pairs:
 
 
 def _unique_runs(codes: np.ndarray, run: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes of the runs that occur once, and where."""
+    """Hashes of the runs that occur once, and their positions."""
     total = len(codes) - run + 1
     hashes = np.zeros(total, dtype=np.uint64)
     for offset in range(run):
@@ -172,7 +176,7 @@ def _longest_rising(values: Sequence[int]) -> list[int]:
 
 
 def _edit_matches(left: np.ndarray, right: np.ndarray) -> Pairs:
-    """Equal tokens on a path of least edits (replacing, leaving out and putting in cost one each)."""
+    """Equal tokens on a path of least edits (substitution, deletion and insertion cost one each)."""
     if not len(left) or not len(right):
         return []
     columns = np.arange(len(right) + 1)
@@ -183,7 +187,7 @@ def _edit_matches(left: np.ndarray, right: np.ndarray) -> Pairs:
     table[0] = row
     for i, token in enumerate(left, 1):
         best = np.minimum(row[1:] + 1, row[:-1] + (right != token))
-        # Putting in tokens costs one a column: the running minimum of cost minus column, plus column.
+        # An insertion costs one for each column: the running minimum of cost minus column, plus column.
         row = np.minimum.accumulate(np.concatenate([[i], best]) - columns) + columns
         table[i] = row
     pairs: Pairs = []
@@ -205,7 +209,7 @@ def _edit_matches(left: np.ndarray, right: np.ndarray) -> Pairs:
 def _cuts(
     pairs: Pairs, total: int, counts: Sequence[int], durations: Sequence[float], sentences: Sequence[bool]
 ) -> list[int]:
-    """For each border between segments, how many reference tokens stand before it.
+    """For each border between segments, the number of reference tokens before it.
 
     Args:
         pairs: matched (reference, recognised) tokens.
@@ -214,7 +218,8 @@ def _cuts(
         durations: seconds of each segment.
         sentences: whether a sentence begins with each reference token.
     """
-    ends = np.cumsum(counts).tolist()  # recognised tokens before each border, and in all
+    # Recognised tokens before each border, and in all.
+    ends = np.cumsum(counts).tolist()
     clock = np.cumsum(durations).tolist()
     matched = [(-1, -1), *pairs, (total, ends[-1])]
     recognised = [j for _, j in matched]
@@ -222,19 +227,20 @@ def _cuts(
     for border in range(len(counts) - 1):
         right = bisect_left(recognised, ends[border], lo=1)
         (i, j), (k, m) = matched[right - 1], matched[right]
-        free = k - i - 1  # reference tokens that may go to either side
+        # Reference tokens that may belong to either side.
+        free = k - i - 1
         if not free:
             cuts.append(i + 1)
             continue
-        before, between = (
-            ends[border] - j - 1,
-            m - j - 1,
-        )  # recognised, unmatched: left of the border, and in all
-        missing = max(0, free - between)  # nothing was recognised for these: time shares them out
+        # Recognised but unmatched tokens: left of the border, and in all.
+        before, between = ends[border] - j - 1, m - j - 1
+        # Nothing was recognised for these: they are divided by time.
+        missing = max(0, free - between)
         begin, finish = _time(j, 1, counts, clock), _time(m, 0, counts, clock)
         share = (clock[border] - begin) / (finish - begin) if finish > begin else 0.5
         guess = i + 1 + free * (before + missing * min(max(share, 0.0), 1.0)) / (between + missing)
-        # Anchors that touch the border on both sides leave the guess wide open, unequal counts leave it a token to either side.
+        # Anchors that touch the border on both sides leave all of it open; unequal counts leave a token to
+        # either side.
         reach = free if finish <= begin else 1.0 if free != between else 0.5
         begins = [n for n in range(i + 1, k + 1) if n < total and sentences[n] and abs(n - guess) <= reach]
         cut = min(begins, key=lambda n: abs(n - guess)) if begins else round(guess)
@@ -243,7 +249,10 @@ def _cuts(
 
 
 def _time(token: int, edge: int, counts: Sequence[int], clock: Sequence[float]) -> float:
-    """Rough time of a recognised token's start (edge 0) or end (edge 1): tokens are spread evenly over their segment."""
+    """Estimated time of a recognised token's start (edge 0) or end (edge 1), in seconds.
+
+    Tokens are spread evenly over their segment.
+    """
     before = 0
     for segment, count in enumerate(counts):
         if before <= token < before + count:

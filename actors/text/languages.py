@@ -1,6 +1,7 @@
-"""The languages that the models know: names, ISO codes, spelling of both, and which of them write spaces between words.
+"""The languages of the models: English names, ISO codes, spellings of both, and which languages use spaces.
 
-The models speak English names ("German"); rows, manifests and people use ISO codes ("de"). Both spellings are read everywhere.
+The models use English names ("German"); rows and manifests use ISO codes ("de"). Both are accepted
+everywhere.
 Source: Qwen3-ASR technical report (arXiv 2601.21337), section 2, and the tables of the published package.
 """
 
@@ -62,9 +63,11 @@ ALIGNER_LANGUAGES: frozenset[str] = frozenset(
 )
 UNSPACED_LANGUAGES: frozenset[str] = frozenset({"Chinese", "Cantonese", "Japanese", "Thai"})
 
-_CANTONESE = frozenset({"yue", "cantonese"})  # behind "zh" or "Chinese"
+# After "zh" or "Chinese" in a tag.
+_CANTONESE = frozenset({"yue", "cantonese"})
 _AUTO = frozenset({"", "auto", "null", "none"})
-# Other names and codes in use: ISO 639-2 (both forms), 639-3, retired codes. Speech tagged Hong Kong or Macau is Cantonese.
+# Other names and codes in use: ISO 639-2 (both forms), 639-3, retired codes. Speech with the region Hong Kong
+# or Macau is Cantonese.
 _ALIASES: dict[str, str] = {
     **dict.fromkeys(("zho", "chi", "cmn", "mandarin", "putonghua"), "Chinese"),
     **dict.fromkeys(("zh-yue", "zh-hk", "zh-mo", "zh-hant-hk", "zh-hant-mo"), "Cantonese"),
@@ -101,28 +104,35 @@ _SPELLINGS: dict[str, str] = {**_ALIASES, **NAMES, **{name.lower(): name for nam
 
 
 class UnknownLanguage(UsageError, ValueError):
-    """A language that the model does not know; also a ValueError, so that settings report it with their own field."""
+    """A language that the model does not know; also a ValueError, so that settings report their field."""
 
     def __init__(self, message: str, code: str = "unsupported_language") -> None:
         super().__init__(message, code)
 
 
 def normalize_language(value: str | None) -> str | None:
-    """Read a language as people write it: English name or ISO code, any case, with or without script and region.
+    """The model's name of a language that was given as an English name or an ISO code.
 
-    Returns the model's English name; None (let the model decide) for None, "", "auto", "null" and "none".
-    Raises UnknownLanguage, a UsageError and ValueError, for a language that the model does not know, naming those that it does.
+    Args:
+        value: in any case, with or without script and region.
+
+    Returns:
+        The English name; None (let the model decide) for None, "", "auto", "null" and "none".
+
+    Raises:
+        UnknownLanguage: the model does not know the language; the message lists those that it knows. It is a
+            UsageError and a ValueError.
     """
     key = re.sub(r"[_\s]+", "-", value.strip().lower().removesuffix(".utf-8")) if value is not None else ""
     if key in _AUTO:
         return None
     tags = re.split(r"[-()]+", key)
-    # Longest beginning first: what stands behind "zh-yue" or "zh-hk" must not make Mandarin of it.
+    # The longest prefix first, so that "zh-yue" and "zh-hk" with further tags do not become Mandarin.
     name = next(
         (
-            _SPELLINGS[start]
+            _SPELLINGS[prefix]
             for end in range(len(tags), 0, -1)
-            if (start := "-".join(tags[:end])) in _SPELLINGS
+            if (prefix := "-".join(tags[:end])) in _SPELLINGS
         ),
         None,
     )
@@ -137,14 +147,14 @@ def normalize_language(value: str | None) -> str | None:
 
 
 def code_of(name: str | None) -> str | None:
-    """ISO code of an English name; a name that is not in the table comes back in lower case, None stays None."""
+    """ISO code of an English name; lower case of a name that is not in the table; None of None."""
     if not name:
         return None
     return CODES.get(name, name.lower())
 
 
 def name_of(code: str | None) -> str | None:
-    """English name of an ISO code as stored in rows; the inverse of `code_of`."""
+    """English name of an ISO code, as rows have it; the inverse of `code_of`."""
     if not code:
         return None
     return NAMES.get(code, code[:1].upper() + code[1:])
@@ -153,13 +163,15 @@ def name_of(code: str | None) -> str | None:
 def is_spaced(language: str | None, text_left: str, text_right: str) -> bool:
     """Whether a space belongs between two pieces of text that follow each other.
 
+    Languages with spaces (including Korean) get one. Chinese, Cantonese, Japanese and Thai get none, unless
+    letters of a script with spaces meet at the seam ("用 iPhone" + "Pro"). There is never one next to an
+    existing space or before closing punctuation.
+
     Args:
-        language: English name of the language of both pieces; None (unknown, or the two differ) decides by script alone.
+        language: English name of the language of both pieces; None (unknown, or they differ): the script
+            decides.
         text_left: the piece before the seam.
         text_right: the piece after it.
-
-    Spaced languages (Korean among them) get a space; Chinese, Cantonese, Japanese and Thai get none, unless letters of a spaced
-    script meet at the seam ("用 iPhone" + "Pro"). Never next to a space that is there already, nor before closing punctuation.
     """
     if not text_left or not text_right or text_left[-1].isspace() or text_right[0].isspace():
         return False
@@ -171,22 +183,25 @@ def is_spaced(language: str | None, text_left: str, text_right: str) -> bool:
         return True
     left = next((c for c in reversed(text_left) if c.isalnum()), None)
     right = next((c for c in text_right if c.isalnum()), None)
+    # Only punctuation at the seam of a language without spaces.
     if language is not None and (left is None or right is None):
-        return False  # only punctuation at the seam of an unspaced language
+        return False
     return not (is_unspaced_script(left or text_left[-1]) or is_unspaced_script(right or text_right[0]))
 
 
 def is_unspaced_script(char: str) -> bool:
-    """Whether a character belongs to a script without spaces between words: Han, kana, Thai, Lao, Khmer, Burmese and their punctuation."""
+    """Whether a character belongs to a script without spaces between words.
+
+    These are Han, kana, Thai, Lao, Khmer and Burmese, with their punctuation.
+    """
     point = ord(char)
     return (
         0x0E00 <= point <= 0x0EFF  # Thai, Lao
         or 0x1000 <= point <= 0x109F  # Burmese
         or 0x1780 <= point <= 0x17FF  # Khmer
         or 0x2E80 <= point <= 0x312F  # CJK radicals, punctuation, kana, bopomofo
-        or 0x3190
-        <= point
-        <= 0x9FFF  # kanbun, kana extensions, enclosed and unified ideographs; without Hangul jamo
+        # Kanbun, kana extensions, enclosed and unified ideographs; without Hangul jamo.
+        or 0x3190 <= point <= 0x9FFF
         or 0xF900 <= point <= 0xFAFF  # compatibility ideographs
         or 0xFF01 <= point <= 0xFF0F  # full-width punctuation
         or 0xFF1A <= point <= 0xFF20
@@ -196,7 +211,11 @@ def is_unspaced_script(char: str) -> bool:
 
 
 def normalize_language_name(name: str | None) -> str:
-    """Spell a language name as the reference does: stripped, first letter upper, rest lower. Raises ValueError when nothing is left."""
+    """Spell a language name as the reference does: stripped, only the first letter in upper case.
+
+    Raises:
+        ValueError: the name is empty.
+    """
     text = "" if name is None else str(name).strip()
     if not text:
         raise ValueError("the language name is empty")
@@ -204,6 +223,6 @@ def normalize_language_name(name: str | None) -> str:
 
 
 def validate_language(name: str) -> None:
-    """Raise ValueError unless `name` is one of the model's 30 names, spelt exactly (the reference's check)."""
+    """Raise ValueError unless `name` is exactly one of the model's 30 names (the reference's check)."""
     if name not in CODES:
         raise ValueError(f"unsupported language {name!r}: one of {', '.join(ASR_LANGUAGES)}")

@@ -1,7 +1,10 @@
-"""Word times made monotone: the aligner stamps every slot on its own, so some stamps lie before their predecessors.
+"""Repair of word times.
 
-The stamps on one longest non-decreasing subsequence are believed; the others are mended from their believed neighbours. The answer
-equals the reference's `fix_timestamp` (qwen_asr 0.0.6), which needs n^2 steps where this needs n log n: 2,000 stamps in milliseconds.
+The aligner predicts each timestamp on its own, so some lie before their predecessors.
+
+The timestamps on one longest non-decreasing subsequence are trusted; the others are repaired from their
+trusted neighbours. The result equals that of the reference's `fix_timestamp` (qwen_asr 0.0.6), which needs
+n^2 steps where this needs n log n: 2,000 timestamps take milliseconds.
 """
 
 from __future__ import annotations
@@ -10,38 +13,45 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from math import inf
 
-_SNAPPED = (
-    2  # so many wrong stamps in a row take a neighbour's value; more are spread evenly between the neighbours
-)
+# Up to this many wrong timestamps in a row get a neighbour's value; more are interpolated between the
+# neighbours.
+_MAX_SNAPPED = 2
 
 
 def repair(times_ms: Sequence[int]) -> list[int]:
-    """Make stamps non-decreasing.
+    """Make timestamps non-decreasing.
 
     Args:
-        times_ms: starts and ends interleaved, in milliseconds, as the aligner gave them (a list or a 1-D array).
+        times_ms: starts and ends interleaved, in milliseconds, as predicted (a list or a 1-D array).
 
     Returns:
-        As many stamps. A run of one or two wrong ones takes the nearer believed neighbour's value (the left one where both are as
-        near); a longer run is interpolated; a run at either end takes its only neighbour's value.
+        As many timestamps. A run of one or two wrong ones gets the value of the nearer trusted neighbour (the
+        left one where both are equally near). A longer run is interpolated. A run at either end gets the
+        value of its only neighbour.
     """
     times = [int(t) for t in times_ms]
-    believed = _longest_non_decreasing(times)
-    if len(believed) == len(times):
+    trusted = _longest_non_decreasing(times)
+    if len(trusted) == len(times):
         return times
     result = list(times)
-    for left, right in zip([-1, *believed], [*believed, len(times)], strict=True):
+    for left, right in zip([-1, *trusted], [*trusted, len(times)], strict=True):
         if right - left > 1:
-            _mend(result, left, right)
+            _repair_run(result, left, right)
     return result
 
 
-def _mend(times: list[int], left: int, right: int) -> None:
-    """Replace the stamps between two believed ones, at `left` and `right`; -1 or the length mean that there is none."""
+def _repair_run(times: list[int], left: int, right: int) -> None:
+    """Replace the timestamps between two trusted ones.
+
+    Args:
+        times: all timestamps; changed in place.
+        left: index of the trusted one before them; -1: there is none.
+        right: index of the trusted one after them; the length of `times`: there is none.
+    """
     if left < 0 or right == len(times):
         value = times[right] if left < 0 else times[left]
         times[left + 1 : right] = [value] * (right - left - 1)
-    elif right - left - 1 <= _SNAPPED:
+    elif right - left - 1 <= _MAX_SNAPPED:
         for k in range(left + 1, right):
             times[k] = times[left] if k - left <= right - k else times[right]
     else:
@@ -51,19 +61,22 @@ def _mend(times: list[int], left: int, right: int) -> None:
 
 
 def _longest_non_decreasing(times: list[int]) -> list[int]:
-    """Indices of the longest non-decreasing subsequence that the reference's dynamic programme finds.
+    """Indices of the longest non-decreasing subsequence that the reference's dynamic programming finds.
 
-    That programme gives each index the first predecessor that makes its subsequence longest, and ends at the first index that
-    reaches the greatest length. Indices of one length, in order, have falling values (an equal or greater one would be longer), so
-    the first predecessor that is small enough is found by bisection, too.
+    It gives each index the first predecessor that makes its subsequence longest, and ends at the first index
+    that reaches the greatest length. Indices of the same length, in order, have falling values (an equal or
+    greater one would be longer), so bisection also finds the first predecessor that is small enough.
     """
-    tails: list[int] = []  # smallest last value of a subsequence of each length
-    levels: list[list[int]] = []  # indices whose longest subsequence has this length, in order
-    negatives: list[list[int]] = []  # their values negated, which makes them rise
+    # For each length: the smallest last value of a subsequence, the indices whose longest subsequence has
+    # this length, in order, and their values negated, which makes them rise.
+    tails: list[int] = []
+    levels: list[list[int]] = []
+    negatives: list[list[int]] = []
     parents: list[int] = []
-    last = -inf  # of `tails`
+    last = -inf  # value of `tails`
     for i, time in enumerate(times):
-        # Most stamps are no smaller than all before them, and most lengths have one index: neither needs a search.
+        # Most timestamps are no smaller than all before them, and most lengths have one index: neither needs
+        # a search.
         if time >= last:
             level, last = len(tails), time
             tails.append(time)

@@ -1,4 +1,4 @@
-"""A known text finds its segments."""
+"""A known text is cut to the segments of its recording."""
 
 import random
 from itertools import pairwise
@@ -12,16 +12,16 @@ from actors.text.anchoring import assign_text, match, tokenize
 
 
 def noisy(words, vocabulary, errors, rng):
-    """What a recogniser with this share of errors makes of some words."""
-    heard = []
+    """The output of a recogniser with this share of errors for some words."""
+    recognised = []
     for word in words:
         chance = rng.random()
         if chance < errors / 3:
             continue
-        heard.append(rng.choice(vocabulary) if chance < errors * 2 / 3 else word)
+        recognised.append(rng.choice(vocabulary) if chance < errors * 2 / 3 else word)
         if chance > 1 - errors / 3:
-            heard.append(rng.choice(vocabulary))
-    return heard
+            recognised.append(rng.choice(vocabulary))
+    return recognised
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,9 @@ def noisy(words, vocabulary, errors, rng):
         ("Hello there. How are you?", ["hello the", "Howard you"], ["Hello there. ", "How are you?"]),
         ("Hello there. How are you?", ["hello", "are you"], ["Hello there. ", "How are you?"]),
         (
-            "“One,” he said. “Two.” (Three)",
-            ["one he said", "two", "three"],
-            ["“One,” he said. ", "“Two.” ", "(Three)"],
+            "“One,” he spoken. “Two.” (Three)",
+            ["one he spoken", "two", "three"],
+            ["“One,” he spoken. ", "“Two.” ", "(Three)"],
         ),
         (
             "今天下午三点，我们见面。“好的。”",
@@ -51,11 +51,11 @@ def noisy(words, vocabulary, errors, rng):
         ("Whole", [], []),
     ],
 )
-def test_borders_follow_what_was_recognised(reference, hypotheses, pieces):
+def test_borders_follow_the_recognised_text(reference, hypotheses, pieces):
     assert assign_text(reference, hypotheses) == pieces
 
 
-def test_durations_share_out_what_was_not_recognised():
+def test_unrecognised_text_is_divided_by_durations():
     assert assign_text("a b c d e f g h", ["", ""], [3.0, 1.0]) == ["a b c d e f ", "g h"]
     assert assign_text("x a b c d e f y", ["x", "", "", "y"], [1.0, 2.0, 4.0, 1.0]) == [
         "x ",
@@ -65,25 +65,25 @@ def test_durations_share_out_what_was_not_recognised():
     ]
 
 
-def test_a_segment_without_words_takes_no_words_from_misheard_neighbours():
+def test_a_segment_without_words_takes_no_words_from_misrecognised_neighbours():
     assert assign_text("a b x y c d", ["a b q", "", "r c d"], [3.0, 30.0, 3.0]) == ["a b x ", "", "y c d"]
 
 
-def test_case_width_punctuation_and_accents_forms_do_not_matter():
+def test_case_width_punctuation_and_forms_of_accents_do_not_count():
     assert assign_text("CAFÉ, １２ ok", ["cafe\u0301", "12 OK!"]) == ["CAFÉ, ", "１２ ok"]
 
 
 @pytest.mark.parametrize(("vocabulary", "errors"), [(10, 0.0), (10, 0.1), (2000, 0.1), (2000, 0.5)])
-def test_long_recordings_with_errors(vocabulary, errors):
-    """20,000 words, 100 segments, also of ten words only: borders are at most a few words off."""
+def test_in_long_recordings_with_errors_borders_are_at_most_a_few_words_off(vocabulary, errors):
+    """20,000 words in 100 segments, also with a vocabulary of ten words."""
     rng = random.Random(7)
     words = [f"w{i}" for i in range(vocabulary)]
-    said = [rng.choice(words) for _ in range(20_000)]
+    spoken = [rng.choice(words) for _ in range(20_000)]
     cuts = sorted(rng.sample(range(20_000), 99))
-    segments = [said[start:end] for start, end in zip([0, *cuts], [*cuts, 20_000], strict=True)]
+    segments = [spoken[start:end] for start, end in zip([0, *cuts], [*cuts, 20_000], strict=True)]
     hypotheses = [" ".join(noisy(segment, words, errors, rng)) for segment in segments]
-    pieces = assign_text(" ".join(said), hypotheses, [float(len(segment)) for segment in segments])
-    assert "".join(pieces) == " ".join(said)
+    pieces = assign_text(" ".join(spoken), hypotheses, [float(len(segment)) for segment in segments])
+    assert "".join(pieces) == " ".join(spoken)
     found = np.cumsum([len(piece.split()) for piece in pieces])[:-1]
     off = np.abs(found - np.array(cuts))
     assert off.max() <= (0 if errors == 0 else 6)
@@ -92,7 +92,7 @@ def test_long_recordings_with_errors(vocabulary, errors):
 
 @settings(deadline=None)
 @given(st.text(), st.lists(st.text(max_size=20), min_size=1, max_size=5))
-def test_every_character_lands_in_one_piece(reference, hypotheses):
+def test_every_character_is_in_exactly_one_piece(reference, hypotheses):
     pieces = assign_text(reference, hypotheses)
     assert len(pieces) == len(hypotheses)
     assert "".join(pieces) == reference

@@ -1,4 +1,7 @@
-"""Our reading of the model's output, where it is deliberately not the reference's. Each test says what the reference does and why we differ."""
+"""Our parsing of the model's output, where it deliberately differs from the reference.
+
+The docstrings say what the reference does.
+"""
 
 import pytest
 from hypothesis import given
@@ -9,7 +12,7 @@ from actors.text.parsing import parse_output, parse_output_compatible
 
 
 @pytest.mark.parametrize("language", ASR_LANGUAGES)
-def test_the_usual_answer(language):
+def test_the_usual_output(language):
     assert parse_output(f"language {language}<asr_text>Hello.") == (language, "Hello.", ())
     assert parse_output("Hello.", language) == (language, "Hello.", ())
 
@@ -27,12 +30,12 @@ def test_the_usual_answer(language):
     ],
 )
 @pytest.mark.parametrize("forced", [None, "German"])
-def test_silence_is_silence_forced_or_not(raw, forced):
-    """Reference: a forced language turns `language None<asr_text>` into the spoken text "language None<asr_text>"."""
+def test_silence_is_silence_with_and_without_a_forced_language(raw, forced):
+    """Reference: a forced language turns `language None<asr_text>` into text."""
     assert parse_output(raw, forced) == (None, "", ())
 
 
-def test_the_reference_leaks_the_tag_under_a_forced_language():
+def test_compatible_parsing_leaks_the_tag_under_a_forced_language():
     assert parse_output_compatible("language None<asr_text>", "German") == (
         "German",
         "language None<asr_text>",
@@ -43,11 +46,11 @@ def test_the_reference_leaks_the_tag_under_a_forced_language():
     "raw", ["language None<asr_text>None", "language None", "language Russian<asr_text>"]
 )
 def test_a_literal_none_is_not_speech(raw):
-    """Reference: "None" becomes a word of the transcript; a language without a text is claimed for silence."""
+    """Reference: "None" becomes a word of the transcript; silence gets a language."""
     assert parse_output(raw)[:2] == (None, "")
 
 
-def test_a_model_that_disagrees_with_the_forced_language_is_flagged():
+def test_another_language_than_the_forced_one_is_flagged():
     assert parse_output("language French<asr_text>Bonjour.", "German") == (
         "German",
         "Bonjour.",
@@ -79,18 +82,18 @@ def test_speech_about_languages_under_a_forced_language_is_kept():
         ("language None<asr_text>nuqneH", None, "language_none_with_text"),
     ],
 )
-def test_odd_languages_are_flagged_and_never_passed_on(raw, language, flag):
-    """Reference: "Klingon" and "English,chinese" are handed on as if they were languages."""
+def test_unusual_languages_are_flagged_and_never_returned(raw, language, flag):
+    """Reference: "Klingon" and "English,chinese" are returned as if they were languages."""
     assert parse_output(raw) == (language, "nuqneH", (flag,))
 
 
 @pytest.mark.parametrize("name", ["zh", "zh-CN", "mandarin", "CHINESE", "Chinese."])
-def test_other_spellings_of_a_language_are_understood(name):
+def test_other_spellings_of_a_language_are_accepted(name):
     assert parse_output(f"language {name}<asr_text>你好") == ("Chinese", "你好", ())
 
 
-def test_tags_and_control_tokens_never_end_up_in_the_text():
-    """Reference: only the first tag is cut off."""
+def test_tags_and_control_tokens_never_get_into_the_text():
+    """Reference: only the first tag is removed."""
     assert parse_output("language Korean<asr_text>안녕language English<asr_text>Hello<|im_end|>") == (
         "Korean",
         "안녕 Hello",
@@ -117,7 +120,7 @@ def test_a_loop_with_small_changes_is_flagged():
 
 
 @given(st.text(), st.sampled_from([None, "German"]))
-def test_any_string_is_read(raw, forced):
+def test_any_string_can_be_parsed(raw, forced):
     language, text, flags = parse_output(raw, forced)
     assert language is None or language in ASR_LANGUAGES
     assert "<asr_text>" not in text

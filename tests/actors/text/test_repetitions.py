@@ -1,4 +1,4 @@
-"""Loops are cut, speech is kept."""
+"""Loops of models are cut, repetitions of people are kept."""
 
 import re
 
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from actors.text.repetitions import collapse_loops, fix_repetitions, is_repetitive
 
 
-def plain_fix(text: str, threshold: int) -> str:
-    """The reference's rules, straight from their description: cubic, and obviously so."""
+def simple_fix(text: str, threshold: int) -> str:
+    """The reference's rules as described, in cubic time."""
     text = re.sub(rf"(.)\1{{{threshold},}}", r"\1", text, flags=re.DOTALL)
     result, i = "", 0
     while i <= len(text) - 2 * threshold:
@@ -35,9 +35,9 @@ loops = st.lists(
 
 @settings(max_examples=300)
 @given(loops, st.sampled_from([2, 3, 4]))
-def test_the_fast_fix_equals_the_plain_one(parts, threshold):
+def test_the_fast_fix_equals_the_simple_one(parts, threshold):
     text = "".join(unit * copies for unit, copies in parts)
-    assert fix_repetitions(text, threshold) == plain_fix(text, threshold)
+    assert fix_repetitions(text, threshold) == simple_fix(text, threshold)
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,12 @@ def test_the_fast_fix_equals_the_plain_one(parts, threshold):
         "",
     ],
 )
-def test_what_people_say_is_kept(text):
+def test_repetitions_of_people_are_kept(text):
     assert collapse_loops(text) == (text, False)
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"),
+    ("text", "expected"),
     [
         ("I think. " * 30, "I think."),
         (
@@ -88,11 +88,11 @@ def test_what_people_say_is_kept(text):
         ("x" + " " * 30 + "y", "x y"),
     ],
 )
-def test_loops_are_cut_to_one_copy(text, kept):
-    assert collapse_loops(text) == (kept, True)
+def test_loops_are_cut_to_one_copy(text, expected):
+    assert collapse_loops(text) == (expected, True)
 
 
-def test_the_reference_misses_a_phrase_of_more_than_twenty_characters_and_cuts_numbers():
+def test_long_phrases_are_cut_and_numbers_kept_unlike_in_the_reference():
     phrase = "I think we should go home now. " * 30
     assert fix_repetitions(phrase) == phrase
     assert collapse_loops(phrase) == ("I think we should go home now.", True)
@@ -101,23 +101,24 @@ def test_the_reference_misses_a_phrase_of_more_than_twenty_characters_and_cuts_n
 
 
 @given(st.text())
-def test_cutting_never_invents_text(text):
-    kept, changed = collapse_loops(text)
-    assert changed == (kept != text)
-    assert len(kept) <= len(text)
+def test_cutting_never_adds_text(text):
+    shortened, changed = collapse_loops(text)
+    assert changed == (shortened != text)
+    assert len(shortened) <= len(text)
     rest = iter(text)
-    assert all(char in rest for char in kept)  # a subsequence
+    # A subsequence of the text.
+    assert all(char in rest for char in shortened)
 
 
 @pytest.mark.parametrize("unit", ["a", "ab ", " ", "你", "0", "abcdefghij" * 2, "x" * 19 + "y"])
-def test_long_outputs_are_linear(unit):
-    """20,000 characters of anything: quadratic code would take minutes and meet the timeout."""
+def test_long_outputs_take_linear_time(unit):
+    """20,000 characters: quadratic code would take minutes and exceed the timeout."""
     text = (unit * 20_000)[:20_000]
     assert len(fix_repetitions(text)) < 100
     collapse_loops(text)
 
 
-def test_repetitive_text_is_recognised():
+def test_repetitive_text_is_detected():
     assert is_repetitive("la la la " * 200)
     assert not is_repetitive("la la la")
     assert not is_repetitive(" ".join(str(i * i) for i in range(1000)))
