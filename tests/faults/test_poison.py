@@ -77,10 +77,10 @@ def test_each_poison_row_costs_only_itself(kinds: tuple[str, ...], undisturbed: 
     }
     assert {key: row["error_code"] for key, row in letters.items()} == codes
     message = {faults[ids.index(key)]: row["error_message"] for key, row in letters.items()}
-    assert f"stage `recognise` died {TRIES} times with this shard in hand" in message["segfault"]
+    assert f"stage `recognise` crashed {TRIES} times while it held this shard" in message["segfault"]
     assert "not finished within its limit of 5 s" in message["hang"]
     assert "CUDA error" in message.get("engine", "CUDA error")
-    assert "stage `align` died" in message["align:segfault"]
+    assert "stage `align` crashed" in message["align:segfault"]
     stages = {faults[ids.index(key)]: row["error_stage"] for key, row in letters.items()}
     assert stages["segfault"] == "recognise" and stages["align:segfault"] == "align"
     deadly = sum(fault.rpartition(":")[2] in DEADLY for fault in faults.values())
@@ -98,4 +98,4 @@ def test_a_run_stops_with_the_cause_if_every_row_is_poison(undisturbed: Path, tm
     manifest, _ = poisoned(undisturbed / "archive/manifest.jsonl", dict.fromkeys(range(48), "engine"))
     code, job = run(manifest, tmp_path / "out")
     assert code == 1
-    assert "12 processes of the stage `recognise` died in a row" in job.said() and "CUDA error" in job.said()
+    assert "12 processes of the stage `recognise` crashed in a row" in job.said() and "CUDA error" in job.said()
