@@ -82,8 +82,8 @@ def locate(
         is_unit_char: whether a character may be in a unit.
 
     Returns:
-        `(unit, start, end)` in order, not overlapping. Units cut out of one original character ("㍻" is "平成" in
-        NFKC) are joined. None where the units, in order, are not made of the surface's unit characters.
+        `(unit, start, end)` in order, not overlapping. Units cut out of one original character are joined
+        ("㍻" is "平成" in NFKC). None where the units, in order, are not made of the surface's unit characters.
     """
     indices = [i for i, char in enumerate(surface.text) if is_unit_char(char)]
     if "".join(units) != "".join(surface.text[i] for i in indices):

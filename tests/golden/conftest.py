@@ -1,7 +1,8 @@
-"""Cases of the reference package, from the folder in GOLDEN_DIR (default: ../shared/golden beside the repository).
+"""Inputs and outputs of the reference package, from the folder in GOLDEN_DIR (default: ../shared/golden).
 
-A test module names its file in `GOLDEN_FILE`; each test with the argument `case` then runs once per line of that file, or, where
-the test has an attribute `functions`, once per case of these functions.
+The default is beside the repository. A test module names its file in `GOLDEN_FILE`. Each test with the
+argument `case` runs once for each line of that file, or, where the test has an attribute `functions`, once
+for each case of these functions.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Language tables and the reference's name check."""
+"""The tables of languages and the check of names equal those of the reference."""
 
 from actors.text.languages import (
     ALIGNER_LANGUAGES,

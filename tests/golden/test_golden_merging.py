@@ -1,4 +1,4 @@
-"""Joined chunks are the reference's."""
+"""Merged chunks equal those of the reference."""
 
 from tests.golden.reference.merging import merge_chunks, merge_languages, offset_words
 
@@ -32,9 +32,8 @@ test_golden_transcribe.functions = ["transcribe"]
 
 
 def test_golden_offsets(case):
-    assert [list(word) for word in offset_words(case["input"]["items"], case["input"]["offset_sec"])] == case[
-        "expected"
-    ]
+    words = offset_words(case["input"]["items"], case["input"]["offset_sec"])
+    assert [list(word) for word in words] == case["expected"]
 
 
 test_golden_offsets.functions = ["_offset_align_result"]

@@ -1,4 +1,4 @@
-"""The compatible parser answers as the reference does."""
+"""The compatible parser returns what the reference returns."""
 
 from actors.text.parsing import parse_output_compatible
 

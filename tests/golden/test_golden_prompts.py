@@ -1,4 +1,4 @@
-"""Prompts are the reference's, and those of the native processor, to the character."""
+"""Prompts equal those of the reference and of the native processor."""
 
 from actors.backends.qwen.prompts import aligner_prompt, asr_prompt
 

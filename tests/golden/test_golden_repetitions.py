@@ -1,4 +1,4 @@
-"""The compatible repetition fix answers as the reference does."""
+"""The compatible removal of repetitions returns what the reference returns."""
 
 from actors.text.parsing import fix_repetitions
 

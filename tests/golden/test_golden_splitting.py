@@ -1,4 +1,4 @@
-"""Chunks are the reference's, sample for sample."""
+"""Chunks equal those of the reference, sample by sample."""
 
 import hashlib
 
@@ -10,7 +10,10 @@ GOLDEN_FILE = "split_audio.jsonl"
 
 
 def make_waveform(recipe: dict) -> np.ndarray:
-    """Rebuild a waveform, bit for bit, from its recipe: segments of [kind, start, length, amplitude, period], added up in order."""
+    """Build a waveform from its recipe, bit by bit.
+
+    The recipe has segments [kind, start, length, amplitude, period], which are added up in order.
+    """
     rng = np.random.default_rng(recipe["seed"])
     total = np.zeros(recipe["n_samples"], dtype=np.int64)
     for kind, start, length, amplitude, period in recipe["segments"]:

@@ -1,4 +1,4 @@
-"""Repaired stamps are the reference's."""
+"""Repaired timestamps equal those of the reference."""
 
 from actors.text.timestamp_repair import repair
 

@@ -1,4 +1,4 @@
-"""Units for the aligner are the reference's."""
+"""Units for the aligner equal those of the reference."""
 
 import unicodedata
 from itertools import pairwise
@@ -10,20 +10,23 @@ from actors.text.alignment_units import locate_units, split_units
 GOLDEN_FILE = "align_units.jsonl"
 
 
-def _needs(case):
+def _require_tokenizer(case):
     if case["input"]["language"].lower() == "japanese":
         pytest.importorskip("nagisa", reason="Japanese units need nagisa (extra `transformers`)")
 
 
 def test_golden_align_units(case):
-    _needs(case)
+    _require_tokenizer(case)
     assert split_units(case["input"]["text"], case["input"]["language"]) == case["expected"]
 
 
 def test_golden_located_units(case):
-    """Units with positions are the same, except where ours keep more: accents that are separate characters, U+2019 as an apostrophe,
-    and units cut out of one character ("㍻"), which stay one."""
-    _needs(case)
+    """Units with positions equal the reference's, except where ours keep more.
+
+    Ours keep accents that are separate characters and U+2019 as an apostrophe; units cut out of one character
+    ("㍻") stay one unit.
+    """
+    _require_tokenizer(case)
     text = case["input"]["text"]
     units = locate_units(text, case["input"]["language"])
     if (

@@ -1,7 +1,7 @@
-"""The reference's joining of chunk results, for the compatibility mode: what `pipelines.stitching` does better.
+"""The reference's merging of chunk results; only tests use it, `pipelines.stitching` is our own.
 
-qwen_asr 0.0.6 joins texts without a space ("end.Next"), gives languages as a comma list, and adds each chunk's start to its word
-times, rounded to milliseconds.
+qwen_asr 0.0.6 joins texts without a space ("end.Next"), returns languages as a comma-separated list, and adds
+the start of each chunk to its word times, rounded to milliseconds.
 """
 
 from __future__ import annotations
@@ -17,16 +17,23 @@ TimedWord = tuple[str, float, float]  # text, start and end in seconds
 
 @dataclass(frozen=True, slots=True)
 class CompatibleTranscript:
-    """What the reference's `transcribe` answers for one recording."""
+    """The result of the reference's `transcribe` for one recording."""
 
-    language: str  # comma list of English names, "" when nothing was said
+    # English names, separated by commas; "" where nothing was said.
+    language: str
     text: str
-    time_stamps: list[TimedWord] | None  # None: not asked for, or no word was aligned
-    aligned_chunks: list[tuple[int, str]]  # which chunks the aligner is asked about, and in which language
+    # None: no times were requested, or no word was aligned.
+    time_stamps: list[TimedWord] | None
+    # Index and language of the chunks that are aligned.
+    aligned_chunks: list[tuple[int, str]]
 
 
 def merge_languages(languages: Sequence[str | None]) -> str:
-    """Join languages with commas: stripped, without empty ones, and each once where it follows itself (silence between or not)."""
+    """Join languages with commas.
+
+    They are stripped, empty ones are left out, and equal ones in a row appear once, also with silence between
+    them.
+    """
     merged: list[str] = []
     for language in languages:
         name = (language or "").strip()
@@ -36,7 +43,7 @@ def merge_languages(languages: Sequence[str | None]) -> str:
 
 
 def offset_words(words: Sequence[TimedWord], offset_seconds: float) -> list[TimedWord]:
-    """Word times relative to a chunk, as times of the recording: shifted, then rounded to milliseconds."""
+    """Shift word times of a chunk to times of the recording, rounded to milliseconds."""
     return [
         (text, round(start + offset_seconds, 3), round(end + offset_seconds, 3)) for text, start, end in words
     ]
@@ -49,21 +56,21 @@ def merge_chunks(
     language: str | None = None,
     with_times: bool = False,
 ) -> CompatibleTranscript:
-    """Join the chunks of one recording as the reference's `transcribe` does.
+    """Merge the chunks of one recording as the reference's `transcribe` does.
 
     Args:
-        raws: the decoded string of each chunk.
-        offsets: where each begins, in seconds.
-        alignments: the aligner's words of each chunk, relative to it; None where it was not asked.
-        language: the forced language, any case.
-        with_times: whether word times were asked for.
+        raws: the decoded output of each chunk.
+        offsets: start of each chunk in seconds.
+        alignments: the aligned words of each chunk, relative to its start; None where it was not aligned.
+        language: the forced language, in any case.
+        with_times: word times were requested.
     """
     forced = normalize_language_name(language) if language else None
     parsed = [parse_output_compatible(raw, forced) for raw in raws]
-    aligned = [(i, said) for i, (said, text) in enumerate(parsed) if with_times and text.strip()]
+    aligned = [(i, found) for i, (found, text) in enumerate(parsed) if with_times and text.strip()]
     words = [word for i, _ in aligned for word in offset_words(alignments[i] or (), offsets[i])]
     return CompatibleTranscript(
-        language=merge_languages([said for said, _ in parsed]),
+        language=merge_languages([found for found, _ in parsed]),
         text="".join(text for _, text in parsed),
         time_stamps=words or None,
         aligned_chunks=aligned,

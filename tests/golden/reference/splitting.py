@@ -1,8 +1,8 @@
-"""The reference's audio splitter, sample for sample: what the compatibility mode cuts with. Our own is `actors.segmentation`.
+"""The reference's audio splitter, sample by sample; only tests use it, `actors.segmentation` is our own.
 
-qwen_asr 0.0.6 cuts where the recording is still longer than the limit: near start + limit, at the quietest sample of the quietest
-100 ms within 5 s on both sides. Its chunks may therefore be up to 5 s longer than the limit, and only the chunks of a recording
-that was cut are padded to 0.5 s.
+qwen_asr 0.0.6 cuts as long as the rest of the recording is longer than the limit: near start + limit, at the
+quietest sample of the quietest 100 ms within 5 s on both sides. So its chunks may be up to 5 s longer than
+the limit. Only the chunks of a recording that was cut are padded to 0.5 s.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_ASR_INPUT_SECONDS = 1200
-MAX_FORCE_ALIGN_INPUT_SECONDS = 180  # the limit for recognition, too, where times are wanted
+# Also the limit for recognition where word times are requested.
+MAX_FORCE_ALIGN_INPUT_SECONDS = 180
 MIN_ASR_INPUT_SECONDS = 0.5
 
 _SEARCH_SECONDS = 5.0  # on both sides of the nominal cut
@@ -21,7 +22,7 @@ _WINDOW_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class CompatibleChunk:
-    """One chunk of the reference: its samples (padded with zeros to 0.5 s where the reference pads), and where it comes from."""
+    """One chunk of the reference: its samples, padded with zeros where the reference pads, and its position."""
 
     waveform: np.ndarray  # float32, mono
     offset: int  # samples
@@ -32,15 +33,17 @@ class CompatibleChunk:
 def split_compatible(waveform: np.ndarray, sampling_rate: int, max_seconds: float) -> list[CompatibleChunk]:
     """Split a recording as the reference's `split_audio_into_chunks` does.
 
+    Window sums are differences of exact float64 sums, so that equal windows tie as they do in the reference,
+    where the first one wins.
+
     Args:
         waveform: mono samples, shape (n,), float32.
         sampling_rate: Hz.
         max_seconds: nominal longest chunk.
 
     Returns:
-        Chunks that cover the recording without gap or overlap; the recording itself, unpadded, where it is not longer than the limit.
-
-    Window sums are differences of exact float64 sums, so that equal windows tie as they do in the reference, where the first wins.
+        Chunks that cover the recording without gap or overlap. A recording that is not longer than the limit
+        is one chunk, without padding.
     """
     samples = np.asarray(waveform, dtype=np.float32)
     total = len(samples)
@@ -63,7 +66,7 @@ def split_compatible(waveform: np.ndarray, sampling_rate: int, max_seconds: floa
 
 
 def _cut(samples: np.ndarray, start: int, limit: int, sampling_rate: int) -> int:
-    """Where the chunk that begins at `start` ends."""
+    """End of the chunk that begins at `start`, in samples."""
     nominal = start + limit
     reach = int(_SEARCH_SECONDS * sampling_rate)
     first, last = max(start, nominal - reach), min(len(samples), nominal + reach)

@@ -1,4 +1,4 @@
-"""The reference's splitter: what it guarantees, and what ours does better."""
+"""Guarantees of the reference's splitter, and its differences from our segmentation."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -22,8 +22,8 @@ def test_chunks_cover_the_recording(samples, seed, max_seconds):
     assert all(not chunk.waveform[chunk.length :].any() for chunk in chunks)
 
 
-def test_a_cut_falls_into_the_quiet_and_may_lie_beyond_the_limit():
-    """The reference's chunks can be longer than the limit by 5 s; our segmenter never does that."""
+def test_a_cut_is_in_a_quiet_place_and_may_be_beyond_the_limit():
+    """Chunks of the reference can exceed the limit by 5 s; our segments never exceed it."""
     waveform = np.full(20_000, 0.5, np.float32)
     waveform[13_000:13_200] = 0.0
     chunks = split_compatible(waveform, RATE, 10)
@@ -31,7 +31,7 @@ def test_a_cut_falls_into_the_quiet_and_may_lie_beyond_the_limit():
 
 
 def test_only_a_recording_that_was_cut_is_padded():
-    """A whole clip of 0.2 s goes to the reference's model unpadded; ours pads every clip to 0.5 s."""
+    """A clip of 0.2 s is not padded by the reference; our features pad every clip to 0.5 s."""
     assert len(split_compatible(np.ones(200, np.float32), RATE, 10)[0].waveform) == 200
     waveform = np.ones(10_300, np.float32)
     waveform[10_100:10_200] = 0.0
