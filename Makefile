@@ -10,10 +10,11 @@ RUNNABLE := $(VENV)/.runnable
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-# `make check` leaves out what starts Ray or a browser, takes minutes, or mostly waits: the server's tests, leases, the
-# reaper of orphaned processes.
+# `make check` leaves out what starts Ray or a browser, takes minutes, or mostly waits: the server's tests, remote
+# recognisers, leases, the reaper of orphaned processes.
 UNIT_TESTS := tests/actors tests/pipelines tests/docs \
 	-m "not ray and not slow and not gpu and not soak and not faults" \
+	--ignore tests/actors/backends/remote \
 	--ignore tests/pipelines/serving \
 	--ignore tests/pipelines/output/test_lease.py \
 	--ignore tests/pipelines/cluster/test_orphan_reaper.py
@@ -38,7 +39,7 @@ $(VLLM_STAMP): pyproject.toml infra/vllm/requirements-cpu.txt
 	$(VLLM_VENV)/bin/pip install --quiet --no-deps --only-binary :all: torch==2.13.0 torchvision==0.28.0
 	$(VLLM_VENV)/bin/pip install --quiet --no-deps --requirement infra/vllm/requirements-cpu.txt
 	$(VLLM_VENV)/bin/pip install --quiet --no-deps --editable .
-	$(VLLM_VENV)/bin/python infra/vllm/cure.py
+	$(VLLM_VENV)/bin/python infra/vllm/patch_torchvision.py
 	touch $(VLLM_STAMP)
 
 # Exit code 3 is expected: one of the demo's files is broken on purpose and becomes a dead letter.

@@ -15,7 +15,7 @@ from tests.docs import pages
 
 ALL = [(pages.name(page), line) for page in pages.PAGES for line in pages.commands(page.read_text())]
 # Programs of others, whose arguments only they know.
-FOREIGN = {"docker", "export", "kubectl", "printf", "ray", "serve", "vllm", ".venv/bin/pre-commit"}
+FOREIGN = {"docker", "export", "kubectl", "printf", "pre-commit", "ray", "serve", "vllm"}
 END = {"&&", "||", "|", ";", "&", ">", ">>"}
 RUNS = ("--print-config", "--help", "--dry-run --nodes")
 
