@@ -43,7 +43,7 @@ def test_one_outlier_does_not_change_the_level(tmp_path, speech, rate, outlier):
 
 @pytest.mark.parametrize("codec", ["mp3", "pcm_f32le"])
 def test_outlier_frames_become_silence_and_the_rest_keeps_its_level(speech, codec):
-    """Damaged mp3 data decodes to such frames: a thousand samples of 1e4 where 1 is full scale, and some more."""
+    """Damaged mp3 data decodes to such frames: a thousand samples of 1e4 (1 is full scale) and some more."""
     wave = speech(60, 16_000)
     expected = to_int16(blocks_of(wave), 1, codec)
     rng = np.random.default_rng(0)
