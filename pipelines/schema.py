@@ -1,4 +1,4 @@
-"""The Arrow schemas of everything that is stored or passed between stages: the one place where columns are named."""
+"""The Arrow schemas of everything that is stored or passed between stages, and the registry of flags."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ WORD = pa.struct(
 )
 
 _SPAN = [("start", pa.float64()), ("end", pa.float64()), ("channel", pa.int32())]
-_SAMPLES = [
-    ("samples", pa.large_binary())
-]  # int16 little-endian mono 16 kHz; large: Arrow's 2 GiB offset limit
+# int16, little-endian, mono, 16 kHz. The offsets of `binary` are limited to 2 GiB, those of `large_binary`
+# are not.
+_SAMPLES = [("samples", pa.large_binary())]
 _HYPOTHESIS = [
     ("language", pa.string()),
     ("text", pa.string()),
@@ -152,7 +152,8 @@ FLAGS: dict[str, dict[str, str]] = {
         "decode_errors": "the file is damaged: audio that could not be decoded became silence",
         "beyond_end": "the file ends before a planned shard",
         "gap_filled": "a gap in the time stamps was filled with silence",
-        "stamps_unreliable": "time stamps and audio drift apart: audio may be missing or repeated at shard boundaries",
+        "stamps_unreliable": "time stamps and audio drift apart: "
+        "audio may be missing or repeated at shard boundaries",
         "header_duration_wrong": "the header claims a duration that decoding did not find",
         "several_audio_streams": "one of several audio streams was used, the one that FFmpeg selects",
     },

@@ -1,8 +1,9 @@
-"""Shards become recordings: the rows of one recording in, its transcript or its dead letter out. Pure, text only, deterministic.
+"""Stitches the shards of a recording into its transcript or dead letter. Pure, text only, deterministic.
 
-A recording is a dead letter when it has neither text nor proven silence, or when a part of it was lost to something that passes: `retry`
-does it again then, whole. Otherwise it is a transcript, `partial` where something of it is missing, with a flag `lost:START-END` (seconds) for
-each stretch that nobody has listened to, and `error:CODE` for what that was lost to.
+A recording becomes a dead letter if it has neither text nor proven silence, or if a part of it was lost to a
+transient error: `retry` then does all of it again. Otherwise it becomes a transcript. A transcript is
+`partial` if a part of it is missing, with a flag `lost:START-END` (seconds) for each span that was not
+recognised, and `error:CODE` for the cause.
 """
 
 from __future__ import annotations
@@ -13,40 +14,39 @@ from itertools import pairwise
 from actors.records import Row, SegmentRow, WordRow
 from actors.text.languages import is_spaced, name_of
 
-_SEAM_TOLERANCE = 0.001  # seconds between one shard's end and the next one's start
-_LOST = 0.1  # seconds: a longer gap at a seam counts as lost
+_SEAM_TOLERANCE = 0.001  # seconds between the end of a shard and the start of the next one
+_MAX_GAP = 0.1  # seconds; a longer gap at a seam counts as lost
 _HEADER_TOLERANCE = 1.0  # seconds between the header's duration and the decoded one
-_PASSING = (
-    "storage_unavailable",
-    "server_unavailable",
-    "audio_changed",
-)  # error codes that are no property of the audio as it is now
-_DIGITS = 3  # of seconds: milliseconds
+# Error codes that say nothing about the audio as it is now.
+_TRANSIENT_CODES = ("storage_unavailable", "server_unavailable", "audio_changed")
+_TIME_DIGITS = 3  # decimals of seconds
 
 
 def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
-    """Turn all shards of one recording into a TRANSCRIPT row, or into a DEAD_LETTER row (it has `error_code`).
+    """Turn all shards of one recording into a TRANSCRIPT row, or a DEAD_LETTER row, which has `error_code`.
 
     Args:
-        shards: SHARD rows of one recording in any order; of several attempts at a shard the latest counts.
+        shards: SHARD rows of one recording in any order; the latest attempt at each shard counts.
         config_hash: of the settings of this run.
         version: of this program.
     """
-    rows = _latest(shards)
-    segments, overlapped = _without_overlaps(
-        sorted((s for row in rows for s in _segments(row)), key=_position)
+    rows = _latest_attempts(shards)
+    segments, overlapped = _remove_overlaps(
+        sorted((segment for row in rows for segment in _segments(row)), key=_position)
     )
     text = join_texts(segments)
     errors = [row for row in rows if row["status"] == "error"]
-    passing = [
-        row for row in rows if row["status"] in ("error", "partial") and row.get("error_code") in _PASSING
+    transient = [
+        row
+        for row in rows
+        if row["status"] in ("error", "partial") and row.get("error_code") in _TRANSIENT_CODES
     ]
-    if passing or (errors and not text):
-        return _dead_letter(rows, (passing or errors)[0], config_hash, version)
+    if transient or (errors and not text):
+        return _dead_letter(rows, (transient or errors)[0], config_hash, version)
     duration = _duration(rows)
-    lost = _lost(rows, segments, duration)
+    lost = _lost_spans(rows, segments, duration)
     flags = [flag for row in rows for flag in row.get("flags") or []]
-    flags += [flag for flag, found in _checks(rows, duration).items() if found]
+    flags += [flag for flag, found in _consistency_flags(rows, duration).items() if found]
     flags += ["overlap_removed"] if overlapped else []
     flags += [f"lost:{start:g}-{end:g}" for start, end in lost] + [
         f"error:{row['error_code']}" for row in errors
@@ -60,7 +60,9 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
         "language": languages[0]["language"] if languages else None,
         "languages": languages,
         "text": text,
-        "segments": [_public(segment) for segment in segments if segment["text"] or segment["flags"]],
+        "segments": [
+            _transcript_segment(segment) for segment in segments if segment["text"] or segment["flags"]
+        ],
         "status": "partial" if incomplete else "ok" if text else "no_speech",
         "flags": list(dict.fromkeys(flags)),
         "metadata": rows[0]["metadata"],
@@ -69,7 +71,10 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
 
 
 def join_texts(segments: Sequence[SegmentRow] | Sequence[Row]) -> str:
-    """Join the texts of segments, with a space at a seam where the script writes one (the reference never writes one: "end.Next")."""
+    """Join the texts of segments, with a space at a seam if the script has spaces.
+
+    The reference never writes one: "end.Next".
+    """
     spoken = [segment for segment in segments if segment["text"]]
     pieces: list[str] = [spoken[0]["text"]] if spoken else []
     for left, right in pairwise(spoken):
@@ -78,8 +83,8 @@ def join_texts(segments: Sequence[SegmentRow] | Sequence[Row]) -> str:
     return "".join(pieces)
 
 
-def _latest(shards: Sequence[Row]) -> list[Row]:
-    """One row per shard, in order."""
+def _latest_attempts(shards: Sequence[Row]) -> list[Row]:
+    """The latest row of each shard, in order."""
     latest = {
         row["index"]: row
         for row in sorted(shards, key=lambda row: (row.get("attempt") or 0, str(row.get("created_at") or "")))
@@ -88,12 +93,12 @@ def _latest(shards: Sequence[Row]) -> list[Row]:
 
 
 def _segments(row: Row) -> list[SegmentRow]:
-    """A row's segments with every column filled in and the text stripped, its words' positions with it."""
+    """A row's segments with every column filled in; texts are stripped, word positions shifted."""
     segments: list[SegmentRow] = []
     for segment in row.get("segments") or []:
         raw = segment.get("text") or ""
         text = raw.strip()
-        words = _shifted(segment.get("words") or [], len(raw) - len(raw.lstrip()), len(text))
+        words = _shift_words(segment.get("words") or [], len(raw) - len(raw.lstrip()), len(text))
         source = segment.get("word_source") or "none"
         filled: SegmentRow = {
             "text": text,
@@ -112,8 +117,8 @@ def _segments(row: Row) -> list[SegmentRow]:
     return segments
 
 
-def _shifted(words: Sequence[WordRow], by: int, length: int) -> list[WordRow]:
-    """Words whose text lost its first `by` characters and is `length` long now."""
+def _shift_words(words: Sequence[WordRow], by: int, length: int) -> list[WordRow]:
+    """Words of a text that has lost its first `by` characters and is `length` characters long now."""
     return [
         {
             **word,
@@ -129,15 +134,19 @@ def _position(segment: SegmentRow) -> tuple[float, int, float]:
     return segment["start"], -1 if channel is None else channel, segment["end"]
 
 
-def _without_overlaps(segments: Sequence[SegmentRow]) -> tuple[list[SegmentRow], bool]:
-    """Where two segments of a channel overlap in time, words said twice are taken out of the later one."""
+def _remove_overlaps(segments: Sequence[SegmentRow]) -> tuple[list[SegmentRow], bool]:
+    """Remove repeated words from the later of two segments of a channel that overlap in time.
+
+    Returns:
+        The segments, and whether any words were removed.
+    """
     result: list[SegmentRow] = []
     last: dict[int | None, SegmentRow] = {}
     changed = False
     for segment in segments:
         before = last.get(segment.get("channel"))
         count = (
-            _said_twice(before, segment)
+            _repeated_words(before, segment)
             if before and segment["start"] < before["end"] - _SEAM_TOLERANCE
             else 0
         )
@@ -149,7 +158,7 @@ def _without_overlaps(segments: Sequence[SegmentRow]) -> tuple[list[SegmentRow],
             segment = {
                 **segment,
                 "text": text,
-                "words": _shifted(words, cut, len(text)),
+                "words": _shift_words(words, cut, len(text)),
                 "word_source": "aligner" if words else "none",
             }
         result.append(segment)
@@ -157,20 +166,20 @@ def _without_overlaps(segments: Sequence[SegmentRow]) -> tuple[list[SegmentRow],
     return result, changed
 
 
-def _said_twice(before: SegmentRow, after: SegmentRow) -> int:
-    """How many of a segment's first words are the last words of the one before it, within the time that both cover."""
-    earlier = [_plain(word["text"]) for word in before["words"] if word["end"] > after["start"]]
-    later = [_plain(word["text"]) for word in after["words"] if word["start"] < before["end"]]
+def _repeated_words(before: SegmentRow, after: SegmentRow) -> int:
+    """How many first words of a segment repeat the last words of the one before it, where both overlap."""
+    earlier = [_normalized(word["text"]) for word in before["words"] if word["end"] > after["start"]]
+    later = [_normalized(word["text"]) for word in after["words"] if word["start"] < before["end"]]
     longest = min(len(earlier), len(later))
     return next((count for count in range(longest, 0, -1) if earlier[-count:] == later[:count]), 0)
 
 
-def _plain(text: str) -> str:
+def _normalized(text: str) -> str:
     return "".join(c for c in text.casefold() if c.isalnum())
 
 
 def _duration(rows: Sequence[Row]) -> float:
-    """True length: what was decoded; where the end was not decoded, what header and plan say."""
+    """The decoded length in seconds; if the end was not decoded, the length in the header and the plan."""
     known = [
         row["decoded_end"] for row in rows if row["status"] != "error" and row.get("decoded_end") is not None
     ]
@@ -183,18 +192,20 @@ def _duration(rows: Sequence[Row]) -> float:
     return round(max(known, default=rows[0].get("duration") or 0.0), 6)
 
 
-def _checks(rows: Sequence[Row], duration: float) -> dict[str, bool]:
-    """Flags about shards that do not fit together, or do not fit the header."""
+def _consistency_flags(rows: Sequence[Row], duration: float) -> dict[str, bool]:
+    """Flags for shards that do not fit together, or not to the header."""
     header = rows[0].get("duration")
-    whole = rows[-1]["status"] != "error"
+    end_decoded = rows[-1]["status"] != "error"
     return {
-        "header_duration_wrong": whole and header is not None and abs(header - duration) > _HEADER_TOLERANCE,
+        "header_duration_wrong": end_decoded
+        and header is not None
+        and abs(header - duration) > _HEADER_TOLERANCE,
         "seam_mismatch": any(abs(start - end) > _SEAM_TOLERANCE for end, start in _seams(rows)),
     }
 
 
 def _seams(rows: Sequence[Row]) -> list[tuple[float, float]]:
-    """Where one decoded shard ends and the next one begins."""
+    """The end of each decoded shard and the start of the next one, where both were decoded."""
     return [
         (left["decoded_end"], right["decoded_start"])
         for left, right in pairwise(rows)
@@ -205,19 +216,21 @@ def _seams(rows: Sequence[Row]) -> list[tuple[float, float]]:
     ]
 
 
-def _lost(rows: Sequence[Row], segments: Sequence[SegmentRow], duration: float) -> list[tuple[float, float]]:
-    """Stretches that have not been recognised, in seconds, merged and in order."""
-    spans = [(end, start) for end, start in _seams(rows) if start - end > _LOST]
+def _lost_spans(
+    rows: Sequence[Row], segments: Sequence[SegmentRow], duration: float
+) -> list[tuple[float, float]]:
+    """Spans that were not recognised, in seconds, merged and in order."""
+    spans = [(end, start) for end, start in _seams(rows) if start - end > _MAX_GAP]
     spans += [(segment["start"], segment["end"]) for segment in segments if "failed" in segment["flags"]]
     for row in rows:
         if row["status"] == "error":
-            neighbours = {other["index"]: other for other in rows if other["status"] != "error"}
-            before, after = neighbours.get(row["index"] - 1, {}), neighbours.get(row["index"] + 1, {})
+            decoded = {other["index"]: other for other in rows if other["status"] != "error"}
+            before, after = decoded.get(row["index"] - 1, {}), decoded.get(row["index"] + 1, {})
             start = before.get("decoded_end") or row.get("start") or 0.0
             end = after.get("decoded_start") or row.get("end")
             spans.append((start, duration if end is None else end))
     merged: list[tuple[float, float]] = []
-    for start, end in sorted((round(start, _DIGITS), round(end, _DIGITS)) for start, end in spans):
+    for start, end in sorted((round(start, _TIME_DIGITS), round(end, _TIME_DIGITS)) for start, end in spans):
         if merged and start <= merged[-1][1] + _SEAM_TOLERANCE:
             merged[-1] = (merged[-1][0], max(merged[-1][1], end))
         else:
@@ -226,19 +239,21 @@ def _lost(rows: Sequence[Row], segments: Sequence[SegmentRow], duration: float) 
 
 
 def _languages(segments: Sequence[SegmentRow]) -> list[Row]:
-    """Languages by the seconds of the segments in which they were spoken, most first."""
+    """Languages with the seconds of their segments, the longest first."""
     seconds: dict[str, float] = {}
     for segment in segments:
         if segment["text"] and segment["language"]:
             seconds[segment["language"]] = (
                 seconds.get(segment["language"], 0.0) + segment["end"] - segment["start"]
             )
-    ordered = sorted(seconds.items(), key=lambda item: (-round(item[1], _DIGITS), item[0]))
-    return [{"language": language, "duration": round(duration, _DIGITS)} for language, duration in ordered]
+    ordered = sorted(seconds.items(), key=lambda item: (-round(item[1], _TIME_DIGITS), item[0]))
+    return [
+        {"language": language, "duration": round(duration, _TIME_DIGITS)} for language, duration in ordered
+    ]
 
 
-def _public(segment: SegmentRow) -> Row:
-    """The columns of a transcript's segment; the channel, where channels were kept apart, becomes a flag."""
+def _transcript_segment(segment: SegmentRow) -> Row:
+    """The columns of a segment in a transcript; the channel, if channels were separate, becomes a flag."""
     channel = segment.get("channel")
     columns = ("start", "end", "language", "text", "confidence", "words", "word_source")
     return {

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from actors.asr import ASRActor
 from actors.config import ASRConfig
-from actors.known_text import GivenTextActor
+from actors.known_text import KnownTextActor
 from pipelines.cluster import session
 from pipelines.cluster.placement import place
 from pipelines.execution import ray_data
@@ -54,8 +54,8 @@ def run_shards(work: ShardPass, losses: list[PassLosses]) -> None:
         ray_data.write_rows(rows, shards.folder(work.out), config.output.compression)
 
 
-def _make_recogniser(work: ShardPass) -> Callable[[ASRConfig], ASRActor | GivenTextActor]:
+def _make_recogniser(work: ShardPass) -> Callable[[ASRConfig], ASRActor | KnownTextActor]:
     """What makes the recogniser from its settings: a model, or for `align` the manifest's own text."""
     if work.command == "align":
-        return functools.partial(GivenTextActor, max_duration=work.config.segmenter.max_duration)
+        return functools.partial(KnownTextActor, max_duration=work.config.segmenter.max_duration)
     return ASRActor

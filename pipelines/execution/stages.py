@@ -18,7 +18,7 @@ from actors.aligner import AlignerActor, without_words
 from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
-from actors.known_text import GivenTextActor
+from actors.known_text import KnownTextActor
 from actors.records import Row
 from pipelines.execution.arrow_rows import to_rows, to_table
 from pipelines.schema import DECODED, RECOGNISED, SHARD
@@ -77,7 +77,7 @@ class Recognise(SerializedStage):
     """DECODED to RECOGNISED rows on one replica of the model."""
 
     def __init__(
-        self, make_actor: Callable[[ASRConfig], ASRActor | GivenTextActor], config: ASRConfig, supervisor: Any
+        self, make_actor: Callable[[ASRConfig], ASRActor | KnownTextActor], config: ASRConfig, supervisor: Any
     ) -> None:
         self.guarded = GuardedActor(
             "recognise", functools.partial(make_actor, config), supervisor, config.pool.max_task_retries + 1

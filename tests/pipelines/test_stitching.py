@@ -1,4 +1,4 @@
-"""Shards to transcripts and dead letters."""
+"""Shards become transcripts and dead letters."""
 
 import random
 from datetime import UTC, datetime
@@ -81,7 +81,7 @@ def stitched(*rows):
     return row
 
 
-def test_a_whole_recording():
+def test_shards_become_one_transcript():
     row = stitched(
         shard(
             1,
@@ -129,8 +129,8 @@ def test_a_whole_recording():
         ("en", ["One", "", "two"], "One two"),
     ],
 )
-def test_seams_follow_the_script_where_the_reference_glues(language, texts, joined):
-    """Reference: "end.Next", in every language."""
+def test_seams_have_a_space_if_the_script_has_spaces(language, texts, joined):
+    """The reference writes "end.Next" in every language."""
     assert join_texts([{"text": text, "language": language} for text in texts]) == joined
     raws = [f"language {name_of(language)}<asr_text>{text}" for text in texts]
     assert merge_chunks(raws, [0.0] * len(raws), [None] * len(raws)).text == "".join(texts)
@@ -146,12 +146,12 @@ def test_the_order_of_rows_does_not_matter():
         assert stitched(*rows) == expected
 
 
-def test_the_latest_attempt_counts():
+def test_the_latest_attempt_at_a_shard_counts():
     row = stitched(shard(0, 0, 5.0, status="error"), shard(0, 0, 5.0, [segment(0, 5, "Now.")], attempt=2))
     assert (row["text"], row["status"], row["flags"]) == ("Now.", "ok", [])
 
 
-def test_silence():
+def test_silence_is_no_speech():
     row = stitched(shard(0, 0.0, None, status="no_speech", decoded=7.5))
     assert (row["status"], row["text"], row["language"], row["languages"], row["segments"]) == (
         "no_speech",
@@ -163,12 +163,12 @@ def test_silence():
     assert row["duration"] == 7.5
 
 
-def test_a_model_that_hears_nothing_is_silence_too():
+def test_segments_without_text_are_no_speech():
     row = stitched(shard(0, 0.0, None, [segment(0, 3, "", None)], decoded=7.5))
     assert (row["status"], row["segments"]) == ("no_speech", [])
 
 
-def test_all_failed_is_a_dead_letter():
+def test_a_recording_whose_shards_all_failed_is_a_dead_letter():
     row = stitched(
         shard(0, 0.0, 5.0, status="error", attempt=3, duration=9.0),
         shard(1, 5.0, None, status="error", error_code="decode_timeout"),
@@ -178,12 +178,12 @@ def test_all_failed_is_a_dead_letter():
     assert row["provenance"]["audio_etag"] == "e"
 
 
-def test_no_text_and_not_all_heard_is_no_proof_of_silence():
+def test_silence_with_a_failed_shard_is_a_dead_letter():
     row = stitched(shard(0, 0.0, 5.0, status="no_speech"), shard(1, 5.0, None, status="error"))
     assert row["error_code"] == "corrupt_audio"
 
 
-def test_some_failed_is_partial_and_says_what_is_lost():
+def test_a_recording_with_some_failed_shards_is_partial_with_its_lost_spans():
     row = stitched(
         shard(0, 0.0, 600.0, [segment(0, 5, "One.")], decoded=599.75, duration=1800.0),
         shard(1, 600.0, 1200.0, status="error", duration=1800.0),
@@ -195,8 +195,8 @@ def test_some_failed_is_partial_and_says_what_is_lost():
 
 @pytest.mark.parametrize("status", ["error", "partial"])
 @pytest.mark.parametrize("code", ["storage_unavailable", "server_unavailable", "audio_changed"])
-def test_what_was_lost_to_something_that_passes_is_done_again_with_the_rest(code, status):
-    """`retry` takes dead letters only: a transcript without these fifty minutes would stay as it is for good."""
+def test_a_recording_with_a_transient_error_is_a_dead_letter(code, status):
+    """`retry` takes only dead letters: a transcript without the lost minutes would stay incomplete."""
     row = stitched(
         shard(0, 0.0, 600.0, [segment(0, 5, "One.")], duration=1800.0),
         shard(1, 600.0, 1200.0, status="error", duration=1800.0),
@@ -213,21 +213,21 @@ def test_what_was_lost_to_something_that_passes_is_done_again_with_the_rest(code
     assert row["error_code"] == code
 
 
-def test_a_failed_segment_is_partial():
+def test_a_failed_segment_makes_a_recording_partial():
     failed = segment(5, 8, "", None, flags=["failed"])
     row = stitched(shard(0, 0.0, None, [segment(0, 5, "One."), failed], status="partial", decoded=10.0))
     assert (row["status"], row["flags"]) == ("partial", ["lost:5-8"])
     assert row["segments"][1]["flags"] == ["failed"]
 
 
-def test_a_header_that_lies():
+def test_a_header_with_a_wrong_duration_is_flagged():
     assert stitched(shard(0, 0.0, None, [segment(0, 5, "One.")], decoded=6.0, duration=9.0))["flags"] == [
         "header_duration_wrong"
     ]
     assert stitched(shard(0, 0.0, None, [segment(0, 5, "One.")], decoded=6.0, duration=6.9))["flags"] == []
 
 
-def test_seams_that_do_not_meet():
+def test_seams_that_do_not_meet_are_flagged():
     def flags(end, start):
         return stitched(
             shard(0, 0.0, 10.0, [segment(0, 5, "One.")], decoded=end),
@@ -240,7 +240,7 @@ def test_seams_that_do_not_meet():
     assert flags(7.0, 10.0) == ["seam_mismatch", "lost:7-10"]
 
 
-def test_words_said_twice_where_segments_overlap():
+def test_repeated_words_are_removed_where_segments_overlap():
     first = segment(
         0,
         10,
@@ -257,14 +257,14 @@ def test_words_said_twice_where_segments_overlap():
     assert "overlap_removed" in row["flags"]
 
 
-def test_words_said_twice_without_overlap_are_kept():
+def test_repeated_words_without_overlap_stay():
     first = segment(0, 10, "No no", words=[word("No", 1, 2), word("no", 9, 9.8, 3)])
     second = segment(10, 14, "no no", words=[word("no", 10.1, 10.5), word("no", 11, 12, 3)])
     row = stitched(shard(0, 0, 10.0, [first]), shard(1, 10.0, None, [second], decoded=14.0))
     assert row["text"] == "No no no no"
 
 
-def test_channels_are_told_apart_and_joined_in_time():
+def test_channels_are_flagged_and_joined_in_time():
     segments = [
         segment(0, 5, "Hi.", channel=0),
         segment(5, 9, "Bye.", channel=0),
@@ -275,7 +275,7 @@ def test_channels_are_told_apart_and_joined_in_time():
     assert [s["flags"] for s in row["segments"]] == [["channel:0"], ["channel:1"], ["channel:0"]]
 
 
-def test_text_is_stripped_with_its_words():
+def test_word_positions_follow_the_stripped_text():
     row = stitched(
         shard(
             0,
@@ -290,12 +290,12 @@ def test_text_is_stripped_with_its_words():
             assert segment_["text"][found["char_start"] : found["char_end"]] == found["text"]
 
 
-def test_unknown_language_is_null_and_the_text_is_kept():
+def test_an_unknown_language_is_null_and_the_text_stays():
     row = stitched(shard(0, 0.0, None, [segment(0, 5, "nuqneH", None)], decoded=5.0))
     assert (row["language"], row["languages"], row["text"], row["status"]) == (None, [], "nuqneH", "ok")
 
 
-def test_the_newest_shard_dates_the_transcript():
+def test_the_transcript_has_the_date_of_its_newest_shard():
     later = datetime(2026, 1, 2, tzinfo=UTC)
     row = stitched(
         shard(0, 0, 5.0, [segment(0, 5, "One.")], created_at=later, run_id="second"),

@@ -1,4 +1,4 @@
-"""Storage errors that Ray raises or tolerates are told apart from all other ways to lose a task."""
+"""Storage errors that Ray raises or tolerates are distinguished from other failed tasks."""
 
 import logging
 
