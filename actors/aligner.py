@@ -25,12 +25,11 @@ _TIME_DIGITS = 3
 class AlignerActor:
     """Aligns rows; the output has one row for each input row, in order.
 
-    Reads: `segments[].samples`, `text`, `language`, `start`.
-    Adds to each segment: `words` (text with its punctuation, seconds of the recording, characters of the segment's text)
-    and `word_source` (`aligner`; `none` where no words were asked for, found, or possible in this language).
-    Removes: `segments[].samples`.
-    Flags of a segment: `zero_length_words` (the aligner gave a word no duration; it is kept, no time is invented),
-    `alignment_failed` (the row becomes `partial`), `too_long_to_align`.
+    Reads: `segments[].samples`, `text`, `language`, `start`. Adds to each segment: `words` (text with its
+    punctuation, seconds of the recording, characters of the segment's text) and `word_source` (`aligner`;
+    `none` where no words were asked for, found, or possible in this language). Removes: `segments[].samples`.
+    Flags of a segment: `zero_length_words` (the aligner gave a word no duration; it is kept, no time is
+    invented), `alignment_failed` (the row becomes `partial`), `too_long_to_align`.
     """
 
     def __init__(self, config: AlignerConfig) -> None:
@@ -99,7 +98,8 @@ def _units(segment: SegmentRow) -> list[Unit] | Exception:
     try:
         return locate_units(segment["text"], language)
     except Exception as error:
-        # A third party's tokenizer (nagisa, soynlp) failed on this text. That fails the segment, not its shard.
+        # A third party's tokenizer (nagisa, soynlp) failed on this text. That fails the segment, not its
+        # shard.
         return error
 
 

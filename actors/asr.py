@@ -22,10 +22,10 @@ _NOTHING = Hypothesis(text="", language=None)
 class ASRActor:
     """Recognises rows; the output has one row for each input row, in order.
 
-    Reads: `status`, `language` (ISO code, forces it), `context`, `segments[].samples`.
-    Adds to each segment: `language` (ISO code, None where nothing was said), `text`, `raw`, `confidence`, `flags`.
-    Changes: a row in which some segments failed becomes `partial`, and those segments get the flag `failed`. A row in
-    which all segments failed becomes `error` and loses its segments. Rows without segments are returned unchanged.
+    Reads: `status`, `language` (ISO code, forces it), `context`, `segments[].samples`. Adds to each segment:
+    `language` (ISO code, None where nothing was said), `text`, `raw`, `confidence`, `flags`. Changes: a row
+    in which some segments failed becomes `partial`, and those segments get the flag `failed`. A row in which
+    all segments failed becomes `error` and loses its segments. Rows without segments are returned unchanged.
     """
 
     def __init__(self, config: ASRConfig) -> None:
@@ -55,7 +55,7 @@ class ASRActor:
         return self.backend.usage()
 
     def recognise(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis | Exception]:
-        """For each request, in order, the model's hypothesis or the exception that this request alone raised."""
+        """The hypothesis for each request, in order, or the exception that this request alone raised."""
         return dispatch_to(self.backend, self.backend.transcribe, self.config, requests)
 
 

@@ -1,32 +1,34 @@
-"""Text that the manifest already has: it is cut to the segments, so that the aligner can give times to its words.
+"""Recordings whose text is in the manifest: it is cut to the segments, so that the aligner can time its words.
 
-A recording of one segment takes its whole text. A longer one is recognised first, and the text is anchored on what was recognised.
+The text of a recording with one segment is taken whole. A longer recording is recognised first, and its text
+is matched with the recognised one.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from actors.asr import ASRActor
 from actors.config import ASRConfig
-from actors.records import SAMPLING_RATE
+from actors.records import SAMPLING_RATE, Row
 from actors.text.anchoring import assign_text
+from actors.text.languages import code_of
 
 
-class GivenTextActor:
-    """DECODED rows with `text` to RECOGNISED rows whose segments carry that text.
+class KnownTextActor:
+    """Turns DECODED rows with `text` into RECOGNISED rows whose segments have that text.
 
-    The recogniser is only loaded if some recording needs it: because it has several segments, or no language.
+    The recogniser is loaded only if a recording needs it: because it has several segments, or no language.
 
     Args:
-        config: of the recogniser.
-        max_duration: seconds up to which a recording is aligned in one piece: the segmenter's limit.
+        config: settings of the recogniser.
+        max_duration: longest recording in seconds that is aligned in one piece: the segmenter's limit.
     """
 
-    max_concurrent_calls = 1  # see `ASRActor`
+    # See `actors.backends.base`.
+    max_concurrent_calls = 1
 
     def __init__(self, config: ASRConfig, max_duration: float) -> None:
         self.config = config
@@ -34,40 +36,42 @@ class GivenTextActor:
 
     @cached_property
     def recogniser(self) -> ASRActor:
-        """The model that finds the places (and the language) in long recordings."""
+        """The model that locates the text in long recordings, and finds their language."""
         return ASRActor(self.config)
 
     @property
     def model(self) -> str:
-        """Where the text comes from, for the provenance of the row."""
+        """Source of the text, for the row's provenance."""
         return self.config.model if "recogniser" in self.__dict__ else "manifest"
 
     @property
     def revision(self) -> str | None:
-        """Revision of the recogniser, if it was needed."""
+        """Revision of the recogniser; None where it was not needed."""
         return self.recogniser.revision if "recogniser" in self.__dict__ else None
 
-    def __call__(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Give every row's text to its segments; rows without audible segments pass untouched."""
+    def __call__(self, rows: list[Row]) -> list[Row]:
+        """Give the text of each row to its segments; rows without segments are returned unchanged."""
         rows = [_in_one_piece(row, self.max_duration) for row in rows]
-        unknown = [
-            i
-            for i, row in enumerate(rows)
+        unclear = [
+            index
+            for index, row in enumerate(rows)
             if len(row["segments"]) > 1 or (row["segments"] and not self._language(row))
         ]
-        heard = (
-            dict(zip(unknown, self.recogniser([rows[i] for i in unknown]), strict=True)) if unknown else {}
-        )
-        return [_assigned(heard.get(i, row), self._language(row)) for i, row in enumerate(rows)]
+        recognised: dict[int, Row] = {}
+        if unclear:
+            results = self.recogniser([rows[index] for index in unclear])
+            recognised = dict(zip(unclear, results, strict=True))
+        return [
+            _with_known_text(recognised.get(index, row), self._language(row))
+            for index, row in enumerate(rows)
+        ]
 
-    def _language(self, row: dict[str, Any]) -> str | None:
-        from actors.text.languages import code_of
-
+    def _language(self, row: Row) -> str | None:
         return row["language"] or code_of(self.config.language)
 
 
-def _in_one_piece(row: dict[str, Any], max_duration: float) -> dict[str, Any]:
-    """Join the segments of a short recording again, with the silence between them, so that its text needs no cutting."""
+def _in_one_piece(row: Row, max_duration: float) -> Row:
+    """Join the segments of a short recording, silence included, so that its text need not be cut."""
     segments = row["segments"] or []
     channels = {segment["channel"] for segment in segments}
     if len(segments) < 2 or len(channels) > 1 or segments[-1]["end"] - segments[0]["start"] > max_duration:
@@ -76,12 +80,12 @@ def _in_one_piece(row: dict[str, Any], max_duration: float) -> dict[str, Any]:
     waveform = np.zeros(round((segments[-1]["end"] - first) * SAMPLING_RATE), np.int16)
     for segment in segments:
         samples = np.frombuffer(segment["samples"], np.int16)
-        at = round((segment["start"] - first) * SAMPLING_RATE)
-        waveform[at : at + len(samples)] = samples[: len(waveform) - at]
+        offset = round((segment["start"] - first) * SAMPLING_RATE)
+        waveform[offset : offset + len(samples)] = samples[: len(waveform) - offset]
     return {**row, "segments": [{**segments[0], "end": segments[-1]["end"], "samples": waveform.tobytes()}]}
 
 
-def _assigned(row: dict[str, Any], language: str | None) -> dict[str, Any]:
+def _with_known_text(row: Row, language: str | None) -> Row:
     segments = row["segments"] or []
     if not segments or row["status"] == "error":
         return row
@@ -94,7 +98,7 @@ def _assigned(row: dict[str, Any], language: str | None) -> dict[str, Any]:
         if len(segments) == 1
         else assign_text(row["text"], [segment.get("text") or "" for segment in segments], durations)
     )
-    given = [
+    with_text = [
         {
             **segment,
             "text": piece.strip(),
@@ -105,4 +109,4 @@ def _assigned(row: dict[str, Any], language: str | None) -> dict[str, Any]:
         }
         for segment, piece in zip(segments, pieces, strict=True)
     ]
-    return {**row, "segments": given}
+    return {**row, "segments": with_text}

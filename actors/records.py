@@ -1,4 +1,4 @@
-"""What crosses the boundary between the models and the rows: small frozen values, times in seconds."""
+"""Records between stages and models: typed rows, and small frozen values for models. Times are in seconds."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class SegmentRow(TypedDict, total=False):
     word_source: str  # "aligner" or "none"
 
 
-SAMPLING_RATE = 16_000  # Hz: the only rate the models hear
+SAMPLING_RATE = 16_000  # Hz: the only rate of the models
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of audio in samples at 16 kHz, end exclusive."""
+    """A span of audio in samples at 16 kHz, end exclusive."""
 
     start: int
     end: int
@@ -55,13 +55,15 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class SegmentRequest:
-    """One model input: a mono int16 waveform at 16 kHz with what is known about it."""
+    """One input of a recogniser: a mono int16 waveform at 16 kHz and what is known about it."""
 
     waveform: np.ndarray  # int16, shape (samples,)
-    language: str | None = None  # the model's English name ("German"); None lets it decide
+    language: str | None = None  # the model's English name ("German"); None: the model decides
     context: str = ""
-    prefix: str = ""  # raw output that is settled already: the model goes on from there (streams)
-    unsettled_tokens: int = 0  # how many tokens at the end of the answer the next one may change (streams)
+    # For streams: raw output that is settled already, which the model continues.
+    prefix: str = ""
+    # For streams: how many tokens at the end of the output a later one may change.
+    unsettled_tokens: int = 0
 
     @property
     def duration(self) -> float:
@@ -71,20 +73,21 @@ class SegmentRequest:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """What the model said for one segment."""
+    """The output of a recogniser for one segment."""
 
     text: str
-    language: str | None  # English name; None when nothing was said
-    raw: str = ""  # the decoded string before parsing, a given prefix included
+    language: str | None  # English name; None where nothing was said
+    raw: str = ""  # the decoded output before parsing, including the request's prefix
     confidence: float | None = None  # exp(mean log-probability of the generated tokens), 0..1
     tokens: int = 0  # generated tokens
     flags: tuple[str, ...] = ()
-    settled: str = ""  # `raw` without its unsettled tokens, whole characters only, and never shorter than the prefix (streams)
+    # For streams: `raw` without its unsettled tokens, in whole characters, and never shorter than the prefix.
+    settled: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AlignmentRequest:
-    """One aligner input: a waveform and the words said in it, already cut into the aligner's units."""
+    """One input of an aligner: a waveform and its text, cut into the aligner's units."""
 
     waveform: np.ndarray  # int16, shape (samples,)
     units: tuple[str, ...]
@@ -98,9 +101,9 @@ class AlignmentRequest:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a file's header says about it. `duration` is None where the header does not say."""
+    """Facts from the header of an audio file."""
 
-    duration: float | None
+    duration: float | None  # None where the header has none
     codec: str
     container: str
     sampling_rate: int

@@ -2,17 +2,17 @@
 
 They serve load tests, fault tests and benchmarks of the pipeline.
 
-Text: each half second that is not silent becomes one pseudo-word, chosen by its samples. Equal audio gives equal text, and
-audio that was lost, duplicated or moved shows in the text.
+Text: each half second that is not silent becomes one pseudo-word, chosen by its samples. Equal audio gives
+equal text, and audio that was lost, duplicated or moved shows in the text.
 
-Time: the model's name may say what a call takes, so that the fake stands for a GPU. `fake:A:B:C` takes A seconds for each
-padded second of audio (the longest segment of the call times their number), B seconds for each decoding step (the tokens
-of the longest output) and C seconds for the call itself. Omitted numbers count as 0. What the fake computes meanwhile is
-part of that time.
+Time: the model's name may say what a call takes, so that the fake stands for a GPU. `fake:A:B:C` takes A
+seconds for each padded second of audio (the longest segment of the call times their number), B seconds for
+each decoding step (the tokens of the longest output) and C seconds for the call itself. Omitted numbers count
+as 0. What the fake computes meanwhile is part of that time.
 
-Faults: for the tests of everything around them, the fakes really break on request. A context `fault:KIND` makes the
-recogniser do KIND to its process. `fault:align:KIND` makes it output the word "faultKIND", which the aligner obeys; it also
-obeys that word in a given text. The kinds:
+Faults: for the tests of everything around them, the fakes really break on request. A context `fault:KIND`
+makes the recogniser do KIND to its process. `fault:align:KIND` makes it output the word "faultKIND", which
+the aligner obeys; it also obeys that word in a given text. The kinds:
 
     segfault  reads from address 0
     kill      kill -9, as the kernel does when memory runs out
@@ -23,10 +23,10 @@ obeys that word in a given text. The kinds:
     never     is out of memory even with one segment
     engine    meets a sticky CUDA error
 
-Traces: where SCRIPTORIUM_FAKE_TRACE names a folder, the recogniser writes one line `checksum seconds` there for each
-segment that it gets, so that a test sees what was done twice. Where SCRIPTORIUM_FAKE_CALLS names a folder, a line
-`begin end` (seconds of the machine's monotonic clock) is written for each call, so that a benchmark sees how busy a GPU
-would have been.
+Traces: where SCRIPTORIUM_FAKE_TRACE names a folder, the recogniser writes one line `checksum seconds` there
+for each segment that it gets, so that a test sees what was done twice. Where SCRIPTORIUM_FAKE_CALLS names a
+folder, a line `begin end` (seconds of the machine's monotonic clock) is written for each call, so that a
+benchmark sees how busy a GPU would have been.
 """
 
 from __future__ import annotations
@@ -129,7 +129,9 @@ class FakeAligner(AlignerBackend):
 
 
 class SimulatedClock:
-    """Makes calls last as long as a model's name says (see the head of this file); any other name takes no time.
+    """Makes calls last as long as a model's name says (see the head of this file).
+
+    Any other name takes no time.
 
     Raises:
         FatalError: `fake:` is not followed by up to three numbers.
@@ -138,7 +140,8 @@ class SimulatedClock:
     def __init__(self, model: str) -> None:
         name, *numbers = model.split(":")
         expected = (
-            f"model {model!r}: fake: must be followed by up to three numbers of seconds, per padded second of audio, "
+            f"model {model!r}: fake: must be followed by up to three numbers of seconds, per padded second "
+            "of audio, "
             "per step, per call"
         )
         try:

@@ -83,7 +83,8 @@ def locate(
 
     Returns:
         `(unit, start, end)` in order, not overlapping. Units cut out of one original character are joined
-        ("㍻" is "平成" in NFKC). None where the units, in order, are not made of the surface's unit characters.
+        ("㍻" is "平成" in NFKC). None where the units, in order, are not made of the unit characters of the
+        surface.
     """
     indices = [i for i, char in enumerate(surface.text) if is_unit_char(char)]
     if "".join(units) != "".join(surface.text[i] for i in indices):
