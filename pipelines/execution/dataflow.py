@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable
 
 from actors.asr import ASRActor
-from actors.config import ASRConfig
+from actors.config import AlignerConfig, ASRConfig
 from actors.known_text import KnownTextActor
 from pipelines.cluster import session
-from pipelines.cluster.placement import place
+from pipelines.cluster.placement import Placement, place
+from pipelines.config import RunConfig
 from pipelines.execution import ray_data
 from pipelines.execution.stages import Align, Recognise, decode
 from pipelines.execution.supervised_pass import ShardPass, supervised_pass
@@ -31,10 +32,7 @@ def run_shards(work: ShardPass, losses: list[PassLosses]) -> None:
     """
     config, isolated = work.config, work.isolated
     placement = place(config, session.living_nodes(), fewer=isolated)
-    models = ("recogniser", "aligner") if config.aligner.backend != "none" else ("recogniser",)
-    cores = placement.cores_each(models, os.cpu_count() if config.cluster.address == "local" else None)
-    asr = session.with_share(config.asr, placement.asr.num_gpus, cores)
-    aligner = session.with_share(config.aligner, placement.aligner.num_gpus, cores)
+    asr, aligner = _model_settings(config, placement)
 
     with supervised_pass(work, placement, losses) as supervisor:
         rows = ray_data.read_plan_files(work.plan_files, one_row_per_block=isolated)
@@ -52,6 +50,17 @@ def run_shards(work: ShardPass, losses: list[PassLosses]) -> None:
             rows, Align, (aligner, work.run_id, supervisor), placement.aligner, isolated=isolated
         )
         ray_data.write_rows(rows, shards.folder(work.out), config.output.compression)
+
+
+def _model_settings(config: RunConfig, placement: Placement) -> tuple[ASRConfig, AlignerConfig]:
+    """The settings of both models, with a replica's share of its node."""
+    stages = ("recogniser", "aligner") if config.aligner.backend != "none" else ("recogniser",)
+    # A local Ray may have been told another number of cores than the machine has.
+    cores = placement.cores_each(stages, os.cpu_count() if config.cluster.address == "local" else None)
+    return (
+        session.with_share(config.asr, placement.asr.num_gpus, cores),
+        session.with_share(config.aligner, placement.aligner.num_gpus, cores),
+    )
 
 
 def _make_recogniser(work: ShardPass) -> Callable[[ASRConfig], ASRActor | KnownTextActor]:

@@ -107,61 +107,25 @@ def test_the_time_for_the_rest_of_a_plan_is_estimated(
     config, out = load_config(None, settings), str(tmp_path / "out")
     run_id, _ = run_record.open_run(out, config, "transcribe", str(manifest))
     planner.extend_plan(out, planner.collect(read_manifest(str(manifest)), config), config, run_id)
-    options = [part for setting in settings for part in ("--set", setting)]
-    assert main(["transcribe", str(manifest), out, "--dry-run", "--nodes", "2x(CPU=4,GPU=1)", *options]) == 0
+
+    def dry_run(nodes: str, *more: str, command: str = "transcribe") -> int:
+        options = [part for setting in (*settings, *more) for part in ("--set", setting)]
+        return main([command, str(manifest), out, "--dry-run", "--nodes", nodes, *options])
+
+    assert dry_run("2x(CPU=4,GPU=1)") == 0
     output = lines(capsys)
     # 3 h / 100 + 3 h / 300 are 144 s of one GPU, and there are two.
     assert f"planned and not done in {out}: 18 shards of 6 recordings, 3.00 h" in output
     assert "at the assumed speeds (section `estimate`): 72 s, bound by GPUs" in output
-    apart = [
-        "--set",
-        "estimate.asr_rtfx=150",
-        "--set",
-        "asr.pool.accelerator=H100",
-        "--set",
-        "aligner.pool.accelerator=L4",
-    ]
-    assert (
-        main(
-            [
-                "transcribe",
-                str(manifest),
-                out,
-                "--dry-run",
-                "--nodes",
-                "(CPU=4,GPU=1,type=H100),3x(CPU=4,GPU=1,type=L4)",
-                *options,
-                *apart,
-            ]
-        )
-        == 0
-    )
-    assert "at the assumed speeds (section `estimate`): 72 s, bound by GPUs" in lines(
-        capsys
-    )  # the recogniser's card alone, however many the aligners have
-    on_cpus = ["--set", "asr.pool.num_gpus=0", "--set", "aligner.pool.num_gpus=0"]
-    assert (
-        main(["transcribe", str(manifest), out, "--dry-run", "--nodes", "(CPU=8,GPU=1)", *options, *on_cpus])
-        == 0
-    )
-    assert any(
-        line.startswith("no time is estimated: the recognisers and aligners run on CPUs")
-        for line in lines(capsys)
-    )
-    assert (
-        main(
-            [
-                "transcribe",
-                str(manifest),
-                out,
-                "--dry-run",
-                "--nodes",
-                "(CPU=4)",
-                *options,
-                "--set",
-                "asr.language=de",
-            ]
-        )
-        == 2
-    )
-    assert main(["align", str(manifest), out, "--dry-run", "--nodes", "(CPU=4)", *options]) == 2
+
+    nodes = "(CPU=4,GPU=1,type=H100),3x(CPU=4,GPU=1,type=L4)"
+    pools = ("asr.pool.accelerator=H100", "aligner.pool.accelerator=L4")
+    assert dry_run(nodes, "estimate.asr_rtfx=150", *pools) == 0
+    # The recogniser's only card is the limit, however many cards the aligners have.
+    assert "at the assumed speeds (section `estimate`): 72 s, bound by GPUs" in lines(capsys)
+
+    assert dry_run("(CPU=8,GPU=1)", "asr.pool.num_gpus=0", "aligner.pool.num_gpus=0") == 0
+    message = "no time is estimated: the recognisers and aligners run on CPUs"
+    assert any(line.startswith(message) for line in lines(capsys))
+    assert dry_run("(CPU=4)", "asr.language=de") == 2
+    assert dry_run("(CPU=4)", command="align") == 2
