@@ -1,4 +1,4 @@
-"""What the columns of a manifest mean: one row as found in a file, read into a Recording."""
+"""The columns of a manifest: checks one row as found in a file and converts it to a Recording."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ AUDIO_COLUMNS = ("audio", "audio_filepath", "uri", "url", "path")
 LANGUAGE_COLUMNS = ("language", "lang", "source_lang")
 ALL_COLUMNS = frozenset((*AUDIO_COLUMNS, *LANGUAGE_COLUMNS, "id", "context", "text", "duration", "channel"))
 CHANNELS = ("mix", "left", "right", "each")
-LONGEST_ID = 100_000  # characters: ids are held in memory, all of them
-LONGEST_AUDIO = 100_000  # characters: signed URLs are long, but not so long
+LONGEST_ID = 100_000  # characters; all ids are held in memory
+LONGEST_AUDIO = 100_000  # characters; signed URLs are long, but not that long
 _DEEPEST = 100  # levels of nesting in metadata
-# No one language can be forced for these: the model decides, segment by segment.
+# For these no single language can be forced: the model decides for each segment.
 _SEVERAL = frozenset(
     {"mul", "multi", "multilingual", "mixed", "und", "unk", "unknown", "other", "mis", "zxx", "n/a", "?"}
 )
@@ -30,15 +30,15 @@ _SEVERAL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One entry of a manifest, checked."""
+    """One checked entry of a manifest."""
 
-    id: str  # unique in its manifest; data only, never part of a path
+    id: str  # unique in the manifest; never part of a path
     audio: str  # absolute path or URI
     language: str | None  # ISO code; None: the model decides
     context: str | None
     text: str | None
-    duration: float | None  # seconds, as the manifest claims
-    channel: str | None  # mix | left | right | each | a number; None: as configured
+    duration: float | None  # seconds, as claimed by the manifest
+    channel: str | None  # mix | left | right | each | a number; None: audio.channel
     metadata: dict[str, Any]  # every other column, JSON values
     origin: str  # file:line, for messages
 
@@ -49,11 +49,11 @@ def read_row(values: dict[str, Any], file: str, line: int, base: str) -> Recordi
     Args:
         values: the row's columns as found.
         file: the manifest's address.
-        line: its line, from 1; 0 where the file itself is the recording.
+        line: the number of the line, from 1; 0 if the file itself is the recording.
         base: the folder that relative audio paths start from.
 
     Raises:
-        UsageError: naming file, line, column and what to do.
+        UsageError: the row is wrong; the message names file, line and column, and says what to do.
     """
     origin = f"{file}:{line}" if line else file
     rest = dict(values)
@@ -83,7 +83,8 @@ def _audio(rest: dict[str, Any], origin: str) -> str:
             audio = value.get("path") if isinstance(value, dict) else value
             if isinstance(audio, str) and len(audio) > LONGEST_AUDIO:
                 _refuse(
-                    origin, f"`{name}` has {len(audio):,} characters; no address is so long: {_show(audio)}"
+                    origin,
+                    f"`{name}` has {len(audio):,} characters; no address is that long: {_show(audio)}",
                 )
             if not isinstance(audio, str) or not audio.strip():
                 _refuse(origin, f"`{name}` must be the audio's path or URI, not {_show(value)}")
@@ -93,13 +94,14 @@ def _audio(rest: dict[str, Any], origin: str) -> str:
             if name == "audio_filepath" and isinstance(offset, int | float) and offset > 0:
                 _refuse(
                     origin,
-                    f"`offset` {offset:g}: this entry is a part of a file, but whole recordings are transcribed: list each file once, "
-                    "without offset, or cut the parts into files of their own",
+                    f"`offset` {offset:g}: this entry is a part of a file, but whole recordings are "
+                    "transcribed: list each file once, without offset, or cut the parts into separate files",
                 )
             return audio.strip()
     _refuse(
         origin,
-        f"no column with the audio's address: name one of {', '.join(AUDIO_COLUMNS)} (found: {', '.join(map(str, rest)) or 'nothing'})",
+        f"no column with the audio's address: name one of {', '.join(AUDIO_COLUMNS)} "
+        f"(found: {', '.join(map(str, rest)) or 'nothing'})",
     )
 
 
@@ -114,7 +116,7 @@ def _id(rest: dict[str, Any], origin: str, audio: str) -> str:
     if _missing(value) or not isinstance(value, str) or not value.strip():
         _refuse(
             origin,
-            f"empty id ({_show(value)}); give each recording a unique id, or leave the column out everywhere",
+            f"empty id ({_show(value)}); give each recording a unique id, or omit the column everywhere",
         )
     if len(value) > LONGEST_ID:
         _refuse(origin, f"the id has {len(value):,} characters, more than {LONGEST_ID:,}: {_show(value)}")
@@ -148,7 +150,14 @@ def _language(rest: dict[str, Any], origin: str) -> str | None:
 
 @functools.lru_cache(maxsize=4096)
 def _read_language(value: str) -> tuple[str | None, bool]:
-    """(ISO code or None, whether it names several languages or none in particular). Raises ValueError with a hint."""
+    """Parse a language column.
+
+    Returns:
+        The ISO code or None, and whether the value names several languages or none in particular.
+
+    Raises:
+        ValueError: an unknown language; the message is a hint.
+    """
     if value.strip().lower() in _SEVERAL:
         return None, True
     parts = [part for part in re.split(r"[+,;/|&]", value) if part.strip()]
@@ -224,10 +233,10 @@ def _is_unicode(text: str) -> bool:
 
 
 def _jsonable(value: Any, depth: int = 0) -> Any:
-    """The value as JSON can say it: NaN and infinities become null, times ISO 8601, bytes base64, all else unknown its text.
+    """Convert a value for JSON: NaN and infinity to null, times to ISO 8601, bytes to base64, others to text.
 
     Raises:
-        RecursionError: nested deeper than whoever reads it later is sure to bear.
+        RecursionError: the value is nested deeper than later readers can be expected to handle.
     """
     if depth > _DEEPEST:
         raise RecursionError

@@ -1,4 +1,4 @@
-"""Lhotse's recordings and cuts as manifest rows. Read from their JSON, so that lhotse need not be installed."""
+"""Lhotse's recordings and cuts as manifest rows, read from their JSON without lhotse."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Any
 
 from actors.errors import UsageError
 
-TOLERANCE = 0.05  # seconds by which a cut may miss its recording's borders and still be the whole of it
+TOLERANCE = 0.05  # seconds by which a cut may be shorter than its recording and still count as the whole
 _CUTS = frozenset({"MonoCut", "MultiCut", "DataCut"})
 
 
 def flatten_lhotse(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
-    """Turn an entry of a RecordingSet or a CutSet into the columns of a manifest; any other row comes back as it is.
+    """Convert an entry of a RecordingSet or a CutSet to the columns of a manifest; other rows stay unchanged.
 
-    Text and language come from a cut's supervisions; these and `custom` are carried as metadata. A cut must be the whole of its
-    recording, because transcripts are of recordings.
+    Text and language come from the supervisions of a cut; the supervisions and `custom` become metadata. A
+    cut must cover its whole recording, because transcripts are of whole recordings.
 
     Raises:
-        UsageError: a cut of part of a recording, a mix, or audio that is not one file.
+        UsageError: the entry is a cut of a part of a recording, a mix, or audio that is not one file.
     """
     kind = row.get("type")
     try:
@@ -27,11 +27,13 @@ def flatten_lhotse(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
             return _cut(row, uri, line)
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise UsageError(
-            f"{uri}: line {line}: looks like a lhotse entry, but is not as lhotse writes it ({error})"
+            f"{uri}: line {line}: this looks like a lhotse entry, but not as lhotse writes it ({error}); "
+            "write the manifest with lhotse"
         ) from error
     if isinstance(kind, str) and kind in ("MixedCut", "PaddingCut"):
         raise UsageError(
-            f"{uri}: line {line}: a lhotse {kind} has no audio file of its own; save it (`cut.save_audio`) and list the file"
+            f"{uri}: line {line}: a lhotse {kind} has no audio file of its own; "
+            "save it (`cut.save_audio`) and list the file"
         )
     return row
 
@@ -44,9 +46,10 @@ def _recording(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
             or "none"
         )
         raise UsageError(
-            f"{uri}: line {line}: a lhotse recording must have one source of type file or url, not {len(sources)} ({kinds})"
+            f"{uri}: line {line}: a lhotse recording must have one source of type file or url, "
+            f"not {len(sources)} ({kinds})"
         )
-    # The rest is metadata; how lhotse would load the samples says nothing about the recording.
+    # The rest is metadata, except for how lhotse loads the samples, which says nothing about the recording.
     columns: dict[str, Any] = {
         name: row[name] for name in row if name not in ("sources", "channel_ids", "num_samples", "transforms")
     }
@@ -59,8 +62,9 @@ def _cut(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
     start, duration = row.get("start", 0), row.get("duration", whole)
     if start > TOLERANCE or (whole is not None and duration is not None and duration < whole - TOLERANCE):
         raise UsageError(
-            f"{uri}: line {line}: the cut {row.get('id')!r} is only {start:g} to {start + duration:g} s of a recording of {whole:g} s; "
-            "whole recordings are transcribed: list the recordings, or save the cuts as files (`cuts.save_audios`)"
+            f"{uri}: line {line}: the cut {row.get('id')!r} is only {start:g} to {start + duration:g} s of a "
+            f"recording of {whole:g} s; whole recordings are transcribed: list the recordings, or save the "
+            "cuts as files (`cuts.save_audios`)"
         )
     flat = _recording(recording, uri, line)
     supervisions = sorted(row.get("supervisions") or [], key=lambda one: one.get("start", 0))

@@ -1,9 +1,11 @@
-"""Manifests: the list of what to transcribe, in any of the forms that people have it in.
+"""Manifests: the list of recordings to transcribe, in any common form, on any fsspec URI, compressed or not.
 
-    JSON lines (NeMo manifests and lhotse recordings or cuts are such), a JSON array, CSV, TSV, Parquet (a file, or a folder of them),
-    a folder or a glob of audio files, a glob of manifests, or one audio file; each compressed or not, on any fsspec address.
+    JSON lines (including NeMo manifests, and lhotse recordings or cuts), a JSON array, CSV, TSV, Parquet (a
+    file or a folder of files), a folder or a glob of audio files, a glob of manifests, or a single audio
+    file.
 
-`read_manifest` streams: it holds the ids, not the rows. What is wrong raises UsageError, which says where it is and what to do.
+`read_manifest` streams: it holds only the ids in memory. Everything wrong raises a UsageError, which says
+where the problem is and what to do.
 """
 
 from __future__ import annotations
@@ -15,50 +17,52 @@ from typing import TypeVar
 from actors.errors import StorageError, UsageError
 from pipelines.manifests.columns import Recording, read_row
 from pipelines.manifests.file_formats import MANIFEST_SUFFIXES, Row, read_file
-from pipelines.storage import files as locations
+from pipelines.plurals import counted
+from pipelines.storage import files
 
 __all__ = ["AUDIO_SUFFIXES", "Recording", "read_manifest"]
 
 T = TypeVar("T")
 
 _AUDIO_NAMES = """
-    3g2 3gp aac ac3 aif aifc aiff amr ape asf au avi awb caf dts eac3 f4v flac flv gsm m2ts m4a m4b m4v mka mkv mov mp2 mp3 mp4 mpeg
-    mpg mts nist oga ogg ogv opus ra rf64 rm snd sph spx tak ts tta voc vob w64 wav webm wma wmv wv
+    3g2 3gp aac ac3 aif aifc aiff amr ape asf au avi awb caf dts eac3 f4v flac flv gsm m2ts m4a m4b m4v mka
+    mkv mov mp2 mp3 mp4 mpeg mpg mts nist oga ogg ogv opus ra rf64 rm snd sph spx tak ts tta voc vob w64 wav
+    webm wma wmv wv
 """
-AUDIO_SUFFIXES: tuple[str, ...] = tuple(
-    f".{name}" for name in _AUDIO_NAMES.split()
-)  # video too: its sound is transcribed
+# Video files are included: their sound is transcribed.
+AUDIO_SUFFIXES: tuple[str, ...] = tuple(f".{name}" for name in _AUDIO_NAMES.split())
 
 
 def read_manifest(uri: str) -> Iterator[Recording]:
-    """The recordings that `uri` lists, in its order, with unique ids.
+    """Read the recordings that a manifest lists, in its order, with unique ids.
 
-    Columns: the audio's address (`audio`, `audio_filepath`, `uri`, `url` or `path`; relative ones are relative to the manifest's folder),
-    and optionally `id`, `language`, `context`, `text`, `duration`, `channel`. Every other column is carried as metadata.
-    A recording without an id is called by its audio as the manifest spells it, so the same audio twice needs ids.
+    Columns: the address of the audio (`audio`, `audio_filepath`, `uri`, `url` or `path`; a relative path is
+    relative to the folder of the manifest), and optionally `id`, `language`, `context`, `text`, `duration`,
+    `channel`. All other columns become metadata. The id of a recording without an `id` is its audio as
+    spelled in the manifest, so entries with the same audio need ids.
 
     Args:
         uri: a path or any fsspec URI.
 
     Yields:
-        one Recording an entry; errors come when the iteration reaches them.
+        One Recording per entry. Errors are raised when the iteration reaches them.
 
     Raises:
-        UsageError: not found, not readable, not such a form, no rows, or a wrong row, naming file and line.
+        UsageError: the manifest is missing, unreadable, of no known form or empty, or has a wrong row; the
+            message names the file and the line.
     """
     seen: dict[str, int] = {}
-    files: list[str] = []
+    uris: list[str] = []
     for file, line, values, base in _rows(uri):
-        if not files or files[-1] != file:
-            files.append(file)
+        if not uris or uris[-1] != file:
+            uris.append(file)
         recording = read_row(values, file, line, base)
-        # One number instead of a string for each row: file and line in one integer.
-        place = ((len(files) - 1) << 40) | line
-        if (
-            first := seen.get(recording.id)
-        ) is not None:  # the place may be the same: an array may have all its items on one line
-            raise _duplicate(recording, files[first >> 40], first & (2**40 - 1), "id" in values)
-        seen[recording.id] = place
+        # The number of the file and the line in one integer, which takes less memory than a string per row.
+        position = ((len(uris) - 1) << 40) | line
+        # The positions may be equal: a JSON array may have all items on one line.
+        if (first := seen.get(recording.id)) is not None:
+            raise _duplicate(recording, uris[first >> 40], first & (2**40 - 1), "id" in values)
+        seen[recording.id] = position
         yield recording
     if not seen:
         raise UsageError(f"{uri}: no rows: the manifest lists no recording")
@@ -73,18 +77,22 @@ def recordings_of(manifest: str, command: str) -> Iterator[Recording]:
     for recording in read_manifest(manifest):
         if command == "align" and not (recording.text and recording.text.strip()):
             raise UsageError(
-                f"{recording.origin}: {recording.id!r} has no `text`: `align` gives times to words that the manifest has"
+                f"{recording.origin}: {recording.id!r} has no `text`: `align` needs the text in the "
+                "manifest; use `transcribe` for audio without text"
             )
         yield recording
 
 
 def _rows(uri: str) -> Iterator[tuple[str, int, Row, str]]:
-    """(file, line, columns, folder that relative audio paths start from) for everything that `uri` names; line 0: the file itself."""
-    uri = locations.absolute(uri)
-    # Web servers have no folders, only pages.
-    if not uri.startswith(("http://", "https://")) and _reach(uri, locations.is_folder):
+    """All entries of `uri` as (file, line, columns, folder that relative audio paths start from).
+
+    Line 0 means that the file itself is the recording.
+    """
+    uri = files.absolute(uri)
+    # Web servers have no folders.
+    if not uri.startswith(("http://", "https://")) and _reach(uri, files.is_folder):
         yield from _folder_rows(uri)
-    elif _reach(uri, locations.exists):
+    elif _reach(uri, files.exists):
         yield from _file_rows(uri)
     elif any(sign in uri for sign in "*?["):
         yield from _glob_rows(uri)
@@ -93,47 +101,46 @@ def _rows(uri: str) -> Iterator[tuple[str, int, Row, str]]:
 
 
 def _file_rows(uri: str) -> Iterator[tuple[str, int, Row, str]]:
-    base = locations.parent(uri)
-    if locations.name_of(uri).lower().endswith(AUDIO_SUFFIXES):
-        yield uri, 0, {"audio": uri, "id": locations.name_of(uri)}, base
+    base = files.parent(uri)
+    if files.name_of(uri).lower().endswith(AUDIO_SUFFIXES):
+        yield uri, 0, {"audio": uri, "id": files.name_of(uri)}, base
         return
     for line, values in read_file(uri):
         yield uri, line, values, base
 
 
 def _folder_rows(uri: str) -> Iterator[tuple[str, int, Row, str]]:
-    files = _reach(uri, locations.list)
-    audio = [file for file in files if file.lower().endswith(AUDIO_SUFFIXES)]
-    tables = [file for file in files if file.lower().endswith(".parquet")]
+    uris = _reach(uri, files.list)
+    audio = [file for file in uris if file.lower().endswith(AUDIO_SUFFIXES)]
+    tables = [file for file in uris if file.lower().endswith(".parquet")]
     if not audio and not tables:
         raise UsageError(
-            f"{uri}: no rows: a folder of {len(files)} files, none of them audio or Parquet by its name; "
-            "give the manifest file itself, or the folder that has the audio"
+            f"{uri}: no rows: the folder contains {counted(len(uris), 'file')}, none with the name of an "
+            "audio or Parquet file; give the manifest file itself, or the folder with the audio"
         )
-    yield from _listed(audio, uri)
-    # A folder of Parquet files is one table; relative paths start from the folder, however deep a file of it lies.
+    yield from _audio_rows(audio, uri)
+    # A folder of Parquet files is one table. Relative paths start from this folder, however deep the file is.
     for file in [] if audio else tables:
         for line, values in read_file(file):
             yield file, line, values, uri
 
 
 def _glob_rows(uri: str) -> Iterator[tuple[str, int, Row, str]]:
-    files = list(_reach(uri, locations.glob))
-    if not files:
-        raise UsageError(f"{uri}: no file matches this pattern")
-    audio = [file for file in files if file.lower().endswith(AUDIO_SUFFIXES)]
-    if not audio and all(_is_manifest(file) for file in files):
-        for file in files:
+    uris = list(_reach(uri, files.glob))
+    if not uris:
+        raise UsageError(f"{uri}: no file matches this pattern; check the pattern and the address")
+    audio = [file for file in uris if file.lower().endswith(AUDIO_SUFFIXES)]
+    if not audio and all(_is_manifest(file) for file in uris):
+        for file in uris:
             yield from _file_rows(file)
         return
-    # Nothing looks like audio by name: whoever wrote the pattern knows better.
-    yield from _listed(
-        audio or files, uri[: min(uri.find(sign) for sign in "*?[" if sign in uri)].rpartition("/")[0]
-    )
+    # If no name looks like audio, all matches are taken: the pattern was written for them.
+    folder = uri[: min(uri.find(sign) for sign in "*?[" if sign in uri)].rpartition("/")[0]
+    yield from _audio_rows(audio or uris, folder)
 
 
-def _listed(files: list[str], base: str) -> Iterator[tuple[str, int, Row, str]]:
-    for file in files:
+def _audio_rows(uris: list[str], base: str) -> Iterator[tuple[str, int, Row, str]]:
+    for file in uris:
         yield file, 0, {"audio": file, "id": file.removeprefix(base).lstrip("/")}, base
 
 
@@ -144,19 +151,20 @@ def _is_manifest(uri: str) -> bool:
     return name.endswith(MANIFEST_SUFFIXES)
 
 
-def _reach(uri: str, ask: Callable[[str], T]) -> T:
-    """Ask a store about `uri`; whatever goes wrong becomes a UsageError that says so in one line."""
+def _reach(uri: str, action: Callable[[str], T]) -> T:
+    """Call a storage function with `uri`; any failure becomes a UsageError with a message of one line."""
     try:
-        return ask(uri)
+        return action(uri)
     except UsageError:
         raise
     except StorageError as error:
         raise UsageError(
-            f"{uri}: cannot be reached ({error.message}); check address, network and credentials"
+            f"{uri}: cannot be reached ({error.message}); check the address, the network and the credentials"
         ) from error
     except Exception as error:
         raise UsageError(
-            f"{uri}: cannot be reached ({type(error).__name__}: {error}); check address, network and credentials"
+            f"{uri}: cannot be reached ({type(error).__name__}: {error}); "
+            "check the address, the network and the credentials"
         ) from error
 
 
@@ -169,13 +177,14 @@ def _duplicate(recording: Recording, file: str, line: int, explicit: bool) -> Us
         first = f"by {os.path.basename(file)}:{line}"
     if explicit:
         return UsageError(
-            f"{recording.origin}: the id {_shown(recording.id)} is already taken {first}; ids must be unique"
+            f"{recording.origin}: the id {_shortened(recording.id)} is already taken {first}; "
+            "ids must be unique"
         )
     return UsageError(
-        f"{recording.origin}: the audio {_shown(recording.id)} is already listed {first}, and neither has an id; "
-        "remove one, or give each its own `id`"
+        f"{recording.origin}: the audio {_shortened(recording.id)} is already listed {first}, and neither "
+        "has an id; remove one, or give each its own `id`"
     )
 
 
-def _shown(text: str) -> str:
+def _shortened(text: str) -> str:
     return repr(text if len(text) <= 200 else f"{text[:200]}...")

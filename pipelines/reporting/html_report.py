@@ -14,9 +14,9 @@ STYLE = (
     "h1{margin-bottom:0}h2{margin:2rem 0 .5rem;font-size:1.2rem}"
     ".sum{font-size:1.2rem;border-left:.3rem solid;padding-left:.8rem}"
     ".exact{border-color:#2a7}.broken{border-color:#c33}"
-    "div{overflow-x:auto}table{border-collapse:collapse;width:100%}"
+    "div{overflow-x:auto}table{border-collapse:collapse;min-width:24rem}"
     "td,th{text-align:left;vertical-align:top;padding:.25rem 1rem .25rem 0;border-bottom:1px solid #8884}"
-    "td{overflow-wrap:anywhere}th{font-weight:600}.number{text-align:right}"
+    "td:first-child,td:last-child{overflow-wrap:anywhere}th{font-weight:600}.number{text-align:right}"
     "td.number{white-space:nowrap;font-variant-numeric:tabular-nums}"
     ".facts,.note{color:#777}"
 )

@@ -102,7 +102,8 @@ def totals_line(report: dict[str, Any]) -> str:
         else f"the totals do not match: {wrong}; run the same command again to go on"
     )
     return (
-        f"{counted(report['recordings'], 'recording')} = {counted(report['transcripts'], 'transcript')} + "
+        f"{counted(report['recordings'], 'recording')}{' =' if report['exact'] else ','} "
+        f"{counted(report['transcripts'], 'transcript')} + "
         f"{counted(report['dead_letters'], 'dead letter')} ({verdict}); "
         f"{report['audio_hours']:,.2f} audio hours"
     )
