@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from actors.config import LONGEST, Labels, Settings, Timeout
+from actors.settings import LONGEST_TIMEOUT, Labels, Settings, Timeout
 
 
 class PlanConfig(Settings):
@@ -81,7 +81,7 @@ class ClusterConfig(Settings):
     no_progress_timeout: int = Field(
         1200,
         ge=1,
-        le=LONGEST,
+        le=LONGEST_TIMEOUT,
         description="stop the run with an error after this many seconds without progress",
     )
     runtime_env: dict[str, Any] = Field(
@@ -158,7 +158,7 @@ class ServeConfig(Settings):
     drain_timeout: float = Field(
         60,
         ge=0,
-        le=LONGEST,
+        le=LONGEST_TIMEOUT,
         description="time limit for finishing the requests in progress after SIGTERM, in seconds",
     )
     min_replicas: int = Field(

@@ -1,4 +1,4 @@
-"""Settings of actors: numbers that no clock can count are refused before anything runs."""
+"""Settings of the actors: values that no clock or file can hold are refused before anything runs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import pytest
 from pydantic import ValidationError
 
 from actors.config import (
-    LONGEST,
     AlignerConfig,
     ASRConfig,
     AudioConfig,
-    RemoteConfig,
     PoolConfig,
+    RemoteConfig,
     SegmenterConfig,
-    Settings,
     StorageConfig,
 )
+from actors.settings import LONGEST_TIMEOUT, Settings
 
 LIMITS: list[tuple[type[Settings], str]] = [
     (StorageConfig, "timeout"),
@@ -31,8 +30,8 @@ LIMITS: list[tuple[type[Settings], str]] = [
 
 @pytest.mark.parametrize(("section", "name"), LIMITS)
 def test_a_time_limit_is_at_most_a_week(section: type[Settings], name: str) -> None:
-    assert getattr(section.model_validate({name: LONGEST}), name) == LONGEST
-    for wrong in (LONGEST + 1, 1e10, float("inf"), float("nan"), 0):
+    assert getattr(section.model_validate({name: LONGEST_TIMEOUT}), name) == LONGEST_TIMEOUT
+    for wrong in (LONGEST_TIMEOUT + 1, 1e10, float("inf"), float("nan"), 0):
         with pytest.raises(ValidationError):
             section.model_validate({name: wrong})
 
@@ -41,12 +40,12 @@ def test_a_time_limit_is_at_most_a_week(section: type[Settings], name: str) -> N
     ("section", "values"),
     [
         (AudioConfig, {"max_memory": float("inf")}),
-        (AudioConfig, {"max_memory": 1e10}),  # more bytes than a limit of the system's can be
+        (AudioConfig, {"max_memory": 1e10}),  # more bytes than a limit of the system can have
         (SegmenterConfig, {"silence_dbfs": float("-inf")}),
         (ASRConfig, {"max_batch_seconds": float("inf")}),
     ],
 )
-def test_what_cannot_be_counted_or_stored_is_refused(section: type[Settings], values: dict[str, Any]) -> None:
+def test_values_that_cannot_be_stored_are_refused(section: type[Settings], values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         section.model_validate(values)
 

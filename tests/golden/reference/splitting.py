@@ -22,7 +22,7 @@ _WINDOW_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class CompatibleChunk:
-    """One chunk of the reference: its samples, padded with zeros where the reference pads, and its position."""
+    """One chunk of the reference: its samples, padded where the reference pads, and its position."""
 
     waveform: np.ndarray  # float32, mono
     offset: int  # samples

@@ -31,7 +31,7 @@ def test_a_cut_is_in_a_quiet_place_and_may_be_beyond_the_limit():
 
 
 def test_only_a_recording_that_was_cut_is_padded():
-    """A clip of 0.2 s is not padded by the reference; our features pad every clip to 0.5 s."""
+    """A clip of 0.2 s is not padded by the reference; we pad every clip to 0.5 s."""
     assert len(split_compatible(np.ones(200, np.float32), RATE, 10)[0].waveform) == 200
     waveform = np.ones(10_300, np.float32)
     waveform[10_100:10_200] = 0.0
