@@ -68,7 +68,7 @@ def filled(page: str) -> str:
 def config_file() -> str:
     """What configs/transcribe.yaml must be."""
     head = "# Every setting with its default; `scriptorium transcribe --print-config` prints this file."
-    return "\n".join([head, *describe(RunConfig())]).replace("\n\n", "\n", 1).rstrip() + "\n"
+    return "\n".join([head, *describe(RunConfig())]).rstrip() + "\n"
 
 
 def pages() -> list[Path]:

@@ -8,8 +8,9 @@ import shlex
 import tomllib
 
 import pytest
+import yaml
 
-from pipelines import cli
+from pipelines import __version__, cli
 from pipelines.config import RunConfig, load_config
 from tests.docs import pages
 
@@ -138,3 +139,19 @@ def test_commands_are_found_in_every_page_that_has_some() -> None:
         "docs/settings.md",
         "infra/README.md",
     }
+
+
+def test_pre_commit_runs_the_tools_of_make_lint() -> None:
+    config = yaml.safe_load((pages.ROOT / ".pre-commit-config.yaml").read_text())
+    hooks = [hook for repository in config["repos"] for hook in repository["hooks"]]
+    assert {repository["repo"] for repository in config["repos"]} == {"local"}
+    makefile = (pages.ROOT / "Makefile").read_text()
+    lint = makefile.partition("\nlint:")[2].partition("\n\n")[0]
+    in_hooks = {hook["entry"].removeprefix(".venv/bin/").split()[0] for hook in hooks}
+    assert in_hooks == set(re.findall(r"\$\(BIN\)/([\w-]+)", lint))
+
+
+def test_the_changelog_has_the_current_version() -> None:
+    headings = re.findall(r"^## (.+)$", (pages.ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert __version__ in headings
