@@ -11,6 +11,7 @@ encoder, prompt, keys and values. Their ratio is what `actors.batching.pack` nee
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,8 +21,11 @@ import numpy as np
 
 from actors.batch_limits import GPU_CALL_COST
 
+log = logging.getLogger(__name__)
+
 MEASURING_SECONDS = 0.5
-_PROBES = ((1, 4.0), (8, 4.0), (32, 4.0), (64, 8.0), (128, 8.0))  # rows and seconds, cheapest first
+# Rows and seconds of the calls, cheapest first; the first two always run.
+_PROBES = ((1, 4.0), (32, 4.0), (64, 8.0), (128, 8.0))
 
 
 @dataclass(frozen=True)
@@ -84,19 +88,22 @@ def measure(
         call: runs one call with so many rows of so many seconds and returns the seconds that it took, without
             warm-up.
         device: name of the device.
-        budget: seconds of time; no further call is begun that would exceed it by the last one's measure.
+        budget: seconds after which no further call starts.
         clock: for tests.
 
     Returns:
-        The fitted costs; None where fewer than two calls fit into the budget or do not fit the device.
+        The fitted costs; None if fewer than two calls succeeded.
     """
     points: list[tuple[int, float, float]] = []
-    began = clock()
-    for rows, seconds in _PROBES:
-        if points and clock() - began + points[-1][2] > budget:
-            break
-        try:
+    try:
+        # Libraries load their kernels in the first call.
+        call(*_PROBES[0])
+        began = clock()
+        for rows, seconds in _PROBES:
+            if len(points) > 1 and clock() - began + points[-1][2] > budget:
+                break
             points.append((rows, seconds, call(rows, seconds)))
-        except RuntimeError:  # most likely out of memory: what was measured so far is enough
-            break
+    except RuntimeError as error:
+        # Most likely out of memory: the calls before it are enough. A broken device fails the next call too.
+        log.warning("a call to measure the device failed: %s", error)
     return fit(points, device) if len(points) > 1 else None

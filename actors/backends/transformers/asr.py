@@ -9,13 +9,17 @@ the confidence is rounded to CONFIDENCE_DIGITS.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
+import numpy as np
 import torch
 
 from actors.backends.base import ASRBackend
-from actors.backends.devices import gpu_memory
+from actors.backends.cost_model import measure
+from actors.backends.devices import device_name, gpu_memory
 from actors.backends.out_of_memory import MemoryGuard
 from actors.backends.qwen import features as mel
 from actors.backends.qwen.asr_processor import ASRProcessor
@@ -27,7 +31,9 @@ from actors.backends.transformers.scheduler import Generated, Job
 from actors.batch_limits import batch_limits
 from actors.config import ASRConfig
 from actors.process.watchdog import call_limit, heartbeat, limited
-from actors.records import Hypothesis, SegmentRequest
+from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
+
+ANSWER_TOKENS = 3.5  # tokens a second of a usual answer
 
 
 class TransformersASR(ASRBackend):
@@ -55,6 +61,7 @@ class TransformersASR(ASRBackend):
         self.gpu_memory = gpu_memory(self.device, config.pool.num_gpus)
         self.generator = Generator(self.network, self.processor.ends)
         self.memory = MemoryGuard()
+        self.cost_model = measure(self.probe, device_name(self.device)) if self.on_gpu else None
 
     def transcribe(self, requests: list[SegmentRequest]) -> list[Hypothesis | Exception]:
         """Recognise segments. See `ASRBackend`."""
@@ -115,6 +122,32 @@ class TransformersASR(ASRBackend):
             except Exception as error:
                 prompts.append(error)
         return prompts
+
+    def probe(self, rows: int, seconds: float) -> float:
+        """Seconds that a call takes, with segments of noise and answers of the usual length; for `measure`.
+
+        Args:
+            rows: number of segments.
+            seconds: length of each.
+        """
+        noise = np.random.default_rng(0).integers(-3000, 3000, int(seconds * SAMPLING_RATE), dtype=np.int16)
+        requests = [SegmentRequest(noise) for _ in range(rows)]
+        budget = max(1, int(ANSWER_TOKENS * seconds))
+        jobs = [replace(self.job(request), budget=budget) for request in requests]
+        took = 0.0
+        # No token ends an answer. The first round captures the CUDA graphs.
+        generator = Generator(self.network, [])
+        for _ in range(2):
+            started = time.perf_counter()
+            generator.generate(
+                jobs,
+                lambda positions: self.prompts([requests[position] for position in positions]),
+                self.limits(),
+                lambda number, answer: None,
+            )
+            took = time.perf_counter() - started
+        generator.release()
+        return took
 
     def limits(self) -> Limits:
         """How much may be decoded at once, by the settings and the device's memory."""

@@ -46,13 +46,13 @@ def test_measuring_stops_at_its_budget() -> None:
         now[0] += took
         return took
 
-    found = measure(call, "gpu", budget=0.35, clock=lambda: now[0])
-    assert calls == [1, 8, 32]
+    found = measure(call, "gpu", budget=0.5, clock=lambda: now[0])
+    assert calls == [1, 1, 32, 64]  # the first one warms up
     assert found is not None and found.call_cost_segments == pytest.approx(40, rel=0.01)
     assert found.as_record() == {
         "call_seconds": pytest.approx(0.02, rel=0.01),
         "padded_second": pytest.approx(0.0005, rel=0.01),
-        "rows": 32,
+        "rows": 64,
         "device": "gpu",
     }
 
@@ -63,7 +63,18 @@ def test_a_call_that_does_not_fit_the_device_ends_the_measurement() -> None:
             raise RuntimeError("CUDA out of memory")
         return 0.01 * rows
 
-    limit = 8
+    limit = 32
     assert measure(call, "gpu", budget=9) is not None
     limit = 1
     assert measure(call, "gpu", budget=9) is None
+
+
+def test_a_recogniser_is_measured_with_answers_of_the_usual_length(tiny_models) -> None:
+    pytest.importorskip("torch")
+    from actors.backends.transformers.asr import TransformersASR
+    from actors.config import ASRConfig
+
+    backend = TransformersASR(ASRConfig(model=str(tiny_models.asr), device="cpu"))
+    assert backend.cost_model is None  # a CPU's cost is a constant
+    found = measure(backend.probe, "cpu", budget=1.0)
+    assert found is not None and found.seconds(4.0, 8) > 0

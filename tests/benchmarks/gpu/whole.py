@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from actors.backends.cost_model import measure
+from actors.backends.cost_model import MEASURING_SECONDS, measure
 from actors.backends.devices import device_name
-from actors.backends.transformers import prompts as packed
 from actors.batching import dispatch_to
 from tests.benchmarks.gpu import demo, networks
-from tests.benchmarks.gpu.run import TOKENS_PER_SECOND, Run
+from tests.benchmarks.gpu.run import Run
 
 
 def recognise(run: Run, name: str, count: int, seconds: float, **settings: Any) -> None:
@@ -115,28 +114,22 @@ def both_models(run: Run) -> None:
 
 
 def cost(run: Run) -> None:
-    """The measured cost model: half a second of encodes, prompts and steps."""
-    backend = networks.asr(run, "0.6B")
-
-    @torch.inference_mode()
-    def call(rows: int, seconds: float) -> float:
-        """Seconds that so many segments take: encoder and prompts, and the steps of their answers."""
-        prompts = backend.prompts(demo.requests(rows, seconds))
-        network = backend.network
-        batch = packed.stage(prompts, network)
-        prompt_ms = run.timed(
-            lambda: packed.run(network, network.prefiller, batch, flash=network.flash), 1, 1
-        )
-        answer = int(TOKENS_PER_SECOND * seconds)
-        size = backend.generator.policy.rows(rows)
-        step_ms = step_time(run, backend, size, len(prompts[0].tokens) + answer, 4)
-        return (prompt_ms + step_ms * answer) / 1e3
-
-    model = measure(call, device_name(run.device), budget=1.0 if run.tiny else 15.0)
-    backend.generator.release()
-    if model is None:
-        return run.say("cost model: too slow to measure")
-    run.say("cost model, 0.6B", call_cost_segments=model.call_cost_segments, **model.as_record())
+    """The measured cost model: what is fitted when a model is loaded, and with more time."""
+    for name in ("0.6B", "1.7B"):
+        backend = networks.asr(run, name)
+        for budget in (MEASURING_SECONDS,) if run.tiny else (MEASURING_SECONDS, 8.0):
+            started = time.perf_counter()
+            model = measure(backend.probe, device_name(run.device), budget)
+            took = time.perf_counter() - started
+            if model is None:
+                run.say(f"cost model, {name}: too slow to measure", seconds=took)
+                continue
+            run.say(
+                f"cost model, {name}",
+                seconds=took,
+                call_cost_segments=model.call_cost_segments,
+                **model.as_record(),
+            )
 
 
 def step_time(run: Run, backend: Any, rows: int, tokens: int, steps: int, graph: bool = True) -> float:
