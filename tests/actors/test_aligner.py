@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,22 @@ import pytest
 
 from actors import aligner
 from actors.aligner import AlignerActor
+from actors.backends.base import AlignerBackend
 from actors.config import AlignerConfig
 from actors.records import AlignmentRequest, Row
 
 
-class Seconds:
-    """Puts unit i at i to i + 1 seconds, fails where a unit is `bad`, gives `blink` no time."""
+class Seconds(AlignerBackend):
+    """Unit i lasts from i to i + 1 seconds; fails where a unit is `bad`; `blink` has no duration."""
 
     model, revision, max_duration = "seconds", "1", 20.0
 
     def __init__(self) -> None:
         self.batches: list[list[AlignmentRequest]] = []
+        self.prefetched: list[Sequence[AlignmentRequest]] = []
+
+    def prefetch(self, requests: Sequence[AlignmentRequest]) -> None:
+        self.prefetched.append(requests)
 
     def align(self, requests: list[AlignmentRequest]) -> list[list[tuple[float, float]]]:
         self.batches.append(requests)
@@ -55,7 +61,7 @@ def row(*segments: Row, status: str = "ok", **columns: Any) -> Row:
     return {**plan, "status": status, "segments": list(segments), **columns}
 
 
-def test_words_keep_their_punctuation_and_are_placed_in_the_recording(backend: Seconds) -> None:
+def test_words_keep_their_punctuation_and_have_times_of_the_recording(backend: Seconds) -> None:
     [after] = AlignerActor(AlignerConfig())([row(segment("Well-known, isn't it?", start=100.25))])
     [done] = after["segments"]
     assert backend.batches[0][0].units == ("Wellknown", "isn't", "it")
@@ -65,20 +71,25 @@ def test_words_keep_their_punctuation_and_are_placed_in_the_recording(backend: S
         {"text": "it?", "start": 102.25, "end": 103.25, "char_start": 18, "char_end": 21},
     ]
     assert (done["word_source"], done["flags"], after["status"]) == ("aligner", [], "ok")
-    assert "samples" not in done and done["channel"] == 1 and done["raw"] == "Well-known, isn't it?"
+    assert "samples" not in done
+    assert done["channel"] == 1
+    assert done["raw"] == "Well-known, isn't it?"
 
 
-def test_chinese_words_are_its_characters(backend: Seconds) -> None:
+def test_chinese_words_are_single_characters(backend: Seconds) -> None:
     [after] = AlignerActor(AlignerConfig())([row(segment("你好。", language="zh"))])
     assert [word["text"] for word in after["segments"][0]["words"]] == ["你", "好。"]
 
 
 @pytest.mark.parametrize("language", ["sv", None, "tlh"])
-def test_other_languages_have_no_words(backend: Seconds, language: str | None) -> None:
+def test_languages_that_the_aligner_does_not_know_have_no_words(
+    backend: Seconds, language: str | None
+) -> None:
     [after] = AlignerActor(AlignerConfig())([row(segment("ett två", language=language))])
     [done] = after["segments"]
     assert (done["words"], done["word_source"], done["flags"], after["status"]) == ([], "none", [], "ok")
-    assert "samples" not in done and backend.batches == []
+    assert "samples" not in done
+    assert backend.batches == []
 
 
 @pytest.mark.parametrize("text", ["", "...", "?!"])
@@ -100,14 +111,14 @@ def test_every_segment_gets_its_own_words(backend: Seconds) -> None:
     assert max(map(len, backend.batches)) == 2
 
 
-def test_words_without_length_are_flagged_and_kept(backend: Seconds) -> None:
+def test_words_without_duration_are_flagged_and_kept(backend: Seconds) -> None:
     [after] = AlignerActor(AlignerConfig())([row(segment("one blink", flags=("odd",)))])
     [done] = after["segments"]
     assert done["flags"] == ["odd", "zero_length_words"]
     assert (done["words"][1]["start"], done["words"][1]["end"]) == (1.0, 1.0)
 
 
-def test_a_bad_segment_costs_itself(backend: Seconds) -> None:
+def test_a_bad_segment_fails_alone(backend: Seconds) -> None:
     after, whole = AlignerActor(AlignerConfig())(
         [row(segment("one"), segment("bad"), segment("two")), row(segment("three"))]
     )
@@ -121,21 +132,24 @@ def test_a_bad_segment_costs_itself(backend: Seconds) -> None:
     assert whole["status"] == "ok"
 
 
-def test_a_tokenizer_that_chokes_costs_its_segment(backend: Seconds, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = aligner.locate_units
+def test_a_tokenizer_that_fails_fails_only_its_segment(
+    backend: Seconds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locate_units = aligner.locate_units
 
-    def choke(text: str, language: str) -> list[Any]:
-        if text == "choke":
+    def fail_on_one_text(text: str, language: str) -> list[Any]:
+        if text == "unusual":
             raise IndexError("in a third party's code")
-        return real(text, language)
+        return locate_units(text, language)
 
-    monkeypatch.setattr(aligner, "locate_units", choke)
-    [after] = AlignerActor(AlignerConfig())([row(segment("choke"), segment("one"))])
+    monkeypatch.setattr(aligner, "locate_units", fail_on_one_text)
+    [after] = AlignerActor(AlignerConfig())([row(segment("unusual"), segment("one"))])
     assert [done["flags"] for done in after["segments"]] == [["alignment_failed"], []]
-    assert after["status"] == "partial" and after["error_code"] == "alignment_failed"
+    assert after["status"] == "partial"
+    assert after["error_code"] == "alignment_failed"
 
 
-def test_what_is_too_long_is_not_asked(backend: Seconds) -> None:
+def test_a_segment_that_is_too_long_is_not_aligned(backend: Seconds) -> None:
     [after] = AlignerActor(AlignerConfig())(
         [row(segment("one two", seconds=20.5), segment("three", seconds=20))]
     )
@@ -143,18 +157,19 @@ def test_what_is_too_long_is_not_asked(backend: Seconds) -> None:
     assert [len(done["words"]) for done in after["segments"]] == [0, 1]
 
 
-@pytest.mark.parametrize("untouched", [row(status="no_speech"), row(status="error", error_code="not_audio")])
-def test_rows_without_segments_pass(backend: Seconds, untouched: Row) -> None:
-    assert AlignerActor(AlignerConfig())([untouched]) == [untouched]
+@pytest.mark.parametrize("unchanged", [row(status="no_speech"), row(status="error", error_code="not_audio")])
+def test_rows_without_segments_are_returned_unchanged(backend: Seconds, unchanged: Row) -> None:
+    assert AlignerActor(AlignerConfig())([unchanged]) == [unchanged]
 
 
-def test_the_input_is_not_touched(backend: Seconds) -> None:
+def test_the_input_is_unchanged(backend: Seconds) -> None:
     before = row(segment("one blink"))
     AlignerActor(AlignerConfig())([before])
-    assert "samples" in before["segments"][0] and before["segments"][0]["flags"] == []
+    assert "samples" in before["segments"][0]
+    assert before["segments"][0]["flags"] == []
 
 
-def test_on_a_random_model_rows_do_not_depend_on_their_neighbours(tiny_models, waveforms) -> None:
+def test_rows_do_not_depend_on_the_other_rows_of_a_batch(tiny_models, waveforms) -> None:
     rows = [
         row(
             *[
@@ -165,22 +180,18 @@ def test_on_a_random_model_rows_do_not_depend_on_their_neighbours(tiny_models, w
         for clips in (waveforms[:2], waveforms[2:3], waveforms[3:])
     ]
     actor = AlignerActor(AlignerConfig(model=str(tiny_models.aligner)))
-    together = actor(rows)
-    assert together == [actor([alone])[0] for alone in rows]
-    for done, clip in zip([done for after in together for done in after["segments"]], waveforms, strict=True):
+    batched = actor(rows)
+    assert batched == [actor([single])[0] for single in rows]
+    for done, clip in zip([done for after in batched for done in after["segments"]], waveforms, strict=True):
         times = [time for word in done["words"] for time in (word["start"], word["end"])]
-        assert (
-            times == sorted(times)
-            and times[0] >= done["start"]
-            and times[-1] <= round(done["start"] + len(clip) / 16_000, 3)
-        )
+        assert times == sorted(times)
+        assert times[0] >= done["start"]
+        assert times[-1] <= round(done["start"] + len(clip) / 16_000, 3)
 
 
-def test_a_backend_that_can_is_told_of_each_batch(backend: Seconds, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[list[AlignmentRequest]] = []
-    monkeypatch.setattr(Seconds, "prefetch", lambda self, requests: told.append(requests), raising=False)
+def test_the_backend_may_prefetch_each_batch(backend: Seconds) -> None:
     AlignerActor(AlignerConfig(max_batch_size=1))([row(segment("one", seconds=3), segment("two", seconds=5))])
-    assert [[id(request) for request in batch] for batch in told] == [
+    assert [[id(request) for request in batch] for batch in backend.prefetched] == [
         [id(request) for request in batch] for batch in backend.batches
     ]
-    assert len(told) == 2
+    assert len(backend.prefetched) == 2

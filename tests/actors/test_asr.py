@@ -1,7 +1,8 @@
-"""Rows through the recogniser: order, languages, context, and whose failure is whose."""
+"""Rows through the recogniser: order, languages, context, and which failure is charged to what."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,22 @@ import pytest
 
 from actors import asr
 from actors.asr import ASRActor
+from actors.backends.base import ASRBackend
 from actors.config import ASRConfig
 from actors.records import Hypothesis, Row, SegmentRequest
 
 
-class Echo:
-    """Answers with what it was asked; fails on a clip that starts with 13."""
+class Echo(ASRBackend):
+    """Returns its requests; fails on a waveform that starts with 13."""
 
     model, revision = "echo", "1"
 
     def __init__(self) -> None:
         self.batches: list[list[SegmentRequest]] = []
+        self.prefetched: list[Sequence[SegmentRequest]] = []
+
+    def prefetch(self, requests: Sequence[SegmentRequest]) -> None:
+        self.prefetched.append(requests)
 
     def transcribe(self, requests: list[SegmentRequest]) -> list[Hypothesis]:
         self.batches.append(requests)
@@ -67,29 +73,29 @@ def texts(rows: list[Row]) -> list[list[str]]:
     return [[segment["text"] for segment in row["segments"]] for row in rows]
 
 
-def test_every_segment_gets_its_own_text_whatever_the_lengths(echo: Echo) -> None:
+def test_every_segment_gets_its_own_text(echo: Echo) -> None:
     rows = [
         row(segment(0, 3, 1), segment(3, 1, 2)),
         row(segment(0, 2, 3)),
         row(segment(0, 0.2, 4), segment(1, 5, 5), segment(6, 1, 6)),
     ]
     assert texts(ASRActor(ASRConfig(max_batch_size=2))(rows)) == [["1", "2"], ["3"], ["4", "5", "6"]]
-    assert [len(batch[0].waveform) for batch in echo.batches] == sorted(
-        (len(batch[0].waveform) for batch in echo.batches), reverse=True
-    )
+    longest = [len(batch[0].waveform) for batch in echo.batches]
+    assert longest == sorted(longest, reverse=True)
     assert max(map(len, echo.batches)) <= 2
 
 
-def test_the_columns_that_are_added(echo: Echo) -> None:
+def test_the_columns_of_a_segment_are_added(echo: Echo) -> None:
     before = row(segment(1.5, 2, 7), language="de", context="names")
     [after] = ASRActor(ASRConfig())([before])
     added = {"language": "de", "text": "7 names", "raw": "raw", "confidence": 0.5, "flags": ["odd"]}
     assert after == {**before, "segments": [{**before["segments"][0], **added}]}
-    assert "text" not in before["segments"][0]  # the input is not touched
+    # The input is unchanged.
+    assert "text" not in before["segments"][0]
 
 
 @pytest.mark.parametrize(
-    ("of_row", "of_config", "asked", "answered"),
+    ("of_row", "of_config", "requested", "returned"),
     [
         (None, None, None, "yue"),
         ("de", None, "German", "de"),
@@ -98,23 +104,23 @@ def test_the_columns_that_are_added(echo: Echo) -> None:
         ("", "fr", "French", "fr"),
     ],
 )
-def test_whose_language_counts(
-    echo: Echo, of_row: str | None, of_config: str | None, asked: str | None, answered: str
+def test_the_language_of_the_row_wins(
+    echo: Echo, of_row: str | None, of_config: str | None, requested: str | None, returned: str
 ) -> None:
     [after] = ASRActor(ASRConfig(language=of_config))([row(segment(0, 1, 1), language=of_row)])
-    assert echo.batches[0][0].language == asked
-    assert after["segments"][0]["language"] == answered
+    assert echo.batches[0][0].language == requested
+    assert after["segments"][0]["language"] == returned
 
 
 @pytest.mark.parametrize(
-    ("of_row", "of_config", "asked"), [("", "", ""), ("a", "", "a"), ("", "b", "b"), ("a", "b", "a")]
+    ("of_row", "of_config", "requested"), [("", "", ""), ("a", "", "a"), ("", "b", "b"), ("a", "b", "a")]
 )
-def test_whose_context_counts(echo: Echo, of_row: str, of_config: str, asked: str) -> None:
+def test_the_context_of_the_row_wins(echo: Echo, of_row: str, of_config: str, requested: str) -> None:
     ASRActor(ASRConfig(context=of_config))([row(segment(0, 1, 1), context=of_row)])
-    assert echo.batches[0][0].context == asked
+    assert echo.batches[0][0].context == requested
 
 
-def test_a_bad_segment_costs_itself(echo: Echo) -> None:
+def test_a_bad_segment_fails_alone(echo: Echo) -> None:
     rows = [row(segment(0, 1, 1), segment(1, 1, 13), segment(2, 1, 2)), row(segment(0, 1, 3))]
     partial, whole = ASRActor(ASRConfig())(rows)
     assert texts([partial, whole]) == [["1", "", "2"], ["3"]]
@@ -122,10 +128,11 @@ def test_a_bad_segment_costs_itself(echo: Echo) -> None:
     assert (bad["flags"], bad["language"], bad["confidence"], bad["raw"]) == (["failed"], None, None, "")
     problem = (partial["status"], partial["error_stage"], partial["error_code"], partial["error_message"])
     assert problem == ("partial", "recognise", "model_failed", "ValueError: bad audio")
-    assert whole["status"] == "ok" and whole["error_code"] is None
+    assert whole["status"] == "ok"
+    assert whole["error_code"] is None
 
 
-def test_a_row_of_which_all_failed_is_an_error(echo: Echo) -> None:
+def test_a_row_whose_segments_all_failed_is_an_error(echo: Echo) -> None:
     failed, whole = ASRActor(ASRConfig())([row(segment(0, 1, 13), segment(1, 2, 13)), row(segment(0, 1, 3))])
     assert (failed["status"], failed["error_stage"], failed["error_code"], failed["segments"]) == (
         "error",
@@ -136,7 +143,7 @@ def test_a_row_of_which_all_failed_is_an_error(echo: Echo) -> None:
     assert texts([whole]) == [["3"]]
 
 
-def test_what_went_wrong_first_stays(echo: Echo) -> None:
+def test_an_earlier_error_of_the_row_stays(echo: Echo) -> None:
     before = row(
         segment(0, 1, 1),
         segment(1, 1, 13),
@@ -153,7 +160,7 @@ def test_what_went_wrong_first_stays(echo: Echo) -> None:
     )
 
 
-def test_an_unknown_language_costs_its_row(echo: Echo) -> None:
+def test_an_unknown_language_fails_its_row(echo: Echo) -> None:
     failed, whole = ASRActor(ASRConfig())([row(segment(0, 1, 1), language="tlh"), row(segment(0, 1, 2))])
     assert (failed["status"], failed["error_stage"], failed["error_code"]) == (
         "error",
@@ -164,15 +171,17 @@ def test_an_unknown_language_costs_its_row(echo: Echo) -> None:
 
 
 @pytest.mark.parametrize(
-    "untouched",
+    "unchanged",
     [row(status="no_speech"), row(status="error", error_code="not_audio"), row(segments=None), row()],
 )
-def test_rows_without_segments_pass_untouched(echo: Echo, untouched: Row) -> None:
-    assert ASRActor(ASRConfig())([untouched]) == [untouched]
+def test_rows_without_segments_are_returned_unchanged(echo: Echo, unchanged: Row) -> None:
+    assert ASRActor(ASRConfig())([unchanged]) == [unchanged]
     assert echo.batches == []
 
 
-def test_a_segment_in_which_nothing_is_said(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segment_without_text_has_no_language_and_no_confidence(
+    echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         echo,
         "transcribe",
@@ -188,9 +197,7 @@ def test_a_segment_in_which_nothing_is_said(echo: Echo, monkeypatch: pytest.Monk
     )
 
 
-def test_on_the_fake_backend_and_on_a_random_model_rows_do_not_depend_on_their_neighbours(
-    tiny_models, waveforms
-) -> None:
+def test_rows_do_not_depend_on_the_other_rows_of_a_batch(tiny_models, waveforms) -> None:
     rows = [
         row(
             *[{**segment(index, 1, 0), "samples": clip.tobytes()} for index, clip in enumerate(clips)],
@@ -203,17 +210,15 @@ def test_on_the_fake_backend_and_on_a_random_model_rows_do_not_depend_on_their_n
     )
     for config in (ASRConfig(backend="fake"), random_model):
         actor = ASRActor(config)
-        together = actor(rows)
-        assert together == [actor([alone])[0] for alone in rows]
-        assert all(segment["raw"] for after in together for segment in after["segments"])
+        batched = actor(rows)
+        assert batched == [actor([single])[0] for single in rows]
+        assert all(segment["raw"] for after in batched for segment in after["segments"])
         assert actor.model and actor.revision
 
 
-def test_a_backend_that_can_is_told_of_each_batch(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[list[SegmentRequest]] = []
-    monkeypatch.setattr(Echo, "prefetch", lambda self, requests: told.append(requests), raising=False)
+def test_the_backend_may_prefetch_each_batch(echo: Echo) -> None:
     ASRActor(ASRConfig(max_batch_size=2))([row(segment(0, 3, 1), segment(3, 1, 2), segment(4, 2, 3))])
-    assert [[id(request) for request in batch] for batch in told] == [
+    assert [[id(request) for request in batch] for batch in echo.prefetched] == [
         [id(request) for request in batch] for batch in echo.batches
     ]
-    assert len(told) > 1
+    assert len(echo.prefetched) > 1

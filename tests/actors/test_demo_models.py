@@ -1,4 +1,4 @@
-"""The demo models through the same actors as the real ones: true text and true times on recordings that training never heard."""
+"""The demo models in the actors: right texts and times on recordings that were not used in training."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ LANGUAGES = {
     "street": "zh",
     "lesson": "ko",
 }
-# Measured when the checkpoints were made: 0.01 of the characters, on voices that training never heard (infra/demo_models/README.md).
-MOST_ERRORS = 0.03
+# Measured when the checkpoints were made: 0.01 of the characters, on voices not used in training
+# (infra/demo_models/README.md).
+MAX_ERROR_RATE = 0.03
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def manifest() -> dict[str, Row]:
 
 @pytest.fixture(scope="module")
 def rows(manifest: dict[str, Row]) -> list[Row]:
-    """One row for each of the recordings, of one segment, without a language."""
+    """One row for each recording, with one segment and no language."""
     return [row(samples(manifest[name]["audio"])) for name in LANGUAGES]
 
 
@@ -80,7 +81,7 @@ def row(waveform: np.ndarray, **columns: Any) -> Row:
 
 
 def distance(left: str, right: str) -> int:
-    """Edits between two texts, in characters."""
+    """Edit distance between two texts, in characters."""
     previous = list(range(len(right) + 1))
     for i, char in enumerate(left, 1):
         current = [i]
@@ -93,43 +94,44 @@ def distance(left: str, right: str) -> int:
 def test_the_result_does_not_depend_on_the_batch(
     asr: ASRActor, aligner: AlignerActor, rows: list[Row], recognised: list[Row]
 ) -> None:
-    assert [asr([alone])[0] for alone in rows] == recognised
-    together = aligner(recognised)
-    assert [aligner([alone])[0] for alone in recognised] == together
-    assert all(done["segments"][0]["text"] and done["segments"][0]["words"] for done in together)
+    assert [asr([single])[0] for single in rows] == recognised
+    batched = aligner(recognised)
+    assert [aligner([single])[0] for single in recognised] == batched
+    assert all(done["segments"][0]["text"] and done["segments"][0]["words"] for done in batched)
 
 
-def test_a_forced_language_is_answered(asr: ASRActor, rows: list[Row]) -> None:
+def test_a_forced_language_is_the_language_of_the_segment(asr: ASRActor, rows: list[Row]) -> None:
     [forced] = asr([{**rows[0], "language": "de"}])
     assert forced["segments"][0]["language"] == "de"
-    assert "<asr_text>" not in forced["segments"][0]["raw"]  # the tag was prefilled, not generated
+    # The tag was prefilled, not generated.
+    assert "<asr_text>" not in forced["segments"][0]["raw"]
 
 
-def test_what_is_said(manifest: dict[str, Row], recognised: list[Row]) -> None:
-    heard = {name: done["segments"][0] for name, done in zip(LANGUAGES, recognised, strict=True)}
-    assert {name: segment["language"] for name, segment in heard.items()} == LANGUAGES
-    errors = sum(distance(segment["text"], manifest[name]["text"]) for name, segment in heard.items())
-    assert errors <= MOST_ERRORS * sum(len(manifest[name]["text"]) for name in LANGUAGES)
+def test_texts_and_languages_are_right(manifest: dict[str, Row], recognised: list[Row]) -> None:
+    segments = {name: done["segments"][0] for name, done in zip(LANGUAGES, recognised, strict=True)}
+    assert {name: segment["language"] for name, segment in segments.items()} == LANGUAGES
+    errors = sum(distance(segment["text"], manifest[name]["text"]) for name, segment in segments.items())
+    assert errors <= MAX_ERROR_RATE * sum(len(manifest[name]["text"]) for name in LANGUAGES)
 
 
-def test_when_it_is_said(manifest: dict[str, Row], aligner: AlignerActor, rows: list[Row]) -> None:
-    """On the true text, in the languages whose units are the manifest's words."""
+def test_word_times_are_right(manifest: dict[str, Row], aligner: AlignerActor, rows: list[Row]) -> None:
+    """On the right text, in the languages whose units are the manifest's words."""
     shifts: list[float] = []
     for (name, language), before in zip(LANGUAGES.items(), rows, strict=True):
         if language in ("zh", "yue", "ja", "ko"):
             continue
         [segment] = before["segments"]
-        given = {
+        known = {
             **before,
             "segments": [{**segment, "text": manifest[name]["text"], "language": language, "flags": []}],
         }
-        [done] = aligner([given])
+        [done] = aligner([known])
         for word, truth in zip(done["segments"][0]["words"], manifest[name]["words"], strict=True):
             shifts += [abs(word["start"] - truth["start"]), abs(word["end"] - truth["end"])]
     assert np.mean(shifts) <= 0.1
 
 
 def test_silence_has_no_text(asr: ASRActor) -> None:
-    quiet = (np.random.default_rng(0).standard_normal(64_000) * 40).astype("<i2")
-    [done] = asr([row(quiet)])
+    noise = (np.random.default_rng(0).standard_normal(64_000) * 40).astype("<i2")
+    [done] = asr([row(noise)])
     assert (done["segments"][0]["text"], done["segments"][0]["language"]) == ("", None)

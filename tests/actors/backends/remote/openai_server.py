@@ -23,27 +23,21 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import io
-import itertools
 import json
 import math
 import socket
 import struct
 import threading
 import time
-import wave
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import numpy as np
-
 from actors.backends.base import ASRBackend
 from actors.records import Hypothesis, SegmentRequest
 from actors.text.languages import code_of, normalize_language
-
-TAG = "<asr_text>"
+from tests.actors.backends.remote.wire_formats import TAG, form_fields, token_logprobs, wav_samples
 
 
 class FaultyOpenAIServer(ThreadingHTTPServer):
@@ -188,13 +182,15 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             raw = hypothesis.raw.removeprefix(beginning) if beginning else hypothesis.raw
             choice["message"] = {"role": "assistant", "content": raw}
-            choice["logprobs"] = {"content": _logprobs(raw, hypothesis)} if body.get("logprobs") else None
+            choice["logprobs"] = (
+                {"content": token_logprobs(raw, hypothesis)} if body.get("logprobs") else None
+            )
         self._json(
             200, {"id": "chatcmpl-1", "object": "chat.completion", "choices": [choice], "usage": usage}
         )
 
     def _transcription(self, body: bytes) -> None:
-        form = _form(self.headers["content-type"], body)
+        form = form_fields(self.headers["content-type"], body)
         fields = {name: value.decode() for name, value in form.items() if name != "file"}
         self.server.bodies.append(fields)
         if fields["model"] != self.server.model:
@@ -295,42 +291,3 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
-
-
-def wav_samples(data: bytes) -> np.ndarray:
-    with wave.open(io.BytesIO(data)) as file:
-        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 16_000)
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2")
-
-
-def _form(content_type: str, body: bytes) -> dict[str, bytes]:
-    boundary = b"--" + content_type.partition("boundary=")[2].encode()
-    parts = {}
-    for part in body.split(boundary)[1:-1]:
-        head, _, value = part.partition(b"\r\n\r\n")
-        parts[head.partition(b'name="')[2].partition(b'"')[0].decode()] = value.removesuffix(b"\r\n")
-    return parts
-
-
-def _logprobs(raw: str, hypothesis: Hypothesis) -> list[dict[str, Any]]:
-    """As many tokens as the engine counts.
-
-    Those of the text have the confidence as their probability; those of the tag and of the end have others.
-    """
-    head, tag, text = raw.rpartition(TAG)
-    tag_tokens = min(3, hypothesis.tokens - bool(text)) if tag else 0
-    tokens = [
-        [],
-        [(head + TAG, -0.01)],
-        [(head, -0.01), (TAG, -0.02)],
-        [(head, -0.01), ("<asr", -0.02), ("_text>", -0.03)],
-    ][max(0, tag_tokens)]
-    score = math.log(hypothesis.confidence) if hypothesis.confidence else 0.0
-    count = hypothesis.tokens - len(tokens)
-    borders = [round(len(text) * number / count) for number in range(count + 1)] if count else []
-    tokens = [
-        *tokens,
-        *[(text[start:end], score) for start, end in itertools.pairwise(borders)],
-        ("<|im_end|>", -7.0),
-    ]
-    return [{"token": token, "logprob": value, "bytes": list(token.encode())} for token, value in tokens]
