@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 BYTES_PER_SECOND = 32_000  # of samples between stages
 BLOCK_BYTES = 64 << 20  # of a block of rows with their samples: 2,097 s
-GPU_BLOCK_BYTES = (
-    256 << 20
-)  # the same where there are GPUs: 8,389 s, of which one model call takes up to 7,680 s
+# The same where there are GPUs: 8,389 s. A GPU with 80 GB takes 7,680 s in one call.
+GPU_BLOCK_BYTES = 256 << 20
 LARGE_JOB_BLOCKS = 20_000  # a job with more blocks than these gets larger ones
 
 # Crashes of processes over one table, or while it waits. The supervisor gives up shards that crash their
@@ -36,8 +35,8 @@ def read_plan_files(uris: Sequence[str], *, one_row_per_block: bool) -> Dataset:
     import ray.data
 
     store, _ = files.arrow_filesystem(uris[0])
-    # file_extensions=None reads all files, whatever they are called: Ray looks for the extension after a
-    # question mark in the folder's name.
+    # file_extensions=None reads all files, whatever they are called. Otherwise Ray would look for the extension
+    # before the first question mark of the path, which may be in the folder's name.
     rows = ray.data.read_parquet(
         [files.arrow_filesystem(uri)[1] for uri in uris],
         filesystem=store,

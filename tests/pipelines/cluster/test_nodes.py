@@ -20,18 +20,19 @@ def test_a_selector_matches_nodes_as_in_ray(wanted: str, expected: list[bool]) -
 
 
 def test_all_parts_of_a_selector_must_match() -> None:
-    assert matches({"zone": "a", "kind": "x"}, {"zone": "a", "kind": "!y"}) and matches({}, {})
+    assert matches({"zone": "a", "kind": "x"}, {"zone": "a", "kind": "!y"})
+    assert matches({}, {})
     assert not matches({"zone": "a", "kind": "x"}, {"zone": "a", "kind": "y"})
 
 
 def test_a_description_becomes_nodes() -> None:
     nodes = parse("2x(CPU=16,GPU=2,type=L4), (CPU=0.5, memory=64, store=6, zone=a)")
     assert [(node.cpus, node.gpus) for node in nodes] == [(16, 2), (16, 2), (0.5, 0)]
-    assert nodes[0].labels[ACCELERATOR] == "L4" and nodes[2].labels == {"zone": "a", NODE_ID: "node-2"}
+    assert nodes[0].labels[ACCELERATOR] == "L4"
+    assert nodes[2].labels == {"zone": "a", NODE_ID: "node-2"}
     assert nodes[2].resources == {"CPU": 0.5, "memory": 64 * 2**30, "object_store_memory": 6 * 2**30}
-    assert len({node.labels[NODE_ID] for node in nodes}) == 3 and all(
-        isinstance(node, Node) for node in nodes
-    )
+    assert len({node.labels[NODE_ID] for node in nodes}) == 3
+    assert all(isinstance(node, Node) for node in nodes)
 
 
 @pytest.mark.parametrize(

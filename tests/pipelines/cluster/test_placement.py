@@ -18,10 +18,10 @@ def test_replicas_on_cpus_divide_the_cores_of_their_own_node() -> None:
         asr=ASRConfig(pool=PoolConfig(size=3, num_cpus=4)), aligner=AlignerConfig(pool=PoolConfig(num_cpus=4))
     )
     placement = place(config, nodes)
-    assert {slot.node for slot in placement.slots} == {1} and len(placement.slots) == 4
-    assert (
-        placement.cores_each(("recogniser", "aligner")) == 16 and placement.cores_each(("recogniser",)) == 21
-    )
+    assert {slot.node for slot in placement.slots} == {1}
+    assert len(placement.slots) == 4
+    assert placement.cores_each(("recogniser", "aligner")) == 16
+    assert placement.cores_each(("recogniser",)) == 21
     assert placement.cores_each(("recogniser", "aligner"), machine=8) == 2
     with_card = place(RunConfig(), [Node({"CPU": 8.0, "GPU": 1.0})])
     assert with_card.cores_each(("recogniser", "aligner")) == 0
@@ -112,14 +112,12 @@ def slots(placement: Placement, stage: str) -> list[tuple[int, tuple[int, ...]]]
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 8])
-def test_each_card_holds_one_of_each(gpus: int) -> None:
+def test_each_card_holds_a_recogniser_and_an_aligner(gpus: int) -> None:
     placement = place(RunConfig(), make_nodes(1, gpus, 16))
-    assert (
-        slots(placement, "recogniser")
-        == slots(placement, "aligner")
-        == [(0, (card,)) for card in range(gpus)]
-    )
-    assert placement.cards("recogniser", "aligner") == gpus and placement.decode_tasks == (16,)
+    expected = [(0, (card,)) for card in range(gpus)]
+    assert slots(placement, "recogniser") == slots(placement, "aligner") == expected
+    assert placement.cards("recogniser", "aligner") == gpus
+    assert placement.decode_tasks == (16,)
 
 
 def test_without_an_aligner_a_recogniser_has_a_whole_card() -> None:
@@ -130,24 +128,13 @@ def test_without_an_aligner_a_recogniser_has_a_whole_card() -> None:
 def test_pools_on_different_types_of_cards_have_whole_cards() -> None:
     nodes = [*make_nodes(1, 8, 16, "H100"), *make_nodes(2, 2, 8, "L4"), *make_nodes(1, 0, 32)]
     placement = place(configure({"accelerator": "H100"}, {"accelerator": "L4"}), nodes)
-    assert (
-        placement.asr.size,
-        placement.asr.num_gpus,
-        placement.aligner.size,
-        placement.aligner.num_gpus,
-    ) == (
-        8,
-        1.0,
-        4,
-        1.0,
-    )
-    assert {node for node, _ in slots(placement, "recogniser")} == {0} and {
-        node for node, _ in slots(placement, "aligner")
-    } == {1, 2}
+    assert (placement.asr.size, placement.asr.num_gpus) == (8, 1.0)
+    assert (placement.aligner.size, placement.aligner.num_gpus) == (4, 1.0)
+    assert {node for node, _ in slots(placement, "recogniser")} == {0}
+    assert {node for node, _ in slots(placement, "aligner")} == {1, 2}
     assert placement.asr.label_selector == {ACCELERATOR: "in(H100)"}
-    assert place(configure({"accelerator": "H100, L4"}), nodes).asr.label_selector == {
-        ACCELERATOR: "in(H100,L4)"
-    }
+    either = place(configure({"accelerator": "H100, L4"}), nodes)
+    assert either.asr.label_selector == {ACCELERATOR: "in(H100,L4)"}
     both = place(configure({"accelerator": "H100, L4"}, {"accelerator": "H100, L4"}), nodes)
     assert (both.asr.size, both.asr.num_gpus) == (12, 0.7)
 
@@ -155,23 +142,18 @@ def test_pools_on_different_types_of_cards_have_whole_cards() -> None:
 def test_labels_keep_a_pool_on_its_nodes() -> None:
     nodes = [*make_nodes(1, 1, 4, zone="a"), *make_nodes(2, 1, 4, zone="b")]
     placement = place(configure({"labels": {"zone": "b"}}, {"labels": {"zone": "!a"}}), nodes)
-    assert (
-        [node for node, _ in slots(placement, "recogniser")]
-        == [node for node, _ in slots(placement, "aligner")]
-        == [1, 2]
-    )
+    assert [node for node, _ in slots(placement, "recogniser")] == [1, 2]
+    assert [node for node, _ in slots(placement, "aligner")] == [1, 2]
 
 
 def test_spaces_in_label_selectors_are_removed() -> None:
-    """Ray would take them as part of the value, and match neither the second nor any further value."""
+    """Ray would take them as part of the value, and would not exclude zone b here."""
     assert configure({"labels": {"zone": "!in(a, b)"}}).asr.pool.labels == {"zone": "!in(a,b)"}
 
 
 def test_labels_that_no_node_has_are_refused_with_a_list_of_labels() -> None:
-    with pytest.raises(
-        UsageError,
-        match=r"may only run on nodes with .*in\(B200\), .* there are ray.io/accelerator-type=H100, zone=a",
-    ):
+    message = r"asr.pool may only run on nodes with .*in\(B200\), .* there are "
+    with pytest.raises(UsageError, match=message + "ray.io/accelerator-type=H100, zone=a"):
         place(configure({"accelerator": "B200"}), make_nodes(1, 1, 4, "H100", zone="a"))
 
 
@@ -191,16 +173,8 @@ def test_decoding_runs_only_on_or_only_off_gpu_nodes(accelerator: str | None) ->
     assert (off.decode_tasks, off.decode_labels) == ((0, 0, 4, 4, 4), {name: f"!in({values})"})
     assert (on.decode_tasks, on.decode_labels) == ((8, 8, 0, 0, 0), {name: f"in({values})"})
     assert place(RunConfig(), nodes).decode_tasks == (8, 8, 4, 4, 4)
-    assert place(
-        configure(decode_labels={"fast": "yes"}), [*nodes, *make_nodes(1, 0, 2, fast="yes")]
-    ).decode_tasks == (
-        0,
-        0,
-        0,
-        0,
-        0,
-        2,
-    )
+    labelled = place(configure(decode_labels={"fast": "yes"}), [*nodes, *make_nodes(1, 0, 2, fast="yes")])
+    assert labelled.decode_tasks == (0, 0, 0, 0, 0, 2)
 
 
 @pytest.mark.parametrize(

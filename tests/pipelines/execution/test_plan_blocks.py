@@ -17,7 +17,7 @@ from actors.records import Probe
 from pipelines.cluster import session
 from pipelines.config import RunConfig
 from pipelines.config_sections import ClusterConfig
-from pipelines.execution.ray_data import checkpointing
+from pipelines.execution import ray_data
 from pipelines.manifests.manifest import Recording
 from pipelines.output import shards
 from pipelines.planning import planner
@@ -55,56 +55,51 @@ def _plan(out: str) -> None:
     planner.extend_plan(out, recordings, CONFIG, "r1", probe=probe)
 
 
-def _run(ray: Any, out: str, todo: pa.Table, below: str | None) -> None:
+def _run(out: str, todo: pa.Table, below: str | None) -> None:
     """Write the rows of `todo`, each with its block's size; with `below`, only those with a smaller id."""
 
     def stage(table: pa.Table) -> pa.Table:
         table = table.append_column("rows", pa.array([table.num_rows] * table.num_rows, pa.int64()))
         return table if below is None else table.filter(pc.less(table["shard_id"], below))
 
-    files = planner.files_of(todo)
-    store, path = locations.arrow_filesystem(shards.folder(out))
-    with checkpointing(shards.checkpoint_folder(out), shards.ID, 0):
-        rows = ray.data.read_parquet(
-            [locations.filesystem(uri)[1] for uri in files], filesystem=store, override_num_blocks=len(files)
-        )
-        rows.map_batches(stage, batch_format="pyarrow", batch_size=None).write_parquet(path, filesystem=store)
+    with ray_data.checkpointing(shards.checkpoint_folder(out), shards.ID, max_failed_tasks=0):
+        rows = ray_data.read_plan_files(planner.files_of(todo), one_row_per_block=False)
+        rows = rows.map_batches(stage, batch_format="pyarrow", batch_size=None)
+        ray_data.write_rows(rows, shards.folder(out), "zstd")
 
 
 @pytest.mark.parametrize("kind", ["local", "s3"])
-def test_a_plan_file_is_one_block_also_on_resume(kind: str, ray: Any, s3_bucket: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray")
+def test_a_plan_file_is_one_block_also_on_resume(kind: str, s3_bucket: str, tmp_path: Path) -> None:
     out = str(tmp_path / "out") if kind == "local" else f"{s3_bucket}/{tmp_path.name}"
     _plan(out)
     plan = planner.read_plan(out)
     files = planner.files_of(plan)
-    # 3 shards of the long recording; 20 x 100 s by six (the last task has 2 of them and shorter ones); 600 x
-    # 0.5 s by at most 256.
+    # 3 shards of the long recording; 20 x 100 s in tasks of six (the last has two of them and shorter ones);
+    # 600 x 0.5 s in tasks of at most 256.
     assert len(files) == 3 + 3 + 3
     sizes = {
         row["plan_file"]: row["shard_id_count"]
         for row in plan.group_by("plan_file").aggregate([("shard_id", "count")]).to_pylist()
     }
-    size_of = dict(
-        zip(
-            plan["shard_id"].to_pylist(), (sizes[file] for file in plan["plan_file"].to_pylist()), strict=True
-        )
-    )
+    shard_ids, plan_files = plan["shard_id"].to_pylist(), plan["plan_file"].to_pylist()
+    size_of = {shard: sizes[file] for shard, file in zip(shard_ids, plan_files, strict=True)}
 
-    _run(ray, out, plan, below="8")
+    _run(out, plan, below="8")
     first = locations.read_tables(shards.folder(out), ["shard_id", "rows"])
     assert 0 < first.num_rows < plan.num_rows
     assert all(rows == size_of[shard] for shard, rows in zip(*first.to_pydict().values(), strict=True))
 
     done = set(first["shard_id"].to_pylist())
     assert set(shards.committed_ids(out).to_pylist()) == done
-    _run(ray, out, plan, below=None)
+    _run(out, plan, below=None)
     both = locations.read_tables(shards.folder(out), ["shard_id", "rows"])
     assert sorted(both["shard_id"].to_pylist()) == sorted(size_of)
     # The rows that are left of a file come in one block again, and never with another file's rows.
     left: dict[str, int] = dict.fromkeys(files, 0)
-    for shard, file in zip(plan["shard_id"].to_pylist(), plan["plan_file"].to_pylist(), strict=True):
+    for shard, file in zip(shard_ids, plan_files, strict=True):
         left[file] += shard not in done
-    file_of = dict(zip(plan["shard_id"].to_pylist(), plan["plan_file"].to_pylist(), strict=True))
+    file_of = dict(zip(shard_ids, plan_files, strict=True))
     again = [
         (shard, rows) for shard, rows in zip(*both.to_pydict().values(), strict=True) if shard not in done
     ]

@@ -43,15 +43,9 @@ def test_nodes_that_are_alike_share_a_line(
 
 def test_this_machine_is_shown_as_ray_would_see_it(capsys: pytest.CaptureFixture[str]) -> None:
     """The slow test of `ray job submit` compares this with a running Ray."""
-    settings = (
-        "--set",
-        "cluster.num_cpus=7",
-        "--set",
-        "cluster.num_gpus=2",
-        "--set",
-        "cluster.object_store_memory=0.5",
-    )
-    assert main(["transcribe", "--dry-run", *FAKE, *settings]) == 0
+    settings = ("cluster.num_cpus=7", "cluster.num_gpus=2", "cluster.object_store_memory=0.5")
+    options = [part for setting in settings for part in ("--set", setting)]
+    assert main(["transcribe", "--dry-run", *FAKE, *options]) == 0
     assert any(
         line.startswith("GPU node 7 2 2: 0.7 of cards 0, 1 2: 0.3 of cards 0, 1 7 7") and "0.5 GiB" in line
         for line in lines(capsys)
