@@ -63,7 +63,7 @@ class AlignerProcessor:
         return [*prompt[:position], *[self._audio] * audio_tokens, *prompt[position + 1 :]]
 
     def times(self, request: AlignmentRequest, classes: Sequence[int]) -> list[tuple[float, float]]:
-        """Word times in seconds from classes (start, end, start, end ...), never decreasing, within the clip."""
+        """Word times in seconds from classes (start, end, start ...), never decreasing, within the clip."""
         repaired = repair([int(number * self.class_ms) for number in classes])
         seconds = [min(time / 1000, request.duration) for time in repaired]
         return list(zip(seconds[::2], seconds[1::2], strict=True))

@@ -8,11 +8,9 @@ zero-padded.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,8 +18,6 @@ from actors.records import SAMPLING_RATE
 
 if TYPE_CHECKING:
     import torch
-
-Request = TypeVar("Request")
 
 # Threads that make features on the CPU for a model on a GPU. Measured beside an H200: 5,270 s of features a
 # second with 1 thread, 11,450 with 4, 11,040 with 8.
@@ -144,43 +140,6 @@ def audio_tokens(frames: int, n_window: int = 50) -> int:
     for _ in range(3):
         rest = (rest + 1) // 2
     return chunks * TOKENS_PER_SECOND + rest
-
-
-class Ahead(Generic[Request]):
-    """Features that threads make while the model computes an earlier batch.
-
-    A request is found by its identity, never by its content or position, so no segment can get another's
-    features.
-
-    Args:
-        make: makes the features of one request.
-        threads: 0: nothing is made ahead. This is for a model on a CPU, whose cores are busy with it.
-        calls: how many calls of `start` are remembered; features that nobody took by then are dropped.
-    """
-
-    def __init__(self, make: Callable[[Request], Mel], threads: int, calls: int = 4) -> None:
-        self._make = make
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mel") if threads else None
-        # The request is kept with its features: while it lives, no other object has its id.
-        self._started: deque[dict[int, tuple[Request, Future[Mel]]]] = deque(maxlen=calls)
-
-    def start(self, requests: Sequence[Request]) -> None:
-        """Start with these requests, a batch whose turn comes later."""
-        if self._pool is None:
-            return
-        waiting = {request_id for batch in self._started for request_id in batch}
-        new = [request for request in requests if id(request) not in waiting]
-        if new:
-            self._started.append(
-                {id(request): (request, self._pool.submit(self._make, request)) for request in new}
-            )
-
-    def take(self, request: Request) -> Mel:
-        """The features of a request, started before or made now. Raises what making them raised."""
-        for batch in self._started:
-            if found := batch.pop(id(request), None):
-                return found[1].result()
-        return self._make(request)
 
 
 def _slices(lengths: list[int], limit: int) -> list[tuple[int, int]]:

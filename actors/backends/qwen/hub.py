@@ -46,7 +46,7 @@ def download(name: str, kind: str, revision: str | None) -> Path:
 
 @contextlib.contextmanager
 def _hub_errors(name: str, kind: str, revision: str | None) -> Iterator[None]:
-    """Turn errors of the hub into FatalError, with code storage_unavailable if another attempt may succeed."""
+    """Turn errors of the hub into FatalError, code storage_unavailable if another attempt may succeed."""
     from huggingface_hub import errors
 
     where = f"{kind}.model {name!r}" + (f" at revision {revision!r}" if revision else "")

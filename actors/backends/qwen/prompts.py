@@ -1,4 +1,4 @@
-"""Prompts of the models, character for character as in the official chat template, with one placeholder of audio.
+"""Prompts of the models, character for character as in the official chat template, before audio is expanded.
 
 The system turn is always present, empty without context. A forced language is prefilled after the assistant
 header. The aligner's input has no chat tokens: before the audio they shift every time by 92 ms (vllm-omni

@@ -1,4 +1,4 @@
-"""Loading: complete or not at all, and a message that says what to do."""
+"""A checkpoint is loaded completely or refused, with a message that says what to do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def asr_logits(checkpoint, processor, waveform: np.ndarray) -> torch.Tensor:
         return checkpoint.model(**inputs).logits
 
 
-def test_an_original_recogniser_gives_the_logits_of_its_native_twin(tiny_models, waveforms) -> None:
+def test_an_original_recogniser_gives_the_logits_of_its_native_layout(tiny_models, waveforms) -> None:
     config = ASRConfig(dtype="float32")
     processor = transformers.AutoProcessor.from_pretrained(tiny_models.asr)
     native, original = (
@@ -54,7 +54,7 @@ def test_an_original_recogniser_gives_the_logits_of_its_native_twin(tiny_models,
     assert original.extractor.to_dict() == native.extractor.to_dict()
 
 
-def test_an_original_aligner_gives_the_logits_of_its_native_twin(tiny_models, waveforms) -> None:
+def test_an_original_aligner_gives_the_logits_of_its_native_layout(tiny_models, waveforms) -> None:
     config = AlignerConfig(dtype="float32")
     processor = transformers.AutoProcessor.from_pretrained(tiny_models.aligner)
     audio = [waveforms[0].astype(np.float32) / 32768]
@@ -71,7 +71,7 @@ def test_an_original_aligner_gives_the_logits_of_its_native_twin(tiny_models, wa
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("kind", ["asr", "aligner"])
-def test_positions_are_as_exact_as_transformers_itself_has_them(tiny_models, kind: str, dtype: str) -> None:
+def test_positions_are_as_exact_as_in_transformers(tiny_models, kind: str, dtype: str) -> None:
     """Rounded frequencies turn by half a radian after 400 tokens."""
     folder = getattr(tiny_models, kind)
     config = (ASRConfig if kind == "asr" else AlignerConfig)(dtype=dtype)
@@ -96,12 +96,12 @@ def test_positions_are_as_exact_as_transformers_itself_has_them(tiny_models, kin
 
 
 def test_transformers_itself_loads_an_original_as_random_weights(tiny_models) -> None:
-    """The trap that the mapping is for. A full-size default model is built, so only its config is looked at."""
+    """The reason for the mapping. A full-size default model would be built, so only its config is checked."""
     config = transformers.AutoConfig.from_pretrained(tiny_models.asr_original)
     assert config.text_config.hidden_size == 2048  # the checkpoint has 64
 
 
-def test_a_checkpoint_in_half_precision_is_computed_as_told(tiny_models, tmp_path: Path) -> None:
+def test_a_checkpoint_in_half_precision_runs_in_the_configured_precision(tiny_models, tmp_path: Path) -> None:
     model = transformers.Qwen3ASRForConditionalGeneration.from_pretrained(
         tiny_models.asr, dtype=torch.bfloat16
     )
@@ -155,23 +155,23 @@ def test_a_tokenizer_of_another_model_is_refused(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["./no/such/folder", "/no/such/folder", "configs/no/such"])
-def test_a_folder_that_is_not_there(name: str) -> None:
+def test_a_missing_folder_is_refused(name: str) -> None:
     with pytest.raises(FatalError, match="there is no folder"):
         load(name, "asr", ASRConfig())
 
 
-def test_a_folder_without_a_config(tmp_path: Path) -> None:
+def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FatalError, match=r"no config.json"):
         load(str(tmp_path), "asr", ASRConfig())
 
 
-def test_a_config_that_is_not_json(copy: Path) -> None:
+def test_a_config_that_is_not_json_is_refused(copy: Path) -> None:
     (copy / "config.json").write_text("{")
     with pytest.raises(FatalError, match="not JSON"):
         load(str(copy), "asr", ASRConfig())
 
 
-def test_a_folder_without_weights(copy: Path) -> None:
+def test_a_folder_without_weights_is_refused(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
     with pytest.raises(FatalError, match="cannot be loaded"):
         load(str(copy), "asr", ASRConfig())
@@ -203,7 +203,7 @@ def test_hub_problems_say_what_to_do(
 def test_a_hub_models_revision_is_its_commit(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the cache's layout, and that very commit is then loaded, even where the branch has moved meanwhile."""
+    """Read from the cache's layout; that commit is loaded, even if the branch has moved meanwhile."""
     commit = "0123abcd" * 5
     snapshot = copy.rename(tmp_path / commit)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda name, file, revision: str(snapshot / file))
@@ -227,7 +227,9 @@ def test_the_digest_follows_the_weights(copy: Path) -> None:
     assert digest(copy) != before
 
 
-def test_large_files_are_sampled_to_their_last_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_byte_of_a_large_file_is_in_the_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("actors.backends.qwen.checkpoint._WHOLE_DIGEST", 2**20)
     (tmp_path / "config.json").write_text("{}")
     weights = tmp_path / "model.safetensors"
@@ -244,7 +246,7 @@ def test_a_folder_can_be_checked_without_loading_it(
 ) -> None:
     (copy / "model.safetensors").unlink()
     check_folder(str(copy), "asr")
-    check_folder("Qwen/Qwen3-ASR-0.6B-hf", "asr")  # no folder: not looked for
+    check_folder("Qwen/Qwen3-ASR-0.6B-hf", "asr")  # a hub id is not searched for on disk
     with pytest.raises(FatalError, match="is a recogniser, not a forced aligner"):
         check_folder(str(copy), "aligner")
     with pytest.raises(FatalError, match="there is no folder"):
@@ -253,7 +255,7 @@ def test_a_folder_can_be_checked_without_loading_it(
         check_folder(str(copy.parent), "asr")
 
 
-def test_a_device_without_room_is_named_with_what_the_model_needs(tiny_models, monkeypatch) -> None:
+def test_a_full_device_is_reported_with_the_size_of_the_model(tiny_models, monkeypatch) -> None:
     def full(self, *arguments: object, **options: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB")
 
@@ -263,6 +265,5 @@ def test_a_device_without_room_is_named_with_what_the_model_needs(tiny_models, m
         match=r"needs 0\.0 GiB on cpu, which did not take it \(OutOfMemoryError: CUDA out of memory",
     ) as caught:
         load(str(tiny_models.asr), "asr", ASRConfig(dtype="float32"))
-    assert (
-        caught.value.code == "device_out_of_memory"
-    )  # the pool tries it again: the process before it may not have let go yet
+    # The pool tries again: the process before it may not have released its memory yet.
+    assert caught.value.code == "device_out_of_memory"

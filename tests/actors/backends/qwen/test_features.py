@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 
@@ -12,11 +10,10 @@ transformers = pytest.importorskip("transformers")
 
 from actors.backends.qwen import features as features_module  # noqa: E402
 from actors.backends.qwen.features import (  # noqa: E402
-    Ahead,
-    Mel,
     audio_tokens,
     collate,
     extract,
+    frames_of,
     log_mel_on_device,
 )
 
@@ -123,66 +120,17 @@ def test_audio_tokens_are_the_processors(tiny_models, waveforms) -> None:
     ]
 
 
-def test_features_made_ahead_are_the_same(extractor, waveforms) -> None:
-    """Bit for bit, in any order, started before or not."""
-    made: list[str] = []
-
-    def make(waveform: np.ndarray) -> Mel:
-        made.append(threading.current_thread().name)
-        return extract(extractor, waveform)
-
-    ahead = Ahead(make, threads=3)
-    first, second = waveforms[:3], waveforms[3:5]
-    ahead.start(first)
-    ahead.start(second)
-    for waveform in [*first[::-1], *second, waveforms[5], first[0]]:
-        assert torch.equal(ahead.take(waveform).features, extract(extractor, waveform).features)
-    assert [name.startswith("mel") for name in made].count(True) == 5 and len(made) == 7
+@pytest.mark.parametrize("samples", [0, 1, 7_999, 8_000, 8_159, 8_160, 480_000])
+def test_the_number_of_frames_is_known_before_the_features(samples: int, extractor) -> None:
+    assert frames_of(samples) == extract(extractor, np.zeros(samples, np.int16)).frames
 
 
-def test_features_belong_to_the_request_not_to_its_content() -> None:
-    twins = [[1], [1]]
-    ahead = Ahead(
-        lambda twin: Mel(
-            torch.zeros(1, 1), next(index for index, other in enumerate(twins) if other is twin)
-        ),
-        threads=1,
+def test_clips_of_one_length_have_the_features_of_clips_of_many(extractor, waveforms) -> None:
+    """A batch of equal lengths needs no padding; the result is the same."""
+    length = min(map(len, waveforms))
+    equal, frames = log_mel_on_device(extractor, [waveform[:length] for waveform in waveforms], CPU)
+    assert len(set(frames)) == 1
+    longer, _ = log_mel_on_device(
+        extractor, [waveforms[0][:length], np.zeros(length + 50_000, np.int16)], CPU
     )
-    ahead.start(twins)
-    assert [ahead.take(twin).frames for twin in twins[::-1]] == [1, 0]
-
-
-def test_features_that_nobody_takes_are_dropped() -> None:
-    ahead = Ahead(lambda request: Mel(torch.zeros(1, 1), len(request)), threads=1, calls=2)
-    for requests in ([[1], [2, 2]], [[3]], [[4]]):
-        ahead.start(requests)
-    assert [len(batch) for batch in ahead._started] == [1, 1]
-
-
-def test_features_of_the_next_table_survive_the_batches_before_it() -> None:
-    """The next table's first batch is started while batches of the current one still follow."""
-    made: list[int] = []
-
-    def make(request: list[int]) -> Mel:
-        made.append(request[0])
-        return Mel(torch.zeros(1, 1), request[0])
-
-    ahead = Ahead(make, threads=1)
-    first, second, third, next_table = [1], [2], [3], [4]
-    for batch in (first, second, next_table, third, next_table):
-        ahead.start([batch])
-    assert [ahead.take(batch).frames for batch in (first, second, third, next_table)] == [1, 2, 3, 4]
-    assert sorted(made) == [1, 2, 3, 4]
-
-
-def test_an_error_is_raised_for_its_own_request() -> None:
-    def make(number: list[int]) -> Mel:
-        return Mel(torch.zeros(1, 1), 10 // number[0])
-
-    good, bad = [5], [0]
-    ahead = Ahead(make, threads=2)
-    ahead.start([bad, good])
-    assert ahead.take(good).frames == 2
-    for _ in range(2):  # made ahead, and made again
-        with pytest.raises(ZeroDivisionError):
-            ahead.take(bad)
+    assert torch.allclose(equal[0], longer[0, :, : equal.shape[2]], atol=1e-5)
