@@ -1,6 +1,7 @@
-"""What a plan will take before anything is paid for: hours, GPUs, money, time and disk.
+"""What a plan will take, before anything is paid for: hours, GPUs, money, time and disk space.
 
-The amounts of audio are read from headers; speeds and prices are assumptions of the configuration (section `estimate`), and said to be.
+The amounts of audio come from headers. Speeds and prices are assumptions from the settings (section
+`estimate`), and the output says so.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.config_sections import EstimateConfig
+from pipelines.plurals import counted
 
-# Upper bounds of the duration histogram, seconds, with what people call them.
+# Upper bounds of the duration histogram in seconds, and their labels.
 BINS: tuple[tuple[float, str], ...] = (
     (10, "up to 10 s"),
     (60, "up to 1 min"),
@@ -29,8 +31,9 @@ BINS: tuple[tuple[float, str], ...] = (
     (3600, "up to 1 h"),
     (np.inf, "over 1 h"),
 )
-# Assumed for the size of the output: 150 words a minute; 14 bytes a word in zstd Parquet with its times, 4 without; each text is
-# stored twice, in shards and in transcripts; and a row costs about a kilobyte before its first word.
+# Assumptions about the size of the output: 150 words per minute; 14 bytes per word in zstd Parquet with its
+# times, 4 without; each text is stored twice, in shards and in transcripts; a row takes about a kilobyte
+# without its words.
 WORDS_PER_HOUR = 9_000
 BYTES_PER_WORD = {True: 14, False: 4}
 COPIES = 2
@@ -39,7 +42,7 @@ BYTES_PER_ROW = 1_000
 
 @dataclass(frozen=True)
 class Share:
-    """A part of the recordings."""
+    """A subset of the recordings."""
 
     recordings: int
     hours: float
@@ -47,7 +50,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What would run. Hours are of audio unless they are called GPU, core or wall-clock hours."""
+    """What would run. Hours are audio hours, unless they are named GPU, core or wall-clock hours."""
 
     recordings: int
     shards: int
@@ -56,10 +59,8 @@ class Estimate:
     by_codec: dict[str, Share]
     by_language: dict[str, Share]  # as declared; "auto": the model decides
     by_duration: dict[str, Share]
-    unknown_duration: int  # recordings whose header does not say how long they are; not in `hours`
-    failures: dict[
-        str, int
-    ]  # recordings whose header could not be read, by error code; they would be dead letters
+    unknown_duration: int  # recordings without a duration in the header; not in `hours`
+    failures: dict[str, int]  # unreadable recordings by error code; they would become dead letters
     gpus: int
     cores: int
     gpu_hours: float
@@ -71,7 +72,7 @@ class Estimate:
     assumptions: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The figures as plain values, for JSON."""
         return dataclasses.asdict(self)
 
 
@@ -87,12 +88,12 @@ def estimate(
     """Sum up planned shards.
 
     Args:
-        rows: PLAN columns, and `probe_error` where it is known.
+        rows: PLAN columns, and `probe_error` if it is known.
         settings: speeds and prices.
-        recognise: whether GPUs of ours recognise, and no server.
-        words: whether words are aligned too.
-        gpus: to plan for where the settings leave it open; by default those of this machine, at least one.
-        cores: likewise.
+        recognise: whether own GPUs recognise, rather than a server.
+        words: whether words are aligned.
+        gpus: GPUs to plan for if the settings do not say; by default those of this machine, at least one.
+        cores: CPU cores to plan for if the settings do not say; by default those of this machine.
     """
     first = rows.filter(pc.equal(rows["index"], 0))
     duration = first["duration"].to_numpy()
@@ -122,7 +123,7 @@ def estimate(
         core_hours=core_hours,
         wall_hours=wall_hours,
         bound_by="gpu" if gpu_hours / gpus >= core_hours / cores else "decode",
-        # GPUs are paid for while they wait for decoding, too.
+        # GPUs are also paid for while they wait for decoding.
         cost=wall_hours * gpus * settings.gpu_hour_price,
         output_bytes=round(
             COPIES * (hours * WORDS_PER_HOUR * BYTES_PER_WORD[words] + BYTES_PER_ROW * first.num_rows)
@@ -140,13 +141,16 @@ def estimate(
 def stage_hours(
     hours: float, settings: EstimateConfig, *, recognise: bool = True, words: bool = True
 ) -> tuple[float, float, float]:
-    """GPU hours of recogniser and aligner, and core hours of decoding, that so many hours of audio take.
+    """The hours that the stages need for an amount of audio.
 
     Args:
-        hours: of audio.
+        hours: audio hours.
         settings: the speeds.
-        recognise: whether GPUs of ours recognise; not where a server does, or the manifest has the text.
+        recognise: whether own GPUs recognise, rather than a server or the manifest providing the text.
         words: whether words are aligned.
+
+    Returns:
+        GPU hours of the recogniser, GPU hours of the aligner, and core hours of decoding.
     """
     return (
         hours / settings.asr_rtfx * recognise,
@@ -156,7 +160,7 @@ def stage_hours(
 
 
 def render(figures: Estimate) -> RenderableType:
-    """The estimate for a terminal."""
+    """Render the estimate for a terminal."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")
     facts.add_column(justify="right")
@@ -166,8 +170,8 @@ def render(figures: Estimate) -> RenderableType:
         ("audio", in_words(figures.hours)),
         ("audio size", _size(figures.audio_bytes)),
         ("output size", f"about {_size(figures.output_bytes)}"),
-        ("GPU hours", f"{figures.gpu_hours:,.2f} on {figures.gpus} GPU{'s' * (figures.gpus > 1)}"),
-        ("core hours", f"{figures.core_hours:,.2f} on {figures.cores} core{'s' * (figures.cores > 1)}"),
+        ("GPU hours", f"{figures.gpu_hours:,.2f} on {counted(figures.gpus, 'GPU')}"),
+        ("core hours", f"{figures.core_hours:,.2f} on {counted(figures.cores, 'core')}"),
         ("time", f"{in_words(figures.wall_hours)}, bound by {figures.bound_by}"),
         ("cost", f"{figures.cost:,.2f}"),
     ):
@@ -180,35 +184,36 @@ def render(figures: Estimate) -> RenderableType:
     ):
         parts += [Text(), _table(title, shares, figures)]
     if figures.unknown_duration:
+        number = figures.unknown_duration
         parts.append(
             Text(
-                f"\n{figures.unknown_duration:,} recordings do not say how long they are: they come on top",
+                f"\n{counted(number, 'recording')} without a duration in {'its' if number == 1 else 'their'} "
+                f"header {'is' if number == 1 else 'are'} not included",
                 style="yellow",
             )
         )
     if figures.failures:
         codes = ", ".join(f"{count:,} {code}" for code, count in figures.failures.items())
+        number = sum(figures.failures.values())
+        become = "become a dead letter" if number == 1 else "become dead letters"
         parts.append(
-            Text(
-                f"\n{sum(figures.failures.values()):,} recordings cannot be read and would be dead letters: {codes}",
-                style="red",
-            )
+            Text(f"\n{counted(number, 'recording')} cannot be read and would {become}: {codes}", style="red")
         )
     assumed = ", ".join(f"{name} {value:g}" for name, value in figures.assumptions.items() if value)
     parts.append(
-        Text(f"\nassumed, not measured (section `estimate` of the configuration): {assumed}", style="dim")
+        Text(f"\nassumed, not measured (section `estimate` of the settings): {assumed}", style="dim")
     )
     return Group(*parts)
 
 
 def gpus_here() -> int:
-    """NVIDIA GPUs of this machine, counted without loading anything."""
+    """The number of NVIDIA GPUs of this machine, without loading any library."""
     folder = Path("/proc/driver/nvidia/gpus")
     return len([*folder.iterdir()]) if folder.is_dir() else 0
 
 
 def _shares(column: pa.ChunkedArray, duration: np.ndarray) -> dict[str, Share]:
-    """Recordings and hours by the values of a column, most hours first."""
+    """Recordings and hours for each value of a column, most hours first."""
     table = pa.table({"key": column, "seconds": pa.array(np.nan_to_num(duration))})
     sums = table.group_by("key").aggregate([("seconds", "sum"), ("seconds", "count")]).to_pylist()
     sums.sort(key=lambda row: (-row["seconds_sum"], -row["seconds_count"], row["key"]))
@@ -217,9 +222,9 @@ def _shares(column: pa.ChunkedArray, duration: np.ndarray) -> dict[str, Share]:
 
 def _histogram(duration: np.ndarray) -> dict[str, Share]:
     known = duration[~np.isnan(duration)]
-    place = np.searchsorted([bound for bound, _ in BINS], known)
+    bins = np.searchsorted([bound for bound, _ in BINS], known)
     return {
-        name: Share(int((place == bin).sum()), float(known[place == bin].sum()) / 3600)
+        name: Share(int((bins == bin).sum()), float(known[bins == bin].sum()) / 3600)
         for bin, (_, name) in enumerate(BINS)
     }
 
@@ -244,7 +249,7 @@ def _table(title: str, shares: Mapping[str, Share], figures: Estimate) -> Table:
 
 
 def in_words(hours: float) -> str:
-    """Hours as seconds, minutes or hours."""
+    """A duration in hours as text in seconds, minutes or hours."""
     seconds = hours * 3600
     if seconds < 90:
         return f"{seconds:.0f} s"

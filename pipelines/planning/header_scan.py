@@ -1,7 +1,8 @@
-"""The headers of many recordings, read a few at a time: what planning knows about audio before anybody decodes it.
+"""The headers of many recordings: what planning knows about audio before it is decoded.
 
-A header can crash or hang the library that reads it as well as the audio behind it can: headers are read in child processes, many at a time;
-where a child dies, its files are read once more one by one, so that each loses only itself.
+A header can crash or hang the library that reads it, just as audio can. So headers are read in child
+processes, many at a time. If a child crashes, its files are read again one by one, so that a bad file affects
+only itself.
 """
 
 from __future__ import annotations
@@ -28,15 +29,16 @@ from pipelines.config_sections import PlanConfig
 from pipelines.schema import PLAN
 
 FACTS = ("duration", "etag", "audio_bytes", "codec", "container", "sampling_rate", "channels")
-# All null where a header was not read; `probe_error`: the code of what is wrong, where it could not be read.
+# All columns are null if a header was not read. `probe_error` is the error code if it could not be read.
 HEADER = pa.schema([*(PLAN.field(name) for name in FACTS), pa.field("probe_error", pa.string())])
 
-MIN_BYTE_RATE = 8  # bytes per second: no codec says a second of sound in less, so a longer duration is a lie unless it was counted
-LONGEST = (
-    3600 * 24 * 60
-)  # seconds: without a size to hold it against, a claim of more than two months is a lie too
-CHUNK = 20_000  # rows turned into Arrow at once
-PART = 128  # files that a child process reads in one call: read again one by one where it dies
+# Bytes per second. No codec needs less for sound, so a longer duration is wrong, unless it was counted.
+MIN_BYTE_RATE = 8
+# Seconds. If the size of the file is unknown, a claim of more than two months is wrong too.
+LONGEST = 3600 * 24 * 60
+CHUNK = 20_000  # rows converted to Arrow at once
+# Files that a child process reads in one call. If it crashes, they are read again one by one.
+PART = 128
 
 ProbeFunction = Callable[..., Probe]
 Progress = Callable[[int, int], None]  # headers read, headers to read
@@ -50,15 +52,18 @@ def read_headers(
     probe: ProbeFunction | None = None,
     progress: Progress | None = None,
 ) -> pa.Table:
-    """HEADER columns, one row an address. A file that cannot be read is a row with its error code, not an exception.
+    """Read headers. A file that cannot be read becomes a row with its error code, not an exception.
 
     Args:
         addresses: of audio files.
-        wanted: whether to read this one, bool, shape (addresses,); the others' rows are null.
-        plan: how many at the same time, and how long one may take.
-        audio: whether in child processes, and how much memory these may take.
+        wanted: which of them to read, bool, shape (addresses,); the rows of the others are null.
+        plan: the concurrency, and the time limit of a header.
+        audio: whether to use child processes, and their memory limit.
         probe: reads one header, in this process; by default `actors.audio.probing.probe_many` reads them.
-        progress: called every hundred headers and after the last.
+        progress: called after every 100 headers and after the last.
+
+    Returns:
+        HEADER columns, one row per address.
     """
     total, done = int(wanted.sum()), 0
     left = (address.as_py() for address in addresses.filter(pa.array(wanted)))
@@ -71,10 +76,10 @@ def read_headers(
     with contextlib.closing(answers):
         for first in range(0, len(wanted), CHUNK):
             rows: list[tuple[object, ...]] = []
-            for asked in wanted[first : first + CHUNK].tolist():
-                rows.append(next(answers) if asked else _UNREAD)
-                done += asked
-                if progress and asked and (done % 100 == 0 or done == total):
+            for is_wanted in wanted[first : first + CHUNK].tolist():
+                rows.append(next(answers) if is_wanted else _UNREAD)
+                done += is_wanted
+                if progress and is_wanted and (done % 100 == 0 or done == total):
                     progress(done, total)
             columns = [
                 pa.array(column, field.type)
@@ -85,9 +90,12 @@ def read_headers(
 
 
 def plausible(duration: float | None, size_bytes: int | None, counted: bool = False) -> float | None:
-    """The duration that a header claims, or None where it cannot be true: not a number, or longer than the file has bytes for.
+    """The duration that a header claims; None if it is not a positive number or too long for the file's size.
 
-    `counted` durations are no claims: silence can be very small.
+    Args:
+        duration: seconds.
+        size_bytes: of the file, if known.
+        counted: the duration was counted and is not a claim: silence can take very few bytes.
     """
     if duration is None or not 0 < duration < math.inf:
         return None
@@ -107,7 +115,8 @@ def _probe_isolated(
             map(_row, probe_many(part, plan.probe_concurrency, None)) for part in _parts(addresses)
         )
         return
-    # Python's lock limits what one process can read; a small manifest is not worth starting several processes.
+    # Python's lock limits what one process can read; a small manifest is not worth starting several
+    # processes.
     processes = max(1, min(4, os.cpu_count() or 1, plan.probe_concurrency, -(-total // 256)))
     concurrency = -(-plan.probe_concurrency // processes)
 
@@ -154,12 +163,13 @@ def _parts(addresses: Iterable[str]) -> Iterator[list[str]]:
 def _probe_all(
     addresses: Iterator[str], concurrency: int, probe: ProbeFunction
 ) -> Generator[tuple[object, ...], None, None]:
-    """HEADER rows in the order of the addresses, with a bounded number of requests under way in this process."""
+    """HEADER rows in the order of the addresses, with a bounded number of concurrent requests."""
     waiting: deque[Future[tuple[object, ...]]] = deque()
     with ThreadPoolExecutor(concurrency) as pool:
         for address in addresses:
             waiting.append(pool.submit(_probe_one, probe, address))
-            # Some files answer late: the others may run ahead, but not so far that a million answers wait in memory.
+            # Some files answer late: the others may run ahead, but not so far that a million answers wait in
+            # memory.
             if len(waiting) >= 8 * concurrency:
                 yield waiting.popleft().result()
         while waiting:

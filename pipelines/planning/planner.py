@@ -1,18 +1,18 @@
-"""Before anything runs: recordings become shards, each a bounded span with a stable id, from headers alone.
+"""Planning: recordings become shards, each a bounded span with a stable id, from their headers alone.
 
-Shards of a recording are of equal length, at most `plan.shard_duration`: they finish together, and none is a splinter. Where a header does
-not say how long a file is, or what it says is absurd, or the file cannot be read at all, there is one shard from 0 to the end: decoding
-finds out the truth, so that planning loses nothing. The longest recordings come first, because what starts last decides when a run ends.
+The shards of a recording have equal length, at most `plan.shard_duration`, so that they finish together and
+none is very short. If a header gives no duration or an absurd one, or the file cannot be read at all, there
+is one shard from 0 to the end: decoding finds out the truth, so that planning loses nothing. The longest
+recordings come first, because the work that starts last decides when a run ends.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +22,10 @@ from pipelines.config import RunConfig
 from pipelines.manifests.manifest import Recording
 from pipelines.output import plans
 from pipelines.output.plans import files_of
-from pipelines.planning.header_scan import HEADER, ProbeFunction, Progress, plausible, read_headers
+from pipelines.planning.header_scan import ProbeFunction, Progress, plausible, read_headers
+from pipelines.planning.sharding import PLANNED, cut_into_shards, settings_key
 from pipelines.planning.uri_policy import check_allowed
-from pipelines.schema import PLAN
+from pipelines.plurals import counted
 from pipelines.storage.parquet import rows_at
 
 __all__ = [
@@ -39,7 +40,7 @@ __all__ = [
     "seconds_of",
 ]
 
-# What a manifest says, one row a recording; `claimed` is its duration column.
+# The contents of a manifest, one row per recording; `claimed` is its duration column.
 RECORDINGS = pa.schema(
     [
         ("recording_id", pa.string()),
@@ -53,27 +54,23 @@ RECORDINGS = pa.schema(
         ("attempt", pa.int32()),
     ]
 )
-# What planning found out besides: the error code where a header could not be read. For the estimate, not stored.
-PLANNED = PLAN.append(HEADER.field("probe_error"))
-
-CHUNK = 20_000  # rows turned into Arrow at once
-TASKS = (
-    64,
-    20_000,
-)  # tasks of a small job; tasks that a huge one is not cut into more of, because Ray's bookkeeping goes by the task
-TASK_SECONDS = (
-    120.0,
-    3600.0,
-)  # what a task has otherwise: below, models see too little to batch; above, much is lost with a process
+CHUNK = 20_000  # rows converted to Arrow at once
+# The number of tasks to aim at in a small job, and the most in a huge one: Ray's overhead grows with their
+# number.
+TASKS = (64, 20_000)
+# The audio seconds of a task between these bounds: with less, models have too little to batch; with more, too
+# much work is lost with a process.
+TASK_SECONDS = (120.0, 3600.0)
 
 logger = logging.getLogger(__name__)
 
 
 def collect(recordings: Iterable[Recording], config: RunConfig) -> pa.Table:
-    """All of a manifest as RECORDINGS columns: whatever is wrong with any row of it is raised here, before anything else happens.
+    """Read a whole manifest into RECORDINGS columns, which finds wrong rows before anything else happens.
 
     Raises:
-        UsageError: from the manifest, or an audio address that it may not name (`pipelines.planning.uri_policy`).
+        UsageError: from the manifest, or for an address that it may not name
+            (`pipelines.planning.uri_policy`).
     """
     tables = [RECORDINGS.empty_table()]
     rows = iter(recordings)
@@ -111,26 +108,28 @@ def plan_table(
     """Cut recordings into shards; nothing is written.
 
     Args:
-        recordings: of a manifest, or what `collect` made of one.
-        config: the settings; those of `plan`, `audio` and `segmenter` count.
-        whole: one shard a recording, however long.
+        recordings: of a manifest, or the result of `collect`.
+        config: the settings; the sections `plan`, `audio` and `segmenter` are used.
+        whole: one shard per recording, however long.
         probe: reads a header; by default `actors.audio.probing.probe`.
-        progress: called now and then while headers are read.
+        progress: called repeatedly while headers are read.
 
     Returns:
-        PLANNED columns, one row a shard, longest recording first; every recording has at least one.
+        PLANNED columns, one row per shard, longest recording first; every recording has at least one shard.
 
     Raises:
         UsageError: from the manifest.
     """
     table = recordings if isinstance(recordings, pa.Table) else collect(recordings, config)
     table = _with_headers(table, config, probe, progress)
-    # Unknown lengths may be long ones: first. What could not even be opened costs nothing: last.
+    # Recordings of unknown duration may be long and come first. Unreadable ones take no time and come last.
     duration = table["duration"].to_numpy()
     failed = pc.is_valid(table["probe_error"]).to_numpy()
     key = np.where(failed, -1.0, np.where(np.isnan(duration), np.inf, duration))
     table = rows_at(table, np.lexsort((np.arange(len(key)), -key)))
-    return _shards(table, math.inf if whole else config.plan.shard_duration, _settings(config, whole))
+    return cut_into_shards(
+        table, math.inf if whole else config.plan.shard_duration, settings_key(config, whole)
+    )
 
 
 def extend_plan(
@@ -143,10 +142,10 @@ def extend_plan(
     probe: ProbeFunction | None = None,
     progress: Progress | None = None,
 ) -> int:
-    """Plan the recordings whose ids OUT/plan does not have yet; returns how many those are.
+    """Plan the recordings whose ids are not in OUT/plan yet; returns their number.
 
-    A known id is left alone, whatever its audio holds by now: its transcript stands. Audio that changed needs a new id; where the address
-    of a known id changed, that is logged.
+    A known id is not planned again, even if its audio has changed: its transcript remains valid for the old
+    audio. Changed audio needs a new id. A warning is logged if the address of a known id has changed.
 
     Raises:
         UsageError: from the manifest.
@@ -170,15 +169,19 @@ def plan_again(
     whole: bool = False,
     probe: ProbeFunction | None = None,
 ) -> int:
-    """Plan recordings once more as their next attempt, from fresh headers; returns how many. Their shard ids end in `.2`, `.3` and so on.
+    """Plan the next attempt of failed recordings, from fresh headers. Their shard ids end in `.2`, `.3` etc.
 
     Args:
         out: the output directory.
-        attempts: how often each recording to plan has failed. One that was planned more often already is left: its next attempt was cut off.
-        run_id: names the plan's files.
+        attempts: how often each recording has failed. A recording with a later attempt in the plan is not
+            planned again: that attempt was interrupted and goes on.
+        run_id: part of the names of the plan's files.
         config: the settings.
-        whole: one shard a recording, however long.
+        whole: one shard per recording, however long.
         probe: reads a header; by default `actors.audio.probing.probe`.
+
+    Returns:
+        The number of recordings planned.
     """
     rows = plans.read(out)
     rows = rows.filter(pc.equal(rows["index"], 0))
@@ -198,17 +201,21 @@ def plan_again(
 
 
 def read_plan(out: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """All planned shards, each recording in its latest attempt: PLAN columns and `plan_file`, the address of the file with the row."""
+    """All planned shards, each recording in its latest attempt: PLAN columns and the address `plan_file`."""
     return plans.read(out, columns)
 
 
 def seconds_of(rows: pa.Table) -> float:
-    """Audio seconds of planned shards, as far as headers say."""
+    """Audio seconds of planned shards, as far as their headers give them."""
     return float(plans.seconds(rows).sum())
 
 
 def begun(todo: pa.Table) -> dict[str, int]:
-    """How many shards of a recording are done, for those of which not all of them are among the planned rows that are still to do."""
+    """The number of finished shards of each recording that is partly done.
+
+    Args:
+        todo: the planned rows that are left to do.
+    """
     counts = todo.group_by("recording_id").aggregate([("index", "count"), ("shard_count", "max")])
     done = pc.subtract(counts["shard_count_max"], counts["index_count"])
     some = counts.append_column("done", done).filter(pc.greater(done, 0))
@@ -216,7 +223,7 @@ def begun(todo: pa.Table) -> dict[str, int]:
 
 
 def task_seconds(total: float) -> float:
-    """Audio seconds of one task for a job of `total` seconds: enough tasks to keep machines busy, few enough for Ray's bookkeeping."""
+    """Audio seconds per task for a job of `total` seconds: many enough for all machines, few enough for Ray."""
     few, many = TASKS
     shortest, longest = TASK_SECONDS
     return max(min(max(total / few, shortest), longest), total / many)
@@ -239,7 +246,7 @@ def _store(
 def _with_headers(
     table: pa.Table, config: RunConfig, probe: ProbeFunction | None, progress: Progress | None
 ) -> pa.Table:
-    """RECORDINGS columns and what the headers say, or for trusted recordings what the manifest claims."""
+    """RECORDINGS columns with those of the headers, or with the claimed duration for trusted recordings."""
     claimed = (
         pc.is_valid(table["claimed"]).to_numpy()
         if config.plan.trust_durations
@@ -257,48 +264,12 @@ def _with_headers(
     return table
 
 
-def _shards(table: pa.Table, shard_duration: float, settings: str) -> pa.Table:
-    """One row a shard out of one row a recording."""
-    duration = table["duration"].to_numpy()
-    with np.errstate(invalid="ignore"):
-        counts = np.maximum(1, np.ceil(np.nan_to_num(duration / shard_duration) - 1e-9)).astype(np.int64)
-    owner = np.repeat(np.arange(table.num_rows), counts)
-    index = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    count = counts[owner]
-    length = np.nan_to_num(duration[owner]) / count
-    # Rounded to milliseconds, the same on both sides of a border.
-    start, end = np.round(index * length, 3), np.round((index + 1) * length, 3)
-    last = index == count - 1
-    rows = rows_at(table, owner)
-    columns = {name: rows[name] for name in rows.column_names if name != "claimed"}
-    columns |= {
-        "index": pa.array(index.astype(np.int32)),
-        "shard_count": pa.array(count.astype(np.int32)),
-        "start": pa.array(start),
-        "end": pa.array(end, mask=last),
-    }
-    columns["shard_id"] = pa.array(_ids(columns, settings), pa.string())
-    return pa.table([columns[name] for name in PLANNED.names], schema=PLANNED)
-
-
-def _ids(columns: dict[str, pa.ChunkedArray], settings: str) -> Iterator[str]:
-    """Stable ids: the same span of the same object, cut under the same settings, has the same one in every run."""
-    names = ("recording_id", "audio", "etag", "audio_bytes", "start", "end", "channel")
-    for *facts, attempt in zip(*(columns[name].to_pylist() for name in (*names, "attempt")), strict=True):
-        digest = hashlib.sha256("\0".join([*map(str, facts), settings]).encode()).hexdigest()[:24]
-        yield digest if attempt == 1 else f"{digest}.{attempt}"
-
-
-def _settings(config: RunConfig, whole: bool) -> str:
-    identity = config.identity()
-    return json.dumps([identity["audio"], identity["segmenter"], identity["plan"], whole], sort_keys=True)
-
-
 def _json(recording: Recording) -> str:
     text = json.dumps(recording.metadata, ensure_ascii=False)
     try:
         text.encode()
-    except UnicodeEncodeError:  # half a character: Arrow's strings cannot hold it, JSON's escapes can
+    except UnicodeEncodeError:
+        # A lone surrogate: Arrow's strings cannot hold it, but JSON's escapes can.
         return json.dumps(recording.metadata)
     return text
 
@@ -308,9 +279,10 @@ def _warn_of_moved(table: pa.Table, before: pa.ChunkedArray, out: str) -> None:
     if moved.num_rows:
         row = moved.slice(0, 1).to_pylist()[0]
         logger.warning(
-            "%d ids of the manifest stand for other audio than in %s, such as %r (now %s): skipped, what was planned for them stands; "
-            "give changed recordings new ids",
-            moved.num_rows,
+            "%s of the manifest %s other audio than in %s, such as %r (now %s): skipped, the earlier plan "
+            "remains; give changed recordings new ids",
+            counted(moved.num_rows, "id"),
+            "has" if moved.num_rows == 1 else "have",
             out,
             row["recording_id"],
             row["audio"],

@@ -1,7 +1,9 @@
-"""Which audio a manifest may name: it may come from a stranger, and what it names is fetched with our rights from where we stand.
+"""Which audio a manifest may name: it may come from a stranger, but its audio is fetched with our rights.
 
-Without `plan.allowed_uris`, what only we could reach is refused: chained addresses, unusual protocols, the address at which clouds hand out
-credentials; and, to manifests that come over a network, files and servers of this machine. With it, everything outside of its prefixes is.
+Without `plan.allowed_uris`, addresses that only this process can reach are refused: chained addresses,
+unusual protocols, the cloud's metadata service, which hands out credentials, and, for manifests that come
+over a network, files and servers of this machine. With `plan.allowed_uris`, everything outside its prefixes
+is refused.
 """
 
 from __future__ import annotations
@@ -37,11 +39,11 @@ def check_allowed(recording: Recording, allowed: Sequence[str]) -> None:
     """Refuse a recording whose audio the manifest may not name.
 
     Args:
-        recording: of a manifest, its audio's address absolute.
-        allowed: prefixes (`plan.allowed_uris`); empty: the rules for everybody.
+        recording: of a manifest, with the absolute address of its audio.
+        allowed: prefixes (`plan.allowed_uris`); empty: the default rules.
 
     Raises:
-        UsageError: naming file and line, the address and what to do.
+        UsageError: the address is not allowed; the message names file and line, and says what to do.
     """
     audio = recording.audio
     if any(is_inside(audio, prefix) for prefix in allowed):
@@ -50,21 +52,23 @@ def check_allowed(recording: Recording, allowed: Sequence[str]) -> None:
             return
     if allowed:
         raise UsageError(
-            f"{recording.origin}: {audio} is outside of what plan.allowed_uris allows ({', '.join(allowed)}); move it, or allow its folder"
+            f"{recording.origin}: {audio} is outside of what plan.allowed_uris allows "
+            f"({', '.join(allowed)}); move it, or add its folder"
         )
-    reason = _refused(audio, recording.origin)
+    reason = _refusal(audio, recording.origin)
     if reason:
         raise UsageError(
-            f"{recording.origin}: {audio}: {reason}; list what this manifest may name in plan.allowed_uris"
+            f"{recording.origin}: {audio}: {reason}; to allow it, add its prefix to plan.allowed_uris"
         )
 
 
-def _refused(audio: str, origin: str) -> str | None:
-    """Why nobody's manifest, or not one from there, may name this address; None where it may."""
+def _refusal(audio: str, origin: str) -> str | None:
+    """Why a manifest from `origin` may not name this address by default; None if it may."""
+    # In the store of the manifest itself, which a person has named.
     if _store(audio) == _store(origin) and files.is_remote(origin):
-        return None  # beside the manifest itself, which a person named
+        return None
     if "::" in audio:
-        return "an address chained with `::` opens files and addresses within others"
+        return "an address chained with `::` opens addresses within other addresses"
     if not files.is_remote(audio):
         return (
             "a manifest that came over a network names a file of this machine"
@@ -73,19 +77,19 @@ def _refused(audio: str, origin: str) -> str | None:
         )
     scheme = audio.partition("://")[0].lower()
     if scheme not in _STORES:
-        return f"{scheme}:// is not a store that manifests usually name"
+        return f"{scheme}:// is not a protocol that manifests usually name"
     host = _host(audio)
     if host is None:
         return None
     if _is_metadata(host):
-        return "this is where a cloud hands out credentials, not audio"
+        return "this is the metadata service of a cloud, which hands out credentials"
     if files.is_remote(origin) and _is_here(host):
         return "a manifest that came over a network names a server of this machine"
     return None
 
 
 def is_inside(audio: str, prefix: str) -> bool:
-    """Whether an address lies under a prefix: of the same store, by whole names of its path, which does not lead up."""
+    """Whether an address is under a prefix: in the same store, by whole path names, without `..`."""
     if "::" in audio or "::" in prefix:
         return "::" in prefix and audio.startswith(prefix)
     if not files.is_remote(audio):
@@ -109,7 +113,7 @@ def _real(prefix: str) -> str:
 
 
 def _parts(uri: str) -> tuple[str, str, str] | None:
-    """(scheme, store, path) of an address; None where its path leads up, in whatever spelling, or it hides a name and password."""
+    """(scheme, store, path) of an address; None if it has `..` in any spelling, or a user name."""
     scheme, _, rest = uri.partition("://")
     if uri.lower().startswith(_WEB):
         try:
@@ -133,14 +137,14 @@ def _parts(uri: str) -> tuple[str, str, str] | None:
 
 
 def _store(uri: str) -> tuple[str, str]:
-    """What stays the same for all files of one store; for chained addresses all but the innermost path."""
+    """The part that all addresses in a store share; of chained addresses, all but the innermost path."""
     first, _, outer = uri.partition("::")
     scheme, _, rest = first.partition("://")
     return scheme.lower(), re.sub(r":\d+$", "", outer) if outer else rest.partition("/")[0]
 
 
 def _host(uri: str) -> str | None:
-    """The host of a web address, in lower case; None for other addresses, "" where it cannot be told."""
+    """The host of a web address in lower case; "" if it cannot be parsed; None for other addresses."""
     if not uri.lower().startswith(_WEB):
         return None
     try:
@@ -151,7 +155,7 @@ def _host(uri: str) -> str | None:
 
 @functools.lru_cache(maxsize=4096)
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The IP address that `host` spells in any way that resolvers take (`2852039166`, `0xa9.254.43518`); None for names."""
+    """The IP address that `host` spells in any form (`2852039166`, `0xa9.254.43518`); None for names."""
     try:
         found = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -71,9 +71,9 @@ JSON = {
     '{"audio": 17}': ":2: `audio` must be the audio's path or URI",
     '{"audio": {"path": ["a"]}}': ":2: `audio` must be the audio's path or URI",
     '{"type": "MonoCut", "start": "0", "recording": {"duration": [], "sources": [{"type": "file"}]}}': (
-        "line 2: looks like a lhotse entry"
+        "line 2: this looks like a lhotse entry"
     ),
-    '{"type": "MonoCut", "recording": {"sources": 3}}': "line 2: looks like a lhotse entry",
+    '{"type": "MonoCut", "recording": {"sources": 3}}': "line 2: this looks like a lhotse entry",
     '{"sources": [7]}': "line 2: a lhotse recording must have one source",
     "[1, 2]": "line 2: a JSON list, not an object",
     "null": "line 2: a JSON NoneType, not an object",
@@ -95,7 +95,7 @@ CSV = {
     b"audio,id\na\xff.wav,x\n": "line 2: not UTF-8",
     b'audio,id\na.wav,x\n"b.wav,y\n' + b"c.wav,z\n" * 1000: "line 3: not valid CSV",
     b'audio,id\n"a"b.wav,x\n': "line 2: not valid CSV",
-    b"audio,id\ra.wav,x\rb.wav,y\r": "line 1: its lines end in bare carriage returns",
+    b"audio,id\ra.wav,x\rb.wav,y\r": "line 1: the lines end in bare carriage returns",
     b"audio,audio\na,b\n": "line 1: the header has audio more than once",
     b"audio,id\n" + b"a" * (200 << 20): "line 2: longer than 64 MiB",
     b'audio,x\na.wav,"' + b"y" * (17 << 20) + b'"\n': "line 2: not valid CSV",
@@ -218,7 +218,7 @@ def test_parquet_with_wrong_metadata_is_refused(tmp_path: Path, monkeypatch: pyt
     )
     monkeypatch.setattr("pipelines.manifests.file_formats.PARQUET_LIMIT", 1 << 20)
     pq.write_table(pa.table({"audio": ["a" * (1 << 20), "b" * (1 << 20)]}), bad)
-    assert "row 1: the 2 rows from here take 2 MiB; this is not a manifest" in refusal(bad)
+    assert "row 1: the next 2 rows take 2 MiB; this is not a manifest" in refusal(bad)
 
 
 @pytest.mark.timeout(300)

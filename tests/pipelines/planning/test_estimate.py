@@ -1,4 +1,4 @@
-"""The figures of the `plan` command follow from planned rows and stated assumptions."""
+"""The figures of the `plan` command follow from the planned rows and the assumptions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _figures(settings: EstimateConfig = SETTINGS, broken: int = 2, **options: An
     return estimate.estimate(planner.plan_table(recordings, RunConfig(), probe=probe), settings, **options)
 
 
-def test_amounts() -> None:
+def test_recordings_and_hours_are_summed_by_codec_language_and_duration() -> None:
     figures = _figures()
     assert (figures.recordings, figures.shards) == (6, 12 + 6 + 4)
     assert figures.hours == pytest.approx(10809 / 3600)
@@ -74,13 +74,13 @@ def test_time_and_cost_follow_the_bottleneck() -> None:
     assert slow.cost > figures.cost
 
 
-def test_without_words_it_is_less() -> None:
+def test_without_words_gpu_hours_and_output_are_smaller() -> None:
     figures = _figures(words=False)
     assert figures.gpu_hours == pytest.approx(figures.hours / 100)
     assert figures.output_bytes < _figures().output_bytes
 
 
-def test_machine_fills_what_settings_leave_open() -> None:
+def test_the_machine_provides_what_the_settings_leave_open() -> None:
     open_settings = SETTINGS.model_copy(update={"gpus": None, "cores": None})
     figures = _figures(open_settings, gpus=0, cores=3)
     assert (figures.gpus, figures.cores) == (1, 3)
@@ -88,7 +88,7 @@ def test_machine_fills_what_settings_leave_open() -> None:
 
 
 def test_stored_plans_have_no_failures() -> None:
-    """`probe_error` is not stored: an estimate of OUT/plan counts such recordings as of unknown length."""
+    """`probe_error` is not stored: an estimate of OUT/plan counts such recordings as of unknown duration."""
     table = planner.plan_table(
         [Recording("a", "a", None, None, None, None, None, {}, "m:1")], RunConfig(), probe=_missing
     )
@@ -100,7 +100,7 @@ def _missing(uri: str, scan: bool = False) -> Probe:
     raise FileNotFoundError(uri)
 
 
-def test_json_and_table() -> None:
+def test_the_estimate_is_available_as_json_and_as_a_table() -> None:
     figures = _figures()
     assert json.loads(json.dumps(figures.as_dict()))["by_codec"]["flac"] == {"recordings": 1, "hours": 2.0}
     console = Console(file=io.StringIO(), width=120)
@@ -113,7 +113,8 @@ def test_json_and_table() -> None:
         "auto",
         "up to 10 s",
         "2 not_audio",
-        "1 recordings do not say",
+        "1 recording without a duration in its header is not included",
+        "2 recordings cannot be read and would become dead letters",
         "assumed, not measured",
     ):
         assert expected in text

@@ -1,4 +1,4 @@
-"""Headers of many files: one that hangs or kills its reader costs itself only."""
+"""Headers of many files: one that hangs or kills its reader affects only itself."""
 
 import http.server
 import os
@@ -52,7 +52,7 @@ def children(parent: int | None = None) -> list[int]:
 
 
 @pytest.mark.parametrize("isolate", [True, False])
-def test_headers_come_in_order_and_errors_as_codes(tmp_path: Path, isolate: bool) -> None:
+def test_headers_come_in_order_with_errors_as_codes(tmp_path: Path, isolate: bool) -> None:
     paths = recordings(tmp_path, 5)
     (tmp_path / "empty.wav").write_bytes(b"")
     paths.insert(2, str(tmp_path / "empty.wav"))
@@ -71,11 +71,10 @@ def test_headers_come_in_order_and_errors_as_codes(tmp_path: Path, isolate: bool
 
 
 @pytest.mark.timeout(240)
-def test_a_header_that_hangs_costs_itself(tmp_path: Path) -> None:
+def test_a_header_that_hangs_affects_only_itself(tmp_path: Path) -> None:
     paths = recordings(tmp_path, 9)
-    for number in range(
-        5
-    ):  # more than are read at the same time: opening one waits for a writer that never comes
+    # More than are read at the same time. Opening a pipe waits for a writer that never comes.
+    for number in range(5):
         os.mkfifo(tmp_path / f"pipe{number}")
         paths.insert(2 * number, str(tmp_path / f"pipe{number}"))
     rows = read(paths, timeout=2)
@@ -90,15 +89,16 @@ def test_a_header_that_hangs_costs_itself(tmp_path: Path) -> None:
 
 STOPPED = """
 import signal, sys, numpy, pyarrow
-signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore SIGINT
 from actors.config import AudioConfig
-from pipelines.supervision import shutdown as stopping
+from pipelines.supervision import shutdown
 from pipelines.config_sections import PlanConfig
 from pipelines.planning.header_scan import read_headers
 try:
-    with stopping.handle_signals():
+    with shutdown.handle_signals():
         addresses = pyarrow.chunked_array([sys.argv[1:]], pyarrow.string())
-        read_headers(addresses, numpy.ones(len(addresses), bool), PlanConfig(probe_timeout=3600), AudioConfig())
+        read_headers(addresses, numpy.ones(len(addresses), bool), PlanConfig(probe_timeout=3600),
+        AudioConfig())
 except KeyboardInterrupt:
     print("stopped in order")
 """
@@ -106,7 +106,7 @@ except KeyboardInterrupt:
 
 @pytest.mark.timeout(240)
 def test_a_stop_does_not_wait_for_headers_that_hang(tmp_path: Path) -> None:
-    """A store that does not answer, and Ctrl-C: neither the threads that wait nor the children are left."""
+    """After Ctrl-C during a request that gets no answer, no waiting thread and no child process is left."""
     pytest.importorskip("aiohttp", reason="http addresses need aiohttp")
     with socket.create_server(("127.0.0.1", 0)) as store:
         store.settimeout(120)
@@ -129,7 +129,7 @@ def test_a_stop_does_not_wait_for_headers_that_hang(tmp_path: Path) -> None:
 
 
 class Killer(http.server.BaseHTTPRequestHandler):
-    """A server whose answer is the death of whoever asks."""
+    """A server that kills the child processes of this process that read headers."""
 
     killed: ClassVar[list[int]] = []
 
@@ -145,7 +145,9 @@ class Killer(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.timeout(240)
-def test_a_header_that_kills_its_reader_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_header_that_kills_its_reader_affects_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("aiohttp", reason="http addresses need aiohttp")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     paths = recordings(tmp_path, 6)
@@ -154,14 +156,14 @@ def test_a_header_that_kills_its_reader_costs_itself(tmp_path: Path, monkeypatch
         paths.insert(3, f"http://127.0.0.1:{server.server_address[1]}/a.wav")
         rows = read(paths)
         server.shutdown()
-    assert len(Killer.killed) >= 2, "it was not tried again alone"
+    assert len(Killer.killed) >= 2, "the file was not read again in isolation"
     assert [row["probe_error"] for row in rows] == [None] * 3 + ["decoder_crashed"] + [None] * 3
     assert [row["duration"] for row in rows if not row["probe_error"]] == pytest.approx(
         [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     )
 
 
-def test_plausible() -> None:
+def test_an_implausible_duration_counts_as_unknown() -> None:
     assert (
         plausible(100.0, 800) == 100.0
         and plausible(101.0, 800) is None
@@ -173,5 +175,5 @@ def test_plausible() -> None:
         and plausible(None, 800) is None
     )
     assert plausible(86400.0 * 61, None) is None and plausible(86400.0 * 61, 10**12) is None, (
-        "nobody records two months in a piece"
+        "no recording is longer than two months"
     )

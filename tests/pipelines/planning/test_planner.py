@@ -1,23 +1,19 @@
-"""Recordings become shards with stable ids, stored so that a plan counts whole or not at all."""
+"""Recordings become shards with stable ids."""
 
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from actors.errors import RetryableError, RowError, UsageError
 from actors.records import Probe
 from pipelines.config import RunConfig
 from pipelines.manifests.manifest import Recording
-from pipelines.output import plans
 from pipelines.planning import planner
 from pipelines.schema import PLAN
 from pipelines.storage import files, parquet
@@ -39,7 +35,7 @@ def recording(name: str, **given: Any) -> Recording:
 
 
 def probing(durations: dict[str, float | Exception | None], size: int = 10**9) -> Callable[..., Probe]:
-    """A probe that answers by file name; counts nothing, reads nothing."""
+    """A probe that answers by file name, without reading anything."""
 
     def probe(uri: str, scan: bool = False) -> Probe:
         found = durations[files.name_of(uri)]
@@ -86,7 +82,7 @@ def test_shards_are_equal_spans_within_the_limit() -> None:
     )
 
 
-def test_longest_first_unknown_before_them_unreadable_last() -> None:
+def test_the_order_is_unknown_durations_then_longest_first_then_unreadable_ones() -> None:
     rows = plan({"a": 5.0, "broken": RowError("no", "not_audio"), "b": 900.0, "unknown": None, "c": 5.0})
     assert [row["recording_id"] for row in rows] == ["unknown", "b", "b", "a", "c", "broken"]
 
@@ -100,7 +96,7 @@ def test_longest_first_unknown_before_them_unreadable_last() -> None:
         (ZeroDivisionError("x"), "internal_error"),
     ],
 )
-def test_unreadable_files_keep_their_row(error: Exception, code: str) -> None:
+def test_an_unreadable_file_keeps_its_row(error: Exception, code: str) -> None:
     (row,) = plan({"broken": error})
     assert (row["recording_id"], row["index"], row["shard_count"], row["start"], row["end"]) == (
         "broken",
@@ -114,25 +110,25 @@ def test_unreadable_files_keep_their_row(error: Exception, code: str) -> None:
 
 
 @pytest.mark.parametrize("claim", [float("nan"), float("inf"), 0.0, -3.0, 1e12])
-def test_absurd_durations_are_unknown(claim: float) -> None:
+def test_an_absurd_duration_counts_as_unknown(claim: float) -> None:
     (row,) = plan({"liar": claim})
     assert (row["duration"], row["shard_count"]) == (None, 1)
 
 
-def test_only_large_files_are_scanned_for_their_length() -> None:
-    asked: list[bool] = []
+def test_only_large_files_are_scanned_for_their_duration() -> None:
+    scans: list[bool] = []
 
     def probe(uri: str, scan: bool = False) -> Probe:
-        asked.append(scan)
+        scans.append(scan)
         return Probe(1200.0 if scan else None, "mp3", "mp3", 44100, 2, size, "e")
 
     size = 2 * planning_scan_bytes()
     rows = planner.plan_table([recording("x.mp3")], CONFIG, probe=probe).to_pylist()
-    assert (asked, len(rows)) == ([False, True], 2)
-    asked.clear()
+    assert (scans, len(rows)) == ([False, True], 2)
+    scans.clear()
     size = planning_scan_bytes() // 2
     rows = planner.plan_table([recording("x.mp3")], CONFIG, probe=probe).to_pylist()
-    assert (asked, len(rows)) == ([False], 1)
+    assert (scans, len(rows)) == ([False], 1)
 
 
 def planning_scan_bytes() -> int:
@@ -141,7 +137,7 @@ def planning_scan_bytes() -> int:
     return SCAN_BYTES
 
 
-def test_shard_ids_are_stable_and_tell_spans_objects_and_settings_apart() -> None:
+def test_shard_ids_are_stable_and_differ_between_spans_objects_and_settings() -> None:
     def ids(config: RunConfig = CONFIG, etag: str = "e", name: str = "x", **options: Any) -> list[str]:
         def probe(uri: str, scan: bool = False) -> Probe:
             return Probe(1500.0, "flac", "flac", 48000, 2, 10**6, etag)
@@ -161,7 +157,7 @@ def test_shard_ids_are_stable_and_tell_spans_objects_and_settings_apart() -> Non
     ]
     everything = [one for variant in variants for one in variant]
     assert len(set(everything)) == len(everything)
-    # What only changes where and how fast it runs leaves the ids as they are.
+    # Settings that only change where and how fast it runs do not change the ids.
     assert (
         ids(
             RunConfig.model_validate(
@@ -172,7 +168,7 @@ def test_shard_ids_are_stable_and_tell_spans_objects_and_settings_apart() -> Non
     )
 
 
-def test_whole_recordings() -> None:
+def test_a_whole_recording_is_one_shard() -> None:
     rows = plan({"long": 4000.0}, whole=True)
     assert spans(rows, "long") == [(0.0, None)]
     assert rows[0]["shard_id"] not in {row["shard_id"] for row in plan({"long": 4000.0})}
@@ -215,7 +211,7 @@ def test_trusted_durations_are_not_probed() -> None:
     ]
 
 
-def test_claims_are_ignored_unless_trusted() -> None:
+def test_claimed_durations_are_ignored_unless_trusted() -> None:
     (row,) = planner.plan_table(
         [recording("a", duration=7000.0)], CONFIG, probe=probing({"a": 5.0})
     ).to_pylist()
@@ -225,7 +221,7 @@ def test_claims_are_ignored_unless_trusted() -> None:
 def test_probing_is_parallel_but_bounded_and_in_order() -> None:
     config = RunConfig.model_validate({"plan": {"probe_concurrency": 4}})
     names = [f"r{number:03d}" for number in range(60)]
-    lock, together = threading.Lock(), threading.Barrier(4)
+    lock, all_running = threading.Lock(), threading.Barrier(4)
     running, most = 0, 0
 
     def probe(uri: str, scan: bool = False) -> Probe:
@@ -233,7 +229,7 @@ def test_probing_is_parallel_but_bounded_and_in_order() -> None:
         with lock:
             running += 1
             most = max(most, running)
-        together.wait(timeout=60)  # passes only when four run at once
+        all_running.wait(timeout=60)  # passes only if four run at once
         with lock:
             running -= 1
         return Probe(float(files.name_of(uri)[1:]) + 1, "c", "c", 8000, 1, 10**6, "e")
@@ -247,7 +243,7 @@ def test_probing_is_parallel_but_bounded_and_in_order() -> None:
     assert seen[-1] == (60, 60)
 
 
-def test_allowed_uris() -> None:
+def test_addresses_outside_the_allowed_uris_are_refused() -> None:
     config = RunConfig.model_validate({"plan": {"allowed_uris": ["s3://bucket/in", "/data"]}})
     good = [recording("a", audio="s3://bucket/in/a.wav"), recording("b", audio="/data/b.wav")]
     assert planner.collect(good, config).num_rows == 2
@@ -262,114 +258,6 @@ def test_allowed_uris() -> None:
             planner.collect([recording("x", audio=audio)], config)
 
 
-@pytest.fixture(params=["local", "s3"])
-def out(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return (
-        str(tmp_path / "out")
-        if request.param == "local"
-        else f"{request.getfixturevalue('s3_bucket')}/{tmp_path.name}"
-    )
-
-
-def extend(out: str, durations: dict[str, Any], run_id: str, config: RunConfig = CONFIG) -> int:
-    return planner.extend_plan(
-        out, [recording(name) for name in durations], config, run_id, probe=probing(durations)
-    )
-
-
-def plan_files(out: str) -> list[str]:
-    return list(files.list(files.join(out, "plan"), ".parquet"))
-
-
-def test_plan_files_hold_one_task_each(out: str) -> None:
-    config = RunConfig.model_validate({"plan": {"task_seconds": 600}})
-    durations = {"long": 1500.0, **{f"s{number:03d}": 1.0 for number in range(700)}}
-    assert extend(out, durations, "r1", config) == 701
-    parquet = [pq.read_table(pa.BufferReader(files.read_bytes(uri))) for uri in plan_files(out)]
-    assert [table.num_rows for table in parquet] == [1, 1, 101, 256, 256, 88]
-    assert all(table.schema.equals(PLAN) for table in parquet)
-    table = planner.read_plan(out)
-    assert table.select(PLAN.names).to_pylist() == pa.concat_tables(parquet).to_pylist()
-    assert planner.files_of(table) == plan_files(out)
-    assert planner.files_of(table.slice(1, 1)) == plan_files(out)[1:2]
-    assert planner.seconds_of(table) == pytest.approx(2200.0)
-
-
-def test_only_new_recordings_are_planned(
-    out: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A Ray that earlier tests started has reconfigured logging for the whole process.
-    caplog.set_level(logging.WARNING, logger=planner.logger.name)
-    monkeypatch.setattr(planner.logger, "disabled", False)
-    monkeypatch.setattr(planner.logger, "propagate", True)
-    monkeypatch.setattr(planner.logger, "handlers", [caplog.handler])
-    assert planner.read_plan(out).num_rows == 0
-    assert extend(out, {"a": 5.0, "b": 700.0}, "r1") == 2
-    before = planner.read_plan(out)
-    assert extend(out, {"a": 5.0, "b": 700.0}, "r2") == 0
-    assert extend(out, {"a": 5.0, "b": 700.0, "c": 9.0}, "r3") == 1
-    assert planner.read_plan(out)["recording_id"].to_pylist() == ["b", "b", "a", "c"]
-    assert planner.read_plan(out).slice(0, 3).equals(before)
-    assert planner.read_plan(out, ["recording_id"]).column_names == ["recording_id"]
-    assert not caplog.records
-    assert planner.extend_plan(out, [recording("a", audio="/moved/a")], CONFIG, "r4", probe=probing({})) == 0
-    assert "1 ids of the manifest stand for other audio" in caplog.text
-    assert "/moved/a" in caplog.text
-
-
-def test_a_plan_that_was_cut_off_does_not_count(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    extend(out, {"a": 5.0}, "r1")
-    write = files.write_atomic
-
-    def killed(uri: str, data: bytes, sync: bool = True) -> None:
-        if uri.endswith(".index"):
-            raise KeyboardInterrupt
-        write(uri, data, sync)
-
-    monkeypatch.setattr(files, "write_atomic", killed)
-    with pytest.raises(KeyboardInterrupt):
-        extend(out, {"b": 5.0}, "r2")
-    monkeypatch.undo()
-    assert len(plan_files(out)) == 2
-    assert planner.read_plan(out)["recording_id"].to_pylist() == ["a"]
-    assert extend(out, {"b": 5.0}, "r3") == 1
-    assert [files.name_of(uri) for uri in plan_files(out)] == [
-        "plan-r1-000000.parquet",
-        "plan-r3-000000.parquet",
-    ]
-    assert plans.clear_leftovers(out) == 0
-
-
-def test_retries_replace_the_earlier_attempt(out: str) -> None:
-    extend(out, {"a": RowError("x", "empty_file"), "b": 700.0}, "r1")
-    before = {row["recording_id"]: row for row in planner.read_plan(out).to_pylist()}
-    assert planner.plan_again(out, {"a": 1}, "r2", CONFIG, probe=probing({"a": 1000.0})) == 1
-    rows = [row for row in planner.read_plan(out).to_pylist() if row["recording_id"] == "a"]
-    assert [(row["attempt"], row["shard_count"], row["shard_id"][-2:]) for row in rows] == [
-        (2, 2, ".2"),
-        (2, 2, ".2"),
-    ]
-    assert rows[0]["duration"] == 1000.0
-    assert planner.plan_again(out, {"a": 1}, "r2b", CONFIG, probe=probing({})) == 0, (
-        "cut off, it goes on where it was"
-    )
-    assert (
-        planner.plan_again(
-            out, {"a": 2, "b": 1, "stranger": 1}, "r3", CONFIG, probe=probing({"a": 5.0, "b": 700.0})
-        )
-        == 2
-    )
-    rows = planner.read_plan(out).to_pylist()
-    assert sorted((row["recording_id"], row["attempt"]) for row in rows) == [("a", 3), ("b", 2), ("b", 2)]
-    again = next(row for row in rows if row["recording_id"] == "b" and row["index"] == 1)
-    assert again["shard_id"] == before["b"]["shard_id"] + ".2"
-    assert {**again, "shard_id": "", "attempt": 1, "plan_file": ""} == {
-        **before["b"],
-        "shard_id": "",
-        "plan_file": "",
-    }
-
-
 def test_task_seconds_follow_the_amount_of_work() -> None:
     assert planner.task_seconds(60) == 120
     assert planner.task_seconds(64 * 500) == 500
@@ -377,8 +265,8 @@ def test_task_seconds_follow_the_amount_of_work() -> None:
     assert planner.task_seconds(1e9) == 50_000
 
 
-def test_more_text_than_one_array_holds_is_planned_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two GiB and more are too much for a test: the limit is lowered, not the way around it."""
+def test_more_text_than_fits_into_one_array_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 GiB of text are too much for a test: the limit is lowered instead."""
     recordings = [
         Recording(f"r{i}", f"/{i}.wav", None, None, f"text {i}", None, None, {"n": i}, "m:1")
         for i in range(5)
@@ -403,7 +291,7 @@ def test_more_text_than_one_array_holds_is_planned_all_the_same(monkeypatch: pyt
     assert planner.plan_table(planner.RECORDINGS.empty_table(), RunConfig(), probe=probe).num_rows == 0
 
 
-def test_recordings_that_are_begun() -> None:
+def test_the_finished_shards_of_partly_done_recordings_are_counted() -> None:
     rows = [("a", 0, 3), ("a", 2, 3), ("b", 0, 1), ("c", 1, 4)]
     todo = pa.table(
         {

@@ -1,4 +1,4 @@
-"""What manifests may name: the rules for everybody's, and the prefixes of `plan.allowed_uris`."""
+"""Which audio manifests may name: the default rules, and the prefixes of `plan.allowed_uris`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ REFUSED = [
         for host in ("127.0.0.1", "127.1", "0", "[::1]", "x.localhost", "2130706433")
     ],
 ]
-TAKEN = [
+ALLOWED = [
     ("/data/a.wav", LOCAL),
     ("s3://b/a.wav", LOCAL),
     ("gs://b/a.wav", BUCKET),
@@ -70,14 +70,14 @@ def recording(audio: str, origin: str = LOCAL) -> Recording:
 
 
 @pytest.mark.parametrize(("audio", "origin"), REFUSED)
-def test_nobodys_manifest_may_name_this(audio: str, origin: str) -> None:
+def test_an_unsafe_address_is_refused_by_default(audio: str, origin: str) -> None:
     with pytest.raises(UsageError, match=r"plan\.allowed_uris") as error:
         check_allowed(recording(audio, origin), [])
     assert error.value.message.startswith(origin) and audio in error.value.message
 
 
-@pytest.mark.parametrize(("audio", "origin"), TAKEN)
-def test_everybodys_manifest_may_name_this(audio: str, origin: str) -> None:
+@pytest.mark.parametrize(("audio", "origin"), ALLOWED)
+def test_an_ordinary_address_is_allowed_by_default(audio: str, origin: str) -> None:
     check_allowed(recording(audio, origin), [])
 
 
@@ -113,7 +113,7 @@ def test_everybodys_manifest_may_name_this(audio: str, origin: str) -> None:
         ("sftp://host/a.wav", "sftp://host", True),
     ],
 )
-def test_prefixes_are_of_whole_names(audio: str, prefix: str, fits: bool) -> None:
+def test_a_prefix_allows_whole_names_below_it(audio: str, prefix: str, fits: bool) -> None:
     if fits:
         check_allowed(recording(audio), [prefix])
         return
@@ -121,7 +121,7 @@ def test_prefixes_are_of_whole_names(audio: str, prefix: str, fits: bool) -> Non
         check_allowed(recording(audio), [prefix])
 
 
-def test_links_and_dots_do_not_lead_out_of_an_allowed_folder(tmp_path: Path) -> None:
+def test_links_and_dots_cannot_leave_an_allowed_folder(tmp_path: Path) -> None:
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir()
     outside.mkdir()
@@ -130,19 +130,19 @@ def test_links_and_dots_do_not_lead_out_of_an_allowed_folder(tmp_path: Path) -> 
     (inside / "link.wav").symlink_to(outside / "secret.wav")
     (inside / "folder").symlink_to(outside)
     (inside / "alias.wav").symlink_to(inside / "a.wav")
-    (tmp_path / "door").symlink_to(inside)
+    (tmp_path / "entrance").symlink_to(inside)
     manifest = inside / "m.jsonl"
     for audio, fits in {
         "a.wav": True,
         "alias.wav": True,
-        str(tmp_path / "door" / "a.wav"): True,
-        "folder/../a.wav": True,  # the path is made plain before anything is opened
+        str(tmp_path / "entrance" / "a.wav"): True,
+        "folder/../a.wav": True,  # the path is normalised before anything is opened
         "link.wav": False,
         "folder/secret.wav": False,
         "../outside/secret.wav": False,
         str(outside / "secret.wav"): False,
         f"file://{outside}/secret.wav": False,
-        "~root/x.wav": True,  # a folder of this name here, nobody's home
+        "~root/x.wav": True,  # a relative folder of this name, not a home directory
     }.items():
         manifest.write_text(json.dumps({"audio": audio}) + "\n")
         config = RunConfig.model_validate({"plan": {"allowed_uris": [str(inside)]}})
