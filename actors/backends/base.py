@@ -30,7 +30,7 @@ class Backend(Protocol):
     # None: the model runs in no device of this process.
     device: Device | None = None
     # The backend takes all requests of a call at once and ignores the batch settings. It keeps its own time
-    # limit, gives signs of life (`watchdog.alive`) and returns the error of a request in the place of its
+    # limit, gives signs of life (`watchdog.heartbeat`) and returns the error of a request in the place of its
     # result.
     batches_itself: bool = False
     # GiB of GPU memory that this process has, weights included; None: no GPU, or memory that the engine

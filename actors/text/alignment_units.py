@@ -63,9 +63,8 @@ def locate_units(text: str, language_name: str | None) -> list[Unit]:
     """
     # As long as the original text.
     with_apostrophes = repair_apostrophes(text)
-    surface = normalize(
-        with_apostrophes, "NFKC" if (language_name or "").strip().lower() == "japanese" else "NFC"
-    )
+    is_japanese = (language_name or "").strip().lower() == "japanese"
+    surface = normalize(with_apostrophes, "NFKC" if is_japanese else "NFC")
     located = locate(split_units(surface.text, language_name), surface, _is_unit_char)
     if located is None:
         # The tokenizer changed the text in a way that cannot be traced back. Cuts at spaces and ideographs

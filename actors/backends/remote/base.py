@@ -58,8 +58,8 @@ class Usage:
     def __str__(self) -> str:
         return (
             f"{self.requests:,} requests ({self.repeated:,} of them repeated), "
-            f"{self.audio_seconds / 3600:.3f} h of "
-            f"audio sent, {self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
+            f"{self.audio_seconds / 3600:.3f} h of audio sent, "
+            f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
         )
 
     def count_request(self, duration: float, *, repeated: bool) -> None:
@@ -189,7 +189,8 @@ class RemoteASR(ASRBackend):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         if any(isinstance(result, RetryableError) for result in results):
-            # If the server went away in the middle, the segments that came later are not lost.
+            # The server may have gone away within the batch. Without this check, the segments after that
+            # would count as failed on their own, because those before succeeded.
             await self._check_server_is_there()
         return results
 
@@ -206,7 +207,7 @@ class RemoteASR(ASRBackend):
                 heartbeat()
 
     async def _check_server(self) -> None:
-        """Raise FatalError where nothing can come of this server.
+        """Raise FatalError where this server cannot be used.
 
         It also gets a moment of silence to recognise, because its list of models does not say enough: some
         servers list nothing, some not all, and where an account is empty, every listed model is refused.
@@ -233,7 +234,7 @@ class RemoteASR(ASRBackend):
             )
 
     async def _check_server_is_there(self) -> None:
-        """Raise FatalError where the server is gone or answers nobody.
+        """Raise FatalError where the server is gone or does not respond.
 
         A new process waits for it then, so that no segment is lost. The server gets silence to recognise,
         once: a proxy in front of an engine may list the models when the engine is long gone.
@@ -247,8 +248,6 @@ class RemoteASR(ASRBackend):
         except RowError:
             return
         except (TransientError, RetryableError, TimeoutError) as error:
-            why = str(error) or f"nothing about silence within {timeout:g} s"
-            message = (
-                f"the recognition server at {self.remote.base_url} answers nothing any more: {why}; {_ADVICE}"
-            )
+            why = str(error) or f"no result for silence within {timeout:g} s"
+            message = f"the recognition server at {self.remote.base_url} no longer responds: {why}; {_ADVICE}"
             raise FatalError(message, "server_unavailable") from None

@@ -80,7 +80,7 @@ class DashScopeFiles(RemoteASR):
         self.server.raise_for_error(response, subject)
         task = self._parse_task(self.server.json(response))
         if not task.id:
-            raise TransientError("the answer has no output.task_id")
+            raise TransientError("the response has no output.task_id")
         return task.id
 
     async def _upload(self, request: SegmentRequest, subject: str) -> str:
@@ -96,7 +96,7 @@ class DashScopeFiles(RemoteASR):
             self._policy = None
             raise TransientError(f"the storage for uploads refuses with HTTP {status}")
         if status in (408, 429) or status >= 500:
-            raise TransientError(f"the storage for uploads answers HTTP {status}", busy=status == 429)
+            raise TransientError(f"the storage for uploads responds with HTTP {status}", busy=status == 429)
         if not 200 <= status < 300:
             raise RowError(f"the storage for uploads refuses {subject} with HTTP {status}", "model_failed")
         return policy.key(name)

@@ -87,9 +87,9 @@ def parse_upload_policy(response: Mapping[str, Any]) -> UploadPolicy:
         url, folder = str(data["upload_host"]), str(data["upload_dir"])
         duration = float(data.get("expire_in_seconds") or 0) * (1 - _POLICY_MARGIN)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Malformed(f"the answer has no data as upload policies have it: {error!r}") from None
+        raise Malformed(f"the response has no data as upload policies have it: {error!r}") from None
     if not url.startswith(("https://", "http://")):
-        raise Malformed("the answer's upload_host is no address")
+        raise Malformed("the response's upload_host is no URL")
     return UploadPolicy(url, folder.rstrip("/"), fields, duration)
 
 
@@ -115,7 +115,7 @@ def parse_task(response: Mapping[str, Any]) -> Task:
     """
     output = response.get("output")
     if not isinstance(output, dict) or not isinstance(output.get("task_status"), str):
-        raise Malformed("the answer has no output.task_status as tasks have it")
+        raise Malformed("the response has no output.task_status as tasks have it")
     task_id = str(output.get("task_id") or "")
     status = output["task_status"].upper()
     if status in ("PENDING", "RUNNING", "SUSPENDED"):

@@ -102,7 +102,7 @@ class DashScopeRealtime(RemoteASR):
             ):
                 yield socket
         except TimeoutError:
-            raise TransientError(f"no complete answer within {self.remote.timeout:g} s") from None
+            raise TransientError(f"no complete response within {self.remote.timeout:g} s") from None
         except InvalidStatus as error:
             response = error.response
             self.server.raise_for_error(

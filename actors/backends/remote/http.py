@@ -118,10 +118,10 @@ class RemoteServer:
                 async for piece in response.aiter_bytes():
                     data += piece
                     if len(data) > MAX_RESPONSE_BYTES:
-                        raise TransientError(f"the answer is longer than {MAX_RESPONSE_BYTES >> 20} MiB")
+                        raise TransientError(f"the response is longer than {MAX_RESPONSE_BYTES >> 20} MiB")
                 return Response(response.status_code, response.headers, bytes(data))
         except TimeoutError:
-            raise TransientError(f"no complete answer within {self.remote.timeout:g} s") from None
+            raise TransientError(f"no complete response within {self.remote.timeout:g} s") from None
         except httpx2.HTTPError as error:
             raise TransientError(f"{type(error).__name__}: {error}".rstrip(": ")) from None
 
@@ -193,7 +193,8 @@ class RemoteServer:
             advice = f"it redirects to {location}: set asr.remote.base_url to where the server really is"
         else:
             advice = (
-                f"is {self.model!r} its name of the model (asr.model), and is asr.remote.base_url right, "
+                f"is {self.model!r} the server's name of the model (asr.model), and is asr.remote.base_url "
+                "right, "
                 f"with its {self.url_ending}?"
             )
         url = self.remote.base_url

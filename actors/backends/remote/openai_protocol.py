@@ -150,9 +150,9 @@ def parse_json(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except ValueError:  # UnicodeDecodeError is one of them
-        raise Malformed(f"the answer is not JSON: {data[:80]!r}") from None
+        raise Malformed(f"the response is not JSON: {data[:80]!r}") from None
     if not isinstance(value, dict):
-        raise Malformed(f"the answer is no JSON object: {data[:80]!r}")
+        raise Malformed(f"the response is no JSON object: {data[:80]!r}")
     if _HALF_PAIR.search(data):
         value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
     return value
@@ -187,12 +187,12 @@ def parse_response(
         ]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise Malformed(
-            f"the answer has no choices[0].message.content as chat completions have it: {error!r}"
+            f"the response has no choices[0].message.content as chat completions have it: {error!r}"
         ) from None
     if reason == "content_filter":
-        raise Withheld("the server's filter keeps the answer back (finish_reason content_filter)")
+        raise Withheld("the server's filter withholds the output (finish_reason content_filter)")
     if reason in _INCOMPLETE or (reason not in (None, "stop") and not content):
-        raise Malformed(f"the answer was broken off (finish_reason {reason})")
+        raise Malformed(f"the output is incomplete (finish_reason {reason})")
     if not isinstance(content, str):
         raise Malformed(f"choices[0].message.content is a {type(content).__name__}, not a string")
     has_tokens = bool(tokens)
@@ -231,7 +231,7 @@ def token_counts(response: Mapping[str, Any]) -> TokenCounts:
 def _parse_transcription(response: dict[str, Any], segment: SegmentRequest, compatible: bool) -> Hypothesis:
     text = response.get("text")
     if not isinstance(text, str):
-        raise Malformed("the answer has no text as transcriptions have it")
+        raise Malformed("the response has no text as transcriptions have it")
     languages = [
         entry["code"]
         for entry in response.get("languages") or []

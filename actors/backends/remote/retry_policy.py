@@ -100,7 +100,7 @@ class RetryPolicy:
         while True:
             await self._wait_as_asked(call)
             if self._remaining_patience(call) <= 0:
-                raise self._gave_up("it is not asked any more")
+                raise self._gave_up("asr.remote.patience is used up")
             try:
                 result = await attempt(tries)
                 self.record_success()
@@ -120,7 +120,7 @@ class RetryPolicy:
                 if failures > self.remote.retries or delay > self._remaining_patience(call):
                     raise self._gave_up(f"after {tries} attempts, the last one: {error}") from None
                 pause = max(delay, error.wait or 0.0)
-                log.info("asking %s again in %.1f s: %s", self.remote.base_url, pause, error)
+                log.info("retrying %s in %.1f s: %s", self.remote.base_url, pause, error)
             await asyncio.sleep(delay)
 
     def _remaining_patience(self, call: Call) -> float:
@@ -136,8 +136,8 @@ class RetryPolicy:
                     f"the recognition server at {self.remote.base_url} asks to wait for {wait:.0f} s, which "
                     "goes "
                     f"beyond the {call.end - call.begin:.0f} s that a call may take (asr.timeout): start "
-                    "again when "
-                    "it is free",
+                    "again "
+                    "later",
                     "server_unavailable",
                 )
             heartbeat()
@@ -145,7 +145,7 @@ class RetryPolicy:
 
     def _gave_up(self, why: str) -> RetryableError:
         return RetryableError(
-            f"the recognition server at {self.remote.base_url} gave no good answer: {why}",
+            f"the recognition server at {self.remote.base_url} gave no successful response: {why}",
             "server_unavailable",
         )
 

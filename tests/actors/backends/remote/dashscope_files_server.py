@@ -1,6 +1,7 @@
 """A small server with DashScope's API for recorded files around any engine, which misbehaves on request.
 
-It follows the public description: upload policies, a storage that takes forms, tasks, result files at signed URLs.
+It follows the public description: upload policies, a storage that takes forms, tasks, and result files at
+signed URLs.
 """
 
 from __future__ import annotations

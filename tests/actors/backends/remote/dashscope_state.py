@@ -16,7 +16,8 @@ class FaultyDashScope:
 
     `faults` are the next faults, in this order, each once:
 
-    - `policy:STATUS`, `upload:STATUS`, `create:STATUS`, `poll:STATUS`, `result:STATUS`: the status of that response;
+    - `policy:STATUS`, `upload:STATUS`, `create:STATUS`, `poll:STATUS`, `result:STATUS`: the status of that
+      response;
     - `task:CODE`: the code of a failed task, such as `task:InternalError`;
     - `handshake:STATUS`, `redirect:URL`: the response to a new connection;
     - `session:close`: the session is closed in the middle;

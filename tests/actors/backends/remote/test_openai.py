@@ -88,7 +88,7 @@ def test_a_refused_segment_is_not_requested_again(
 def test_slow_responses_are_given_up(server: FaultyOpenAIServer, make: Make) -> None:
     [failed, fine] = make(retries=1, timeout=0.4).transcribe(segments("server:slow", ""))
     assert isinstance(failed, RetryableError)
-    assert "no complete answer within 0.4 s" in str(failed)
+    assert "no complete response within 0.4 s" in str(failed)
     assert isinstance(fine, Hypothesis)
 
 
@@ -98,7 +98,7 @@ def test_slow_responses_are_given_up(server: FaultyOpenAIServer, make: Make) -> 
         ("401", "no key was sent, as OPENAI_API_KEY is not set"),
         ("402", "HTTP 402"),
         ("403", "HTTP 403: as you asked"),
-        ("404", "its name of the model"),
+        ("404", "the server's name of the model"),
         ("307", "it redirects to https://elsewhere.example/v1: set asr.remote.base_url"),
         ("quota", "exceeded your current quota"),
     ],

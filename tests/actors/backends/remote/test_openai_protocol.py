@@ -58,7 +58,7 @@ def test_an_incomplete_or_withheld_output_is_neither_silence_nor_complete(endpoi
         ("tool_calls", None),
         ("length", ""),
     ):
-        with pytest.raises(openai_protocol.Malformed, match=f"broken off .finish_reason {reason}"):
+        with pytest.raises(openai_protocol.Malformed, match=f"incomplete .finish_reason {reason}"):
             parse(chat(content, finish_reason=reason), endpoint)
     with pytest.raises(openai_protocol.Withheld):
         parse(chat(None, finish_reason="content_filter"), endpoint)

@@ -74,7 +74,7 @@ def test_a_chat_continues_a_prefix(language: str | None, recogniser: Callable[..
 
 
 def test_an_unknown_model_and_a_missing_key_are_fatal(recogniser: Callable[..., Any]) -> None:
-    with pytest.raises(FatalError, match=r"'other' its name of the model.*it offers fake"):
+    with pytest.raises(FatalError, match=r"'other' the server's name of the model.*it offers fake"):
         recogniser("chat", model="other")
     with pytest.raises(FatalError, match=r"an API key is required.*no key was sent, as UNSET is not set"):
         recogniser("chat", variable="UNSET")
