@@ -81,9 +81,9 @@ def transcribe(
     retries.apply(config.storage)
     # Read all of the manifest before anything is written: an error in line 900,000 is raised now.
     table = planner.collect(recordings_of(manifest, command), config)
-    with lease.held(out, command, shutdown.abort):
+    with lease.hold(out, command, shutdown.abort):
         run_id, record = run_record.open_run(out, config, command, manifest, accept_changes=accept_changes)
-        shards.settle(out)
+        shards.recover(out)
         planned = planner.extend_plan(out, table, config, run_id, whole=command == "align")
         return finish(out, config, run_id, record, new_recordings=planned)
 
@@ -95,11 +95,11 @@ def retry(out: str, config: RunConfig, codes: Sequence[str] = ()) -> Outcome:
     """
     retries.apply(config.storage)
     command = run_record.require(out)["command"]
-    with lease.held(out, "retry", shutdown.abort):
+    with lease.hold(out, "retry", shutdown.abort):
         letters = [row for row in transcripts.dead_letters(out) if not codes or row["error_code"] in codes]
         attempts = {row["recording_id"]: row["attempts"] for row in letters}
         run_id, record = run_record.open_run(out, config, command, "retry")
-        shards.settle(out)
+        shards.recover(out)
         planner.plan_again(out, attempts, run_id, config, whole=command == "align")
         return finish(out, config, run_id, record)
 
@@ -117,7 +117,7 @@ def finish(
                 with record_losses(out, record, run_id) as losses:
                     run_passes(work, losses)
             except FatalError:  # finished shards need not wait until the cause is fixed
-                shards.settle(out)
+                shards.recover(out)
                 stitch(out, config, run_id, on_ray=False)
                 raise
             stitch(out, config, run_id, on_ray=True)

@@ -31,12 +31,12 @@ def run_passes(work: ShardPass, losses: list[PassLosses]) -> None:
         FatalError: more shards were not done than crashes and failures can account for.
     """
     run_shards(work, losses)
-    shards.settle(work.out)  # a commit may have failed half-way
+    shards.recover(work.out)  # a commit may have failed half-way
     left = shards.left_to_do(work.plan, work.out)
     if left.num_rows:
         run_shards(replace(work, todo=left, isolated=True), losses)
         first, last = losses
-        shards.settle(work.out)
+        shards.recover(work.out)
         lost = shards.left_to_do(work.plan, work.out)
         if not last.explain(lost[shards.ID].to_pylist()):
             cause = f": {last.last_failure}" if last.last_failure else ""
@@ -45,7 +45,7 @@ def run_passes(work: ShardPass, losses: list[PassLosses]) -> None:
                 f"{last.crashed_processes} times and tasks failed {last.failed_tasks} times{cause}; the "
                 "shards are not to blame and will be done by the next run; look at Ray's logs"
             )
-        shards.bury(work.out, lost.to_pylist(), work.run_id, first.and_then(last).reasons, last.last_failure)
+        shards.commit_lost(work.out, lost.to_pylist(), work.run_id, first.and_then(last).reasons, last.last_failure)
 
 
 def stitch(out: str, config: RunConfig, run_id: str, *, on_ray: bool) -> tuple[int, int]:

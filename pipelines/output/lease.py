@@ -152,7 +152,7 @@ class Lease:
 
 
 @contextmanager
-def held(out: str, command: str, on_lost: Callable[[], None]) -> Iterator[Lease]:
+def hold(out: str, command: str, on_lost: Callable[[], None]) -> Iterator[Lease]:
     """Hold the lease on `out` while a `with` block runs.
 
     Args:

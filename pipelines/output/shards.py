@@ -54,7 +54,7 @@ def checkpoint_folder(out: str) -> str:
     return files.join(out, "checkpoint")
 
 
-def settle(out: str) -> int:
+def recover(out: str) -> int:
     """Complete or undo the commits of an interrupted run. No driver may be at work on `out`.
 
     A pending task is undone: its rows and ids are deleted, and its shards will be done again. Where committed
@@ -156,7 +156,7 @@ def append(out: str, rows: list[dict[str, Any]], task: str) -> None:
     files.remove(pending)
 
 
-def bury(
+def commit_lost(
     out: str,
     lost: list[dict[str, Any]],
     run_id: str,

@@ -26,7 +26,7 @@ def absolute(uri: str) -> str:
 
 
 def join(base: str, *names: str) -> str:
-    """Join `names` to `base`; an absolute path or a URI replaces everything before it, as in `os.path.join`."""
+    """Join `names` to `base`; an absolute name or a URI replaces what precedes it, as in `os.path.join`."""
     for name in names:
         if "://" in name or name.startswith("/"):
             base = name
@@ -51,7 +51,7 @@ def name_of(uri: str) -> str:
 
 
 def shown(text: str) -> str:
-    """A text, such as an address, without user names, passwords and the queries of http URLs in its addresses."""
+    """A text without the user names, passwords and http queries of the addresses in it."""
     return _QUERY.sub(r"\1?***", _USER.sub("***@", text))
 
 

@@ -99,7 +99,7 @@ def _files(out: str) -> Iterator[Row]:
         ids = shards.parquet_bytes(rows.select([shards.ID]))
         files.write_atomic(f"{shards.checkpoint_folder(out)}/task-{number:06d}.parquet", ids, sync=False)
     for what, step in (
-        ("what is done", lambda: (shards.settle(out), shards.committed_ids(out))),
+        ("what is done", lambda: (shards.recover(out), shards.committed_ids(out))),
         ("what can be stitched", lambda: transcripts.unstitched(out, 2000)),
     ):
         began = time.process_time()

@@ -195,7 +195,7 @@ def _child(what: str, manifest: str, out: str) -> dict[str, Any]:
 
         table = planner.collect(read_manifest(manifest), config)
         clock.lap("manifest")
-        shards.settle(out)
+        shards.recover(out)
         clock.lap("settle")
         planner.extend_plan(out, table, config, "again")
         clock.lap("plan")

@@ -48,7 +48,7 @@ def test_committed_rows_are_found(tmp_path: Path) -> None:
 
 
 def test_an_empty_directory_has_no_shards(tmp_path: Path) -> None:
-    assert shards.settle(str(tmp_path)) == 0
+    assert shards.recover(str(tmp_path)) == 0
     assert len(shards.committed_ids(str(tmp_path))) == 0
     assert shards.index(str(tmp_path)).num_rows == 0
 
@@ -61,7 +61,7 @@ def test_the_rows_of_an_uncommitted_task_do_not_count_and_are_removed(tmp_path: 
         (tmp_path / "checkpoint/t_000002.pending.parquet").read_bytes()
     )
     assert shards.index(str(tmp_path))["shard_id"].to_pylist() == ["a"]
-    assert shards.settle(str(tmp_path)) == 2
+    assert shards.recover(str(tmp_path)) == 2
     assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == ["t_000001-0.parquet"]
     assert sorted(path.name for path in (tmp_path / "checkpoint").iterdir()) == ["t_000001.parquet"]
 
@@ -75,7 +75,7 @@ def test_a_task_with_a_damaged_file_is_done_again(
     write(tmp_path, "t_000001", [row("a")])
     write(tmp_path, "t_000002", [row("b")], pending=pending)
     (tmp_path / damaged).write_bytes(content)
-    shards.settle(str(tmp_path))
+    shards.recover(str(tmp_path))
     assert shards.committed_ids(str(tmp_path)).to_pylist() == ["a"]
     assert [path.name for path in (tmp_path / "shards").iterdir()] == ["t_000001-0.parquet"]
     assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["t_000001.parquet"]
@@ -84,7 +84,7 @@ def test_a_task_with_a_damaged_file_is_done_again(
 def test_a_kill_between_copy_and_delete_of_a_commit_loses_nothing(tmp_path: Path) -> None:
     """Object stores rename by copy and delete. Ray's clean-up would delete these rows but keep their ids."""
     write(tmp_path, "t_000001", [row("a")], pending=True)
-    assert shards.settle(str(tmp_path)) == 0
+    assert shards.recover(str(tmp_path)) == 0
     assert shards.committed_ids(str(tmp_path)).to_pylist() == ["a"]
     assert shards.index(str(tmp_path))["shard_id"].to_pylist() == ["a"]
     assert not list((tmp_path / "checkpoint").glob("*.pending.parquet"))
@@ -96,7 +96,7 @@ def test_committed_shards_without_rows_are_done_again(tmp_path: Path) -> None:
         write(tmp_path, f"t_00000{number}", [row(f"s{number}")])
     (tmp_path / "shards/t_000001-0.parquet").unlink()
     (tmp_path / "shards/t_000002-0.parquet").write_bytes(b"")
-    assert shards.settle(str(tmp_path)) == 2
+    assert shards.recover(str(tmp_path)) == 2
     assert (
         sorted(shards.committed_ids(str(tmp_path)).to_pylist())
         == sorted(shards.index(str(tmp_path))["shard_id"].to_pylist())
@@ -117,7 +117,7 @@ def test_an_interrupted_append_leaves_nothing(tmp_path: Path, monkeypatch: pytes
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(shards.files, "write_atomic", cut_off)
             shards.append(str(tmp_path), [row("a")], f"lost-{writes}")
-        shards.settle(str(tmp_path))
+        shards.recover(str(tmp_path))
         assert not [*(tmp_path / "shards").glob("*")] and not [*(tmp_path / "checkpoint").glob("*")]
 
 
@@ -147,11 +147,11 @@ for path in {[str(path) for path in written]}:
     assert len(list(tmp_path.rglob(".*.tmp"))) == len(written)
     theirs = tmp_path / "shards/.theirs.tmp"
     theirs.touch()
-    shards.settle(str(tmp_path))
+    shards.recover(str(tmp_path))
     report = next(tmp_path.glob(".report.json.*"))  # its writer may still be at work
     assert sorted(tmp_path.rglob(".*")) == sorted([report, theirs])
     os.utime(report, (0, 0))
-    shards.settle(str(tmp_path))
+    shards.recover(str(tmp_path))
     assert not report.exists() and shards.committed_ids(str(tmp_path)).to_pylist() == ["a"]
 
 

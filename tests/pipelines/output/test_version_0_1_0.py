@@ -130,7 +130,7 @@ def test_the_saved_settings_are_loaded_under_their_present_names(
 
 
 def test_only_the_uncommitted_shards_are_left_to_do(out: str) -> None:
-    assert shards.settle(out) == 0
+    assert shards.recover(out) == 0
     assert plans.clear_leftovers(out) == 0
     assert left(out) == [("long", 3), ("long", 4), ("long", 5), ("long", 6), ("late", 0)]
 
