@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Literal
 
 from actors.backends.base import AlignerBackend, ASRBackend
 from actors.backends.devices import set_allocator
@@ -88,16 +87,15 @@ def check(asr: ASRConfig, aligner: AlignerConfig, *, here: bool) -> None:
     Raises:
         FatalError: a model cannot be loaded; the message says what to do.
     """
-    models: list[tuple[Literal["asr", "aligner"], ASRConfig | AlignerConfig]]
-    models = [("asr", asr), ("aligner", aligner)]
-    for kind, config in models:
+    configs: tuple[ASRConfig | AlignerConfig, ...] = (asr, aligner)
+    for config in configs:
         if config.backend not in ("transformers", "vllm"):
             continue
-        content = check_folder(config.model, kind)
+        content = check_folder(config.model, config.kind)
         if config.backend == "vllm":
             if here and importlib.util.find_spec("vllm") is None:
                 raise FatalError(_not_installed("vllm", "vllm"))
-            if kind == "aligner":
+            if config.kind == "aligner":
                 original_checkpoint.check_layout(config.model, content)
 
 

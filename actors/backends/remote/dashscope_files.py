@@ -141,9 +141,8 @@ class DashScopeFiles(RemoteASR):
             self._retries.record_success()
             if self._loop.time() + interval > call.deadline:
                 raise RetryableError(
-                    f"task {task_id} of the recognition server at {self.remote.base_url} was not done when "
-                    "it had to "
-                    "be: raise asr.timeout, which is the time that all segments of a model call may take",
+                    f"task {task_id} of the recognition server at {self.remote.base_url} was not done in "
+                    "time: raise asr.timeout, which is the time that all segments of a model call may take",
                     "server_unavailable",
                 )
             heartbeat()

@@ -53,8 +53,7 @@ class DashScopeRealtime(RemoteASR):
         if request.duration > limit:
             raise RowError(
                 f"a segment of {request.duration:.1f} s is longer than the {limit:g} s of DashScope's "
-                "real-time API: "
-                f"set segmenter.max_duration={limit:g}",
+                f"real-time API: set segmenter.max_duration={limit:g}",
                 "model_failed",
             )
         self.total_usage.count_request(request.duration, repeated=before > 0)

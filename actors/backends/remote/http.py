@@ -184,8 +184,8 @@ class RemoteServer:
                 else f"no key was sent, as {variable} is not set in this process"
             )
             advice = (
-                f"{key}; asr.remote.key_variable names the variable, and on a cluster it must be set on its "
-                "nodes"
+                f"{key}; "
+                "asr.remote.key_variable names the variable, and on a cluster it must be set on its nodes"
             )
         elif 300 <= response.status < 400:
             # Without the query, which may hold a secret.
@@ -194,8 +194,7 @@ class RemoteServer:
         else:
             advice = (
                 f"is {self.model!r} the server's name of the model (asr.model), and is asr.remote.base_url "
-                "right, "
-                f"with its {self.url_ending}?"
+                f"right, with its {self.url_ending}?"
             )
         url = self.remote.base_url
         return f"the recognition server at {url} refuses every request: {self.without_key(message)}; {advice}"

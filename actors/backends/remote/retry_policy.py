@@ -134,10 +134,8 @@ class RetryPolicy:
             if self._not_before > call.deadline:
                 raise FatalError(
                     f"the recognition server at {self.remote.base_url} asks to wait for {wait:.0f} s, which "
-                    "goes "
-                    f"beyond the {call.end - call.begin:.0f} s that a call may take (asr.timeout): start "
-                    "again "
-                    "later",
+                    f"goes beyond the {call.end - call.begin:.0f} s that a call may take (asr.timeout): "
+                    "start again later",
                     "server_unavailable",
                 )
             heartbeat()
