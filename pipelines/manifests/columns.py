@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from actors.errors import ScriptoriumError, UsageError
+from actors.records import Row
 from actors.text.languages import CODES, code_of, normalize_language
 from pipelines.storage import files
 
@@ -43,7 +44,7 @@ class Recording:
     origin: str  # file:line, for messages
 
 
-def read_row(values: dict[str, Any], file: str, line: int, base: str) -> Recording:
+def read_row(values: Row, file: str, line: int, base: str) -> Recording:
     """Check one row.
 
     Args:
@@ -75,7 +76,7 @@ def read_row(values: dict[str, Any], file: str, line: int, base: str) -> Recordi
         raise UsageError(f"{origin}: nested more than {_DEEPEST} levels deep; flatten this entry") from None
 
 
-def _audio(rest: dict[str, Any], origin: str) -> str:
+def _audio(rest: Row, origin: str) -> str:
     for name in AUDIO_COLUMNS:
         if name in rest:
             value = rest.pop(name)
@@ -105,7 +106,7 @@ def _audio(rest: dict[str, Any], origin: str) -> str:
     )
 
 
-def _id(rest: dict[str, Any], origin: str, audio: str) -> str:
+def _id(rest: Row, origin: str, audio: str) -> str:
     if "id" not in rest:
         return audio
     value = rest.pop("id")
@@ -128,7 +129,7 @@ def _id(rest: dict[str, Any], origin: str, audio: str) -> str:
     return value
 
 
-def _language(rest: dict[str, Any], origin: str) -> str | None:
+def _language(rest: Row, origin: str) -> str | None:
     for name in LANGUAGE_COLUMNS:
         if name in rest:
             value = rest.pop(name)
@@ -180,7 +181,7 @@ def _name(value: str) -> str | None:
         ) from None
 
 
-def _text(rest: dict[str, Any], name: str, origin: str) -> str | None:
+def _text(rest: Row, name: str, origin: str) -> str | None:
     value = rest.pop(name, None)
     if _missing(value) or value == "":
         return None
@@ -193,7 +194,7 @@ def _text(rest: dict[str, Any], name: str, origin: str) -> str | None:
     return value
 
 
-def _duration(rest: dict[str, Any], origin: str) -> float | None:
+def _duration(rest: Row, origin: str) -> float | None:
     value = rest.pop("duration", None)
     if _missing(value) or value == "":
         return None
@@ -208,7 +209,7 @@ def _duration(rest: dict[str, Any], origin: str) -> float | None:
     return seconds or None
 
 
-def _channel(rest: dict[str, Any], origin: str) -> str | None:
+def _channel(rest: Row, origin: str) -> str | None:
     value = rest.pop("channel", None)
     if _missing(value) or value == "":
         return None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from actors.errors import UsageError
+from actors.records import Row
 
 TOLERANCE = 0.05  # seconds by which a cut may be shorter than its recording and still count as the whole
 _CUTS = frozenset({"MonoCut", "MultiCut", "DataCut"})
 
 
-def flatten_lhotse(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
+def flatten_lhotse(row: Row, uri: str, line: int) -> Row:
     """Convert an entry of a RecordingSet or a CutSet to the columns of a manifest; other rows stay unchanged.
 
     Text and language come from the supervisions of a cut; the supervisions and `custom` become metadata. A
@@ -38,7 +37,7 @@ def flatten_lhotse(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
     return row
 
 
-def _recording(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
+def _recording(row: Row, uri: str, line: int) -> Row:
     sources = row["sources"]
     if len(sources) != 1 or not isinstance(sources[0], dict) or sources[0].get("type") not in ("file", "url"):
         kinds = (
@@ -50,13 +49,13 @@ def _recording(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
             f"not {len(sources)} ({kinds})"
         )
     # The rest is metadata, except for how lhotse loads the samples, which says nothing about the recording.
-    columns: dict[str, Any] = {
+    columns: Row = {
         name: row[name] for name in row if name not in ("sources", "channel_ids", "num_samples", "transforms")
     }
     return {**columns, "audio": sources[0].get("source")}
 
 
-def _cut(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
+def _cut(row: Row, uri: str, line: int) -> Row:
     recording = row["recording"]
     whole = recording.get("duration")
     start, duration = row.get("start", 0), row.get("duration", whole)
@@ -71,7 +70,7 @@ def _cut(row: dict[str, Any], uri: str, line: int) -> dict[str, Any]:
     texts = [one["text"] for one in supervisions if one.get("text")]
     languages = list(dict.fromkeys(one["language"] for one in supervisions if one.get("language")))
     channels = recording.get("channel_ids") or [0]
-    columns: dict[str, Any] = {**flat, "id": row.get("id")}
+    columns: Row = {**flat, "id": row.get("id")}
     if texts:
         columns["text"] = " ".join(texts)
     if languages:

@@ -11,12 +11,12 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from actors.records import Row
 from pipelines.schema import SHARD
 from pipelines.storage import files
 from pipelines.storage.parquet import read_all
@@ -130,7 +130,7 @@ def index(out: str) -> pa.Table:
     return pa.concat_tables([table.cast(empty.schema) for table in tables]) if tables else empty
 
 
-def read_rows(uris: Sequence[str], recording_ids: Iterable[str]) -> list[dict[str, Any]]:
+def read_rows(uris: Sequence[str], recording_ids: Iterable[str]) -> list[Row]:
     """Read the complete rows of some recordings.
 
     Args:
@@ -138,14 +138,14 @@ def read_rows(uris: Sequence[str], recording_ids: Iterable[str]) -> list[dict[st
         recording_ids: the recordings whose rows are wanted.
     """
     wanted = pa.array(sorted(set(recording_ids)), pa.string())
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for table in read_all(uris, None):
         found = table.filter(pc.is_in(table.column("recording_id"), wanted))
         rows.extend(found.cast(SHARD).to_pylist())
     return rows
 
 
-def append(out: str, rows: list[dict[str, Any]], task: str) -> None:
+def append(out: str, rows: list[Row], task: str) -> None:
     """Commit rows under the task name `task`, in the same two phases as Ray Data does."""
     table = pa.Table.from_pylist(rows, schema=SHARD)
     ids = parquet_bytes(table.select([ID]))
@@ -158,7 +158,7 @@ def append(out: str, rows: list[dict[str, Any]], task: str) -> None:
 
 def commit_lost(
     out: str,
-    lost: list[dict[str, Any]],
+    lost: list[Row],
     run_id: str,
     reasons: Mapping[str, tuple[str, str, str]],
     failure: str = "",

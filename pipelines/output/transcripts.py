@@ -11,11 +11,11 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from actors.records import Row
 from pipelines.output import shards
 from pipelines.schema import DEAD_LETTER, TRANSCRIPT
 from pipelines.stitching import stitch
@@ -39,7 +39,7 @@ class Stitched:
     """Result of a batch: how many transcripts were written, and the dead letters, still to write."""
 
     transcripts: int
-    dead_letters: list[dict[str, Any]]
+    dead_letters: list[Row]
 
 
 def unstitched(out: str, recordings_per_batch: int) -> list[Batch]:
@@ -76,11 +76,11 @@ def stitch_batch(
     The name of the file is a digest of the recordings in it, so that repeating a batch within a run changes
     nothing.
     """
-    by_recording: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    by_recording: dict[str, list[Row]] = defaultdict(list)
     for row in shards.read_rows(batch.files, batch.recording_ids):
         by_recording[row["recording_id"]].append(row)
-    transcripts: list[dict[str, Any]] = []
-    dead: list[dict[str, Any]] = []
+    transcripts: list[Row] = []
+    dead: list[Row] = []
     for recording_id in batch.recording_ids:
         rows = by_recording[recording_id]
         attempt = max(row["attempt"] for row in rows)
@@ -138,15 +138,13 @@ def transcript_ids(out: str) -> pa.ChunkedArray:
     )
 
 
-def dead_letters(out: str) -> list[dict[str, Any]]:
+def dead_letters(out: str) -> list[Row]:
     """The rows of the recordings that failed for good."""
-    rows: list[dict[str, Any]] = files.read_tables(
-        files.join(out, "dead_letters"), schema=DEAD_LETTER
-    ).to_pylist()
+    rows: list[Row] = files.read_tables(files.join(out, "dead_letters"), schema=DEAD_LETTER).to_pylist()
     return rows
 
 
-def _write_dead_letters(out: str, rows: list[dict[str, Any]]) -> None:
+def _write_dead_letters(out: str, rows: list[Row]) -> None:
     table = pa.Table.from_pylist(sorted(rows, key=lambda row: row["recording_id"]), schema=DEAD_LETTER)
     files.write_atomic(files.join(out, "dead_letters/dead_letters.parquet"), shards.parquet_bytes(table))
 

@@ -223,7 +223,7 @@ def begun(todo: pa.Table) -> dict[str, int]:
 
 
 def task_seconds(total: float) -> float:
-    """Audio seconds per task for a job of `total` seconds: many enough for all machines, few enough for Ray."""
+    """Audio seconds per task for a job of `total` seconds: enough for all machines, few enough for Ray."""
     few, many = TASKS
     shortest, longest = TASK_SECONDS
     return max(min(max(total / few, shortest), longest), total / many)
