@@ -35,13 +35,20 @@ def processes(run: Run) -> None:
             )
             for name in names
         ]
-        rates: list[float | None] = []
-        for process in running:
-            output, errors = process.communicate(timeout=_GIVE_UP)
-            if process.returncode:
-                raise RuntimeError(f"a process ended with {process.returncode}: {errors.strip()[-300:]}")
-            rates.append(float(output.strip().splitlines()[-1]))
-        run.say("processes on one card", of=names, rtfx=rates, sum=sum(rate or 0 for rate in rates))
+        try:
+            rates = [_rate(process) for process in running]
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+        run.say("processes on one card", of=names, rtfx=rates, sum=sum(rates))
+
+
+def _rate(process: subprocess.Popen[str]) -> float:
+    output, errors = process.communicate(timeout=_GIVE_UP)
+    if process.returncode:
+        raise RuntimeError(f"a process ended with {process.returncode}: {errors.strip()[-300:]}")
+    return float(output.strip().splitlines()[-1])
 
 
 def child(run: Run, description: str) -> None:

@@ -134,3 +134,12 @@ def test_clips_of_one_length_have_the_features_of_clips_of_many(extractor, wavef
         extractor, [waveforms[0][:length], np.zeros(length + 50_000, np.int16)], CPU
     )
     assert torch.allclose(equal[0], longer[0, :, : equal.shape[2]], atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+def test_features_on_a_gpu_are_those_of_the_extractor(extractor, clips) -> None:
+    expected, mask = collate([extract(extractor, clip) for clip in clips])
+    found, frames = log_mel_on_device(extractor, clips, torch.device("cuda"))
+    assert frames == mask.sum(1).tolist()
+    assert (found.cpu() - expected).abs().max() < 1e-4
