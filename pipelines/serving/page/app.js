@@ -1,18 +1,16 @@
-// The page: a file or the microphone in, words that follow the audio out. No libraries; texts only ever become text nodes.
+// The page: transcribes a file or the microphone. It uses no libraries.
+import * as transcript from "./transcript.js";
 import { asSrt, asVtt } from "./subtitles.js";
 import { startMicrophone } from "./microphone.js";
 
 const find = (id) => document.getElementById(id);
-const player = find("player"), transcript = find("transcript"), record = find("record"), stop = find("stop");
-const SLACK = 0.5; // seconds by which a word may lie outside of its segment
-let words = []; // {word, start, end, element}, as they are read
-let timed = []; // the same in the order of time, which is another one where two speak at once
+const record = find("record"), stop = find("stop");
 let segments = []; // {start, end, text, language, words}
-let current = null, address = null, model = null, busy = null, microphone = null, recordingName = "recording";
-let recording = null; // ends the recording that goes on, or begins
+let model = null, upload = null, microphone = null, recordingName = "recording";
+let recording = null; // aborts the recording that is active or starting
 
-function say(text) { find("status").textContent = text; }
-function complain(text) { find("problem").textContent = text; }
+function showStatus(text) { find("status").textContent = text; }
+function showProblem(text) { find("problem").textContent = text; }
 
 async function loadSettings() {
   const settings = await (await fetch("page/settings.json")).json();
@@ -26,66 +24,69 @@ function headers() {
 }
 
 function clear() {
-  busy?.abort();
-  words = []; timed = []; segments = []; current = null;
-  transcript.replaceChildren();
-  complain("");
+  upload?.abort();
+  segments = [];
+  transcript.clear();
+  showProblem("");
   find("result").hidden = false;
   setDownloads(false);
 }
 
-function setDownloads(there) {
-  for (const button of find("downloads").children) button.disabled = !there;
+function setDownloads(enabled) {
+  for (const button of find("downloads").children) button.disabled = !enabled;
 }
 
-function listenTo(blob) {
-  if (address) URL.revokeObjectURL(address);
-  address = URL.createObjectURL(blob);
-  player.src = address;
+function showResult() {
+  setDownloads(segments.length > 0);
+  const count = transcript.wordCount();
+  const words = count === 1 ? "1 word" : `${count || "No"} words`;
+  showStatus(segments.length ? `${words}.` : "No speech.");
 }
 
-// A file: its text comes as server-sent events while it is recognised, its words with the last of them.
+// Uploads a file. Its text arrives as server-sent events while it is recognised, its words with the last event.
 async function transcribe(file) {
   if (recording) return;
   clear();
   recordingName = file.name.replace(/\.[^.]*$/, "") || "recording";
-  listenTo(file);
-  const control = busy = new AbortController();
-  say(`Listening to ${file.name} …`);
+  transcript.setAudio(file);
+  const control = upload = new AbortController();
+  showStatus(`Transcribing ${file.name} …`);
   const live = document.createElement("p");
   transcript.append(live);
   try {
-    const whole = await stream(file, control.signal, (delta) => live.append(delta));
+    const response = await streamTranscription(file, control.signal, (delta) => live.append(delta));
     if (control.signal.aborted) return;
     live.remove();
-    segments = withWords(whole);
-    for (const segment of segments) show(segment);
-    setDownloads(segments.length > 0);
-    say(segments.length ? `${words.length || "No"} words.` : "Nothing was said.");
+    segments = transcript.segmentsWithWords(response);
+    for (const segment of segments) transcript.show(segment);
+    showResult();
   } catch (error) {
     if (control.signal.aborted) return;
-    say("");
-    complain(error.message);
+    showStatus("");
+    showProblem(error.message);
   }
 }
 
-async function stream(file, signal, onDelta) {
-  const form = new FormData();
-  form.set("model", model);
-  form.set("response_format", "verbose_json");
-  form.append("timestamp_granularities[]", "word");
-  form.append("timestamp_granularities[]", "segment");
-  form.set("stream", "true");
-  if (find("language").value) form.set("language", find("language").value);
-  if (find("context").value) form.set("prompt", find("context").value);
-  form.set("file", file, file.name);
-  const answer = await fetch("v1/audio/transcriptions", { method: "POST", body: form, headers: headers(), signal });
-  if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error?.message ?? `The server answered ${answer.status}.`);
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+async function streamTranscription(file, signal, onDelta) {
+  const body = new FormData();
+  body.set("model", model);
+  body.set("response_format", "verbose_json");
+  body.append("timestamp_granularities[]", "word");
+  body.append("timestamp_granularities[]", "segment");
+  body.set("stream", "true");
+  if (find("language").value) body.set("language", find("language").value);
+  if (find("context").value) body.set("prompt", find("context").value);
+  body.set("file", file, file.name);
+  const response = await fetch("v1/audio/transcriptions", { method: "POST", body, headers: headers(), signal });
+  if (!response.ok) {
+    const { error } = await response.json().catch(() => ({}));
+    throw new Error(error?.message ?? `The server responded with status ${response.status}.`);
+  }
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
     const { done, value } = await reader.read();
-    if (done) throw new Error("The server stopped before the end.");
+    if (done) throw new Error("The server closed the connection before the end.");
     text += value;
     const events = text.split("\n\n");
     text = events.pop();
@@ -99,124 +100,31 @@ async function stream(file, signal, onDelta) {
   }
 }
 
-// All words stand in one list, segment by segment: those of a segment are the next ones, as far as its text has them. Times alone do not tell:
-// segments of several channels overlap.
-function withWords(answer) {
-  let next = 0;
-  return answer.segments.filter((segment) => segment.text).map((segment) => {
-    const own = [];
-    let place = 0;
-    for (; next < answer.words.length; next++) {
-      const word = answer.words[next], found = segment.text.indexOf(word.word, place);
-      if (found < 0 || word.start < segment.start - SLACK || word.start > segment.end + SLACK) break;
-      own.push(word);
-      place = found + word.word.length;
-    }
-    return { start: segment.start, end: segment.end, text: segment.text, language: segment.language, words: own };
-  });
-}
-
-function show(segment) {
-  const paragraph = document.createElement("p");
-  if (segment.language) paragraph.lang = segment.language;
-  if (!segment.words.length) paragraph.textContent = segment.text;
-  let place = 0;
-  for (const word of segment.words) {
-    const found = segment.text.indexOf(word.word, place);
-    if (found > place) paragraph.append(segment.text.slice(place, found));
-    place = found < 0 ? place : found + word.word.length;
-    const element = document.createElement("span");
-    element.className = "word";
-    element.setAttribute("role", "button");
-    element.tabIndex = words.length ? -1 : 0;
-    element.textContent = word.word;
-    element.dataset.start = word.start;
-    paragraph.append(element);
-    words.push({ ...word, element });
-  }
-  if (segment.words.length) paragraph.append(segment.text.slice(place));
-  timed = [...words].sort((left, right) => left.start - right.start);
-  transcript.append(paragraph);
-}
-
-// The word that is heard now: the last one that has begun.
-function highlight() {
-  const time = player.currentTime;
-  let low = 0, high = timed.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (timed[middle].start <= time + 0.02) low = middle + 1; else high = middle;
-  }
-  const word = timed[low - 1];
-  const now = word && time <= Math.max(word.end, word.start + 0.1) + 0.15 ? word : null;
-  if (now === current) return;
-  current?.element.classList.remove("now");
-  now?.element.classList.add("now");
-  current = now;
-}
-
-function follow() {
-  highlight();
-  if (!player.paused) requestAnimationFrame(follow);
-}
-
-// An audio element plays on what it has without `src`, into the microphone that begins to hear.
-function silence() {
-  player.pause();
-  player.removeAttribute("src");
-  player.load();
-}
-
-function hear(element) {
-  if (!player.hasAttribute("src")) return; // what it is in still goes on
-  player.currentTime = Number(element.dataset.start);
-  player.play().catch(() => {});
-  highlight();
-}
-
-function move(element, step) {
-  const place = words.findIndex((word) => word.element === element);
-  const next = words[place + step]?.element;
-  if (!next) return;
-  element.tabIndex = -1;
-  next.tabIndex = 0;
-  next.focus();
-}
-
-transcript.addEventListener("click", (event) => { if (event.target.classList.contains("word")) hear(event.target); });
-transcript.addEventListener("keydown", (event) => {
-  if (!event.target.classList.contains("word")) return;
-  const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
-  if (event.key in steps) move(event.target, steps[event.key]);
-  else if (event.key === "Enter" || event.key === " ") hear(event.target);
-  else return;
-  event.preventDefault();
-});
-player.addEventListener("play", follow);
-player.addEventListener("seeked", highlight);
-player.addEventListener("timeupdate", highlight);
-
-// The microphone: text as it is said, words when an utterance is over.
-async function beginRecording() {
+// Records the microphone: text appears during an utterance, words at its end.
+async function startRecording() {
   if (recording) return;
   clear();
   const control = recording = new AbortController();
   setRecording(true);
   recordingName = "recording";
-  silence();
-  const live = document.createElement("p"), settled = document.createElement("span"), unsettled = document.createElement("span");
+  transcript.removeAudio();
+  const live = document.createElement("p");
+  const settled = document.createElement("span"), unsettled = document.createElement("span");
   unsettled.className = "unsettled";
   live.append(settled, unsettled);
   transcript.append(live);
   const hooks = {
-    onState: say,
-    onDelta(text, tail) { settled.append(text); unsettled.textContent = tail; },
-    onUtterance(event) {
+    onState: showStatus,
+    onDelta(text, tail) {
+      settled.append(text);
+      unsettled.textContent = tail;
+    },
+    onUtterance({ start, end, transcript: text, language, words }) {
       settled.textContent = unsettled.textContent = "";
-      if (!event.transcript) return;
-      const segment = { start: event.start, end: event.end, text: event.transcript, language: event.language, words: event.words };
+      if (!text) return;
+      const segment = { start, end, text, language, words };
       segments.push(segment);
-      show(segment);
+      transcript.show(segment);
       transcript.append(live);
     },
     onEnd(blob, problem) {
@@ -224,20 +132,21 @@ async function beginRecording() {
       live.remove();
       recording = microphone = null;
       setRecording(false);
-      if (problem) complain(problem);
-      if (blob) listenTo(blob);
-      setDownloads(segments.length > 0);
-      say(segments.length ? `${words.length} words.` : "Nothing was said.");
+      if (problem) showProblem(problem);
+      if (blob) transcript.setAudio(blob);
+      showResult();
     },
   };
-  // Who stops before the browser lets us hear does not wait for that.
+  // Stop ends the recording at once if the browser has not yet allowed the microphone.
   control.signal.addEventListener("abort", () => hooks.onEnd(null, null));
   try {
-    const wish = { model, language: find("language").value, prompt: find("context").value, key: find("key").value.trim() };
-    const started = await startMicrophone(wish, hooks, control.signal);
+    const prompt = find("context").value, key = find("key").value.trim();
+    const settings = { model, language: find("language").value, prompt, key };
+    const started = await startMicrophone(settings, hooks, control.signal);
     if (recording === control) microphone = started;
   } catch (error) {
-    hooks.onEnd(null, error.name === "NotAllowedError" ? "The browser does not let this page use the microphone." : error.message);
+    const denied = error.name === "NotAllowedError";
+    hooks.onEnd(null, denied ? "The browser does not allow this page to use the microphone." : error.message);
   }
 }
 
@@ -248,17 +157,28 @@ function setRecording(on) {
   if (on) stop.focus(); else record.focus();
 }
 
-record.addEventListener("click", beginRecording);
+record.addEventListener("click", startRecording);
 stop.addEventListener("click", () => { if (microphone) microphone.stop(); else recording?.abort(); });
 find("settings").addEventListener("submit", (event) => event.preventDefault());
-find("file").addEventListener("change", (event) => { if (event.target.files[0]) transcribe(event.target.files[0]); event.target.value = ""; });
+find("file").addEventListener("change", (event) => {
+  if (event.target.files[0]) transcribe(event.target.files[0]);
+  event.target.value = "";
+});
 
 const drop = find("drop");
-for (const kind of ["dragover", "dragenter"]) drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
+for (const kind of ["dragover", "dragenter"]) {
+  drop.addEventListener(kind, (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+}
 for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
-drop.addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) transcribe(event.dataTransfer.files[0]); });
+drop.addEventListener("drop", (event) => {
+  event.preventDefault();
+  if (event.dataTransfer.files[0]) transcribe(event.dataTransfer.files[0]);
+});
 
-const makers = {
+const formats = {
   srt: () => asSrt(segments),
   vtt: () => asVtt(segments),
   txt: () => segments.map((segment) => segment.text).join("\n") + "\n",
@@ -268,11 +188,11 @@ find("downloads").addEventListener("click", (event) => {
   const format = event.target.dataset.format;
   if (!format) return;
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([makers[format]()], { type: "text/plain" }));
+  link.href = URL.createObjectURL(new Blob([formats[format]()], { type: "text/plain" }));
   link.download = `${recordingName}.${format}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 });
 
 setDownloads(false);
-loadSettings().catch(() => complain("The server does not answer."));
+loadSettings().catch(() => showProblem("The server does not respond."));

@@ -1,4 +1,4 @@
-// /docs: the OpenAPI description as a page of our own.
+// /docs: shows the OpenAPI description without scripts from other hosts.
 function make(tag, text, ...children) {
   const element = document.createElement(tag);
   if (text) element.textContent = text;
@@ -9,23 +9,30 @@ function make(tag, text, ...children) {
 function fields(schema) {
   const list = make("ul");
   for (const [name, about] of Object.entries(schema.properties ?? {})) {
-    const kind = about.enum ? about.enum.join(" | ") : about.items?.enum ? about.items.enum.join(" | ") : about.format ?? about.type ?? "any";
-    const must = schema.required?.includes(name) ? ", required" : "";
-    list.append(make("li", "", make("code", name), ` (${kind}${must}) ${about.description ?? ""}`));
+    const values = about.enum ?? about.items?.enum;
+    const type = values ? values.join(" | ") : about.format ?? about.type ?? "any";
+    const required = schema.required?.includes(name) ? ", required" : "";
+    list.append(make("li", "", make("code", name), ` (${type}${required}) ${about.description ?? ""}`));
   }
   return list;
 }
 
 const description = await (await fetch("openapi.json")).json();
-const parts = [];
+const sections = [];
 for (const [path, methods] of Object.entries(description.paths)) {
   for (const [method, about] of Object.entries(methods)) {
-    const part = make("section", "", make("h2", `${method.toUpperCase()} ${path}`), make("p", about.summary ?? ""));
-    for (const [type, { schema }] of Object.entries(about.requestBody?.content ?? {})) part.append(make("p", `Body: ${type}`), fields(schema));
-    const answers = Object.entries(about.responses).map(([code, { description: what }]) => `${code} ${what}`);
-    part.append(make("p", `Answers: ${answers.join(" · ")}`));
-    parts.push(part);
+    const title = make("h2", `${method.toUpperCase()} ${path}`);
+    const section = make("section", "", title, make("p", about.summary ?? ""));
+    for (const [type, { schema }] of Object.entries(about.requestBody?.content ?? {})) {
+      section.append(make("p", `Body: ${type}`), fields(schema));
+    }
+    const responses = Object.entries(about.responses).map(([code, { description: what }]) => `${code} ${what}`);
+    section.append(make("p", `Responses: ${responses.join(" · ")}`));
+    sections.push(section);
   }
 }
-const realtime = make("section", "", make("h2", "WebSocket /v1/realtime"), make("p", "OpenAI's realtime transcription: session.update, input_audio_buffer.append, .commit and .clear; deltas, and an utterance's whole text with its words when it is over."));
-document.getElementById("routes").replaceChildren(...parts, realtime);
+const REALTIME =
+  "OpenAI's realtime transcription: send session.update, input_audio_buffer.append, .commit and .clear; " +
+  "receive text deltas, and the transcript of each utterance with its words when it ends.";
+const realtime = make("section", "", make("h2", "WebSocket /v1/realtime"), make("p", REALTIME));
+document.getElementById("routes").replaceChildren(...sections, realtime);

@@ -1,117 +1,143 @@
-// The microphone over the realtime WebSocket. What was heard is kept as well, to be played with its words.
+// Streams the microphone over the realtime WebSocket, and records the audio, so that it can be played with its words.
 const RATES = [48000, 44100, 32000, 24000, 16000, 8000];
-const LAST_WORDS = 20_000; // milliseconds that the server may take for the last utterance
-const LAST_SAMPLES = 500; // milliseconds that the recorder may take for its last samples: one that has died gives none
+const CHUNK_BYTES = 0x8000; // function calls take a limited number of arguments
+const TRANSCRIPT_TIMEOUT = 20_000; // ms for the transcript of the last utterance
+const RECORDER_TIMEOUT = 500; // ms for the last samples of the recorder, which may have crashed
 
 function base64(samples) {
   const bytes = new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength);
   let text = "";
-  for (let place = 0; place < bytes.length; place += 0x8000) text += String.fromCharCode(...bytes.subarray(place, place + 0x8000));
+  for (let start = 0; start < bytes.length; start += CHUNK_BYTES) {
+    text += String.fromCharCode(...bytes.subarray(start, start + CHUNK_BYTES));
+  }
   return btoa(text);
 }
 
-function asWav(pieces, rate) {
-  const size = pieces.reduce((sum, piece) => sum + piece.byteLength, 0);
-  const head = new DataView(new ArrayBuffer(44));
-  const put = (place, text) => [...text].forEach((letter, number) => head.setUint8(place + number, letter.charCodeAt(0)));
-  put(0, "RIFF"); head.setUint32(4, 36 + size, true); put(8, "WAVEfmt ");
-  head.setUint32(16, 16, true); head.setUint16(20, 1, true); head.setUint16(22, 1, true);
-  head.setUint32(24, rate, true); head.setUint32(28, rate * 2, true); head.setUint16(32, 2, true); head.setUint16(34, 16, true);
-  put(36, "data"); head.setUint32(40, size, true);
-  return new Blob([head, ...pieces], { type: "audio/wav" });
+function asWav(chunks, rate) {
+  const size = chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0);
+  const header = new DataView(new ArrayBuffer(44));
+  const put = (offset, text) => [...text].forEach((char, index) => header.setUint8(offset + index, char.charCodeAt(0)));
+  put(0, "RIFF");
+  header.setUint32(4, 36 + size, true);
+  put(8, "WAVEfmt ");
+  header.setUint32(16, 16, true); // bytes of the fmt chunk
+  header.setUint16(20, 1, true); // PCM
+  header.setUint16(22, 1, true); // channels
+  header.setUint32(24, rate, true);
+  header.setUint32(28, rate * 2, true); // bytes per second
+  header.setUint16(32, 2, true); // bytes per sample
+  header.setUint16(34, 16, true); // bits per sample
+  put(36, "data");
+  header.setUint32(40, size, true);
+  return new Blob([header, ...chunks], { type: "audio/wav" });
 }
 
 function connect({ key }) {
-  const address = new URL("v1/realtime", location.href);
-  address.protocol = address.protocol.replace("http", "ws");
-  const socket = new WebSocket(address, ["realtime", ...(key ? [`openai-insecure-api-key.${key}`] : [])]);
+  const url = new URL("v1/realtime", location.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  const socket = new WebSocket(url, ["realtime", ...(key ? [`openai-insecure-api-key.${key}`] : [])]);
   return new Promise((resolve, reject) => {
     socket.onopen = () => resolve(socket);
-    socket.onerror = () => reject(new Error("The server does not take the stream: it may want an API key, or be full."));
+    const message = "The server refused the stream: it may require an API key, or be overloaded.";
+    socket.onerror = () => reject(new Error(message));
   });
 }
 
-// Begins at once, unless the signal is aborted by then; answers with {stop}. hooks: onState(text), onDelta(text, tail), onUtterance(event),
-// onEnd(blob, problem).
-export async function startMicrophone(wish, hooks, signal) {
-  const source = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false } });
-  const quiet = () => source.getTracks().forEach((track) => track.stop());
+// Starts recording, unless the signal is aborted before the microphone is available. Returns {stop}.
+// settings: {model, language, prompt, key}.
+// hooks: onState(text), onDelta(text, tail), onUtterance(event), onEnd(blob, problem).
+export async function startMicrophone(settings, hooks, signal) {
+  const audio = { channelCount: 1, echoCancellation: false, noiseSuppression: false };
+  const source = await navigator.mediaDevices.getUserMedia({ audio });
+  const stopTracks = () => source.getTracks().forEach((track) => track.stop());
   let context, socket;
   try {
     signal.throwIfAborted();
     context = new AudioContext();
-    if (!RATES.includes(context.sampleRate)) { await context.close(); context = new AudioContext({ sampleRate: 48000 }); }
+    if (!RATES.includes(context.sampleRate)) {
+      await context.close();
+      context = new AudioContext({ sampleRate: 48000 });
+    }
     await context.audioWorklet.addModule(new URL("recorder.js", import.meta.url));
-    socket = await connect(wish);
+    socket = await connect(settings);
     signal.throwIfAborted();
   } catch (error) {
-    quiet();
+    stopTracks();
     socket?.close();
     await context?.close();
     throw error;
   }
-  const rate = context.sampleRate, pieces = [];
-  let open = 0, problem = null, ended = false;
-  let over = false, said = false, all = false; // Stop was pressed; the server was told; it has answered
+  const rate = context.sampleRate, chunks = [];
+  let pending = 0; // utterances without a transcript
+  let problem = null;
+  let stopRequested = false, committed = false, acknowledged = false, closed = false;
   const send = (event) => { if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(event)); };
 
-  const end = () => {
-    if (ended) return;
-    ended = true;
-    quiet();
+  const close = () => {
+    if (closed) return;
+    closed = true;
+    stopTracks();
     context.close();
     socket.close();
-    hooks.onEnd(pieces.length ? asWav(pieces, rate) : null, problem);
+    hooks.onEnd(chunks.length ? asWav(chunks, rate) : null, problem);
   };
 
-  const transcription = { model: wish.model, language: wish.language || null, prompt: wish.prompt || null };
-  send({ type: "session.update", session: { type: "transcription", audio: { input: { format: { type: "audio/pcm", rate }, transcription } } } });
+  const { model, language, prompt } = settings;
+  const transcription = { model, language: language || null, prompt: prompt || null };
+  const input = { format: { type: "audio/pcm", rate }, transcription };
+  send({ type: "session.update", session: { type: "transcription", audio: { input } } });
   const node = new AudioWorkletNode(context, "recorder");
-  const finish = () => {
-    if (said) return;
-    said = true;
-    quiet();
+  const commit = () => {
+    if (committed) return;
+    committed = true;
+    stopTracks();
     send({ type: "input_audio_buffer.commit" });
-    // Answered behind the commit, also where that has nothing to commit: by then every utterance is known.
+    // The response to `clear` comes after that to `commit`, also if there was nothing to commit: by then all
+    // utterances are known.
     send({ type: "input_audio_buffer.clear" });
   };
   node.port.onmessage = ({ data }) => {
-    if (said) return;
-    if (!data) return finish();
-    pieces.push(data);
+    if (committed) return;
+    if (!data) return commit();
+    chunks.push(data);
     send({ type: "input_audio_buffer.append", audio: base64(data) });
   };
   context.createMediaStreamSource(source).connect(node);
   await context.resume();
-  if (signal.aborted) end();
+  if (signal.aborted) close();
 
   socket.onmessage = ({ data }) => {
     const event = JSON.parse(data);
     const kind = event.type.replace("conversation.item.input_audio_transcription.", "");
-    if (event.type === "input_audio_buffer.committed") open += 1;
+    if (event.type === "input_audio_buffer.committed") pending += 1;
     else if (kind === "delta") hooks.onDelta(event.delta, event.unsettled ?? "");
     else if (kind === "completed" || kind === "failed") {
-      open -= 1;
+      pending -= 1;
       if (kind === "failed") problem = event.error.message;
       else hooks.onUtterance(event);
-    } else if (event.type === "input_audio_buffer.cleared") all = true;
-    else if (event.type === "error" && event.error.code !== "input_audio_buffer_commit_empty") problem = event.error.message;
-    if (all && open <= 0) end();
+    } else if (event.type === "input_audio_buffer.cleared") acknowledged = true;
+    else if (event.type === "error" && event.error.code !== "input_audio_buffer_commit_empty") {
+      problem = event.error.message;
+    }
+    if (acknowledged && pending <= 0) close();
   };
   socket.onclose = () => {
-    problem ??= `The server has closed the stream${over ? ": the last words may be missing" : ""}.`;
-    end();
+    problem ??= `The server closed the stream${stopRequested ? ": the last words may be missing" : ""}.`;
+    close();
   };
   hooks.onState("Recording …");
 
   return {
     stop() {
-      if (over) return;
-      over = true;
+      if (stopRequested) return;
+      stopRequested = true;
       hooks.onState("Finishing …");
       node.port.postMessage("end");
-      setTimeout(finish, LAST_SAMPLES);
-      setTimeout(() => { problem ??= "The server took too long: the last words may be missing."; end(); }, LAST_WORDS);
+      setTimeout(commit, RECORDER_TIMEOUT);
+      setTimeout(() => {
+        problem ??= "The server took too long: the last words may be missing.";
+        close();
+      }, TRANSCRIPT_TIMEOUT);
     },
   };
 }

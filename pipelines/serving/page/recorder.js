@@ -1,19 +1,20 @@
-// Runs beside the audio hardware: microphone samples as 16-bit numbers, a tenth of a second at a time. Any message ends it: the rest comes, and null.
+// Audio worklet: converts microphone samples to 16 bits and sends them in buffers of a tenth of a second.
+// Any message ends it: it then sends the rest of its samples, and null.
 class Recorder extends AudioWorkletProcessor {
   constructor() {
     super();
     this.buffer = new Int16Array(Math.round(sampleRate / 10));
     this.filled = 0;
-    this.over = false;
+    this.ended = false;
     this.port.onmessage = () => {
-      this.over = true;
+      this.ended = true;
       if (this.filled) this.port.postMessage(this.buffer.slice(0, this.filled));
       this.port.postMessage(null);
     };
   }
 
   process(inputs) {
-    if (this.over) return false;
+    if (this.ended) return false;
     const channel = inputs[0][0];
     if (!channel) return true;
     for (const value of channel) {

@@ -1,5 +1,5 @@
-// Cues from words, by the rules of the server's own subtitles (pipelines/serving/subtitles.py): two lines, six seconds, a pause or a sentence's end.
-const CHARS = 84, WIDE = 32, SECONDS = 6, PAUSE = 0.8, LEAST = 0.2, SHORT = 0.3;
+// Cues from words, by the same rules and constants as on the server: pipelines/serving/api/subtitles.py.
+const MAX_CHARS = 84, MAX_WIDE_CHARS = 32, MAX_SECONDS = 6, PAUSE = 0.8, MIN_SECONDS = 0.2, SHORT = 0.3;
 const UNSPACED = new Set(["zh", "yue", "ja", "th"]);
 const SENTENCE_END = /[.!?…。！？؟।]$/;
 
@@ -8,55 +8,75 @@ function* cuesOf(segment) {
     yield { start: segment.start, end: segment.end, text: segment.text };
     return;
   }
-  const longest = UNSPACED.has(segment.language) ? WIDE : CHARS;
-  let group = [], from = 0, place = 0;
+  const maxChars = UNSPACED.has(segment.language) ? MAX_WIDE_CHARS : MAX_CHARS;
+  let group = [], cueOffset = 0, offset = 0;
   for (const word of segment.words) {
-    const found = segment.text.indexOf(word.word, place);
-    const begin = found < 0 ? place : found;
+    const found = segment.text.indexOf(word.word, offset);
+    const wordOffset = found < 0 ? offset : found;
     const last = group[group.length - 1];
-    const sentence = last && SENTENCE_END.test(last.word) && place - from >= SHORT * longest;
-    if (last && (sentence || begin + word.word.length - from > longest || word.end - group[0].start > SECONDS || word.start - last.end >= PAUSE)) {
-      yield { start: group[0].start, end: last.end, text: segment.text.slice(from, begin) };
+    const wordEnd = wordOffset + word.word.length;
+    const endsSentence = last && SENTENCE_END.test(last.word) && offset - cueOffset >= SHORT * maxChars;
+    const tooLong = last && (wordEnd - cueOffset > maxChars || word.end - group[0].start > MAX_SECONDS);
+    if (last && (endsSentence || tooLong || word.start - last.end >= PAUSE)) {
+      yield { start: group[0].start, end: last.end, text: segment.text.slice(cueOffset, wordOffset) };
       group = [];
-      from = begin;
+      cueOffset = wordOffset;
     }
     group.push(word);
-    place = begin + word.word.length;
+    offset = wordEnd;
   }
-  yield { start: group[0].start, end: group[group.length - 1].end, text: segment.text.slice(from) };
+  yield { start: group[0].start, end: group[group.length - 1].end, text: segment.text.slice(cueOffset) };
 }
 
-// Cues that would have no time, because the next one begins with them, and that one: as lines of one cue.
-function joined(made) {
-  const found = [];
-  for (const cue of made) {
-    const last = found[found.length - 1], start = last && milliseconds(last.start);
+// Joins each cue without duration with a next one that starts at the same time, as lines of one cue.
+function joinInstantCues(cues) {
+  const joined = [];
+  for (const cue of cues) {
+    const last = joined[joined.length - 1], start = last && milliseconds(last.start);
     if (last && milliseconds(last.end) <= start && start === milliseconds(cue.start)) {
-      found[found.length - 1] = { start: last.start, end: Math.max(last.end, cue.end), text: `${last.text}\n${cue.text}` };
-    } else found.push(cue);
+      const end = Math.max(last.end, cue.end);
+      joined[joined.length - 1] = { start: last.start, end, text: `${last.text}\n${cue.text}` };
+    } else joined.push(cue);
   }
-  return found;
+  return joined;
 }
 
-function cues(segments) {
+function oneLine(text) {
+  return text.trim().replace(/\s+/g, " ").replaceAll("-->", "→");
+}
+
+function makeCues(segments) {
   const all = segments.flatMap((segment) => [...cuesOf(segment)]).sort((a, b) => a.start - b.start);
-  const made = joined(all.map((cue) => ({ ...cue, text: cue.text.trim().replace(/\s+/g, " ").replaceAll("-->", "→") })));
-  return made.map((cue, number) => ({ ...cue, end: Math.max(cue.end, Math.min(cue.start + LEAST, made[number + 1]?.start ?? Infinity)) }));
+  const cues = joinInstantCues(all.map((cue) => ({ ...cue, text: oneLine(cue.text) })));
+  return cues.map((cue, index) => {
+    const nextStart = cues[index + 1]?.start ?? Infinity;
+    return { ...cue, end: Math.max(cue.end, Math.min(cue.start + MIN_SECONDS, nextStart)) };
+  });
 }
 
-function milliseconds(seconds) { return Math.max(0, Math.round(seconds * 1000)); }
+function milliseconds(seconds) {
+  return Math.max(0, Math.round(seconds * 1000));
+}
 
-function stamp(seconds, point) {
-  const all = milliseconds(seconds);
-  const two = (value) => String(value).padStart(2, "0");
-  return `${two(Math.floor(all / 3600000))}:${two(Math.floor(all / 60000) % 60)}:${two(Math.floor(all / 1000) % 60)}${point}${String(all % 1000).padStart(3, "0")}`;
+function timestamp(seconds, separator) {
+  const ms = milliseconds(seconds);
+  const pad = (value, width) => String(value).padStart(width, "0");
+  const hours = Math.floor(ms / 3_600_000), minutes = Math.floor(ms / 60_000) % 60;
+  const time = [hours, minutes, Math.floor(ms / 1000) % 60].map((value) => pad(value, 2)).join(":");
+  return `${time}${separator}${pad(ms % 1000, 3)}`;
+}
+
+function timeLine(cue, separator) {
+  return `${timestamp(cue.start, separator)} --> ${timestamp(cue.end, separator)}`;
 }
 
 export function asSrt(segments) {
-  return cues(segments).map((cue, number) => `${number + 1}\n${stamp(cue.start, ",")} --> ${stamp(cue.end, ",")}\n${cue.text}\n`).join("\n");
+  const blocks = makeCues(segments).map((cue, index) => `${index + 1}\n${timeLine(cue, ",")}\n${cue.text}\n`);
+  return blocks.join("\n");
 }
 
 export function asVtt(segments) {
   const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-  return "WEBVTT\n\n" + cues(segments).map((cue) => `${stamp(cue.start, ".")} --> ${stamp(cue.end, ".")}\n${escaped(cue.text)}\n`).join("\n");
+  const blocks = makeCues(segments).map((cue) => `${timeLine(cue, ".")}\n${escaped(cue.text)}\n`);
+  return "WEBVTT\n\n" + blocks.join("\n");
 }

@@ -1,7 +1,7 @@
 """Strategies of schemathesis for the formats in the OpenAPI description.
 
-Its command imports this module (SCHEMATHESIS_HOOKS). JSON Schema cannot describe audio; these strategies include real
-audio, so that some requests reach the models.
+Its command imports this module (SCHEMATHESIS_HOOKS). JSON Schema cannot describe audio; these strategies
+include real audio, so that some requests reach the models.
 """
 
 import schemathesis

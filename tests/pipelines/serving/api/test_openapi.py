@@ -1,4 +1,4 @@
-"""Valid and invalid requests generated from the OpenAPI description: responses match it, and none is a 5xx."""
+"""Requests generated from the OpenAPI description, valid or not: responses match it, and none is a 5xx."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import numpy as np
 
 from pipelines.serving.openapi import TRANSCRIPTION
 from pipelines.serving.web import exchange
-from tests.pipelines.serving.conftest import Make, voice, wav
 from tests.pipelines.serving.api import generated_audio
+from tests.pipelines.serving.conftest import Make, voice, wav
 
 KEY = "sk-generated"
-# A request that is valid by its schema may still have no audio, an unknown language, or ask for words in subtitles.
+# A request that is valid by its schema may have no audio, an unknown language, or ask for words in subtitles.
 EXCLUDED_CHECK = "positive_data_acceptance"
 ROOT = Path(__file__).resolve().parents[4]
 

@@ -146,8 +146,8 @@ def test_a_client_that_leaves_before_its_audio_has_arrived_is_499(
     body = json.dumps({"model": "fake", "messages": [{"role": "user", "content": [part]}]}).encode()
     with caplog.at_level(logging.INFO):
         with socket.create_connection(("127.0.0.1", served.port), 20) as client:
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-            client.sendall(head.encode() + body)
+            head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+            client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             assert started.wait(60) and served.application.active == 1
         until(lambda: access_log(caplog))
     assert statuses(caplog) == [499] and served.application.active == 0

@@ -106,7 +106,7 @@ def test_items_may_be_arrays() -> None:
 
 
 def first_batch_size(priorities: list[Priority], speed: float, call_seconds: float) -> int:
-    """The size of the first batch of items of one second, for a model of `speed` padded seconds per second."""
+    """The size of the first batch of one-second items, for a model of `speed` padded seconds per second."""
     sizes: list[int] = []
 
     async def call(items: list[Any]) -> list[Any]:

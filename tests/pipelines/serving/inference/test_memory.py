@@ -1,8 +1,9 @@
 """Memory of the server's processes under hostile load, measured from outside.
 
-Each test compares the growth of memory with the size of the attack: what a server without the protection would hold.
-The limits are at least half of that and several times the usual growth (tests/benchmarks/RESULTS.md), so that they
-hold on a busy machine, where more requests overlap and the allocator keeps more.
+Each test compares the growth of memory with the size of the attack: what a server without the protection
+would hold. The limits are at least half of that and several times the usual growth
+(tests/benchmarks/RESULTS.md), so that they hold on a busy machine, where more requests overlap and the
+allocator keeps more.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ def test_uploads_are_not_held_in_memory(server: MonitoredServer) -> None:
 def test_form_fields_take_bounded_memory(
     server: MonitoredServer, fields: int, size: int, accepted: int
 ) -> None:
-    """Fields stay in memory until their file has arrived; one emoji makes a field four bytes per character."""
+    """Fields stay in memory until their file has arrived; an emoji makes a field four bytes per character."""
     before = server.reset_peaks()
     value = "\U0001f600".encode() + b"a" * (size - 4)
     field = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + value + b"\r\n"
@@ -249,8 +250,8 @@ def test_small_files_of_many_hours_are_not_decoded_into_memory(
     first = check_growth(server, before, limit)
     send(6)
     last = check_growth(server, before, limit)
-    # A decoder keeps the memory of its first files, and needs no more for further ones. A leak of ten minutes of
-    # each of the twelve files would be twice the limit.
+    # A decoder keeps the memory of its first files, and needs no more for further ones. A leak of ten minutes
+    # of each of the twelve files would be twice the limit.
     leak_limit = 12 * 600 * second / 2
     assert last[0] - first[0] < leak_limit and last[1] - first[1] < leak_limit, (before, first, last)
 

@@ -1,4 +1,4 @@
-"""The page in a real Chromium: files, highlighting, seeking, downloads, keyboard, and nothing from anywhere else."""
+"""The page in a real Chromium: files, highlighting, seeking, downloads, keyboard, and no other hosts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.pipelines.serving.conftest import Served, voice, wav
 pytestmark = needs_browser
 
 
-def test_a_file_its_words_and_its_downloads(
+def test_a_file_is_transcribed_with_words_and_downloads(
     page: tuple[Any, Served], tmp_path: Path, downloads: Path
 ) -> None:
     driver, served = page
@@ -25,7 +25,7 @@ def test_a_file_its_words_and_its_downloads(
     upload(driver, tmp_path, audio)
     text = served.transcribe(audio)[2]["text"]
     until(lambda: " ".join(words(driver)) == text)
-    # A click seeks; the word that is heard is marked, and no other.
+    # A click seeks; only the word that is played is marked.
     last = driver.find_elements("class name", "word")[-2]
     last.click()
     start = float(last.get_attribute("data-start"))
@@ -41,33 +41,31 @@ def test_a_file_its_words_and_its_downloads(
         path = downloads / f"talk.{form}"
         until(path.exists)
         body = until(path.read_text)
-        if form in ("srt", "vtt"):  # the page's cues are the server's
+        if form in ("srt", "vtt"):  # the page makes the same cues as the server
             assert body.encode() == served.transcribe(audio, response_format=form)[2]
     cues = list(srt.parse((downloads / "talk.srt").read_text(), ignore_errors=False))
     assert " ".join(cue.content for cue in cues) == text
-    assert [
-        word["word"]
-        for one in json.loads((downloads / "talk.json").read_text())["segments"]
-        for word in one["words"]
-    ] == words(driver)
+    segments = json.loads((downloads / "talk.json").read_text())["segments"]
+    assert [word["word"] for segment in segments for word in segment["words"]] == words(driver)
 
 
-def test_cues_of_words_without_any_time_are_the_servers(page: tuple[Any, Served]) -> None:
-    text, at = " ".join(["word"] * 60), [0.0] * 40 + [0.5 * number for number in range(20)]
-    said = [
+def test_cues_of_words_without_duration_equal_those_of_the_server(page: tuple[Any, Served]) -> None:
+    text, starts = " ".join(["word"] * 60), [0.0] * 40 + [0.5 * number for number in range(20)]
+    rows: list[Any] = [
         {"text": "word", "start": start, "end": start, "char_start": 5 * n, "char_end": 5 * n + 4}
-        for n, start in enumerate(at)
+        for n, start in enumerate(starts)
     ]
-    segment = {"start": 0.0, "end": 9.5, "text": text, "language": "en", "words": said}
-    shown = {**segment, "words": [{**word, "word": word["text"]} for word in said]}
-    script = "const done = arguments[1]; import('/page/subtitles.js').then((page) => done([page.asSrt(arguments[0]), page.asVtt(arguments[0])]))"
-    assert page[0].execute_async_script(script, [shown]) == [
-        subtitles.srt([segment]),
-        subtitles.vtt([segment]),
-    ]
+    segment: Any = {"start": 0.0, "end": 9.5, "text": text, "language": "en", "words": rows}
+    shown = {**segment, "words": [{**word, "word": word["text"]} for word in rows]}
+    script = (
+        "const done = arguments[1]; import('/page/subtitles.js')"
+        ".then((page) => done([page.asSrt(arguments[0]), page.asVtt(arguments[0])]))"
+    )
+    expected = [subtitles.srt([segment]), subtitles.vtt([segment])]
+    assert page[0].execute_async_script(script, [shown]) == expected
 
 
-def test_the_keyboard_is_enough(page: tuple[Any, Served], tmp_path: Path) -> None:
+def test_the_page_can_be_used_with_the_keyboard_alone(page: tuple[Any, Served], tmp_path: Path) -> None:
     from selenium.webdriver.common.keys import Keys
 
     driver, _ = page
@@ -86,25 +84,20 @@ def test_the_keyboard_is_enough(page: tuple[Any, Served], tmp_path: Path) -> Non
         "return [...document.querySelectorAll('button, input, select, audio')].filter((e) => e.offsetParent)"
         ".map((e) => e.textContent.trim() || e.labels?.[0]?.textContent.trim() || e.tagName)"
     )
-    assert (
-        all(names)
-        and driver.find_element("css selector", "[role=status]")
-        and driver.execute_script("return document.documentElement.lang") == "en"
-    )
+    assert all(names)
+    assert driver.find_element("css selector", "[role=status]")
+    assert driver.execute_script("return document.documentElement.lang") == "en"
 
 
-def test_words_of_two_who_speak_at_once_stay_with_their_own_texts(
+def test_words_of_overlapping_segments_stay_with_their_segments(
     page: tuple[Any, Served], tmp_path: Path
 ) -> None:
     driver, _ = page
     texts = ["one two three", "vier fünf", "sechs"]
     spans = [(0.0, 3.0), (0.5, 2.0), (2.0, 3.0)]
-    times = [
-        [0.0, 1.0, 3.0],
-        [0.5, 1.5],
-        [2.0],
-    ]  # the last word of the first one begins where its segment ends
-    said = [
+    # The last word of the first segment starts where its segment ends.
+    times = [[0.0, 1.0, 3.0], [0.5, 1.5], [2.0]]
+    timed_words = [
         {"word": word, "start": start, "end": start}
         for text, starts in zip(texts, times, strict=True)
         for word, start in zip(text.split(), starts, strict=True)
@@ -113,31 +106,34 @@ def test_words_of_two_who_speak_at_once_stay_with_their_own_texts(
         {"start": start, "end": end, "text": text, "language": "en"}
         for (start, end), text in zip(spans, texts, strict=True)
     ]
-    done = json.dumps({"type": "transcript.text.done", "segments": segments, "words": said})
+    done = json.dumps({"type": "transcript.text.done", "segments": segments, "words": timed_words})
     driver.execute_script(
         "const body = arguments[0]; window.fetch = async () => new Response(body)", f"data: {done}\n\n"
     )
     upload(driver, tmp_path, wav(voice(3)))
-    until(lambda: len(words(driver)) == len(said))
-    dealt = driver.execute_script(
-        "return [...document.querySelectorAll('#transcript p')].map((p) => [...p.querySelectorAll('.word')].map((word) => word.textContent))"
+    until(lambda: len(words(driver)) == len(timed_words))
+    shown = driver.execute_script(
+        "return [...document.querySelectorAll('#transcript p')]"
+        ".map((p) => [...p.querySelectorAll('.word')].map((word) => word.textContent))"
     )
-    assert dealt == [text.split() for text in texts]
+    assert shown == [text.split() for text in texts]
     marked = "return [...document.querySelectorAll('.word.now')].map((word) => word.textContent)"
-    for place, word in ((0.55, "vier"), (1.05, "two"), (2.05, "sechs")):
-        driver.execute_script("document.getElementById('player').currentTime = arguments[0]", place)
+    for time, word in ((0.55, "vier"), (1.05, "two"), (2.05, "sechs")):
+        driver.execute_script("document.getElementById('player').currentTime = arguments[0]", time)
         until(lambda word=word: driver.execute_script(marked) == [word])
 
 
-def test_what_is_wrong_is_said(page: tuple[Any, Served], tmp_path: Path) -> None:
+def test_an_error_is_shown(page: tuple[Any, Served], tmp_path: Path) -> None:
     driver, _ = page
     upload(driver, tmp_path, b"this is no audio at all " * 100)
     until(lambda: "decode failed" in driver.find_element("id", "problem").text)
-    driver.get_log("browser")  # Chromium writes every answer of 400 there
+    driver.get_log("browser")  # Chromium logs every 400 as an error
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_both_schemes_can_be_read(page: tuple[Any, Served], tmp_path: Path, scheme: str) -> None:
+def test_both_color_schemes_have_enough_contrast(
+    page: tuple[Any, Served], tmp_path: Path, scheme: str
+) -> None:
     driver, _ = page
     driver.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
@@ -148,21 +144,22 @@ def test_both_schemes_can_be_read(page: tuple[Any, Served], tmp_path: Path, sche
     until(lambda: driver.execute_script("return document.querySelectorAll('.word.now').length") == 1)
     pairs = driver.execute_script(
         """const rgb = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
-        const colour = (e) => getComputedStyle(e).backgroundColor;
-        const behind = (e) => { while (/, 0\\)$/.test(colour(e))) e = e.parentElement; return colour(e); };
+        const own = (e) => getComputedStyle(e).backgroundColor;
+        const background = (e) => { while (/, 0\\)$/.test(own(e))) e = e.parentElement; return own(e); };
         const shown = (e) => e.offsetParent && e.textContent.trim() && !e.disabled;
         const all = [...document.querySelectorAll('h1, p, label, button, .word')].filter(shown);
-        return all.map((e) => [e.textContent.trim().slice(0, 30), rgb(getComputedStyle(e).color), rgb(behind(e))])"""
+        const name = (e) => e.textContent.trim().slice(0, 30);
+        return all.map((e) => [name(e), rgb(getComputedStyle(e).color), rgb(background(e))])"""
     )
-    for name, ink, paper in pairs:
-        assert contrast(ink, paper) >= 4.5, (name, ink, paper)
+    for name, foreground, background in pairs:
+        assert contrast(foreground, background) >= 4.5, (name, foreground, background)
     driver.save_screenshot(str(tmp_path / f"{scheme}.png"))
     assert (tmp_path / f"{scheme}.png").stat().st_size > 10_000
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def contrast(left: list[float], right: list[float]) -> float:
-    """The ratio that WCAG 2 asks to be 4.5 for text."""
+    """The contrast ratio of WCAG 2, which requires 4.5 for text."""
 
     def luminance(colour: list[float]) -> float:
         parts = [value / 255 for value in colour]
@@ -173,7 +170,7 @@ def contrast(left: list[float], right: list[float]) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_the_api_page(page: tuple[Any, Served]) -> None:
+def test_the_api_page_lists_the_routes(page: tuple[Any, Served]) -> None:
     driver, served = page
     driver.get(served.url + "/docs")
     until(lambda: "/v1/audio/transcriptions" in driver.find_element("id", "routes").text)

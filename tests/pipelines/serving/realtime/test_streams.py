@@ -1,4 +1,4 @@
-"""One stream without a server: what its client may say at most, and what happens to those who still talk to a client who has gone."""
+"""One stream without a server: limits of client events, and sending to a disconnected client."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from actors.segmentation.endpointing import TurnDetection
 from pipelines.config import RunConfig
 from pipelines.serving.realtime.session import Session
 from pipelines.serving.realtime.websocket import _Stream
-from pipelines.serving.service import MAX_PROMPT
-from pipelines.serving.web.uploads import MAX_VALUES
+from pipelines.serving.web.bodies import MAX_VALUES
+from pipelines.serving.web.parameters import MAX_PROMPT
 
 
 class Client:
-    """The other end of a stream's socket, which may go."""
+    """The client's side of a stream; it may disconnect."""
 
     def __init__(self) -> None:
-        self.told: list[dict[str, Any]] = []
-        self.gone = False
+        self.events: list[dict[str, Any]] = []
+        self.disconnected = False
 
     async def _receive(self) -> Any:
-        raise AssertionError("nobody reads here")
+        raise AssertionError("the stream is not served, so nothing is received")
 
     async def _send(self, message: Any) -> None:
         await asyncio.sleep(0)
-        if self.gone:
-            raise OSError("it has gone")
-        self.told.append(json.loads(message["text"]))
+        if self.disconnected:
+            raise OSError("disconnected")
+        self.events.append(json.loads(message["text"]))
 
     def stream(self) -> _Stream:
         socket = WebSocket({"type": "websocket"}, self._receive, self._send)
@@ -44,45 +44,38 @@ class Client:
         return _Stream(socket, service, Session("fake", None, None, 16_000, TurnDetection()), beta=False)
 
 
-def answer(text: str) -> dict[str, Any]:
-    """What a client is told who says this."""
+def response_to(text: str) -> dict[str, Any]:
+    """The event that the server sends for a message."""
 
     async def main() -> dict[str, Any]:
         client = Client()
-        await client.stream()._answer({"text": text})
-        (told,) = client.told
-        return told
+        await client.stream()._handle_message({"text": text})
+        (event,) = client.events
+        return event
 
     return asyncio.run(main())
 
 
 @pytest.mark.parametrize("value", ["[]", "{}", "1"])
-def test_an_event_of_too_many_values_is_not_parsed(value: str) -> None:
+def test_an_event_with_too_many_values_is_not_parsed(value: str) -> None:
     text = '{"type": "x", "values": [' + ",".join([value] * MAX_VALUES) + "]}"
-    error = answer(text)["error"]
+    error = response_to(text)["error"]
     assert error["code"] == "invalid_event" and "values" in error["message"]
 
 
-def test_the_longest_prompt_may_be_commas_only() -> None:
-    told = answer(
-        json.dumps(
-            {
-                "type": "session.update",
-                "session": {"audio": {"input": {"transcription": {"prompt": "," * MAX_PROMPT}}}},
-            }
-        )
-    )
-    assert (
-        told["type"] == "session.updated"
-        and told["session"]["audio"]["input"]["transcription"]["prompt"] == "," * MAX_PROMPT
-    )
+def test_the_longest_prompt_may_consist_of_commas() -> None:
+    transcription = {"prompt": "," * MAX_PROMPT}
+    session = {"audio": {"input": {"transcription": transcription}}}
+    event = response_to(json.dumps({"type": "session.update", "session": session}))
+    assert event["type"] == "session.updated"
+    assert event["session"]["audio"]["input"]["transcription"]["prompt"] == "," * MAX_PROMPT
 
 
-def test_all_who_tell_a_client_who_has_gone_learn_that_he_has() -> None:
+def test_all_tasks_that_send_to_a_disconnected_client_learn_of_it() -> None:
     async def main() -> list[BaseException | None]:
         client = Client()
         stream = client.stream()
-        client.gone = True
-        return await asyncio.gather(*(stream.tell({"type": "x"}) for _ in range(3)), return_exceptions=True)
+        client.disconnected = True
+        return await asyncio.gather(*(stream.send({"type": "x"}) for _ in range(3)), return_exceptions=True)
 
     assert [type(error) for error in asyncio.run(main())] == [WebSocketDisconnect] * 3

@@ -1,8 +1,9 @@
-"""What is asked of the models about one stream, and in which order its client is told: the models answer when the test says so."""
+"""Model requests for one stream, and the order of its events; the models respond when the test says so."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,167 +20,165 @@ from pipelines.serving.realtime import utterances
 from pipelines.serving.realtime.utterances import Utterance, Utterances
 from tests.pipelines.serving.conftest import voice
 
-RATE = SAMPLING_RATE
+FINAL, PARTIAL = Priority.FINAL, Priority.PARTIAL
 
 
-async def settled() -> None:
-    """Everything has run that can: nothing here waits for a thread or a clock."""
+async def run_pending_tasks() -> None:
+    """Run all tasks until they wait for the test: nothing here waits for a thread or a clock."""
     for _ in range(100):
         await asyncio.sleep(0)
 
 
-class Slow:
-    """Models whose answers wait to be let go, by their number."""
+class ControlledModels:
+    """Models whose responses the test sets, by the number of the request."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Priority, float]] = []
-        self.answers: list[asyncio.Future[Hypothesis]] = []
+        self.requests: list[tuple[Priority, float]] = []
+        self.responses: list[asyncio.Future[Hypothesis]] = []
 
     async def recognise(self, request: SegmentRequest, priority: Priority) -> Hypothesis:
-        self.asked.append((priority, round(request.duration)))
-        self.answers.append(asyncio.get_running_loop().create_future())
-        return await self.answers[-1]
+        self.requests.append((priority, round(request.duration)))
+        self.responses.append(asyncio.get_running_loop().create_future())
+        return await self.responses[-1]
 
     async def align(self, segment: dict[str, Any], priority: Priority) -> tuple[dict[str, Any], None]:
         return without_words(segment), None
 
-    def answer(self, number: int, text: str) -> None:
-        self.answers[number].set_result(Hypothesis(text, "English", f"language English<asr_text>{text}"))
+    def respond(self, number: int, text: str) -> None:
+        self.responses[number].set_result(Hypothesis(text, "English", f"language English<asr_text>{text}"))
 
 
 class Stream:
     """A stream without a socket."""
 
     def __init__(self) -> None:
-        self.models, self.told = Slow(), []  # type: Slow, list[dict[str, Any]]
+        self.models = ControlledModels()
+        self.events: list[dict[str, Any]] = []
         config = RunConfig.model_validate(
             {"asr": ASRConfig(backend="fake", model="fake"), "segmenter": {"max_duration": 15}}
         )
         service: Any = SimpleNamespace(models=self.models, config=config)
-        self.listener = Endpointer(TurnDetection(detect=False))
-        self.all = Utterances(service, self._tell)
-        self.number = 0
+        self.endpointer = Endpointer(TurnDetection(detect=False))
+        self.utterances = Utterances(service, self._send)
+        self._number = 0
 
-    async def _tell(self, event: dict[str, Any]) -> None:
-        self.told.append(event)
+    async def _send(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
 
-    async def hear(self, seconds: float) -> None:
-        """Speech."""
-        if self.all.current is None:
-            self.all.current = Utterance(f"item {self.number}", self.listener.position, "en", "")
-            self.number += 1
-        self.listener.feed(voice(seconds))
-        self.all.audio_arrived()
-        await settled()
+    async def speak(self, seconds: float) -> None:
+        """Add speech."""
+        if self.utterances.current is None:
+            item = f"item {self._number}"
+            self.utterances.current = Utterance(item, self.endpointer.position, "en", "")
+            self._number += 1
+        self.endpointer.feed(voice(seconds))
+        self.utterances.audio_arrived()
+        await run_pending_tasks()
 
     async def end(self) -> None:
-        """The utterance is over."""
-        (ended,) = self.listener.commit()
-        await self.all.end(ended)
-        await settled()
+        """End the current utterance."""
+        (audio,) = self.endpointer.commit()
+        await self.utterances.end(audio)
+        await run_pending_tasks()
 
-    def texts(self) -> list[str]:
-        """Of the utterances that the client was told all about."""
-        return [event["transcript"] for event in self.told if event["type"].endswith("completed")]
+    def transcripts(self) -> list[str]:
+        """The transcripts sent to the client."""
+        return [event["transcript"] for event in self.events if event["type"].endswith("completed")]
 
 
-def run(scene: Any) -> None:
-    async def main() -> None:
+def run(scenario: Callable[[Stream], Awaitable[None]]) -> Stream:
+    """Run a scenario with the two tasks of a stream, and cancel these at its end."""
+
+    async def main() -> Stream:
         stream = Stream()
         tasks = [
-            asyncio.create_task(stream.all.send_partials(lambda: stream.listener)),
-            asyncio.create_task(stream.all.send_transcripts()),
+            asyncio.create_task(stream.utterances.send_partials(lambda: stream.endpointer)),
+            asyncio.create_task(stream.utterances.send_transcripts()),
         ]
-        await scene(stream)
+        await scenario(stream)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        return stream
 
-    asyncio.run(main())
+    return asyncio.run(main())
 
 
-def test_a_partial_answer_is_given_up_when_its_utterance_ends() -> None:
-    async def scene(stream: Stream) -> None:
-        await stream.hear(2.2)
+def test_a_pending_partial_request_is_cancelled_when_its_utterance_ends() -> None:
+    async def scenario(stream: Stream) -> None:
+        await stream.speak(2.2)
         await stream.end()
-        assert stream.models.asked == [(Priority.PARTIAL, 2), (Priority.FINAL, 2)]
-        assert stream.models.answers[0].cancelled()
-        stream.models.answer(1, "all of it")
-        await settled()
-        assert stream.texts() == ["all of it"]
-        assert [event["delta"] for event in stream.told if "delta" in event["type"]] == ["all of it"]
+        assert stream.models.requests == [(PARTIAL, 2), (FINAL, 2)]
+        assert stream.models.responses[0].cancelled()
+        stream.models.respond(1, "all of it")
+        await run_pending_tasks()
+        assert stream.transcripts() == ["all of it"]
+        assert [event["delta"] for event in stream.events if "delta" in event["type"]] == ["all of it"]
 
-    run(scene)
+    run(scenario)
 
 
-def test_nothing_partial_is_asked_while_the_stream_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(utterances, "_REST", 0.0)
+def test_no_partial_request_is_sent_while_an_utterance_is_unfinished(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(utterances, "_PARTIAL_PAUSE", 0.0)
 
-    async def scene(stream: Stream) -> None:
-        await stream.hear(1)
+    async def scenario(stream: Stream) -> None:
+        await stream.speak(1)
         await stream.end()
-        await stream.hear(2.2)
-        await stream.hear(2.2)
-        assert [priority for priority, _ in stream.models.asked] == [Priority.FINAL]
-        stream.models.answer(0, "first")
-        await settled()
-        assert stream.models.asked[1:] == [(Priority.PARTIAL, 4)] and stream.texts() == ["first"]
-        stream.models.answer(1, "second goes")
-        await stream.hear(1)
-        assert len(stream.models.asked) == 2
-        await stream.hear(1.2)
-        assert stream.models.asked[2:] == [(Priority.PARTIAL, 7)]
+        await stream.speak(2.2)
+        await stream.speak(2.2)
+        assert [priority for priority, _ in stream.models.requests] == [FINAL]
+        stream.models.respond(0, "first")
+        await run_pending_tasks()
+        assert stream.models.requests[1:] == [(PARTIAL, 4)] and stream.transcripts() == ["first"]
+        stream.models.respond(1, "second goes")
+        await stream.speak(1)
+        assert len(stream.models.requests) == 2
+        await stream.speak(1.2)
+        assert stream.models.requests[2:] == [(PARTIAL, 7)]
 
-    run(scene)
+    run(scenario)
 
 
-def test_whole_texts_are_asked_for_at_once_and_told_in_order_and_too_many_hold_the_client() -> None:
-    async def scene(stream: Stream) -> None:
+def test_final_requests_are_concurrent_and_limited_and_transcripts_are_in_order() -> None:
+    async def scenario(stream: Stream) -> None:
         for _ in range(utterances.MAX_UNFINISHED):
-            await stream.hear(1)
+            await stream.speak(1)
             await stream.end()
-        assert [priority for priority, _ in stream.models.asked] == [
-            Priority.FINAL
-        ] * utterances.MAX_UNFINISHED
-        await stream.hear(1)
-        held = asyncio.create_task(stream.end())
-        await settled()
-        stream.models.answer(1, "1")
-        await settled()
-        assert stream.texts() == [] and not held.done()
-        stream.models.answers[0].set_exception(ValueError("a defect"))
-        await settled()
-        assert stream.texts() == ["1"] and stream.told[0]["type"].endswith("failed")
-        await held
+        priorities = [priority for priority, _ in stream.models.requests]
+        assert priorities == [FINAL] * utterances.MAX_UNFINISHED
+        await stream.speak(1)
+        fifth = asyncio.create_task(stream.end())
+        await run_pending_tasks()
+        stream.models.respond(1, "1")
+        await run_pending_tasks()
+        assert stream.transcripts() == [] and not fifth.done()
+        stream.models.responses[0].set_exception(ValueError("a defect"))
+        await run_pending_tasks()
+        assert stream.transcripts() == ["1"] and stream.events[0]["type"].endswith("failed")
+        await fifth
         for number in (4, 3, 2):
-            stream.models.answer(number, str(number))
-        await settled()
-        assert stream.texts() == ["1", "2", "3", "4"]
+            stream.models.respond(number, str(number))
+        await run_pending_tasks()
+        assert stream.transcripts() == ["1", "2", "3", "4"]
 
-    run(scene)
+    run(scenario)
 
 
-def test_who_leaves_asks_nothing_any_more() -> None:
-    async def scene(stream: Stream) -> None:
-        await stream.hear(1)
+def test_a_stream_that_ends_cancels_its_requests() -> None:
+    async def scenario(stream: Stream) -> None:
+        await stream.speak(1)
         await stream.end()
-        await stream.hear(3)
+        await stream.speak(3)
 
-    stream: list[Stream] = []
-
-    async def watched(one: Stream) -> None:
-        stream.append(one)
-        await scene(one)
-
-    run(watched)
-    assert [answer.cancelled() for answer in stream[0].models.answers] == [True]
+    stream = run(scenario)
+    assert [response.cancelled() for response in stream.models.responses] == [True]
 
 
-def test_silence_is_not_asked_about() -> None:
-    async def scene(stream: Stream) -> None:
-        stream.all.current = Utterance("silent", 0, None, "")
-        await stream.all.end(UtteranceEnded(1, 0, RATE, np.zeros(RATE, np.int16)))
-        await settled()
-        assert stream.models.asked == [] and stream.texts() == [""]
+def test_silence_is_not_sent_to_the_model() -> None:
+    async def scenario(stream: Stream) -> None:
+        stream.utterances.current = Utterance("silent", 0, None, "")
+        await stream.utterances.end(UtteranceEnded(1, 0, SAMPLING_RATE, np.zeros(SAMPLING_RATE, np.int16)))
+        await run_pending_tasks()
+        assert stream.models.requests == [] and stream.transcripts() == [""]
 
-    run(scene)
+    run(scenario)

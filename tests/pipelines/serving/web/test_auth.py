@@ -7,7 +7,7 @@ import pytest
 from pipelines.config import ServeConfig
 from pipelines.serving.web.auth import Keys, Rates
 from pipelines.serving.web.errors import Problem
-from tests.pipelines.serving.conftest import Make, wav, voice
+from tests.pipelines.serving.conftest import Make, voice, wav
 
 KEY = "sk-a-test-key"
 DIGEST = hashlib.sha256(KEY.encode()).hexdigest()

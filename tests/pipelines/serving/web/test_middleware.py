@@ -16,8 +16,8 @@ from pipelines.serving.web.errors import Problem
 from tests.pipelines.serving.conftest import Make, Served, form, voice, wav
 
 DIGEST = hashlib.sha256(b"sk-a-test-key").hexdigest()
-# Seconds in which a refusal with a time limit of half a second must arrive: far above it, so that the test holds
-# on a busy machine, and below the defaults of 30 s and more.
+# Seconds in which a refusal with a time limit of half a second must arrive: far above it, so that the test
+# holds on a busy machine, and below the defaults of 30 s and more.
 REFUSAL_SECONDS = 25
 
 
