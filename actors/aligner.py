@@ -43,6 +43,8 @@ class AlignerActor:
         self.model = self.backend.model
         self.revision = self.backend.revision
         self.max_concurrent_calls = self.backend.max_concurrent_calls
+        # What calls cost on this device, for the record of the run; None: not measured.
+        self.cost_model = self.backend.cost_model
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """Turn RECOGNISED rows into SHARD rows."""

@@ -39,6 +39,8 @@ class ASRActor:
         self.model = self.backend.model
         self.revision = self.backend.revision
         self.max_concurrent_calls = self.backend.max_concurrent_calls
+        # What calls cost on this device, for the record of the run; None: not measured.
+        self.cost_model = self.backend.cost_model
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """Turn DECODED rows into RECOGNISED rows."""

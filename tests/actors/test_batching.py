@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import batching
-from actors.batching import dispatch, fill, pack, unpack
+from actors.batching import dispatch, dispatch_to, fill, pack, unpack
+from actors.config import ASRConfig
 from actors.errors import FatalError
 
 durations_lists = st.lists(st.floats(0, 180, allow_nan=False), max_size=80)
@@ -184,3 +185,40 @@ def test_a_batch_is_prefetched_while_the_one_before_it_runs() -> None:
     results = dispatch(clips, call, 30, 1, prefetch=lambda later: events.append(("begin", later[0].duration)))
     assert results == [2.0, 60.0, 40.0]
     assert events == [("begin", 30), ("begin", 20), ("call", 30), ("begin", 1), ("call", 20), ("call", 1)]
+
+
+@dataclass
+class Backend:
+    gpu_memory: float | None = None
+    call_cost_segments: float | None = None
+    batches_itself: bool = False
+    on_gpu: bool = False
+
+    def prefetch(self, requests: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("backend", "settings", "calls"),
+    [
+        # A CPU: at most 960 padded seconds, and little padding.
+        (Backend(), ASRConfig(), [32, 32, 32, 32, 32, 40]),
+        # A GPU of 80 GB: all in one call of up to 256 segments and 7,680 padded seconds.
+        (Backend(gpu_memory=78), ASRConfig(), [200]),
+        # A measured cost of a call wins over the constant: cheap calls of equal lengths.
+        (Backend(gpu_memory=78, call_cost_segments=0.1), ASRConfig(), [160, 40]),
+        (Backend(gpu_memory=78), ASRConfig(max_batch_size=100), [100, 100]),
+        (Backend(gpu_memory=78, batches_itself=True), ASRConfig(max_batch_size=100), [200]),
+    ],
+)
+def test_batches_follow_the_device_and_the_settings(
+    backend: Backend, settings: ASRConfig, calls: list[int]
+) -> None:
+    sizes: list[int] = []
+
+    def call(clips: list[Clip]) -> list[float]:
+        sizes.append(len(clips))
+        return double(clips)
+
+    clips = [Clip(30.0)] * 160 + [Clip(20.0)] * 40
+    assert dispatch_to(backend, call, settings, clips) == [60.0] * 160 + [40.0] * 40
+    assert sizes == calls
