@@ -1,4 +1,4 @@
-"""Recordings whose text is in the manifest: it is cut to the segments, so that the aligner can time its words.
+"""Recordings whose text is in the manifest: the text is cut to the segments, and the aligner times its words.
 
 The text of a recording with one segment is taken whole. A longer recording is recognised first, and its text
 is matched with the recognised one.

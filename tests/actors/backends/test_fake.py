@@ -155,3 +155,12 @@ def test_the_fakes_import_no_heavy_library() -> None:
     )
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "[]"
+
+
+def test_the_defaults_of_a_backend() -> None:
+    for backend in (FakeASR(ASRConfig(backend="fake")), FakeAligner(AlignerConfig(backend="fake"))):
+        assert backend.usage() == {}
+        assert backend.max_concurrent_calls == 1
+        assert not backend.on_gpu
+        assert not backend.batches_itself
+        assert backend.cost_model is None
