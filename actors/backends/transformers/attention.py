@@ -1,4 +1,4 @@
-"""Attention over packed sequences and over the slots of a key-value cache, by torch's flash attention or by SDPA.
+"""Attention over packed sequences and over the slots of a key-value cache, by flash attention or by SDPA.
 
 Sequences are packed: the tokens of several sequences stand one behind the other, (tokens, heads, head size),
 without padding. Flash attention takes their bounds. It is used on CUDA in half precision; everything else
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -66,9 +67,11 @@ class SlotKeys:
     slot_bounds: torch.Tensor | None = None
 
 
-def to_device(values: Sequence[int], device: torch.device, dtype: torch.dtype = torch.long) -> torch.Tensor:
+def to_device(
+    values: Sequence[int] | np.ndarray, device: torch.device, dtype: torch.dtype = torch.long
+) -> torch.Tensor:
     """Integers on a device; on CUDA by a pinned copy that the host does not wait for."""
-    tensor = torch.tensor(values, dtype=dtype)
+    tensor = torch.as_tensor(values, dtype=dtype)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
@@ -196,9 +199,14 @@ def _flash(
     named: dict[str, Any] = {"scale": query.shape[-1] ** -0.5}
     if used is not None:
         named["seqused_k"] = used
-    output: torch.Tensor = torch.ops.aten._flash_attention_forward(
+    return flash_operator(
         query, key, value, query_bounds, key_bounds, longest_query, longest_key, 0.0, causal, False, **named
-    )[0]
+    )
+
+
+def flash_operator(*arguments: Any, **named: Any) -> torch.Tensor:
+    """`aten::_flash_attention_forward`, its output without the statistics."""
+    output: torch.Tensor = torch.ops.aten._flash_attention_forward(*arguments, **named)[0]
     return output
 
 

@@ -106,13 +106,13 @@ class DecodeStep:
         """
         state = self.state
         chosen, logprobs = choose(self.head(hidden))
-        ended = (chosen[:, None] == self.ends).any(1) | (budgets <= 1)
+        finished_now = (chosen[:, None] == self.ends).any(1) | (budgets <= 1)
         for tensor, value in (
             (state.token, chosen),
             (state.length, lengths),
             (state.left, budgets - 1),
             (state.count, torch.ones_like(budgets)),
-            (state.finished, ended),
+            (state.finished, finished_now),
             (state.tokens[:, 0], chosen),
             (state.logprobs[:, 0], logprobs),
         ):
@@ -129,21 +129,21 @@ class DecodeStep:
         """
         state = self.state
         finished, length, left = state.finished[:rows], state.length[:rows], state.left[:rows]
-        active = ~finished
+        active = (~finished).long()
         # Of a row that has ended one key is read, not all.
-        read = torch.where(finished, 1, length + 1)
+        read = (length + 1).masked_fill(finished, 1)
         slots = slot_keys(read, capacity, span, self.flash, equal)
         hidden = self._hidden(state.token[:rows], length, slots)
         chosen, logprobs = choose(self.head(hidden))
-        column = torch.where(active, state.count[:rows], state.width)[:, None]
+        column = state.count[:rows].masked_fill(finished, state.width)[:, None]
         state.tokens[:rows].scatter_(1, column, chosen[:, None])
         state.logprobs[:rows].scatter_(1, column, logprobs[:, None])
-        ended = (chosen[:, None] == self.ends).any(1) | (left <= 1)
+        finished_now = (chosen[:, None] == self.ends).any(1) | (left <= 1)
         state.token[:rows].copy_(chosen)
         state.count[:rows].add_(active)
-        left.sub_(active.long())
+        left.sub_(active)
         length.add_(active)
-        finished.logical_or_(ended)
+        finished.logical_or_(finished_now)
 
     def _hidden(self, tokens: torch.Tensor, positions: torch.Tensor, slots: SlotKeys) -> torch.Tensor:
         rows = len(tokens)

@@ -110,20 +110,25 @@ class Encoder(nn.Module):
             (tokens, width of the language model): the tokens of all clips, one clip behind the other.
         """
         lengths = [self.tokens(count) for count in frames]
-        hidden = self._select(self._convolve(chunks), frames, lengths)
+        convolve = self._convolve_slice if chunks.device.type == "cpu" else self.convolve_padded
+        hidden = self._select(convolve(chunks), frames, lengths)
         windows = Packing.of([part for length in lengths for part in self._windows(length)], self.device)
         for layer in self.layers:
             hidden = layer(hidden, windows, self.flash)
         projected: torch.Tensor = self.projector(self.norm(hidden))
         return projected
 
-    def _convolve(self, chunks: torch.Tensor) -> torch.Tensor:
-        """(chunks, mel bins, frames) to (chunks, tokens of a chunk, width); on a GPU some slices of few shapes."""
-        if chunks.device.type == "cpu":
-            return self._convolve_slice(chunks)
+    def convolve_padded(self, chunks: torch.Tensor) -> torch.Tensor:
+        """Convolve chunks in slices of few shapes, each filled up with zeros.
+
+        Args:
+            chunks: (chunks, mel bins, frames of a chunk).
+
+        Returns:
+            (chunks, tokens of a chunk, width).
+        """
         count = len(chunks)
-        missing = -count % _CHUNK_MULTIPLE
-        if missing:
+        if missing := -count % _CHUNK_MULTIPLE:
             chunks = torch.cat([chunks, chunks.new_zeros(missing, *chunks.shape[1:])])
         slices = chunks.split(CONVOLUTION_SECONDS * 100 // self.chunk)
         return torch.cat([self._convolve_slice(part) for part in slices])[:count]

@@ -17,6 +17,7 @@ from actors.backends.devices import classify_error
 from actors.backends.transformers.decode_step import DecodeState, DecodeStep, StepGraphs
 from actors.backends.transformers.kv_cache import KeyValueCache, capacity_for, slots_for
 from actors.backends.transformers.loading import Network
+from actors.backends.transformers.prompts import Stager
 from actors.backends.transformers.scheduler import Done, Generated, Job, MakePrompts, Policy, Session
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class Generator:
         # Learned from batches that did not fit: most padded seconds, and the share of a usual forward pass.
         self.max_seconds: float | None = None
         self.share = 1.0
-        self._side = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self._stager = Stager(network)
         self._step: DecodeStep | None = None
         self._session: Session | None = None
         # Slots and longest segment of the session that runs.
@@ -162,7 +163,7 @@ class Generator:
                 self.share,
                 make,
                 done,
-                self._side,
+                self._stager,
             )
             self._session.run()
 

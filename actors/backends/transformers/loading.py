@@ -68,7 +68,7 @@ class Network:
 
     @classmethod
     def of(cls, model: Any, attention: str = "auto") -> Network:
-        """Pack the weights of a loaded model. Its own forward pass still works, on views of the packed weights.
+        """Pack the weights of a loaded model, whose own forward pass still works, on views of them.
 
         Args:
             model: Qwen3ASRForConditionalGeneration or Qwen3ASRForTokenClassification, on its device and in
@@ -169,8 +169,8 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
     except (RuntimeError, MemoryError) as error:
         need = parameters * dtype.itemsize / 2**30
         raise FatalError(
-            f"{kind}.model {name!r} needs {need:.1f} GiB on {device}, which did not take it ({first_line(error)}): "
-            "end what else runs there, or give the replicas more of a GPU (pool.num_gpus)",
+            f"{kind}.model {name!r} needs {need:.1f} GiB on {device}, which did not take it "
+            f"({first_line(error)}): end what else runs there, or give the replicas more of a GPU (pool.num_gpus)",
             code="device_out_of_memory",
         ) from error
     return Checkpoint(model, network, tokenizer, extractor, settings.revision, device, dtype, timestamp_ms)
@@ -222,6 +222,6 @@ def _check_complete(name: str, kind: Kind, report: dict[str, Any]) -> None:
             some = ", ".join(problems[:3]) + (", ..." if len(problems) > 3 else "")
             counted = f"{len(problems)} weights are {what.removesuffix('_keys')} ({some})"
             raise FatalError(
-                f"{kind}.model {name!r} is incomplete: {counted}; it would run on random numbers. Fetch it again, or "
-                "name another checkpoint"
+                f"{kind}.model {name!r} is incomplete: {counted}; it would run on random numbers. "
+                "Fetch it again, or name another checkpoint"
             )

@@ -1,9 +1,10 @@
-"""Prompts of several requests, packed for one forward pass: their tokens, and the features of the audio among them."""
+"""Prompts of several requests, packed for one forward pass: tokens, and the features of the audio."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,11 +59,6 @@ class PromptBatch:
     audio: torch.Tensor
     packing: Packing
 
-    def record_stream(self, stream: torch.cuda.Stream) -> None:
-        """Keep the memory of all tensors while work on this other stream reads them."""
-        for tensor in (self.chunks, self.tokens, self.positions, self.audio, self.packing.bounds):
-            tensor.record_stream(stream)
-
     @property
     def last(self) -> list[int]:
         """Place of the last token of each prompt."""
@@ -93,28 +89,50 @@ def stage(prompts: Sequence[Prompt], network: Network) -> PromptBatch:
         ValueError: a prompt has not as many audio tokens as its audio.
     """
     device, chunk = network.encoder.device, network.encoder.chunk
-    tokens: list[int] = []
-    positions: list[int] = []
-    audio: list[int] = []
-    for prompt in prompts:
-        places = [place for place, token in enumerate(prompt.tokens) if token == network.audio_token]
-        expected = network.encoder.tokens(prompt.features.frames)
-        if len(places) != expected:
-            raise ValueError(
-                f"the prompt has {len(places)} places for audio, the encoder makes {expected} tokens"
-            )
-        audio.extend(len(tokens) + place for place in places)
-        positions.extend(range(len(prompt.tokens)))
-        tokens.extend(prompt.tokens)
+    rows = [np.array(prompt.tokens) for prompt in prompts]
+    for prompt, row in zip(prompts, rows, strict=True):
+        places, expected = (
+            int((row == network.audio_token).sum()),
+            network.encoder.tokens(prompt.features.frames),
+        )
+        if places != expected:
+            raise ValueError(f"the prompt has {places} places for audio, the encoder makes {expected} tokens")
+    tokens = np.concatenate(rows)
     clips = [prompt.features.features.unflatten(1, (-1, chunk)).transpose(0, 1) for prompt in prompts]
     return PromptBatch(
         _joined(clips, device).to(network.encoder.dtype),
         tuple(prompt.features.frames for prompt in prompts),
         to_device(tokens, device),
-        to_device(positions, device),
-        to_device(audio, device),
+        to_device(np.concatenate([np.arange(len(row)) for row in rows]), device),
+        to_device(np.flatnonzero(tokens == network.audio_token), device),
         Packing.of([len(prompt.tokens) for prompt in prompts], device),
     )
+
+
+class Stager:
+    """Prepares prompts on a stream of its own, so that the host and their copies do not wait for the model.
+
+    Args:
+        network: the model.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        device = network.encoder.device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def preparing(self) -> AbstractContextManager[Any]:
+        """Run what a block does on the device on the stream of its own."""
+        return torch.cuda.stream(self._stream)
+
+    def hand_over(self, batch: PromptBatch) -> None:
+        """Let the current stream wait for a batch that was staged, and keep its memory until it was read."""
+        if self._stream is None:
+            return
+        current = torch.cuda.current_stream(self.network.encoder.device)
+        current.wait_stream(self._stream)
+        for tensor in (batch.chunks, batch.tokens, batch.positions, batch.audio, batch.packing.bounds):
+            tensor.record_stream(current)
 
 
 def run(
@@ -148,7 +166,7 @@ def run(
 def passes(
     tokens: Sequence[int], seconds: Sequence[float], most_tokens: int, most_seconds: float
 ) -> list[tuple[int, int]]:
-    """Cut a list of prompts into forward passes, as (start, end), within limits; a larger prompt stands alone.
+    """Cut a list of prompts into forward passes within limits, as (start, end); a larger one stands alone.
 
     Args:
         tokens: of each prompt.

@@ -1,4 +1,4 @@
-"""The language model in 8 bits, for CPUs: its weights are most of what a step reads, and reading is what it waits for."""
+"""The language model in 8 bits, for CPUs: a step waits for what it reads, and most of that is its weights."""
 
 from __future__ import annotations
 

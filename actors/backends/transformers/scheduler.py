@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from actors.backends.transformers import prompts as packed
@@ -148,7 +149,7 @@ class Session:
         share: of a usual forward pass that fits the device.
         make: makes prompts.
         done: called once for each request.
-        side: stream on which prompts are prepared while steps run; None: no CUDA.
+        stager: prepares prompts while steps run.
     """
 
     def __init__(
@@ -164,11 +165,11 @@ class Session:
         share: float,
         make: MakePrompts,
         done: Done,
-        side: torch.cuda.Stream | None = None,
+        stager: packed.Stager,
     ) -> None:
         self.network, self.step, self.graphs, self.policy = network, step, graphs, policy
         self.jobs, self.slots, self.capacity, self.share = jobs, slots, capacity, share
-        self.make, self.done, self.side = make, done, side
+        self.make, self.done, self.stager = make, done, stager
         self.device = network.decoder.device
         self.waiting = deque(order)
         self.running: dict[int, Row] = {}
@@ -216,7 +217,7 @@ class Session:
         """Make the prompts of the next requests, at most so many; those that fail are answered at once."""
         numbers = list(self.waiting)[:most] if self.policy.on_gpu else [self.waiting[0]]
         bounds = packed.passes(
-            [self.jobs[number].tokens for number in numbers],
+            [self.jobs[number].tokens - self.jobs[number].budget for number in numbers],
             [self.jobs[number].seconds for number in numbers],
             int(PASS_TOKENS * self.share),
             CALL_SECONDS * self.share,
@@ -225,7 +226,7 @@ class Session:
         self.largest_pass = max(self.largest_pass, len(numbers))
         for _ in numbers:
             self.waiting.popleft()
-        with torch.cuda.stream(self.side):
+        with self.stager.preparing():
             made: list[Prompt] = []
             rows: list[Row] = []
             for number, prompt in zip(numbers, self.make(numbers), strict=True):
@@ -243,18 +244,13 @@ class Session:
 
     def _run_prompts(self, staged: Staged) -> None:
         """Run prompts into free slots, and choose the first token of each."""
-        if self.side is not None:
-            main = torch.cuda.current_stream(self.device)
-            main.wait_stream(self.side)
-            staged.batch.record_stream(main)
+        self.stager.hand_over(staged.batch)
         rows, batch, device = staged.rows, staged.batch, self.device
         free = [slot for slot in range(self.slots) if slot not in self.running][: len(rows)]
         places = to_device(
-            [
-                place
-                for slot, row in zip(free, rows, strict=True)
-                for place in range(slot * self.capacity, slot * self.capacity + row.prompt)
-            ],
+            np.concatenate(
+                [slot * self.capacity + np.arange(row.prompt) for slot, row in zip(free, rows, strict=True)]
+            ),
             device,
         )
         # The prefiller may compute in another precision than the decoder.
@@ -296,7 +292,8 @@ class Session:
             span = self.capacity
         else:
             span = self.policy.span(max(lengths) + steps - 1, self.capacity)
-        equal = len(self.running) == rows and min(lengths) == span
+        # Not on a GPU: a graph stays when the lengths change.
+        equal = not self.policy.on_gpu and min(lengths) == span
         self.graphs.run(
             (rows, self.capacity, span),
             lambda: self.step.advance(rows, self.capacity, span, equal),
@@ -312,14 +309,14 @@ class Session:
         finished, counts = torch.stack([state.finished[:rows].long(), state.count[:rows]]).tolist()
         for slot, row in self.running.items():
             row.count = counts[slot]
-        ended = [slot for slot in self.running if finished[slot]]
-        if not ended:
+        finished_slots = [slot for slot in self.running if finished[slot]]
+        if not finished_slots:
             return
-        at = to_device(ended, self.device)
-        width = max(counts[slot] for slot in ended)
+        at = to_device(finished_slots, self.device)
+        width = max(counts[slot] for slot in finished_slots)
         tokens = state.tokens[:, :width].index_select(0, at).tolist()
         logprobs = state.logprobs[:, :width].index_select(0, at).tolist()
-        for slot, chosen, scores in zip(ended, tokens, logprobs, strict=True):
+        for slot, chosen, scores in zip(finished_slots, tokens, logprobs, strict=True):
             row = self.running.pop(slot)
             self.answers.append((row.number, Generated(chosen[: row.count], scores[: row.count])))
 

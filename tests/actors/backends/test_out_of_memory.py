@@ -11,7 +11,6 @@ torch = pytest.importorskip("torch")
 
 from actors.backends.devices import classify_error, pick_attention, pick_device, pick_dtype  # noqa: E402
 from actors.backends.out_of_memory import MemoryGuard  # noqa: E402
-from actors.backends.transformers.encoder import slices  # noqa: E402
 from actors.errors import FatalError, RowError  # noqa: E402
 
 
@@ -153,11 +152,3 @@ def test_flash_attention_is_picked_for_the_encoder_only(monkeypatch: pytest.Monk
     assert pick_attention("eager", cuda, "auto") == "eager"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert pick_attention("auto", cuda, "auto") == "sdpa"
-
-
-def test_the_encoder_runs_in_slices_of_bounded_length() -> None:
-    assert slices([100, 200, 300], None) == [(0, 1), (1, 2), (2, 3)]
-    assert slices([100, 200, 300], 1000) == [(0, 3)]
-    assert slices([300, 300, 200, 900, 100], 6) == [(0, 2), (2, 3), (3, 4), (4, 5)]
-    assert slices([5000], 6) == [(0, 1)]
-    assert slices([], 6) == []

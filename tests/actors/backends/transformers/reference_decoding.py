@@ -1,8 +1,8 @@
 """Greedy decoding of a static batch by transformers' own forward pass: what the engine is compared with.
 
 A copy of the loop that the backend had before it had an engine of its own (commit 645f5f7), less what made it
-fast: left-padded prompts run one by one through the model into a dynamic cache, and every row takes part until
-the last one has ended.
+fast: left-padded prompts run one by one through the model into a dynamic cache, and every row takes part
+until the last one has ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from actors.backends.qwen.features import Mel
 
 
 def load_reference(folder: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """transformers' model and the language model that runs its prompts; float64 is for decoding steps only."""
+    """transformers' model, and the language model that runs its prompts; only steps run in float64."""
     model = transformers.Qwen3ASRForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     prefiller = model.model.language_model
     if dtype == torch.float64:

@@ -37,17 +37,18 @@ def requests(waveforms) -> list[AlignmentRequest]:
 
 def test_times_are_those_of_the_stock_processor(backend, requests, tiny_models) -> None:
     processor = transformers.AutoProcessor.from_pretrained(tiny_models.aligner)
+    model = transformers.Qwen3ASRForTokenClassification.from_pretrained(tiny_models.aligner).eval()
     for request in requests:
         audio = [request.waveform.astype(np.float32) / 32768]
         inputs, words = processor.prepare_forced_aligner_inputs(
             audio=audio, transcript=[" ".join(request.units)]
         )
         assert words == [list(request.units)]
-        assert backend.prepare([request])["input_ids"].tolist() == inputs["input_ids"].tolist()
+        assert [backend.prompts([request])[0].tokens] == inputs["input_ids"].tolist()
         with torch.inference_mode():
-            logits = backend.network(**inputs).logits
+            logits = model(**inputs).logits
         [items] = processor.decode_forced_alignment(
-            logits, inputs["input_ids"], words, backend.network.config.timestamp_token_id
+            logits, inputs["input_ids"], words, model.config.timestamp_token_id
         )
         clamped = [
             (min(item["start_time"], request.duration), min(item["end_time"], request.duration))
@@ -78,7 +79,7 @@ def test_times_never_run_backwards_nor_leave_the_clip(backend, requests) -> None
 
 def test_the_head_is_computed_at_the_slots_only(backend, requests, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
-    handle = backend.network.score.register_forward_hook(
+    handle = backend.network.head.register_forward_hook(
         lambda module, inputs, output: rows.append(len(inputs[0]))
     )
     backend.align(requests)
@@ -114,15 +115,15 @@ def test_a_unit_with_a_control_token_is_refused(backend, waveforms) -> None:
 
 def test_out_of_memory_halves_the_batch(backend, requests, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = backend.align(requests)
-    real, sizes = backend.network.model.forward, []
+    classify, sizes = backend.classify, []
 
-    def forward(*arguments: Any, **inputs: Any) -> Any:
-        sizes.append(len(inputs["input_ids"]))
+    def failing(prompts: Any, batch: Any) -> Any:
+        sizes.append(len(prompts))
         if sizes[-1] > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(*arguments, **inputs)
+        return classify(prompts, batch)
 
-    monkeypatch.setattr(backend.network.model, "forward", forward)
+    monkeypatch.setattr(backend, "classify", failing)
     assert backend.align(requests) == expected
     assert sizes == [1] * len(requests)  # a CPU takes clips one by one
     sizes.clear()
@@ -131,6 +132,26 @@ def test_out_of_memory_halves_the_batch(backend, requests, monkeypatch: pytest.M
     monkeypatch.setattr(backend.memory, "max_seconds", None)
 
 
-def test_a_padded_batch_gives_the_same_times(backend, requests) -> None:
+def test_a_packed_batch_gives_the_same_times(backend, requests) -> None:
     """What runs on a GPU: all clips at once, in float32 equal as these clips have no near ties."""
     assert backend._align(requests) == [backend._align([request])[0] for request in requests]
+
+
+def test_a_large_batch_runs_in_several_passes(backend, requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = backend.align(requests)
+    monkeypatch.setattr("actors.backends.transformers.aligner.PASS_TOKENS", 200)
+    sizes: list[int] = []
+    classify = backend.classify
+    monkeypatch.setattr(
+        backend, "classify", lambda prompts, batch: sizes.append(len(prompts)) or classify(prompts, batch)
+    )
+    assert backend._align(requests) == expected
+    assert sum(sizes) == 6 and 1 < len(sizes) < 6
+
+
+def test_a_unit_with_a_control_token_fails_alone(backend, requests, waveforms) -> None:
+    expected = backend.align(requests)
+    bad = AlignmentRequest(waveforms[0], ("one<timestamp>", "two"))
+    for align in (backend.align, backend._align):
+        found = align([*requests[:2], bad, *requests[2:]])
+        assert isinstance(found.pop(2), ValueError) and found == expected

@@ -89,8 +89,8 @@ def test_tokens_and_logprobs_are_those_of_transformers(backend, prompts, referen
 
 def test_a_single_request_gets_the_answer_of_transformers(backend, prompts, reference) -> None:
     ends = backend.processor.ends
-    alone = [decode(backend, [prompt], [30], ends)[0] for prompt in prompts]
-    assert_equal(alone, reference([30] * 6, ends))
+    single = [decode(backend, [prompt], [30], ends)[0] for prompt in prompts]
+    assert_equal(single, reference([30] * 6, ends))
 
 
 def test_rows_end_at_any_of_the_ends(backend, prompts, reference) -> None:
@@ -161,8 +161,8 @@ def test_a_prompt_leaves_the_same_in_the_cache_in_every_batch(backend, prompts) 
             patch.setattr("actors.backends.transformers.scheduler.Session._collect", _stop)
             with pytest.raises(_Stopped):
                 decode(backend, chosen, [9] * len(chosen), [], generator=_keeping(generator))
-        left.append((generator.kept.cache, generator.kept.state))
-    (batch, state), (alone, state_alone) = left
+        left.append((generator.last_workspace.cache, generator.last_workspace.state))
+    (batch, state), (single, state_alone) = left
     length = len(prompts[4].tokens)
     # The longest stand first; the prompts are sorted by their number of tokens.
     order = sorted(range(6), key=lambda number: -len(prompts[number].tokens))
@@ -170,8 +170,8 @@ def test_a_prompt_leaves_the_same_in_the_cache_in_every_batch(backend, prompts) 
     capacity = batch.tokens // 6
     for layer in range(len(backend.network.decoder.layers)):
         for found, wanted in (
-            (batch.keys(layer), alone.keys(layer)),
-            (batch.values(layer), alone.values(layer)),
+            (batch.keys(layer), single.keys(layer)),
+            (batch.values(layer), single.values(layer)),
         ):
             start = slot * capacity
             assert torch.equal(found[start : start + length], wanted[:length]) and wanted[:length].any()
@@ -192,8 +192,8 @@ def _keeping(generator: Generator) -> Generator:
     workspace = generator.workspace
 
     def keep(*sizes: int) -> Any:
-        generator.kept = workspace(*sizes)
-        return generator.kept
+        generator.last_workspace = workspace(*sizes)
+        return generator.last_workspace
 
     generator.workspace = keep
     return generator
@@ -257,7 +257,7 @@ def test_a_prompt_that_cannot_be_made_fails_alone(backend, prompts) -> None:
 
 
 def test_the_policy_of_a_gpu_gives_the_same_answers(backend, prompts, reference) -> None:
-    """Groups of prompts, a look every eighth step, rows that have ended in the batch: on a CPU, without graphs."""
+    """Groups of prompts, a look every eighth step, finished rows in the batch: on a CPU, without graphs."""
     many, budgets = [*prompts, *prompts, *prompts], [*BUDGETS, *BUDGETS, *BUDGETS]
     ends = backend.processor.ends
     generator = Generator(backend.network, ends)

@@ -33,13 +33,13 @@ def test_the_demo_recogniser_says_nearly_the_same(
 ) -> None:
     monkeypatch.setattr("actors.backends.transformers.loading.cpu_multiplies_bf16", lambda: chip_has_bf16)
     backend = TransformersASR(ASRConfig(model=str(DEMO / "asr"), dtype="int8", device="cpu", threads=1))
-    assert backend.features_dtype == (torch.bfloat16 if chip_has_bf16 else torch.float32)
-    kinds = {type(module).__name__ for module in backend.network.model.language_model.modules()}
+    assert backend.network.encoder.dtype == (torch.bfloat16 if chip_has_bf16 else torch.float32)
+    kinds = {type(module).__name__ for module in backend.network.decoder.modules()}
     assert "Linear" in kinds and not any(
-        type(module) is torch.nn.Linear for module in backend.network.model.language_model.modules()
+        type(module) is torch.nn.Linear for module in backend.network.decoder.modules()
     )
-    assert backend.network.lm_head.weight().dtype == torch.qint8
-    assert type(backend.network.model.multi_modal_projector.linear_1) is torch.nn.Linear
+    assert backend.network.head.weight().dtype == torch.qint8
+    assert type(backend.network.encoder.projector.linear_1) is torch.nn.Linear
     [hypothesis] = backend.transcribe([SegmentRequest(waveform)])
     said = hypothesis.text.split()
     assert sum(word == other for word, other in zip(said, TEXT.split(), strict=True)) >= 8  # of nine
