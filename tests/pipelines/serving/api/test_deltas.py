@@ -15,6 +15,7 @@ from actors.errors import RowError
 from actors.records import Hypothesis, SegmentRequest
 from pipelines.config import RunConfig
 from pipelines.serving.api import chat_completions, transcriptions
+from pipelines.serving.api.chat_request import ChatRequest
 from pipelines.serving.inference import partial_text
 from pipelines.serving.inference.partial_text import PartialText, PartialTranscript
 from tests.pipelines.serving.conftest import Served, data_uri, form, voice, wav
@@ -130,7 +131,7 @@ def test_the_last_delta_completes_the_text(partial: str, whole: str, joined: str
     form_request: Any = transcriptions.FormRequest(None, None, None, "json", (), True)  # type: ignore[arg-type]
     events = asyncio.run(collect(transcriptions._events(texts(), form_request)))
     assert "".join(event.get("delta", "") for event in events) == joined and events[-1]["text"] == whole
-    chat_request = chat_completions.ChatRequest("fake", None, None, True)
+    chat_request = ChatRequest("fake", None, None, True)
     chunks = asyncio.run(collect(chat_completions._events(texts(), chat_request, {})))
     content = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
     # A language tag that has been sent is not changed.

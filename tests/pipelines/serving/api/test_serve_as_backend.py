@@ -25,11 +25,11 @@ KEY = "the server's key"
 def recogniser(serve: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`recogniser(endpoint)`: a remote backend for a server that requires a key."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("OURS", KEY)
+    monkeypatch.setenv("SERVER_KEY", KEY)
     server: Served = serve(aligner="none", api_keys=[hashlib.sha256(KEY.encode()).hexdigest()])
     made = []
 
-    def make(endpoint: str, model: str = "fake", variable: str = "OURS") -> Any:
+    def make(endpoint: str, model: str = "fake", variable: str = "SERVER_KEY") -> Any:
         remote = RemoteConfig(
             base_url=f"{server.url}/v1", endpoint=endpoint, key_variable=variable, retries=1
         )

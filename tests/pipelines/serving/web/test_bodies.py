@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from pipelines.config import RunConfig
-from pipelines.serving.api import chat_completions
+from pipelines.serving.api import chat_request
 from pipelines.serving.web import bodies
 from pipelines.serving.web.parameters import decode_data_uri
 from tests.pipelines.serving.conftest import Make, data_uri, form, voice, wav
@@ -34,7 +34,7 @@ def test_the_audio_of_a_chat_is_decoded_in_a_thread(serve: Make, monkeypatch: py
         threads.append(threading.current_thread())
         return decode_data_uri(uri)
 
-    monkeypatch.setattr(chat_completions, "decode_data_uri", recording_decode)
+    monkeypatch.setattr(chat_request, "decode_data_uri", recording_decode)
     part = {"type": "audio_url", "audio_url": {"url": data_uri(wav(voice(1)))}}
     body = {"model": "fake", "messages": [{"role": "user", "content": [part]}]}
     assert served.post_json("/v1/chat/completions", body)[0] == 200
