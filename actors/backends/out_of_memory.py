@@ -6,21 +6,13 @@ import gc
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from actors.backends.devices import classify_error
+from actors.batching import Sized
 from actors.errors import FatalError, RowError
 
 log = logging.getLogger(__name__)
-
-
-class Sized(Protocol):
-    """Anything with a length in seconds."""
-
-    @property
-    def duration(self) -> float:
-        """Length in seconds."""
-        ...
 
 
 Item = TypeVar("Item", bound=Sized)

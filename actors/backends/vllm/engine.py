@@ -13,26 +13,18 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from actors.backends.devices import exclusive_cards
 from actors.backends.qwen import features as mel
 from actors.backends.qwen.checkpoint import Files
 from actors.backends.vllm.child_processes import Reaper, threads_of_children
+from actors.batching import Sized
 from actors.config import ModelConfig
 from actors.errors import FatalError, RowError
 from actors.process.watchdog import call_limit, heartbeat
 
 QUEUED = 2  # requests that are ready for each request that the engine works on, so that it never waits
-
-
-class Sized(Protocol):
-    """Anything with a length in seconds."""
-
-    @property
-    def duration(self) -> float:
-        """Length in seconds."""
-        ...
 
 
 Item = TypeVar("Item", bound=Sized)
