@@ -98,4 +98,6 @@ def test_a_run_stops_with_the_cause_if_every_row_is_poison(undisturbed: Path, tm
     manifest, _ = poisoned(undisturbed / "archive/manifest.jsonl", dict.fromkeys(range(48), "engine"))
     code, job = run(manifest, tmp_path / "out")
     assert code == 1
-    assert "12 processes of the stage `recognise` crashed in a row" in job.said() and "CUDA error" in job.said()
+    # 20, and 2 for each of the two replicas.
+    assert "24 processes of the stage `recognise` crashed in a row" in job.said()
+    assert "CUDA error" in job.said()
