@@ -13,9 +13,11 @@ pytest.importorskip("transformers", reason="the demo models need transformers (e
 
 from actors.backends import create_asr
 from actors.config import ASRConfig
-from tests.actors.backends.remote.dashscope_server import MODELS, running_files_server, running_realtime_server
+from tests.actors.backends.remote.dashscope_files_server import running_files_server
+from tests.actors.backends.remote.dashscope_realtime_server import running_realtime_server
+from tests.actors.backends.remote.dashscope_state import MODELS
 from tests.e2e.conftest import DEMO, SURE, read_dead_letters, read_transcripts, write_manifest
-from tests.e2e.test_serving import Server
+from tests.e2e.serving.conftest import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
