@@ -29,12 +29,10 @@ class Priority(IntEnum):
 # streams do not starve files.
 _MAX_FILE_WAIT = 10.0
 _MAX_CALLS_BEFORE_FILE = 3
-_STREAM_IDLE = (
-    30.0  # seconds after the last item of a stream for which calls are still limited to `call_seconds`
-)
-_FILES_ONLY_FACTOR = (
-    4.0  # on the duration of calls when there are no streams: larger batches cost less per item
-)
+# Seconds after the last item of a stream for which calls are still limited to `call_seconds`.
+_STREAM_IDLE = 30.0
+# Multiplies the duration of calls when there are no streams: larger batches cost less per item.
+_FILES_ONLY_FACTOR = 4.0
 _MIN_FILE_CALL = 0.5  # part of `call_seconds` that a call of files lasts at least, if enough items wait
 # Part of `call_seconds` that a call of partial answers may last, so that final ones can start in between.
 _MAX_PARTIAL_CALL = 0.5

@@ -26,9 +26,8 @@ from pipelines.serving.web.errors import Problem
 
 log = logging.getLogger(__name__)
 
-MAX_UNFINISHED = (
-    4  # utterances of a stream that may wait for their text before reading from the client pauses
-)
+# Utterances of a stream that may wait for their text before reading from the client pauses.
+MAX_UNFINISHED = 4
 # After a partial request, the next one waits for this multiple of its duration.
 _PARTIAL_PAUSE = 3.0
 
