@@ -45,7 +45,9 @@ def run_passes(work: ShardPass, losses: list[PassLosses]) -> None:
                 f"{last.crashed_processes} times and tasks failed {last.failed_tasks} times{cause}; the "
                 "shards are not to blame and will be done by the next run; look at Ray's logs"
             )
-        shards.commit_lost(work.out, lost.to_pylist(), work.run_id, first.and_then(last).reasons, last.last_failure)
+        shards.commit_lost(
+            work.out, lost.to_pylist(), work.run_id, first.and_then(last).reasons, last.last_failure
+        )
 
 
 def stitch(out: str, config: RunConfig, run_id: str, *, on_ray: bool) -> tuple[int, int]:

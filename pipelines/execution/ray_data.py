@@ -35,8 +35,8 @@ def read_plan_files(uris: Sequence[str], *, one_row_per_block: bool) -> Dataset:
     import ray.data
 
     store, _ = files.arrow_filesystem(uris[0])
-    # file_extensions=None reads all files, whatever they are called. Otherwise Ray would look for the extension
-    # before the first question mark of the path, which may be in the folder's name.
+    # file_extensions=None reads all files, whatever they are called. Otherwise Ray would look for the
+    # extension before the first question mark of the path, which may be in the folder's name.
     rows = ray.data.read_parquet(
         [files.arrow_filesystem(uri)[1] for uri in uris],
         filesystem=store,
