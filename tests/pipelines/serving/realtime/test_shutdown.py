@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[4]
 @pytest.fixture
 def server() -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in a process of its own, and its URL."""
-    command = [sys.executable, "-m", "tests.pipelines.serving.inference.single_process"]
+    command = [sys.executable, "-m", "tests.pipelines.serving.inference.single_process", "fake:0.6"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -56,7 +56,7 @@ def test_sigterm_finishes_running_requests_and_refuses_new_ones(
 ) -> None:
     process, url = server
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(post, url, 10)  # three seconds of work
+        slow = pool.submit(post, url, 10)  # six seconds of work, in which the steps below must be done
         deadline = time.monotonic() + 60
         while ready(url).get("requests") != 1:
             assert time.monotonic() < deadline
