@@ -79,6 +79,8 @@ class TransformersAligner(AlignerBackend):
         )
         self.max_duration = self.processor.max_duration
         self.batches_itself = self.on_gpu
+        # The host prepares a second call while the first one runs.
+        self.max_concurrent_calls = 2 if self.on_gpu else 1
         self.memory = MemoryGuard()
         self._stager = packed.Stager(self.network)
 

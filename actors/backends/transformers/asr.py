@@ -58,6 +58,8 @@ class TransformersASR(ASRBackend):
         self.processor = ASRProcessor(checkpoint.tokenizer, config)
         self.device, self.dtype = checkpoint.device, checkpoint.dtype
         self.batches_itself = self.on_gpu
+        # The requests of a second call join the session of the first.
+        self.max_concurrent_calls = 2 if self.on_gpu else 1
         self.gpu_memory = gpu_memory(self.device, config.pool.num_gpus)
         self.generator = Generator(self.network, self.processor.ends)
         self.memory = MemoryGuard()

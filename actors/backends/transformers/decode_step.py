@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +24,10 @@ log = logging.getLogger(__name__)
 
 # Steps that run uncaptured before a graph is captured: libraries allocate their workspaces in the first ones.
 _WARM_UP = 2
+# Rows of a step on a GPU.
+_ROWS = (1, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
+# SDPA reads keys in multiples of this on a GPU: another number is another CUDA graph.
+_SPAN_MULTIPLE = 256
 
 
 class DecodeState:
@@ -170,6 +175,45 @@ def choose(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     logits = logits.float()
     best = logits.max(-1)
     return best.indices, best.values - logits.logsumexp(-1)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is done differently on a GPU.
+
+    Attributes:
+        on_gpu: whether the model runs on one.
+    """
+
+    on_gpu: bool
+
+    @property
+    def steps(self) -> int:
+        """Steps from one look of the host to the next."""
+        return 8 if self.on_gpu else 1
+
+    def rows(self, count: int) -> int:
+        """Rows of a step for `count` of them that decode."""
+        if not self.on_gpu:
+            return count
+        return next((rows for rows in _ROWS if rows >= count), -(-count // _ROWS[-1]) * _ROWS[-1])
+
+    def rows_below(self, rows: int) -> int:
+        """The next smaller number of rows of a step, at least 1."""
+        return max((size for size in _ROWS if size < rows), default=1) if self.on_gpu else max(1, rows - 1)
+
+    def refill(self, slots: int) -> int:
+        """How many slots must be free before they are filled.
+
+        A group of prompts costs launches whatever its size.
+        """
+        return max(1, slots // 8) if self.on_gpu else 1
+
+    def span(self, tokens: int, capacity: int) -> int:
+        """Keys that SDPA reads where rows have up to `tokens`."""
+        if not self.on_gpu:
+            return tokens
+        return min(capacity, -(-tokens // _SPAN_MULTIPLE) * _SPAN_MULTIPLE)
 
 
 class StepGraphs:

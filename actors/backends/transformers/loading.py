@@ -170,9 +170,12 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
         need = parameters * dtype.itemsize / 2**30
         raise FatalError(
             f"{kind}.model {name!r} needs {need:.1f} GiB on {device}, which did not take it "
-            f"({first_line(error)}): end what else runs there, or give the replicas more of a GPU (pool.num_gpus)",
+            f"({first_line(error)}): end what else runs there, or give the replicas more of a GPU "
+            "(pool.num_gpus)",
             code="device_out_of_memory",
         ) from error
+    except ValueError as error:
+        raise FatalError(f"{kind}.model {name!r} cannot be run: {first_line(error)}") from error
     return Checkpoint(model, network, tokenizer, extractor, settings.revision, device, dtype, timestamp_ms)
 
 

@@ -20,15 +20,10 @@ import torch
 
 from actors.backends.transformers import prompts as packed
 from actors.backends.transformers.attention import to_device
-from actors.backends.transformers.decode_step import DecodeStep, StepGraphs
+from actors.backends.transformers.decode_step import DecodeStep, Policy, StepGraphs
 from actors.backends.transformers.encoder import CALL_SECONDS
 from actors.backends.transformers.loading import Network
 from actors.backends.transformers.prompts import PASS_TOKENS, Prompt, PromptBatch
-
-# Rows of a step on a GPU.
-_ROWS = (1, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
-# SDPA reads keys in multiples of this on a GPU: another number is another CUDA graph.
-_SPAN_MULTIPLE = 256
 
 
 @dataclass(frozen=True)
@@ -65,43 +60,42 @@ MakePrompts = Callable[[Sequence[int]], Iterable[Prompt | Exception]]
 Done = Callable[[int, Generated | Exception], None]
 
 
-@dataclass(frozen=True)
-class Policy:
-    """What is done differently on a GPU.
+class Call:
+    """Requests of one caller.
 
-    Attributes:
-        on_gpu: whether the model runs on one.
+    Args:
+        jobs: the requests.
+        make: makes their prompts.
+        done: called once for each of them.
     """
 
-    on_gpu: bool
+    def __init__(self, jobs: Sequence[Job], make: MakePrompts, done: Done) -> None:
+        self.jobs, self.make, self._done = jobs, make, done
+        self.unanswered = set(range(len(jobs)))
+        # What `done` raised, perhaps in the thread of another caller.
+        self.error: Exception | None = None
 
-    @property
-    def steps(self) -> int:
-        """Steps from one look of the host to the next."""
-        return 8 if self.on_gpu else 1
+    def tasks(self) -> list[Task]:
+        """What is not answered yet, the longest first: so the last rows of all end early."""
+        order = sorted(self.unanswered, key=lambda number: (-self.jobs[number].tokens, number))
+        return [Task(self, number, self.jobs[number]) for number in order]
 
-    def rows(self, count: int) -> int:
-        """Rows of a step for `count` of them that decode."""
-        if not self.on_gpu:
-            return count
-        return next((rows for rows in _ROWS if rows >= count), -(-count // _ROWS[-1]) * _ROWS[-1])
+    def answer(self, number: int, answer: Generated | Exception) -> None:
+        """Hand over the answer to a request."""
+        self.unanswered.discard(number)
+        try:
+            self._done(number, answer)
+        except Exception as error:
+            self.error = error
 
-    def rows_below(self, rows: int) -> int:
-        """The next smaller number of rows of a step, at least 1."""
-        return max((size for size in _ROWS if size < rows), default=1) if self.on_gpu else max(1, rows - 1)
 
-    def refill(self, slots: int) -> int:
-        """How many slots must be free before they are filled.
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One request of a call."""
 
-        A group of prompts costs launches whatever its size.
-        """
-        return max(1, slots // 8) if self.on_gpu else 1
-
-    def span(self, tokens: int, capacity: int) -> int:
-        """Keys that SDPA reads where rows have up to `tokens`."""
-        if not self.on_gpu:
-            return tokens
-        return min(capacity, -(-tokens // _SPAN_MULTIPLE) * _SPAN_MULTIPLE)
+    call: Call
+    number: int
+    job: Job
 
 
 @dataclass
@@ -109,29 +103,14 @@ class Row:
     """A request that is being decoded.
 
     Attributes:
-        number: of its job.
+        task: the request.
         prompt: tokens of its prompt.
-        budget: most tokens of its answer.
         count: tokens of its answer so far.
     """
 
-    number: int
+    task: Task
     prompt: int
-    budget: int
     count: int = 1
-
-
-@dataclass
-class Staged:
-    """Prompts on their way to the device.
-
-    Attributes:
-        rows: one for each prompt.
-        batch: the prompts.
-    """
-
-    rows: list[Row]
-    batch: PromptBatch
 
 
 class Session:
@@ -142,14 +121,10 @@ class Session:
         step: with a state and a cache for these slots.
         graphs: of its steps.
         policy: what depends on the device.
-        jobs: all requests.
-        order: numbers of those to decode here, the longest first.
-        slots: how many decode at once.
+        stager: prepares prompts while steps run.
+        slots: how many requests decode at once.
         capacity: tokens of a slot.
         share: of a usual forward pass that fits the device.
-        make: makes prompts.
-        done: called once for each request.
-        stager: prepares prompts while steps run.
     """
 
     def __init__(
@@ -158,44 +133,43 @@ class Session:
         step: DecodeStep,
         graphs: StepGraphs,
         policy: Policy,
-        jobs: Sequence[Job],
-        order: Sequence[int],
+        stager: packed.Stager,
         slots: int,
         capacity: int,
         share: float,
-        make: MakePrompts,
-        done: Done,
-        stager: packed.Stager,
     ) -> None:
         self.network, self.step, self.graphs, self.policy = network, step, graphs, policy
-        self.jobs, self.slots, self.capacity, self.share = jobs, slots, capacity, share
-        self.make, self.done, self.stager = make, done, stager
+        self.stager, self.slots, self.capacity, self.share = stager, slots, capacity, share
         self.device = network.decoder.device
-        self.waiting = deque(order)
+        # Requests may be added at any time, while `advance` does not run.
+        self.waiting: deque[Task] = deque()
         self.running: dict[int, Row] = {}
-        self.staged: Staged | None = None
+        self.staged: tuple[list[Row], PromptBatch] | None = None
         # Answers that were not handed over yet.
-        self.answers: list[tuple[int, Generated]] = []
+        self.answers: list[tuple[Task, Generated]] = []
         # Most prompts of one forward pass so far.
         self.largest_pass = 1
 
-    def run(self) -> None:
-        """Decode all requests."""
-        while self.waiting or self.staged or self.running:
-            filled = self._fill()
-            if filled and not self.policy.on_gpu:
-                # Some may have ended with their first token.
-                self._collect()
-            if not self.running:
-                continue
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.waiting or self.staged or self.running or self.answers)
+
+    def advance(self) -> None:
+        """Fill free slots, run steps until the host looks again, and collect what has ended."""
+        filled = self._fill()
+        if filled and not self.policy.on_gpu:
+            # Some may have ended with their first token.
+            self._collect()
+        if self.running:
             self._compact()
-            self._advance()
-            # The device is busy from here on.
-            self._deliver()
+            self._run_steps()
+        # The device is busy from here on.
+        self._deliver()
+        if self.running:
             if self.policy.on_gpu and self.waiting and self.staged is None:
                 self.staged = self._stage(self.policy.refill(self.slots))
             self._collect()
-        self._deliver()
 
     def _fill(self) -> bool:
         """Put waiting requests into free slots, where these are enough to be worth it; whether it did."""
@@ -203,56 +177,53 @@ class Session:
         while self.waiting or self.staged:
             free = self.slots - len(self.running)
             refill = min(self.policy.refill(self.slots), len(self.waiting))
-            needed = len(self.staged.rows) if self.staged else refill
+            needed = len(self.staged[0]) if self.staged else refill
             if free == 0 or (self.running and free < needed):
                 break
             staged = self.staged or self._stage(free)
             self.staged = None
             if staged is not None:
-                self._run_prompts(staged)
+                self._run_prompts(*staged)
                 filled = True
         return filled
 
-    def _stage(self, most: int) -> Staged | None:
+    def _stage(self, most: int) -> tuple[list[Row], PromptBatch] | None:
         """Make the prompts of the next requests, at most so many; those that fail are answered at once."""
-        numbers = list(self.waiting)[:most] if self.policy.on_gpu else [self.waiting[0]]
+        tasks = [self.waiting[place] for place in range(min(most, len(self.waiting)))]
+        tasks = tasks if self.policy.on_gpu else tasks[:1]
         bounds = packed.passes(
-            [self.jobs[number].tokens - self.jobs[number].budget for number in numbers],
-            [self.jobs[number].seconds for number in numbers],
+            [task.job.tokens - task.job.budget for task in tasks],
+            [task.job.seconds for task in tasks],
             int(PASS_TOKENS * self.share),
             CALL_SECONDS * self.share,
         )
-        numbers = numbers[: bounds[0][1]]
-        self.largest_pass = max(self.largest_pass, len(numbers))
-        for _ in numbers:
-            self.waiting.popleft()
+        # Tasks of one call: its prompts are made together.
+        tasks = [task for task in tasks[: bounds[0][1]] if task.call is tasks[0].call]
+        self.largest_pass = max(self.largest_pass, len(tasks))
         with self.stager.preparing():
-            made: list[Prompt] = []
+            made = list(tasks[0].call.make([task.number for task in tasks]))
             rows: list[Row] = []
-            for number, prompt in zip(numbers, self.make(numbers), strict=True):
-                budget = self.jobs[number].budget
-                if isinstance(prompt, Prompt) and len(prompt.tokens) + budget > self.capacity:
-                    prompt = ValueError(
-                        f"{len(prompt.tokens)} + {budget} tokens in a slot of {self.capacity}"
-                    )
-                if isinstance(prompt, Exception):
-                    self.done(number, prompt)
-                    continue
-                made.append(prompt)
-                rows.append(Row(number, len(prompt.tokens), budget))
-            return Staged(rows, packed.stage(made, self.network)) if made else None
+            prompts: list[Prompt] = []
+            for task, prompt in zip(tasks, made, strict=True):
+                self.waiting.popleft()
+                if isinstance(prompt, Prompt):
+                    needed = len(prompt.tokens) + task.job.budget
+                    if needed <= self.capacity:
+                        rows.append(Row(task, len(prompt.tokens)))
+                        prompts.append(prompt)
+                        continue
+                    prompt = ValueError(f"{needed} tokens for a slot of {self.capacity}")
+                task.call.answer(task.number, prompt)
+            return (rows, packed.stage(prompts, self.network)) if rows else None
 
-    def _run_prompts(self, staged: Staged) -> None:
+    def _run_prompts(self, rows: list[Row], batch: PromptBatch) -> None:
         """Run prompts into free slots, and choose the first token of each."""
-        self.stager.hand_over(staged.batch)
-        rows, batch, device = staged.rows, staged.batch, self.device
+        self.stager.hand_over(batch)
+        device = self.device
         free = [slot for slot in range(self.slots) if slot not in self.running][: len(rows)]
-        places = to_device(
-            np.concatenate(
-                [slot * self.capacity + np.arange(row.prompt) for slot, row in zip(free, rows, strict=True)]
-            ),
-            device,
-        )
+        starts = [slot * self.capacity for slot in free]
+        parts = [start + np.arange(row.prompt) for start, row in zip(starts, rows, strict=True)]
+        places = to_device(np.concatenate(parts), device)
         # The prefiller may compute in another precision than the decoder.
         prefiller = self.network.prefiller
         hidden = packed.run(
@@ -265,7 +236,7 @@ class Session:
         self.step.begin(
             to_device(free, device),
             to_device([row.prompt for row in rows], device),
-            to_device([row.budget for row in rows], device),
+            to_device([row.task.job.budget for row in rows], device),
             hidden.index_select(0, to_device(batch.last, device)).to(self.network.decoder.dtype),
         )
         self.running.update(zip(free, rows, strict=True))
@@ -283,10 +254,11 @@ class Session:
         for source, target in zip(sources, targets, strict=True):
             self.running[target] = self.running.pop(source)
 
-    def _advance(self) -> None:
+    def _run_steps(self) -> None:
         """Run steps until the host looks again."""
         rows = self.policy.rows(max(self.running) + 1)
-        steps = min(self.policy.steps, max(row.budget - row.count for row in self.running.values()))
+        left = max(row.task.job.budget - row.count for row in self.running.values())
+        steps = max(1, min(self.policy.steps, left))
         lengths = [row.prompt + row.count for row in self.running.values()]
         if self.network.flash:
             span = self.capacity
@@ -297,31 +269,29 @@ class Session:
         self.graphs.run(
             (rows, self.capacity, span),
             lambda: self.step.advance(rows, self.capacity, span, equal),
-            max(1, steps),
+            steps,
         )
 
     def _collect(self) -> None:
         """Look which rows have ended, and free their slots."""
-        if not self.running:
-            return
         state = self.step.state
         rows = max(self.running) + 1
         finished, counts = torch.stack([state.finished[:rows].long(), state.count[:rows]]).tolist()
         for slot, row in self.running.items():
             row.count = counts[slot]
-        finished_slots = [slot for slot in self.running if finished[slot]]
-        if not finished_slots:
+        slots = [slot for slot in self.running if finished[slot]]
+        if not slots:
             return
-        at = to_device(finished_slots, self.device)
-        width = max(counts[slot] for slot in finished_slots)
+        at = to_device(slots, self.device)
+        width = max(counts[slot] for slot in slots)
         tokens = state.tokens[:, :width].index_select(0, at).tolist()
         logprobs = state.logprobs[:, :width].index_select(0, at).tolist()
-        for slot, chosen, scores in zip(finished_slots, tokens, logprobs, strict=True):
+        for slot, chosen, scores in zip(slots, tokens, logprobs, strict=True):
             row = self.running.pop(slot)
-            self.answers.append((row.number, Generated(chosen[: row.count], scores[: row.count])))
+            self.answers.append((row.task, Generated(chosen[: row.count], scores[: row.count])))
 
     def _deliver(self) -> None:
         """Hand over the answers that are there."""
         answers, self.answers = self.answers, []
-        for number, answer in answers:
-            self.done(number, answer)
+        for task, answer in answers:
+            task.call.answer(task.number, answer)

@@ -20,8 +20,9 @@ from actors.backends.transformers.attention import (  # noqa: E402
     flash_works,
     slot_keys,
 )
+from actors.backends.transformers.decode_step import Policy  # noqa: E402
 from actors.backends.transformers.generation import Generator, Limits  # noqa: E402
-from actors.backends.transformers.scheduler import Job, Policy  # noqa: E402
+from actors.backends.transformers.scheduler import Job  # noqa: E402
 from actors.config import ASRConfig  # noqa: E402
 from actors.records import SegmentRequest  # noqa: E402
 

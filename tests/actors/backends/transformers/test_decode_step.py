@@ -11,14 +11,18 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from actors.backends.transformers.decode_step import DecodeState, StepGraphs, choose  # noqa: E402
+from actors.backends.transformers.decode_step import (  # noqa: E402
+    DecodeState,
+    Policy,
+    StepGraphs,
+    choose,
+)
 from actors.backends.transformers.kv_cache import (  # noqa: E402
     KeyValueCache,
     bytes_per_token,
     capacity_for,
     slots_for,
 )
-from actors.backends.transformers.scheduler import Policy  # noqa: E402
 
 CUDA = torch.device("cuda")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,9 +13,10 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from actors.backends.transformers.asr import TransformersASR  # noqa: E402
+from actors.backends.transformers.decode_step import Policy  # noqa: E402
 from actors.backends.transformers.generation import Generator, Limits  # noqa: E402
 from actors.backends.transformers.prompts import Prompt  # noqa: E402
-from actors.backends.transformers.scheduler import Generated, Job, Policy  # noqa: E402
+from actors.backends.transformers.scheduler import Generated, Job  # noqa: E402
 from actors.config import ASRConfig  # noqa: E402
 from actors.records import SegmentRequest  # noqa: E402
 from tests.actors.backends.transformers.reference_decoding import (  # noqa: E402
@@ -267,3 +270,56 @@ def test_the_policy_of_a_gpu_gives_the_same_answers(backend, prompts, reference)
     assert_equal(found, expected)
     found = decode(backend, many[:3], budgets[:3], ends, Limits(10_000, 16), generator)
     assert_equal(found, expected[:3])
+
+
+def test_many_short_requests_use_slots_of_the_smallest_size(backend, prompts, reference) -> None:
+    """More than there are slots, each far below the smallest capacity of a GPU."""
+    ends = backend.processor.ends
+    generator = Generator(backend.network, ends)
+    generator.policy = Policy(True)
+    found = decode(backend, [prompts[1]] * 20, [3] * 20, ends, Limits(10_000, 8), generator)
+    assert_equal(found, [reference([3] * 6, ends)[1]] * 20)
+
+
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_calls_from_several_threads_share_a_session(backend, prompts, reference, on_gpu: bool) -> None:
+    """Each caller gets its own answers, also where a budget is larger than the session has room for."""
+    ends = backend.processor.ends
+    generator = Generator(backend.network, ends)
+    generator.policy = Policy(on_gpu)
+    budgets = [BUDGETS, [5] * 6, BUDGETS[::-1], [600, 2, 3, 4, 5, 6]]
+    expected = {tuple(each): reference(each, ends) for each in budgets}
+
+    def call(each: list[int]) -> bool:
+        found = decode(backend, prompts * 2, each * 2, ends, Limits(10_000, 4), generator)
+        assert_equal(found, expected[tuple(each)] * 2)
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(call, budgets * 2))
+    assert not generator._calls and not generator._queue
+
+
+def test_a_call_that_fails_leaves_the_others_their_answers(backend, prompts, reference) -> None:
+    ends = backend.processor.ends
+    generator = Generator(backend.network, ends)
+    started = threading.Event()
+
+    def failing(number: int, answer: Any) -> None:
+        raise KeyError("a defect")
+
+    def slow(numbers: Sequence[int]) -> list[Prompt]:
+        started.set()
+        return [prompts[number] for number in numbers]
+
+    def fail() -> None:
+        jobs = [Job(len(prompts[0].tokens) + 2, 2, 1.0)]
+        with pytest.raises(KeyError):
+            generator.generate(jobs, slow, Limits(100, 4), failing)
+
+    with ThreadPoolExecutor(2) as pool:
+        good = pool.submit(decode, backend, prompts, BUDGETS, ends, Limits(10_000, 4), generator)
+        bad = pool.submit(fail)
+        assert_equal(good.result(), reference(BUDGETS, ends))
+        bad.result()
+    assert started.is_set()
