@@ -137,7 +137,7 @@ def test_steps_as_graphs_are_the_same_as_eager_steps(backend: TransformersASR) -
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_flash_attention_is_what_sdpa_gives(dtype: Any, size: int) -> None:
     device = torch.device("cuda")
-    assert _difference(device, dtype, 16, 8, size) < 0.03
+    assert _difference(device, dtype, 16, 8, size) < 0.06
     assert flash_works(device, dtype, 16, 8, size)
 
 

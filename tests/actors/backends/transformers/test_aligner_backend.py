@@ -155,3 +155,11 @@ def test_a_unit_with_a_control_token_fails_alone(backend, requests, waveforms) -
     for align in (backend.align, backend._align):
         found = align([*requests[:2], bad, *requests[2:]])
         assert isinstance(found.pop(2), ValueError) and found == expected
+
+
+def test_a_whole_table_in_one_call_as_on_a_gpu(backend, requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = backend.align(requests)
+    monkeypatch.setattr(backend, "batches_itself", True)
+    monkeypatch.setattr(type(backend), "on_gpu", True)
+    monkeypatch.setattr("actors.backends.transformers.aligner.CALL_SECONDS", 15.0)
+    assert backend.align(requests * 4) == expected * 4

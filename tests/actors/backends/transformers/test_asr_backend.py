@@ -13,6 +13,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from actors.backends.transformers.asr import TransformersASR  # noqa: E402
+from actors.backends.transformers.decode_step import Policy  # noqa: E402
+from actors.backends.transformers.generation import Limits  # noqa: E402
 from actors.backends.transformers.prompts import stage  # noqa: E402
 from actors.backends.transformers.scheduler import Generated  # noqa: E402
 from actors.config import ASRConfig  # noqa: E402
@@ -274,6 +276,15 @@ def test_a_prompt_that_cannot_be_made_costs_its_segment(
     assert [found[number] for number in (0, 2, 3, 5)] == [expected[number] for number in (0, 2, 3, 5)]
     with pytest.raises(ValueError, match="a defect"):
         backend.transcribe(requests[1:2])
+
+
+def test_a_whole_table_in_one_call_as_on_a_gpu(backend, requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = backend.transcribe(requests)
+    monkeypatch.setattr(backend, "batches_itself", True)
+    monkeypatch.setattr(backend.generator, "policy", Policy(True))
+    monkeypatch.setattr(backend, "limits", lambda: Limits(30, 4, cache_bytes=1e6))
+    assert backend.transcribe(requests * 5) == expected * 5
+    backend.generator.release()
 
 
 def test_nothing_asked(backend) -> None:

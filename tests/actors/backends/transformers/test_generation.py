@@ -15,6 +15,11 @@ transformers = pytest.importorskip("transformers")
 from actors.backends.transformers.asr import TransformersASR  # noqa: E402
 from actors.backends.transformers.decode_step import Policy  # noqa: E402
 from actors.backends.transformers.generation import Generator, Limits  # noqa: E402
+from actors.backends.transformers.kv_cache import (  # noqa: E402
+    bytes_per_token,
+    cache_bytes,
+    weight_bytes,
+)
 from actors.backends.transformers.prompts import Prompt  # noqa: E402
 from actors.backends.transformers.scheduler import Generated, Job  # noqa: E402
 from actors.config import ASRConfig  # noqa: E402
@@ -323,3 +328,18 @@ def test_a_call_that_fails_leaves_the_others_their_answers(backend, prompts, ref
         assert_equal(good.result(), reference(BUDGETS, ends))
         bad.result()
     assert started.is_set()
+
+
+def test_the_memory_for_the_cache_limits_the_slots(backend, prompts) -> None:
+    generator = Generator(backend.network, [])
+    size = 512 * bytes_per_token(backend.network.decoder)
+    for policy, rows, expected in ((Policy(False), 5.5, 5), (Policy(True), 70, 64), (Policy(True), 0.1, 1)):
+        generator.policy = policy
+        assert generator._slots(100, 1.0, 512, Limits(1000, 100, rows * size)) == expected
+    assert generator._slots(100, 30.0, 512, Limits(1000, 100)) == 33
+    assert generator._slots(100, 3000.0, 512, Limits(1000, 100)) == 1
+    weights = sum(weight.numel() * weight.element_size() for weight in backend.network.decoder.parameters())
+    assert weights < weight_bytes(backend.network) < 4 * weights
+    assert cache_bytes(backend.network, None) is None
+    assert cache_bytes(backend.network, 0.1) == 0
+    assert 0 < cache_bytes(backend.network, 16) < 16 * 2**30
