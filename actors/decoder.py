@@ -15,8 +15,10 @@ from actors.audio.decoding import Decoded, decode_channels, decode_span
 from actors.audio.header_facts import duration_is_estimated
 from actors.audio.probing import probe
 from actors.audio.pts import longest_believable
+from actors.audio.slices import file_of
 from actors.audio.sources import AudioFile, open_audio
 from actors.audio.timeline import SampleReader
+from actors.audio.windows import Window
 from actors.config import AudioConfig, SegmenterConfig
 from actors.errors import RowError, as_row_error
 from actors.process.isolation import Child
@@ -39,18 +41,31 @@ class Decoder:
     Args:
         audio: settings of decoding.
         segmenter: settings of segmentation.
+        imports: modules that the child process imports, see `Child`.
     """
 
-    def __init__(self, audio: AudioConfig, segmenter: SegmenterConfig) -> None:
-        self.audio, self.segmenter = audio, segmenter
-        self._child = Child(audio.max_memory)
+    def __init__(
+        self, audio: AudioConfig, segmenter: SegmenterConfig, imports: tuple[str, ...] = ()
+    ) -> None:
+        self.audio, self.segmenter, self._imports = audio, segmenter, imports
+        self._child = Child(audio.max_memory, imports=imports)
 
-    def __call__(self, rows: list[Row]) -> list[Row]:
-        """Decode PLAN rows to DECODED rows, in order. Never raises for a bad file."""
-        return [self._decode(row) for row in rows]
+    def __call__(self, rows: list[Row], following: Row | None = None) -> list[Row]:
+        """Decode PLAN rows to DECODED rows, in order. Never raises for a bad file.
 
-    def __reduce__(self) -> tuple[type, tuple[AudioConfig, SegmenterConfig]]:
-        return type(self), (self.audio, self.segmenter)
+        Args:
+            rows: PLAN rows.
+            following: the row that is decoded next, if it is known: where it is in the same file, the file stays
+                open.
+        """
+        later = [*rows[1:], following]
+        return [
+            self._decode(row, after is not None and _file_of(after) == _file_of(row))
+            for row, after in zip(rows, later, strict=True)
+        ]
+
+    def __reduce__(self) -> tuple[type, tuple[AudioConfig, SegmenterConfig, tuple[str, ...]]]:
+        return type(self), (self.audio, self.segmenter, self._imports)
 
     def probe(self, uri: str, scan: bool, timeout: float) -> Probe:
         """Run `actors.audio.probing.probe` in the same child process.
@@ -74,9 +89,9 @@ class Decoder:
         """Kill the child process for good."""
         self._child.close()
 
-    def _decode(self, row: Row) -> Row:
+    def _decode(self, row: Row, keep_open: bool) -> Row:
         if not self.audio.isolate:
-            return decode_shard(row, self.audio, self.segmenter)
+            return decode_shard(row, self.audio, self.segmenter, keep_open)
         for final in (False, True):
             try:
                 return self._child.call(
@@ -84,6 +99,7 @@ class Decoder:
                     row,
                     self.audio,
                     self.segmenter,
+                    keep_open,
                     timeout=self.audio.timeout,
                 )
             except Exception as error:
@@ -93,29 +109,39 @@ class Decoder:
         raise AssertionError("unreachable")
 
 
-def decode_shard(row: Row, audio: AudioConfig, segmenter: SegmenterConfig) -> Row:
+def _file_of(row: Row) -> str:
+    """The file that is read for a row; several recordings may be windows or members of one."""
+    return file_of(row.get("location") or row["audio"])
+
+
+def decode_shard(
+    row: Row, audio: AudioConfig, segmenter: SegmenterConfig, keep_open: bool = False
+) -> Row:
     """Decode the shard that a PLAN row describes and cut it into segments.
 
     Args:
         row: the PLAN row.
         audio: settings of decoding.
         segmenter: settings of segmentation.
+        keep_open: see `actors.audio.sources.open_audio`.
 
     Returns:
         The DECODED row: all of `row`, an outcome (`status`, `error_*`, `flags`, `decoded_start`,
         `decoded_end` in seconds of the recording) and `segments` of {start, end, channel, samples}. A bad
         file gives a row with status "error", not an exception.
     """
-    return _with_samples(_decode(row, audio, segmenter), bytes)
+    return _with_samples(_decode(row, audio, segmenter, keep_open), bytes)
 
 
-def decode_for_caller(row: Row, audio: AudioConfig, segmenter: SegmenterConfig) -> Row:
+def decode_for_caller(
+    row: Row, audio: AudioConfig, segmenter: SegmenterConfig, keep_open: bool = False
+) -> Row:
     """`decode_shard` for a caller in another process.
 
     The caller gets the samples as memoryviews, so that the 19 MB of a shard of ten minutes are not copied to
     be sent.
     """
-    return _with_samples(_decode(row, audio, segmenter), pickle.PickleBuffer)
+    return _with_samples(_decode(row, audio, segmenter, keep_open), pickle.PickleBuffer)
 
 
 def _with_samples(row: Row, form: Callable[[memoryview], Any]) -> Row:
@@ -125,9 +151,10 @@ def _with_samples(row: Row, form: Callable[[memoryview], Any]) -> Row:
     }
 
 
-def _decode(row: Row, audio: AudioConfig, segmenter: SegmenterConfig) -> Row:
+def _decode(row: Row, audio: AudioConfig, segmenter: SegmenterConfig, keep_open: bool) -> Row:
     try:
-        with open_audio(row["audio"], audio.retries) as file:
+        address = row.get("location") or row["audio"]
+        with open_audio(address, audio.retries, keep_open=keep_open) as file:
             _require_planned_object(row, file)
             return _decode_open(row, file, audio, segmenter)
     except Exception as error:
@@ -148,7 +175,7 @@ def failed(row: Row, error: BaseException) -> Row:
     return {**row, **outcome, "decoded_start": start, "decoded_end": start, "segments": []}
 
 
-def border(recording: SampleReader, nominal: float) -> int | None:
+def border(recording: SampleReader, nominal: float, window: Window | None = None) -> int | None:
     """The sample (at 16 kHz) at which the shards on both sides of a nominal border meet.
 
     Both shards compute it from the same few seconds, decoded in the same way, so they get the same result
@@ -157,12 +184,15 @@ def border(recording: SampleReader, nominal: float) -> int | None:
     Args:
         recording: the file.
         nominal: the planned border in seconds.
+        window: the part of the file that the shards belong to; nothing outside of it is looked at.
 
     Returns:
         The sample; None where the recording ends before the border.
     """
-    start = max(0, round((nominal - _REACH) * SAMPLING_RATE))
-    span = decode_span(recording, start, round((nominal + _REACH) * SAMPLING_RATE), "each")
+    window = window or Window()
+    start = max(window.first_sample, round((nominal - _REACH) * SAMPLING_RATE))
+    end = round((nominal + _REACH) * SAMPLING_RATE)
+    span = decode_span(recording, start, min(end, window.end_sample or end), "each")
     if span.end <= start:
         return None
     return start + find_cut(span.samples, round(nominal * SAMPLING_RATE) - start)
@@ -170,19 +200,29 @@ def border(recording: SampleReader, nominal: float) -> int | None:
 
 def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: SegmenterConfig) -> Row:
     recording = SampleReader(file)
-    planned_end = row.get("end")
-    start: int | None = 0 if row["start"] <= 0 else border(recording, row["start"])
-    end = None if planned_end is None else border(recording, planned_end)
-    flags = ["several_audio_streams"] if recording.audio_streams > 1 else []
+    window, planned_end = Window.of(row), row.get("end")
+    start, end = window.first_sample if window.is_first(row["start"]) else None, window.end_sample
+    if start is None:
+        start = border(recording, row["start"], window)
+    if not window.is_last(planned_end):
+        end = None if planned_end is None else border(recording, planned_end, window)
+    flags = [*recording.flags, *(["several_audio_streams"] if recording.audio_streams > 1 else [])]
     if start is None:
         true_end = _true_end(recording, round(row["start"] * SAMPLING_RATE)) / SAMPLING_RATE
-        return _outcome(row, "no_speech", [*flags, "beyond_end"], true_end, true_end, [])
+        status = "no_speech" if window.end is None else "partial"
+        return _outcome(row, status, [*flags, "beyond_end"], true_end, true_end, [])
     decoded = decode_channels(
-        recording, start, end, row.get("channel") or audio.channel, _limit(row, file, recording)
+        recording, start, end, row.get("channel") or audio.channel, _limit(row, recording)
     )
     flags += decoded.flags
-    if decoded.losses.broken or (decoded.reached_end and _ended_early(row, file, recording, decoded)):
+    window.require_begun(decoded.end / SAMPLING_RATE)
+    beyond = decoded.reached_end and window.lacks(decoded.end / SAMPLING_RATE)
+    if beyond:
+        flags.append("beyond_end")
+    if decoded.losses.broken or (decoded.reached_end and _ended_early(row, recording, decoded)):
         flags.append("truncated")
+    # What was not read is behind the end of the recording.
+    unread = decoded.reached_end and "audio_unread" in flags
     # Neighbouring shards that are reached by a seek are positioned by time stamps, which here differ from the
     # positions by which this shard is cut.
     has_neighbours = row["start"] > 0 or planned_end is not None
@@ -191,20 +231,21 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
         flags.append("stamps_unreliable")
     segments = _segments(decoded, segmenter)
     status = "ok" if segments else "no_speech"
-    if "truncated" in flags or unreliable or decoded.losses.seconds >= _MAX_LOST:
+    if "truncated" in flags or beyond or unread or unreliable or decoded.losses.seconds >= _MAX_LOST:
         status = "partial"
     return _outcome(row, status, flags, decoded.start / SAMPLING_RATE, decoded.end / SAMPLING_RATE, segments)
 
 
-def _limit(row: Row, file: AudioFile, recording: SampleReader) -> int:
+def _limit(row: Row, recording: SampleReader) -> int:
     """The sample that decoding must not exceed.
 
     A header's duration may be too short by `_MAX_BEYOND`. An estimated one may be any that the file has bytes
     for.
     """
-    planned = max(row.get("duration") or 0.0, row.get("end") or 0.0, row["start"])
-    if duration_is_estimated(file, recording.format):
-        planned = max(planned, longest_believable(file.size))
+    duration = Window.of(row).end_in_file(row.get("duration"))
+    planned = max(duration or 0.0, row.get("end") or 0.0, row["start"])
+    if duration_is_estimated(recording.file, recording.format):
+        planned = max(planned, longest_believable(recording.file.size))
     return round((planned + _MAX_BEYOND) * SAMPLING_RATE)
 
 
@@ -254,10 +295,19 @@ def _require_planned_object(row: Row, file: AudioFile) -> None:
         )
 
 
-def _ended_early(row: Row, file: AudioFile, recording: SampleReader, decoded: Decoded) -> bool:
-    """Whether the file ended noticeably before its header's duration."""
-    duration = row.get("duration")
-    if duration is None or not recording.duration_is_its_own or duration_is_estimated(file, recording.format):
+def _ended_early(row: Row, recording: SampleReader, decoded: Decoded) -> bool:
+    """Whether the file ended noticeably before what its header, its index or its end mark says."""
+    window = Window.of(row)
+    if window.end is not None:
+        return recording.is_cut_off and window.lacks(decoded.end / SAMPLING_RATE)
+    if recording.is_cut_off:
+        return True
+    duration = window.end_in_file(row.get("duration"))
+    if (
+        duration is None
+        or not recording.duration_is_its_own
+        or duration_is_estimated(recording.file, recording.format)
+    ):
         return False
     return decoded.end / SAMPLING_RATE < duration - max(_MAX_SHORT, 0.01 * duration)
 

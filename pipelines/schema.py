@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+# Seconds of a file; `end` is null where the window goes to the end of the file.
+WINDOW = pa.struct([("start", pa.float64()), ("end", pa.float64())])
+
 PLAN = pa.schema(
     [
         ("shard_id", pa.string()),
@@ -13,7 +16,8 @@ PLAN = pa.schema(
         ("shard_count", pa.int32()),
         ("start", pa.float64()),
         ("end", pa.float64()),  # null: to the end of the file
-        ("duration", pa.float64()),  # of the recording, as its header says; null: the header does not say
+        # Of the recording, as its header says, or of its window; null: the header does not say.
+        ("duration", pa.float64()),
         ("language", pa.string()),
         ("context", pa.string()),
         ("text", pa.string()),
@@ -26,6 +30,10 @@ PLAN = pa.schema(
         ("channels", pa.int32()),
         ("metadata", pa.string()),  # JSON object
         ("attempt", pa.int32()),
+        # The part of the file that the manifest narrows the recording to; null: the whole file.
+        ("window", WINDOW),
+        # Where the bytes are, if `audio` is a part of another file: see `actors.audio.slices`.
+        ("location", pa.string()),
     ]
 )
 
@@ -127,6 +135,7 @@ TRANSCRIPT = pa.schema(
         ("flags", pa.list_(pa.string())),
         ("metadata", pa.string()),  # JSON object: the manifest's other columns
         ("provenance", PROVENANCE),
+        ("window", WINDOW),  # null: the recording is a whole file
     ]
 )
 
@@ -141,6 +150,7 @@ DEAD_LETTER = pa.schema(
         ("duration", pa.float64()),
         ("metadata", pa.string()),
         ("provenance", PROVENANCE),
+        ("window", WINDOW),
     ]
 )
 
@@ -155,6 +165,9 @@ FLAGS: dict[str, dict[str, str]] = {
         "stamps_unreliable": "time stamps and audio drift apart: "
         "audio may be missing or repeated at shard boundaries",
         "header_duration_wrong": "the header claims a duration that decoding did not find",
+        "header_says_less": "the header describes less audio than the file has: all of it was read",
+        "files_joined": "several files in one, joined byte for byte: all of them were read",
+        "audio_unread": "behind the audio are bytes that could not be read: speech may be missing",
         "several_audio_streams": "one of several audio streams was used, the one that FFmpeg selects",
     },
     "signal": {

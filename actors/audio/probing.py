@@ -11,9 +11,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Literal
 
 from actors.audio.containers import Opened, open_container
-from actors.audio.header_facts import duration_is_estimated, has_constant_bit_rate, riff_facts
+from actors.audio.header_facts import duration_is_estimated, has_constant_bit_rate
 from actors.audio.pts import duration_of, is_chained, longest_believable, max_hole_end, walk_packets
 from actors.audio.sources import AudioFile, open_audio
+from actors.audio.structure.contents import Contents, read_contents
 from actors.errors import RowError, as_row_error
 from actors.process.isolation import Child
 from actors.records import Probe
@@ -30,17 +31,6 @@ _SMALL = 256 << 10
 _MAX_COUNTED = 1 << 30
 # Formats with an estimated duration whose bit rate does not change, so that the estimate is right.
 _CONSTANT_BIT_RATE = frozenset({"ac3", "eac3", "dts", "gsm", "adx"})
-# Bytes of a sample.
-_SAMPLE_BYTES = {
-    "pcm_u8": 1,
-    "pcm_mulaw": 1,
-    "pcm_alaw": 1,
-    "pcm_s16le": 2,
-    "pcm_s24le": 3,
-    "pcm_s32le": 4,
-    "pcm_f32le": 4,
-    "pcm_f64le": 8,
-}
 
 
 def probe(uri: str, scan: bool = False, retries: int | None = None) -> Probe:
@@ -57,7 +47,7 @@ def probe(uri: str, scan: bool = False, retries: int | None = None) -> Probe:
             duration_estimated: the duration is estimated from the bit rate.
             constant_rate: that estimate is good, because the bit rate is constant.
             duration_scanned: the packets were counted.
-            duration_from_size: a WAVE file whose writer never filled in its length.
+            duration_from_size: a PCM file whose writer never filled in its length.
             duration_of_video: the sound may end earlier.
             absurd_duration: the header's duration has too few bytes per second; the packets were counted.
             chained: several recordings one after another, of which the header describes one; the packets were
@@ -67,7 +57,11 @@ def probe(uri: str, scan: bool = False, retries: int | None = None) -> Probe:
         RowError: a code that names what is wrong with the file.
         RetryableError: storage_unavailable.
     """
-    with open_audio(uri, retries, block_size=_BLOCK, single_request_bytes=_SMALL) as file:
+    with open_audio(uri, retries, block_size=_BLOCK, single_request_bytes=_SMALL) as whole:
+        contents = read_contents(whole)
+        if contents.parts is not None:
+            return _pcm_facts(contents, whole)
+        file = contents.file
         try:
             facts, duration, flags = _read_header(file, _PROBE_BYTES)
         except RowError as error:
@@ -88,10 +82,26 @@ def probe(uri: str, scan: bool = False, retries: int | None = None) -> Probe:
             facts.format,
             facts.sampling_rate,
             facts.channels,
-            file.size,
-            file.etag,
+            whole.size,
+            whole.etag,
             tuple(flags),
         )
+
+
+def _pcm_facts(contents: Contents, whole: AudioFile) -> Probe:
+    assert contents.parts is not None
+    first = contents.parts[0].format
+    flags = ("duration_from_size",) if contents.is_open else ()
+    return Probe(
+        contents.duration,
+        first.codec,
+        contents.container,
+        first.sampling_rate,
+        first.channels,
+        whole.size,
+        whole.etag,
+        flags,
+    )
 
 
 def _read_header(file: AudioFile, probe_bytes: int | None) -> tuple[Opened, float | None, list[str]]:
@@ -101,12 +111,6 @@ def _read_header(file: AudioFile, probe_bytes: int | None) -> tuple[Opened, floa
 
 def _duration(opened: Opened, file: AudioFile) -> tuple[float | None, list[str]]:
     duration, certain = duration_of(opened)
-    facts = riff_facts(file) if opened.format == "wav" else None
-    if facts and facts.is_placeholder and facts.data_start is not None:
-        sample_bytes = _SAMPLE_BYTES.get(opened.codec)
-        if sample_bytes:
-            samples = (file.size - facts.data_start) // (sample_bytes * opened.channels)
-            return (samples / opened.sampling_rate, ["duration_from_size"]) if samples > 0 else (None, [])
     if opened.format == "ogg" and is_chained(file):
         return None, ["chained"]
     if duration is None or duration <= 0:

@@ -33,6 +33,8 @@ from actors.audio.frames import (
 from actors.audio.header_facts import mp3_facts
 from actors.audio.pts import GAP, can_be_sought, duration_of, is_hole, lead_of, max_hole_end
 from actors.audio.sources import AudioFile
+from actors.audio.structure.contents import read_contents
+from actors.audio.structure.pcm_samples import read_pcm
 from actors.errors import RowError
 
 # Seconds decoded and dropped before a place, because lossy codecs depend on what was before: MP3's bit
@@ -61,7 +63,18 @@ class SampleReader:
     """
 
     def __init__(self, file: AudioFile) -> None:
-        self.file = file
+        contents = read_contents(file)
+        # What was found out about the file as a whole: flags of a transcript, and a header that promises more
+        # samples than there are.
+        self.flags, self.is_cut_off = contents.flags, contents.is_cut_off
+        self.file = file = contents.file
+        self._parts = contents.parts
+        if contents.parts is not None:
+            first_format = contents.parts[0].format
+            self.format, self.codec, self.audio_streams = contents.container, first_format.codec, 1
+            self.sampling_rate, self.channels = first_format.sampling_rate, first_format.channels
+            self.duration_is_its_own = True
+            return
         with open_container(file) as opened:
             self.format, self.codec, self.audio_streams = opened.format, opened.codec, opened.audio_streams
             first = next(frames_of(opened, opened.sampling_rate, DecodeLosses(), False), None)
@@ -82,7 +95,7 @@ class SampleReader:
     @functools.cached_property
     def can_seek(self) -> bool:
         """Whether places are reached by seeking. Computed at the first use: it may read the whole file."""
-        return can_be_sought(self.file, self.format)
+        return self._parts is not None or can_be_sought(self.file, self.format)
 
     def blocks(self, first: int, losses: DecodeLosses) -> Iterator[Block]:
         """Yield consecutive blocks from `first` to the end of the recording.
@@ -98,6 +111,11 @@ class SampleReader:
             RowError: the file cannot be opened.
             RetryableError: reading failed.
         """
+        if self._parts is not None:
+            for position, samples in read_pcm(self._parts, first):
+                losses.frames += 1
+                yield Block(position, samples)
+            return
         for pre_roll, jump in self._seeks(first):
             attempt = DecodeLosses()
             blocks = self._after_seek(first, int(pre_roll * self.sampling_rate), jump, attempt)
