@@ -96,7 +96,7 @@ class DecodeStep:
         flash: bool,
     ) -> None:
         self.decoder, self.head, self.state, self.cache, self.flash = decoder, head, state, cache, flash
-        self.ends = torch.tensor(list(ends), device=decoder.device)
+        self.ends = torch.tensor(list(ends), dtype=torch.long, device=decoder.device)
 
     def begin(
         self, rows: torch.Tensor, lengths: torch.Tensor, budgets: torch.Tensor, hidden: torch.Tensor
