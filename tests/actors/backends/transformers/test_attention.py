@@ -93,10 +93,10 @@ def test_packed_sequences(flash, lengths: list[int], causal: bool) -> None:
     start = 0
     for length in lengths:
         part = slice(start, start + length)
-        alone = attend_packed(
+        single = attend_packed(
             query[part], key[part], value[part], Packing.of([length], CPU), causal=causal, flash=False
         )
-        assert torch.allclose(wanted[part], alone)
+        assert torch.allclose(wanted[part], single)
         start += length
 
 
@@ -117,10 +117,10 @@ def test_slots(flash, lengths: list[int]) -> None:
     longer = attend_slots(query, keys, values, slot_keys(used, capacity, capacity, flash=False), flash=False)
     assert torch.allclose(longer, wanted)
     for row, length in enumerate(lengths):
-        alone = slot_keys(torch.tensor([length]), capacity, length, flash=False, equal=True)
+        single = slot_keys(torch.tensor([length]), capacity, length, flash=False, equal=True)
         one = slice(row, row + 1)
         assert torch.allclose(
-            attend_slots(query[one], keys[one], values[one], alone, flash=False), wanted[one]
+            attend_slots(query[one], keys[one], values[one], single, flash=False), wanted[one]
         )
 
 
