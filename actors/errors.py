@@ -91,6 +91,9 @@ def as_row_error(error: BaseException, default: str = "internal_error") -> tuple
         The code, and the message as one line of at most 500 characters that is valid Unicode.
     """
     code = error.code if isinstance(error, ScriptoriumError) else _code_of(error, default)
+    if isinstance(error, UsageError) and code == "internal_error":
+        # A setting or an address that only turned out to be wrong at this row is not a bug.
+        code = "storage_unavailable"
     text = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, ScriptoriumError):
         text = f"{type(error).__name__}: {text}"

@@ -10,8 +10,10 @@ import errno
 import functools
 import os
 import random
+import re
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from actors.config import StorageConfig
@@ -31,6 +33,10 @@ LASTING_ERRNOS = MISSING_ERRNOS | {
     errno.EFBIG,
     errno.EBADF,
 }
+# HTTP statuses that mean that there is nothing.
+_GONE = (404, 410)
+# Names of errors, of aiohttp and yarl, for addresses that no request can be sent to.
+_INVALID_ADDRESSES = ("InvalidURL", "InvalidUrlClientError", "NonHttpUrlClientError")
 # HTTP statuses of the 4xx class that mean: try again later.
 _TRANSIENT_STATUSES = (408, 425, 429)
 # Codes of S3 that mean the same, with status 400 or 409.
@@ -41,7 +47,10 @@ _TRANSIENT_S3_CODES = {
     "XAmzContentSHA256Mismatch",
     "OperationAborted",
 }
-STORE_LIBRARIES = ("botocore", "aiobotocore", "aiohttp", "fsspec", "gcsfs", "google", "adlfs", "azure")
+STORE_LIBRARIES = (
+    "botocore", "aiobotocore", "aiohttp", "fsspec", "gcsfs", "google", "adlfs", "azure", "oss2", "ossfs", "oci",
+    "ocifs", "huggingface_hub", "requests", "httpx", "urllib3", "paramiko", "smbprotocol",
+)  # fmt: skip
 _RETRIES, _TIMEOUT = "SCRIPTORIUM_STORAGE_RETRIES", "SCRIPTORIUM_STORAGE_TIMEOUT"
 
 T = TypeVar("T")
@@ -120,10 +129,10 @@ def is_transient(error: BaseException) -> bool:
     """Whether another attempt may succeed."""
     if isinstance(error, ScriptoriumError | MemoryError):
         return isinstance(error, RetryableError)
-    if (
-        isinstance(error, ImportError | FileNotFoundError | PermissionError)
-        or "Credentials" in type(error).__name__
-    ):
+    error = _cause_of(error)
+    if isinstance(error, ImportError | FileNotFoundError | PermissionError) or _is_refusal(error):
+        return False
+    if type(error).__name__ in _INVALID_ADDRESSES:
         return False
     status = _http_status(error)
     if status is not None:
@@ -131,9 +140,9 @@ def is_transient(error: BaseException) -> bool:
     if "AWS Error" in str(error):
         # Arrow's S3 client has retried by itself, except for this status, which it does not know.
         return "HTTP status 429" in str(error)
-    if getattr(error, "errno", None) in LASTING_ERRNOS:
+    if _errno(error) in LASTING_ERRNOS:
         return False
-    return isinstance(error, OSError | EOFError) or type(error).__module__.split(".")[0] in STORE_LIBRARIES
+    return _is_of_a_store(error)
 
 
 def classify(error: BaseException, uri: str) -> BaseException:
@@ -149,17 +158,18 @@ def classify(error: BaseException, uri: str) -> BaseException:
     """
     if isinstance(error, ScriptoriumError | MemoryError):
         return error
+    error = _cause_of(error)
     text = " ".join(str(error).split()) or type(error).__name__
     status = _http_status(error)
-    if isinstance(error, ImportError) or (isinstance(error, ValueError) and "rotocol not known" in text):
-        return UsageError(f"cannot open {uri}: {text}")
-    if isinstance(error, PermissionError) or status in (401, 403) or "Credentials" in type(error).__name__:
+    if isinstance(error, ImportError):
+        return UsageError(f"cannot open {uri}: a package is not installed: {text}", "storage_unavailable")
+    if isinstance(error, ValueError) and "rotocol not known" in text:
+        return UsageError(f"cannot open {uri}: {text}", "audio_not_found")
+    if type(error).__name__ in _INVALID_ADDRESSES:
+        return RowError(f"{uri} is not a valid address: {text}", "audio_not_found")
+    if isinstance(error, PermissionError) or status in (401, 403) or _is_refusal(error):
         return RowError(f"the store refuses access to {uri}: {text}", "access_denied")
-    if (
-        isinstance(error, FileNotFoundError)
-        or status in (404, 410)
-        or getattr(error, "errno", None) in MISSING_ERRNOS
-    ):
+    if isinstance(error, FileNotFoundError) or status in _GONE or _errno(error) in MISSING_ERRNOS:
         return RowError(f"there is nothing at {uri}: {text}", "audio_not_found")
     if status in (412, 416):
         return RowError(f"{uri} changed while it was read: {text}", "audio_changed")
@@ -193,25 +203,73 @@ def s3_filesystem() -> Any:
     return filesystem
 
 
-def _http_status(error: BaseException) -> int | None:
-    """The HTTP status of an error of aiohttp or botocore, or of the error that it was raised from."""
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, what it was raised from, and so on."""
+    seen: set[int] = set()
     current: BaseException | None = error
-    while current is not None:
-        status = getattr(current, "status", None)
-        response = getattr(current, "response", None)
-        if status is None and isinstance(response, dict):
-            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        if isinstance(status, int):
-            return status
-        current = current.__cause__
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    """What a store really answered.
+
+    fsspec raises FileNotFoundError for everything that fails when it asks a web server about an object: a
+    refused port, a dropped connection, status 500. Only the error below it tells them apart.
+    """
+    if not isinstance(error, FileNotFoundError):
+        return error
+    status = _http_status(error)
+    for cause in _chain(error):
+        if isinstance(cause, ScriptoriumError | FileNotFoundError):
+            continue
+        if status is None and _is_of_a_store(cause) and _errno(cause) not in MISSING_ERRNOS:
+            return cause
+        if status not in (None, *_GONE) and _own_status(cause) == status:
+            return cause
+    return error
+
+
+def _errno(error: BaseException) -> int | None:
+    """The number of the operating system's error; errors of TLS have numbers of their own."""
+    if any(isinstance(one, ssl.SSLError) for one in _chain(error)):
+        return None
+    return getattr(error, "errno", None)
+
+
+def _is_of_a_store(error: BaseException) -> bool:
+    return isinstance(error, OSError | EOFError) or type(error).__module__.split(".")[0] in STORE_LIBRARIES
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the error is about credentials: missing, incomplete, or not accepted."""
+    name = type(error).__name__
+    return "Credentials" in name or "AuthenticationError" in name
+
+
+def _http_status(error: BaseException) -> int | None:
+    """The HTTP status of an error of a store's library, or of the error that it was raised from."""
+    return next((status for one in _chain(error) if (status := _own_status(one)) is not None), None)
+
+
+def _own_status(error: BaseException) -> int | None:
+    response = getattr(error, "response", None)
+    candidates = [getattr(error, name, None) for name in ("status", "status_code", "code")]
+    if isinstance(response, dict):
+        candidates.append(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
+    else:
+        candidates += [getattr(response, name, None) for name in ("status_code", "status")]
+    for value in candidates:
+        if isinstance(value, int | str) and re.fullmatch("[1-5][0-9][0-9]", str(value)):
+            return int(value)
     return None
 
 
 def _s3_code(error: BaseException) -> str:
-    current: BaseException | None = error
-    while current is not None:
-        response = getattr(current, "response", None)
+    for one in _chain(error):
+        response = getattr(one, "response", None)
         if isinstance(response, dict):
             return str(response.get("Error", {}).get("Code", ""))
-        current = current.__cause__
     return ""

@@ -24,7 +24,7 @@ from pipelines.output import plans
 from pipelines.output.plans import files_of
 from pipelines.planning.header_scan import ProbeFunction, Progress, plausible, read_headers
 from pipelines.planning.sharding import PLANNED, cut_into_shards, settings_key
-from pipelines.planning.uri_policy import check_allowed
+from pipelines.planning.uri_policy import check_allowed, check_readable
 from pipelines.plurals import counted
 from pipelines.storage.parquet import rows_at
 
@@ -77,6 +77,7 @@ def collect(recordings: Iterable[Recording], config: RunConfig) -> pa.Table:
     while chunk := list(itertools.islice(rows, CHUNK)):
         for recording in chunk:
             check_allowed(recording, config.plan.allowed_uris)
+            check_readable(recording)
         columns = [
             [one.id for one in chunk],
             [one.audio for one in chunk],

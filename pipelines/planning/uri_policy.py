@@ -16,6 +16,8 @@ import socket
 from collections.abc import Sequence
 from urllib.parse import unquote, urlsplit
 
+import fsspec
+
 from actors.errors import UsageError
 from pipelines.manifests.columns import Recording
 from pipelines.storage import files
@@ -60,6 +62,32 @@ def check_allowed(recording: Recording, allowed: Sequence[str]) -> None:
         raise UsageError(
             f"{recording.origin}: {audio}: {reason}; to allow it, add its prefix to plan.allowed_uris"
         )
+
+
+def check_readable(recording: Recording) -> None:
+    """Refuse a recording whose address no library here can read, before anything starts.
+
+    Raises:
+        UsageError: the scheme is unknown, or its package is not installed; the message names file and line.
+    """
+    for part in recording.audio.split("::"):
+        scheme, mark, _ = part.partition("://")
+        problem = _problem_of_scheme(scheme.lower()) if mark else None
+        if problem:
+            raise UsageError(f"{recording.origin}: {recording.audio}: {problem}")
+
+
+@functools.lru_cache(maxsize=64)
+def _problem_of_scheme(scheme: str) -> str | None:
+    """Why addresses with this scheme cannot be read here; None where they can."""
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except ValueError:
+        return f"unknown kind of address ({scheme}://); check the part before `://`"
+    except ImportError as error:
+        hint = "pip install 'scriptorium[s3]'" if scheme in ("s3", "s3a") else str(error)
+        return f"reading {scheme}:// needs a package that is not installed: {hint}"
+    return None
 
 
 def _refusal(audio: str, origin: str) -> str | None:

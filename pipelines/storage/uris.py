@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+_SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://")
 _USER = re.compile(r"(?<=://)[^/\s?#'\"<>]*@")
 _QUERY = re.compile(r"(https?://[^\s?'\"<>]*)\?[^\s'\"<>]*?(?=::|[:;,.)]*(?:[\s'\"<>]|$))")
 
@@ -18,8 +19,9 @@ def absolute(uri: str) -> str:
     """The absolute form of an address.
 
     A local path becomes absolute and normalised, without `file://` and `~`. A URI only loses its trailing
-    slash.
+    slash, and its scheme, which is case-insensitive, is in lower case afterwards.
     """
+    uri = _with_lower_scheme(uri)
     if is_remote(uri):
         return uri.rstrip("/")
     return os.path.abspath(os.path.expanduser(_local(uri)))
@@ -53,6 +55,10 @@ def name_of(uri: str) -> str:
 def shown(text: str) -> str:
     """A text without the user names, passwords and http queries of the addresses in it."""
     return _QUERY.sub(r"\1?***", _USER.sub("***@", text))
+
+
+def _with_lower_scheme(uri: str) -> str:
+    return _SCHEME.sub(lambda found: found[0].lower(), uri, count=1)
 
 
 def _local(uri: str) -> str:

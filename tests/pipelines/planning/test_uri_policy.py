@@ -11,8 +11,8 @@ from actors.errors import UsageError
 from pipelines.config import RunConfig
 from pipelines.manifests.columns import Recording
 from pipelines.manifests.manifest import read_manifest
-from pipelines.planning import planner
-from pipelines.planning.uri_policy import check_allowed
+from pipelines.planning import planner, uri_policy
+from pipelines.planning.uri_policy import check_allowed, check_readable
 
 LOCAL, BUCKET, WEB = "/m/m.jsonl:1", "s3://in/m.jsonl:1", "https://host/m.jsonl:1"
 REFUSED = [
@@ -151,3 +151,30 @@ def test_links_and_dots_cannot_leave_an_allowed_folder(tmp_path: Path) -> None:
         else:
             with pytest.raises(UsageError, match=r"m\.jsonl:1"):
                 planner.collect(read_manifest(str(manifest)), config)
+
+
+def test_an_unknown_scheme_is_refused_before_the_start() -> None:
+    with pytest.raises(UsageError, match=r"m\.jsonl:1: nosuch://b/a\.wav: unknown kind of address"):
+        check_readable(recording("nosuch://b/a.wav"))
+
+
+def test_a_missing_package_is_reported_before_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(scheme: str) -> None:
+        raise ImportError(f"install a package to read {scheme}")
+
+    uri_policy._problem_of_scheme.cache_clear()
+    monkeypatch.setattr(uri_policy.fsspec, "get_filesystem_class", missing)
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text(json.dumps({"audio": "gs://b/a.wav"}) + "\n")
+    with pytest.raises(UsageError, match=r"m\.jsonl:1: gs://b/a\.wav: .*install a package to read gs"):
+        planner.collect(read_manifest(str(manifest)), RunConfig())
+    uri_policy._problem_of_scheme.cache_clear()
+
+
+def test_schemes_are_case_insensitive(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text(json.dumps({"audio": "S3://Bucket/A.wav"}) + "\n")
+    table = planner.collect(read_manifest(str(manifest)), RunConfig())
+    assert table["audio"].to_pylist() == ["s3://Bucket/A.wav"]
