@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.errors import ScriptoriumError, StorageError, UsageError
 from pipelines.cli_arguments import build_parser
+from pipelines.environment import prepared_process
 from pipelines.plurals import counted
 from pipelines.supervision import shutdown
 
@@ -30,11 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: see `pipelines.cli_arguments.EXIT_CODES`.
     """
-    parser = _parser()
-    given = parser.parse_args(arguments)
-    if not hasattr(given, "run"):
-        parser.print_help()
-        return 2
+    with prepared_process():
+        parser = _parser()
+        given = parser.parse_args(arguments)
+        if not hasattr(given, "run"):
+            parser.print_help()
+            return 2
+        return _run(given)
+
+
+def _run(given: argparse.Namespace) -> int:
     try:
         with shutdown.handle_signals():
             return int(given.run(given))

@@ -21,12 +21,13 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from actors.errors import RowError, ScriptoriumError
+from actors.errors import FatalError, RowError, ScriptoriumError
+from actors.process.import_path import child_command, child_environment
 from actors.process.limits import die_with_parent, limit_file_size, limit_memory
 
 # Seconds that an interpreter may take to start on a busy machine.
@@ -36,6 +37,7 @@ _LENGTH = struct.Struct("<Q")
 _PIPE_BYTES = 1 << 20
 # Seconds per `poll` at most: it counts milliseconds in a C int, which overflows after 24 days.
 _POLL_SECONDS = 86_400.0
+_IMPORT_ERRORS = ("ModuleNotFoundError:", "ImportError:", "SyntaxError:", "IndentationError:")
 # Bytes of the child's stderr that are read for a message.
 _STDERR_BYTES = 2000
 
@@ -51,10 +53,12 @@ class Child:
         max_memory: GiB that the child may use on top of what its interpreter uses at the start.
         threaded: set for functions that start threads. They then share a few malloc arenas, because each
             arena reserves 64 MiB of the child's memory at once.
+        imports: modules that the child imports when it starts, such as one that makes fsspec know a kind of
+            address.
     """
 
-    def __init__(self, max_memory: float, threaded: bool = False) -> None:
-        self._max_memory, self._threaded = max_memory, threaded
+    def __init__(self, max_memory: float, threaded: bool = False, imports: Sequence[str] = ()) -> None:
+        self._max_memory, self._threaded, self._imports = max_memory, threaded, tuple(imports)
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: Any = None
         self._lock = threading.Lock()
@@ -70,6 +74,8 @@ class Child:
 
         Raises:
             RowError: decode_timeout, decoder_crashed, decode_out_of_memory.
+            FatalError: the child cannot be started, or a module cannot be imported there: no input is to
+                blame.
             ChildClosed: the child was closed before or during the call.
             Exception: what the function raised; a ScriptoriumError with its text where it cannot be pickled.
         """
@@ -97,6 +103,8 @@ class Child:
                 raise RowError(
                     f"decoding needed more than {self._max_memory:g} GiB: {answer}", "decode_out_of_memory"
                 )
+            if kind == "import":
+                raise FatalError(answer)
             if kind == "error":
                 raise answer
             return answer
@@ -137,23 +145,24 @@ class Child:
             self._stderr.truncate()
             return
         self.kill()
-        root = str(Path(__file__).resolve().parents[2])
-        python_path = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([root, *(path for path in python_path if path != root)]),
-        }
+        environment = child_environment()
         if self._threaded:
             environment["MALLOC_ARENA_MAX"] = "4"
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "actors.process.isolation", str(os.getpid()), repr(self._max_memory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env=environment,
-            bufsize=0,
+        command = child_command(
+            "actors.process.isolation", str(os.getpid()), repr(self._max_memory), *self._imports
         )
+        try:
+            self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                env=environment,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise FatalError(f"the decoding process cannot be started: {error}") from None
         _enlarge_pipe(self._process.stdout)
         try:
             # `close` may have run just now, before there was a process to kill.
@@ -164,6 +173,9 @@ class Child:
             if self._closed:
                 self.kill()
                 raise ChildClosed("the child was closed while it started") from None
+            if cause := self._import_error():
+                self.kill()
+                raise FatalError(f"the decoding process does not start: {cause}") from None
             raise RowError(
                 f"the decoding process does not start: {self._discard_dead()}", "decoder_crashed"
             ) from None
@@ -183,6 +195,14 @@ class Child:
         message, *buffers = [_read_exactly(stream, length, deadline) for length in lengths]
         answer: tuple[str, Any] = pickle.loads(message, buffers=buffers)
         return answer
+
+    def _import_error(self) -> str | None:
+        """The last line of the child's stderr if it is that of a failed import."""
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - _STDERR_BYTES))
+        lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
+        is_import = bool(lines) and lines[-1].startswith(_IMPORT_ERRORS)
+        return lines[-1][:500] if is_import else None
 
     def _discard_dead(self) -> str:
         """Clean up after a child that died; returns how it died and the first line of its stderr's end."""
@@ -231,12 +251,13 @@ def _enlarge_pipe(stream: Any) -> None:
         fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def main(parent: int, max_memory: float) -> None:
+def main(parent: int, max_memory: float, imports: Sequence[str] = ()) -> None:
     """The child's main loop: runs calls until the parent closes the pipe.
 
     Args:
         parent: process id of the parent.
         max_memory: GiB, see `Child`.
+        imports: modules to import first.
     """
     import faulthandler
 
@@ -249,6 +270,8 @@ def main(parent: int, max_memory: float) -> None:
     devnull = os.open(os.devnull, os.O_RDWR)
     os.dup2(devnull, 0)
     os.dup2(2, 1)
+    for module in imports:
+        importlib.import_module(module)
     limit_memory(max_memory)
     limit_file_size()
     _send_answer(answers, ("ready", None))
@@ -266,6 +289,8 @@ def _run(function: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
         return "result", getattr(importlib.import_module(module), name)(*arguments)
     except MemoryError as error:
         return "memory", str(error)
+    except (ImportError, SyntaxError) as error:
+        return "import", f"{type(error).__name__}: {error}"
     except Exception as error:
         try:
             pickle.loads(pickle.dumps(error))
@@ -288,4 +313,4 @@ def _send_answer(stream: BinaryIO, message: tuple[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))
+    main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])

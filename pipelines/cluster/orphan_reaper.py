@@ -18,15 +18,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from actors.process.import_path import child_command, child_environment
+
 MARK = "SCRIPTORIUM_SESSION"
 # A process that changes its title, as Ray's do, overwrites the beginning of its environment with zeros, and
 # with it the mark. This variable of setproctitle's prevents that.
 PRESERVE_ENVIRONMENT = "SPT_NOENV"
 GRACE_SECONDS = 3.0  # in which the processes may end by themselves
 QUIET_SECONDS = 5.0  # without any of them, after which no further one is expected
-LIMIT = (
-    120.0  # seconds; the reaper does not wait longer for a process that cannot be killed (a disk that hangs)
-)
+# Seconds; the reaper does not wait longer for a process that cannot be killed (a disk that hangs).
+LIMIT = 120.0
 
 
 @contextmanager
@@ -36,14 +37,12 @@ def reap_orphans() -> Iterator[None]:
         yield
         return
     before, mark = {name: os.environ.get(name) for name in (MARK, PRESERVE_ENVIRONMENT)}, uuid.uuid4().hex
-    root = str(Path(__file__).resolve().parents[2])
-    paths = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
     reaper = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cluster.orphan_reaper", mark],
+        child_command("pipelines.cluster.orphan_reaper", mark),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": paths},
+        env=child_environment(),
         start_new_session=True,  # signals to the driver's process group must not reach it
     )
     os.environ.update({MARK: mark, PRESERVE_ENVIRONMENT: "1"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import site
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from typing import Any, TypeVar
 from actors import retries
 from actors.config import AlignerConfig, ASRConfig
 from actors.errors import UsageError
-from pipelines.cluster import orphan_reaper
+from actors.process.import_path import PACKAGE_ROOT
+from pipelines.cluster import local_machine, orphan_reaper
 from pipelines.cluster.nodes import GIB, NODE_ID, Node
 from pipelines.config_sections import ClusterConfig
 from pipelines.supervision import shutdown
@@ -36,12 +38,16 @@ EVERYWHERE = {
 # dashboard.
 LOCAL_ENVIRONMENT = EVERYWHERE | {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Workers, and the processes that they start, import nothing from their working directory.
+    "PYTHONSAFEPATH": "1",
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",
     "RAY_event_stats": "0",
     "RAY_event_stats_print_interval_ms": "0",
 }
 START_ATTEMPTS = 3
+# Ray sets this variable for the entrypoint of a submitted job; workers get our packages with its folder.
+RAY_JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 Model = TypeVar("Model", ASRConfig, AlignerConfig)
 
@@ -61,10 +67,11 @@ def running_ray(config: ClusterConfig) -> Iterator[None]:
 
     initialized = ray.is_initialized()
     starts_ray = not initialized and config.address == "local"
+    options = local_machine.local_ray_options(config.object_store_memory) if starts_ray else {}
     with orphan_reaper.reap_orphans() if starts_ray else nullcontext():
         if not initialized:
             try:
-                _init(config)
+                _init(config, options)
             except ConnectionError as error:
                 raise UsageError(
                     f"no Ray cluster answers at cluster.address={config.address!r}: {error}"
@@ -77,14 +84,25 @@ def running_ray(config: ClusterConfig) -> Iterator[None]:
                 ray.shutdown()
 
 
-def _init(config: ClusterConfig) -> None:
-    """`ray.init`, repeated if a busy machine needs more than Ray's fixed 30 s to start its processes."""
+def _init(config: ClusterConfig, options: dict[str, Any]) -> None:
+    """`ray.init`, repeated if a busy machine needs more than Ray's fixed 30 s to start its processes.
+
+    Args:
+        config: the settings.
+        options: further arguments for it.
+    """
     import ray
 
+    from pipelines.supervision import ray_internals
+
+    arguments = {**_init_arguments(config), **options}
+    is_installed = PACKAGE_ROOT in map(os.path.realpath, site.getsitepackages())
+    is_uploaded = "working_dir" in config.runtime_env or RAY_JOB_CONFIG in os.environ
+    import_paths = [] if is_installed or is_uploaded else [PACKAGE_ROOT]
     for attempt in range(START_ATTEMPTS):
         try:
             with _hide_native_stderr(), shutdown.preserve_handlers():
-                ray.init(**_init_arguments(config))
+                ray.init(**arguments, job_config=ray_internals.job_config(import_paths))
             return
         except Exception as error:
             if config.address != "local":

@@ -68,7 +68,7 @@ class GuardedActor(Generic[Actor]):
         if reason := self._ask("begin_load", stage):
             raise FatalError(reason)
         try:
-            self.actor = make()
+            self.actor = _load(make)
         except FatalError as error:
             if self._ask("fail_load", stage, error.code, error.message):
                 raise
@@ -130,6 +130,10 @@ class GuardedActor(Generic[Actor]):
             # cannot be.
             self._ask("stop_run", error.message)
             raise
+        except ImportError as error:  # so would every call
+            reason = f"{type(error).__name__}: {error}"
+            self._ask("stop_run", reason)
+            raise FatalError(reason) from error
         except Exception as error:  # a defect of this program: it costs only the row that shows it
             log.exception("the stage %s failed with %d rows", self.stage, len(rows))
             if len(rows) > 1:
@@ -162,6 +166,14 @@ class GuardedActor(Generic[Actor]):
             # Without a supervisor there are no suspects. The bounded retries and the second pass still hold.
             log.warning("the supervisor does not answer", exc_info=True)
             return None
+
+
+def _load(make: Callable[[], Actor]) -> Actor:
+    """`make()`; a module that cannot be imported is a FatalError, like a model that cannot be loaded."""
+    try:
+        return make()
+    except ImportError as error:
+        raise FatalError(f"{type(error).__name__}: {error}") from error
 
 
 def _shards_with_speech(rows: list[Row]) -> list[str]:

@@ -6,6 +6,7 @@ version has moved. This module imports ray.data: import it only where Ray runs, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from ray._private.resource_and_label_spec import ResourceAndLabelSpec
@@ -17,6 +18,7 @@ from ray.data._internal.execution.backpressure_policy import (
 )
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 from ray.data._internal.logging import SessionFileHandler
+from ray.job_config import JobConfig
 
 __all__ = [
     "STORAGE_MODULES",
@@ -26,6 +28,7 @@ __all__ = [
     "SessionFileHandler",
     "add_backpressure_policy",
     "detect_local_node",
+    "job_config",
     "map_batches",
     "restore_data_context",
 ]
@@ -42,6 +45,20 @@ STORAGE_MODULES = (
     "parquet_datasink.py",
     "parquet_datasource.py",
 )
+
+
+class _FixedPaths(list[str]):
+    """Import paths to which `ray.init` adds nothing: it would add the driver's working directory."""
+
+    def extend(self, paths: Iterable[str]) -> None:
+        """Ignore `paths`."""
+
+
+def job_config(import_paths: Iterable[str]) -> JobConfig:
+    """The configuration of a job whose workers import from these folders, not from the working directory."""
+    config = JobConfig()
+    config._py_driver_sys_path = _FixedPaths(import_paths)
+    return config
 
 
 def detect_local_node(
