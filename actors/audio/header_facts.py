@@ -11,7 +11,7 @@ from actors.audio.sources import AudioFile
 # frames.
 ESTIMATED = frozenset(
     {"aac", "amr", "amrnb", "amrwb", "mp3", "ac3", "eac3", "dts", "truehd", "loas", "gsm", "adx", "h261",
-     "mpeg", "mpegts"}
+     "mpeg", "mpegts", "swf"}
 )  # fmt: skip
 # Sizes that a streaming writer leaves in a WAVE header: 0, or at least this.
 _PLACEHOLDER_SIZE = 0x7FFF_F000

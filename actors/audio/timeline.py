@@ -30,10 +30,19 @@ from actors.audio.frames import (
     snap_to_frame,
     take_frames,
 )
-from actors.audio.header_facts import mp3_facts
-from actors.audio.pts import GAP, can_be_sought, duration_of, is_hole, lead_of, max_hole_end
+from actors.audio.header_facts import duration_is_estimated, mp3_facts
+from actors.audio.pts import (
+    GAP,
+    can_be_sought,
+    duration_of,
+    is_hole,
+    lead_of,
+    longest_believable,
+    max_hole_end,
+)
 from actors.audio.sources import AudioFile
 from actors.audio.structure.contents import read_contents
+from actors.audio.structure.cut_offs import is_cut_off
 from actors.audio.structure.pcm_samples import read_pcm
 from actors.errors import RowError
 
@@ -67,20 +76,23 @@ class SampleReader:
         # What was found out about the file as a whole: flags of a transcript, and a header that promises more
         # samples than there are.
         self.flags, self.is_cut_off = contents.flags, contents.is_cut_off
+        self.header_duration: float | None
         self.file = file = contents.file
         self._parts = contents.parts
         if contents.parts is not None:
             first_format = contents.parts[0].format
             self.format, self.codec, self.audio_streams = contents.container, first_format.codec, 1
             self.sampling_rate, self.channels = first_format.sampling_rate, first_format.channels
-            self.duration_is_its_own = True
+            self.duration_is_its_own, self.header_duration = True, None
             return
         with open_container(file) as opened:
             self.format, self.codec, self.audio_streams = opened.format, opened.codec, opened.audio_streams
             first = next(frames_of(opened, opened.sampling_rate, DecodeLosses(), False), None)
             self.sampling_rate, self.channels = opened.sampling_rate, opened.channels
             # False where the header has only the duration of a video, which may go on without sound.
-            self.duration_is_its_own = duration_of(opened)[1]
+            duration, self.duration_is_its_own = duration_of(opened)
+            # None where the header has no duration of the sound, or only an estimate of it.
+            self.header_duration = duration if self._is_own_duration(duration) else None
             self._max_hole_end, lead = max_hole_end(opened, file), lead_of(opened)
             if first is not None:
                 self.channels = first.channels
@@ -91,6 +103,15 @@ class SampleReader:
                     )
         self._lead = round(lead * self.sampling_rate)
         self._mp3 = mp3_facts(file) if self.format == "mp3" else None
+        self.is_cut_off = self.is_cut_off or is_cut_off(file, self.format)
+
+    def _is_own_duration(self, duration: float | None) -> bool:
+        return (
+            duration is not None
+            and self.duration_is_its_own
+            and not duration_is_estimated(self.file, self.format)
+            and duration <= longest_believable(self.file.size)
+        )
 
     @functools.cached_property
     def can_seek(self) -> bool:

@@ -20,7 +20,14 @@ SETTINGS = (pages.ROOT / "docs" / "settings.md").read_text()
 KNOWN_FLAGS = [flag for flags in FLAGS.values() for flag in flags]
 PREFIXES = tuple(f"{flag.partition(':')[0]}:" for flag in KNOWN_FLAGS if ":" in flag)
 # Flags of a file's header: the planner reads them, and no row has them.
-HEADER_FLAGS = {"absurd_duration", "chained", "constant_rate", "duration_estimated", "duration_scanned"}
+HEADER_FLAGS = {
+    "absurd_duration",
+    "chained",
+    "constant_rate",
+    "duration_estimated",
+    "duration_from_size",
+    "duration_scanned",
+}
 
 
 def cells(text: str, column: int = 0) -> list[str]:

@@ -53,7 +53,8 @@ def read_contents(file: AudioFile) -> Contents:
         is_open = any(part.is_open for part in layout.parts)
         return Contents(file, parts, container, flags, layout.is_cut_off, is_open)
     if container != "wav" or read_at(file, 0, 4) == b"RIFX" or not layout.parts[0].extents:
-        return Contents(file, None, container, [flag for flag in flags if flag == "audio_unread"])
+        flags = [flag for flag in flags if flag == "audio_unread"]
+        return Contents(file, None, container, flags, layout.is_cut_off)
     view, joined = corrected_wave(file, layout)
     if joined < len(layout.parts):
         flags = [*(flag for flag in flags if flag != "audio_unread"), "audio_unread"]
