@@ -24,10 +24,10 @@ _NAME = re.compile(rb"[A-Za-z0-9_(\[][\w \-.()\[\]\xa9]{3}")
 # Names of chunks without sound. By them, metadata behind the sound is found where the header does not say
 # where the sound ends.
 _METADATA = re.compile(
-    rb"LIST(?:INFO|adtl|exif|note)|id3 |ID3 |cue |bext|iXML|axml|aXML|_PMX|smpl|inst|fact|PEAK|peak|JUNK|"
-    rb"junk|FLLR|PAD |afsp|acid|cart|chna|chnl|levl|LGWV|LGDA|DISP|plst|note|umid|minf|elm1|regn|cvsl|dbmd|"
-    rb"MD5 |r64m|olym|ResU|SyLp|strc|Cr8r|tlst|NAME|AUTH|\(c\) |ANNO|COMT|MARK|INST|MIDI|AESD|APPL|SAUR|"
-    rb"CHAN|basc|trns|cate|info|strg|mark|midi|ovvw|edct|uuid|free|pakt|kuki|chan"
+    rb"LIST[\x00-\xff]{4}(?:INFO|adtl|exif|note)|id3 |ID3 |cue |bext|iXML|axml|aXML|_PMX|smpl|inst|fact|PEAK|"
+    rb"peak|JUNK|junk|FLLR|PAD |afsp|acid|cart|chna|chnl|levl|LGWV|LGDA|DISP|plst|note|umid|minf|elm1|regn|"
+    rb"cvsl|dbmd|MD5 |r64m|olym|ResU|SyLp|strc|Cr8r|tlst|NAME|AUTH|\(c\) |ANNO|COMT|MARK|INST|MIDI|AESD|APPL|"
+    rb"SAUR|CHAN|basc|trns|cate|info|strg|mark|midi|ovvw|edct|uuid|free|pakt|kuki|chan"
 )
 _W64_METADATA = re.compile(rb"(?!data|fmt |riff|wave)[\x00-\xff]{10}" + re.escape(_W64_NAME))
 
@@ -113,8 +113,7 @@ def next_chunk(file: AudioFile, end: int, grammar: Grammar, origin: int = 0) -> 
 
 def is_metadata(file: AudioFile, chunk: Chunk, grammar: Grammar) -> bool:
     """Whether the chunk's name is one of those that never have sound."""
-    name = read_at(file, chunk.head, grammar.name_bytes)
-    return _metadata_names(grammar).match(name + read_at(file, chunk.start, 4)) is not None
+    return _metadata_names(grammar).match(read_at(file, chunk.head, 16)) is not None
 
 
 def _metadata_names(grammar: Grammar) -> re.Pattern[bytes]:

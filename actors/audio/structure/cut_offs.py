@@ -1,8 +1,8 @@
 """Whether a file was cut off by a broken transfer, by what the file itself says.
 
-The size of a container, its index or the mark of its end is compared with what is there. Only formats that say
-something are examined; `actors.decoder` compares durations of headers besides. Streams whose writer could not
-know their length say nothing, except that an Ogg stream has a page that is marked as its last.
+The size of a container, its index or the mark of its end is compared with what is there. Only formats that
+say something are examined; `actors.decoder` compares durations of headers besides. Streams whose writer could
+not know their length say nothing, except that an Ogg stream has a page that is marked as its last.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _asf(file: AudioFile) -> bool:
 
 
 def _avi(file: AudioFile) -> bool:
-    """Whether one of the RIFF chunks, of which OpenDML has several, is larger than what is left of the file."""
+    """Whether a RIFF chunk, of which OpenDML has several, is larger than what is left of the file."""
     place = 0
     while place < file.size:
         head = read_at(file, place, 12)

@@ -33,8 +33,8 @@ _OTHER_FILE = re.compile(
     rb"fLaC|OggS|ID3|PK\x03\x04|%PDF|\x1aE\xdf\xa3|\x30\x26\xb2\x75|wvpk|\x1f\x8b\x08|....ftyp"
 )
 _TAG = re.compile(rb"TAG|APETAGEX|LYRICSBEGIN")
-# Seconds and bytes of a remainder that is ignored, whatever it is.
-_SMALL_SECONDS, _SMALL_BYTES = 0.1, 64 << 10
+# Seconds of a remainder that is ignored, whatever it is, and its share of what is before it.
+_SMALL_SECONDS, _SMALL_SHARE = 0.1, 0.01
 # Bytes of a remainder whose zeros are all read; of a longer one, `_PLACES` evenly over it.
 _READ_WHOLE = 16 << 20
 _PLACES = 60
@@ -60,8 +60,7 @@ def is_form(head: bytes) -> bool:
 
 def leads_to_end(file: AudioFile, place: int, grammar: Grammar | None, origin: int) -> bool:
     """Whether valid chunks or another file begin at `place`, so that the samples of this chunk end there."""
-    places = next_places(place, grammar, origin) if grammar else [place]
-    if file.size - place < 8 or any(is_form(read_at(file, start, _FORM_BYTES)) for start in places):
+    if file.size - place < 8 or _has_form(file, place, grammar, origin):
         return True
     if grammar is None:
         return False
@@ -72,9 +71,14 @@ def leads_to_end(file: AudioFile, place: int, grammar: Grammar | None, origin: i
         if chunk.end > file.size:
             return named
         end = chunk.end
-        if is_form(read_at(file, end, _FORM_BYTES)):
+        if _has_form(file, end, grammar, origin):
             return True
     return end > place and (known or file.size - end < 8)
+
+
+def _has_form(file: AudioFile, end: int, grammar: Grammar | None, origin: int) -> bool:
+    places = next_places(end, grammar, origin) if grammar else [end]
+    return any(is_form(read_at(file, place, _FORM_BYTES)) for place in places)
 
 
 def metadata_start(file: AudioFile, start: int, grammar: Grammar | None, origin: int) -> int:
@@ -87,7 +91,7 @@ def metadata_start(file: AudioFile, start: int, grammar: Grammar | None, origin:
         while chunk is not None and chunk.end <= file.size:
             end = chunk.end
             chunk = next_chunk(file, end, grammar, origin) if grammar else None
-        if file.size - end < 2:
+        if file.size - end < 8:
             return first + place
     for size in (128, 227 + 128):
         if tail[-size : 3 - size] == b"TAG":
@@ -132,8 +136,8 @@ def classify(file: AudioFile, place: int, fmt: SampleFormat | None, start: int) 
             return "file", place + tag
     if is_form(head[zeros:]):
         return "file", place + zeros
-    rate = fmt.byte_rate if fmt else 0.0
-    if size <= min(_SMALL_BYTES, max(512, _SMALL_SECONDS * rate)) or _TAG.match(head[zeros:]):
+    small = min(_SMALL_SECONDS * (fmt.byte_rate if fmt else 0.0), _SMALL_SHARE * (place - start))
+    if size <= max(64, small) or _TAG.match(head[zeros:]):
         return "nothing", place
     if _is_text(head):
         return "nothing", place
