@@ -5,7 +5,6 @@ A file that cannot be opened raises an error whose code says what is wrong with 
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,30 +16,19 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Discard
 
+from actors.audio.formats.allowed import format_options
+from actors.audio.formats.elementary import begins_with_frames
+from actors.audio.formats.encryption import encrypted_tracks
+from actors.audio.formats.signatures import other_content, unknown_content
 from actors.audio.header_facts import riff_facts
 from actors.audio.sources import AudioFile
 from actors.errors import RowError
 
 # Hz; a header that claims a rate outside is wrong.
 MIN_RATE, MAX_RATE = 1_000, 768_000
+# Hz of DSD, whose samples have 1 bit, 8 of which are read as one: DSD64 to DSD1024.
+_MAX_DSD_RATE = 44_100 * 1024 // 8
 MAX_CHANNELS = 64
-# Formats that are never tried: those that open other files and addresses, devices, and pictures without
-# sound.
-_FOLLOWERS = frozenset(
-    {"concat", "dash", "hls", "imf", "image2", "image2pipe", "alias_pix", "vapoursynth", "vobsub",
-     "webm_dash_manifest"}
-)  # fmt: skip
-# Formats that open sockets by themselves.
-_NETWORK = frozenset({"rtp", "rtsp", "sap", "sdp"})
-_DEVICES = frozenset(
-    {"alsa", "fbdev", "kmsgrab", "lavfi", "oss", "pulse", "video4linux2,v4l2", "x11grab", "xcbgrab",
-     "avfoundation"}
-)  # fmt: skip
-# Text formats that ffmpeg opens.
-_TEXT = frozenset(
-    {"tty", "srt", "ass", "webvtt", "microdvd", "subviewer", "subviewer1", "sami", "lrc", "txt", "ffmetadata",
-     "jacosub", "mpl2", "vplayer", "stl"}
-)  # fmt: skip
 # Bytes per packet of a WAVE file, which has no packets of its own; ffmpeg's default of 4 KiB makes too many.
 _PCM_PACKET = 32 << 10
 # The samples of a WAVE file must begin within so many bytes behind its first chunks.
@@ -73,10 +61,14 @@ class Opened:
     sampling_rate: int
     channels: int
     audio_streams: int
+    # The number of the stream among the audio streams, from 0.
+    track: int
 
 
 @contextmanager
-def open_container(file: AudioFile, jump: bool = False, probe_bytes: int | None = None) -> Iterator[Opened]:
+def open_container(
+    file: AudioFile, jump: bool = False, probe_bytes: int | None = None, track: int | None = None
+) -> Iterator[Opened]:
     """Open the container in `file` and choose its audio stream.
 
     Decoding uses one thread, because a decoding task owns one CPU.
@@ -87,6 +79,7 @@ def open_container(file: AudioFile, jump: bool = False, probe_bytes: int | None 
             up to the wanted place.
         probe_bytes: bytes behind the header that may be read to learn about the streams; None leaves it to
             ffmpeg (up to 5 MB).
+        track: number of the audio stream, from 0; None takes the one that ffmpeg selects.
 
     Raises:
         RowError: empty_file, not_audio, no_audio_stream, no_samples, bad_header, unsupported_codec.
@@ -95,7 +88,7 @@ def open_container(file: AudioFile, jump: bool = False, probe_bytes: int | None 
     if file.size == 0:
         raise RowError("the file has no bytes", "empty_file")
     av.logging.set_level(av.logging.PANIC)
-    options = dict(_limits()) | ({"fflags": "fastseek"} if jump else {})
+    options = format_options() | ({"fflags": "fastseek"} if jump else {})
     if probe_bytes is not None:
         options["probesize"] = str(probe_bytes)
     if _is_wave(file):
@@ -118,50 +111,34 @@ def open_container(file: AudioFile, jump: bool = False, probe_bytes: int | None 
     except (av.error.FFmpegError, UnicodeError, ValueError) as error:
         raise _diagnose(file, error) from error
     try:
-        yield _choose_stream(container, file)
+        yield _choose_stream(container, file, track)
     finally:
         container.close()
 
 
-@functools.cache
-def _limits() -> dict[str, str]:
-    """Options with which ffmpeg opens no other files and decodes no pictures, which may be of any size."""
-    formats = (
-        {name for name in av.formats_available if not name.endswith("_pipe")}
-        - _FOLLOWERS
-        - _NETWORK
-        - _DEVICES
-    )
-    decoders = [name for name in av.codecs_available if _is_audio_decoder(name)]
-    return {
-        "protocol_whitelist": "none",
-        "format_whitelist": ",".join(sorted(formats)),
-        "codec_whitelist": ",".join(sorted(decoders)),
-    }
+def is_plausible_rate(rate: int, codec: str) -> bool:
+    """Whether a recording with this codec may have this sampling rate in Hz."""
+    return MIN_RATE <= rate <= (_MAX_DSD_RATE if codec.startswith("dsd_") else MAX_RATE)
 
 
-def _is_audio_decoder(name: str) -> bool:
-    try:
-        return av.Codec(name, "r").type == "audio"
-    except ValueError:  # an encoder only
-        return False
-
-
-def _choose_stream(container: InputContainer, file: AudioFile) -> Opened:
+def _choose_stream(container: InputContainer, file: AudioFile, track: int | None) -> Opened:
+    name = container.format.name
+    if not begins_with_frames(file, name):
+        raise RowError(
+            f"no decoder recognises the content: it has frames of {name}, but does not begin with them",
+            "not_audio",
+        )
     streams = list(container.streams.audio)
     if not streams:
         raise _without_audio(container)
-    best = container.streams.best("audio")
-    stream: Any = best if best is not None else streams[0]
+    stream, number = _select(container, streams, track, encrypted_tracks(file, name))
     context = stream.codec_context
     if context is None:
-        raise RowError(
-            f"no decoder for the audio stream of this {container.format.name} file", "unsupported_codec"
-        )
+        raise RowError(f"no decoder for the audio stream of this {name} file", "unsupported_codec")
     rate, channels = context.sample_rate or 0, context.channels or 0
     if not rate and not channels and _kind(file) is None:
-        raise RowError("no decoder recognises the content", "not_audio")
-    if not MIN_RATE <= rate <= MAX_RATE:
+        raise _unrecognised(file)
+    if not is_plausible_rate(rate, context.codec.name):
         raise RowError(f"the header claims a sampling rate of {rate} Hz", "bad_header")
     if not 1 <= channels <= MAX_CHANNELS:
         raise RowError(f"the header claims {channels} channels", "bad_header")
@@ -169,13 +146,66 @@ def _choose_stream(container: InputContainer, file: AudioFile) -> Opened:
     for other in container.streams:
         if other.index != stream.index:
             other.discard = Discard.all
-    return Opened(container, stream, container.format.name, context.codec.name, rate, channels, len(streams))
+    return Opened(container, stream, name, context.codec.name, rate, channels, len(streams), number)
+
+
+def _select(
+    container: InputContainer, streams: list[AudioStream], track: int | None, encrypted: dict[int, str]
+) -> tuple[Any, int]:
+    """The audio stream to decode, and its number."""
+    best = container.streams.best("audio")
+    number = track
+    if number is None:
+        number = next(
+            (one for one, stream in enumerate(streams) if best is not None and stream.index == best.index), 0
+        )
+        if _is_encrypted(streams, number, encrypted):
+            readable = [one for one in range(len(streams)) if not _is_encrypted(streams, one, encrypted)]
+            number = readable[0] if readable else number
+    if number >= len(streams):
+        raise RowError(
+            f"track {number} (counted from 0) was requested, but the file has {len(streams)}",
+            "no_audio_stream",
+        )
+    if _is_encrypted(streams, number, encrypted):
+        how = encrypted.get(number, "DRM")
+        raise RowError(
+            f"the audio is encrypted ({how}) and cannot be decoded without its key", "unsupported_codec"
+        )
+    return streams[number], number
+
+
+def _is_encrypted(streams: list[AudioStream], number: int, encrypted: dict[int, str]) -> bool:
+    # Matroska has a key's id for each encrypted stream.
+    return number in encrypted or "enc_key_id" in streams[number].metadata
+
+
+def require_audio(file: AudioFile) -> None:
+    """Refuse what is certainly no recording: archives, documents, pages, pictures.
+
+    Raises:
+        RowError: empty_file, not_audio.
+    """
+    if file.size == 0:
+        raise RowError("the file has no bytes", "empty_file")
+    kind = other_content(file)
+    if kind is not None:
+        raise _looks_like(kind)
+
+
+def _looks_like(kind: str) -> RowError:
+    return RowError(f"no decoder recognises the content as audio: it looks like {kind}", "not_audio")
+
+
+def _unrecognised(file: AudioFile) -> RowError:
+    kind = other_content(file) or unknown_content(file)
+    return RowError("no decoder recognises the content", "not_audio") if kind is None else _looks_like(kind)
 
 
 def _without_audio(container: InputContainer) -> RowError:
     name = container.format.name
-    if name in _TEXT or not container.streams:
-        return RowError(f"no decoder recognises the content as audio (it looks like {name})", "not_audio")
+    if not container.streams:
+        return _looks_like(name)
     kinds = ", ".join(sorted({str(stream.type) for stream in container.streams}))
     return RowError(f"the {name} container has no audio stream, only {kinds}", "no_audio_stream")
 
@@ -192,8 +222,8 @@ def _diagnose(file: AudioFile, error: Exception) -> RowError:
     if facts and facts.has_format and (facts.data_start is None or facts.data_start >= file.size):
         return RowError("a WAVE header without any samples behind it", "no_samples")
     kind = _kind(file)
-    if kind is None:
-        return RowError("no decoder recognises the content", "not_audio")
+    if kind is None or other_content(file):
+        return _unrecognised(file)
     return RowError(f"starts like {kind}, but its header cannot be read: {_message(error)}", "bad_header")
 
 

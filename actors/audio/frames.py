@@ -14,7 +14,7 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 
-from actors.audio.containers import MAX_CHANNELS, MAX_RATE, MIN_RATE, Opened
+from actors.audio.containers import MAX_CHANNELS, Opened, is_plausible_rate
 from actors.audio.header_facts import Mp3Facts
 from actors.errors import RowError
 
@@ -90,7 +90,7 @@ def frames_of(opened: Opened, rate: int, losses: DecodeLosses, to_end: bool) -> 
     """
     packets = opened.container.demux(opened.stream)
     samples_per_tick = float((opened.stream.time_base or 0) * rate)
-    convert = _Converter(rate)
+    convert = _Converter(rate, opened.codec)
     while True:
         try:
             packet = next(packets)
@@ -134,14 +134,14 @@ def frames_of(opened: Opened, rate: int, losses: DecodeLosses, to_end: bool) -> 
 class _Converter:
     """Resamples frames of a stream that changes its rate on the way. Each change starts a new resampler."""
 
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
+    def __init__(self, rate: int, codec: str) -> None:
+        self._rate, self._codec = rate, codec
         self._kind = ("", "", 0)
         self._resampler: av.AudioResampler | None = None
 
     def __call__(self, frame: AudioFrame) -> Frame:
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if not MIN_RATE <= frame.sample_rate <= MAX_RATE:
+        if not is_plausible_rate(frame.sample_rate, self._codec):
             raise ValueError(f"a frame of {frame.sample_rate} Hz")
         if self._resampler is None or kind != self._kind:
             self._resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=self._rate)

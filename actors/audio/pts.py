@@ -40,6 +40,10 @@ _MAX_OGG_PAGE = 64 << 10
 _MAX_WALKED_BYTES = {"mpegts": 1 << 30, "mpeg": 1 << 30, "flv": 1 << 30, "matroska,webm": 64 << 20}
 
 
+# Formats without time stamps in which ffmpeg seeks by an estimate of the bit rate.
+_INEXACT = frozenset({"dts", "dtshd", "truehd", "mlp"})
+
+
 @dataclass(frozen=True, slots=True)
 class Walk:
     """What the time stamps and lengths of all packets say."""
@@ -153,6 +157,8 @@ def can_be_sought(file: AudioFile, container_format: str) -> bool:
     """Whether the time stamp of a place gives its position, so that a seek can reach it without decoding."""
     if container_format == "ogg":
         return not is_chained(file)
+    if container_format in _INEXACT:
+        return False
     if container_format == "wav":
         return _has_true_byte_rate(file)
     if file.size > _MAX_WALKED_BYTES.get(container_format, 0):
