@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
-from actors.segmentation.energy import FRAME, find_cut, frame_levels
+from actors.segmentation.energy import find_cut
+from actors.segmentation.levels import FRAME, frame_levels
 from actors.text.parsing import parse_output
 
 # Samples of new audio after which the model is asked again.

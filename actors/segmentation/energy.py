@@ -2,10 +2,7 @@
 
 Cuts are at pauses, no segment exceeds the limit, and only proven silence is dropped.
 
-All decisions use the levels of 10 ms frames. Proven silence is a long stretch in which every frame is quieter
-than an absolute limit, far below the speech of the recording, and close to the recording's own noise floor. A
-whisper fails one of the three conditions and is not dropped. In doubt, audio stays: a model can answer that
-there is no speech in it, but dropped speech is lost.
+All decisions use the levels of 10 ms frames. `silence` says what proven silence is.
 """
 
 from __future__ import annotations
@@ -16,31 +13,15 @@ import numpy as np
 
 from actors.config import SegmenterConfig
 from actors.records import SAMPLING_RATE, Span
+from actors.segmentation.levels import FRAME, between, frame_levels, runs, smoothed
+from actors.segmentation.silence import NEAR_DIGITAL, padded_silences, silent_spans
 
-# Samples of a frame: 10 ms.
-FRAME = 160
-# Frames that are averaged to find pauses: 100 ms.
-_SMOOTH = 10
-# dB that silence lies below speech.
-_BELOW_SPEECH = 30.0
-# dB that a stationary noise may rise above its floor.
-_ABOVE_FLOOR = 8.0
-# dB between the floor and the loudest frame of a stationary noise.
-_STATIONARY = 12.0
-# dB relative to full scale of dither, +-2 steps of 16 bit.
-_NEAR_DIGITAL = -84.0
-# Frames that speech lasts in all, at least: a second. A click is shorter.
-_SUSTAINED = 100
 # Seconds. Longer silences separate segments; shorter ones stay inside as context for the model.
-_LONG_SILENCE = 2.0
+LONG_SILENCE = 2.0
 # dB above the lowest level of a window up to which a frame belongs to a pause.
 _PAUSE_DEPTH = 6.0
 # Frames that a pause has at least.
 _MIN_PAUSE = 8
-# dB of a recording in which only the last bit changes now and then. Lower levels are digital silence.
-_DIGITAL = -100.0
-# dB of samples that are all equal.
-_LOWEST_LEVEL = -120.0
 
 
 def segment(samples: np.ndarray, config: SegmenterConfig, speech: Sequence[Span] | None = None) -> list[Span]:
@@ -59,26 +40,31 @@ def segment(samples: np.ndarray, config: SegmenterConfig, speech: Sequence[Span]
     if total == 0:
         return []
     levels = frame_levels(samples)
-    pad, shortest = round(config.speech_pad * SAMPLING_RATE), round(config.min_silence * SAMPLING_RATE)
-    if speech is None:
-        silences = _runs(proven_silence(levels, config.silence_dbfs))
-        silences = [Span(run.start * FRAME, min(total, run.end * FRAME)) for run in silences]
-    else:
-        silences = _between(speech, total)
-    silences = [_shrink(silence, pad, total) for silence in silences]
-    silences = [
-        silence
-        for silence in silences
-        if silence.end - silence.start >= shortest or (silence.start == 0 and silence.end == total)
-    ]
-    if any(silence.start == 0 and silence.end == total for silence in silences):
-        return []
-    long = [s for s in silences if s.duration >= _LONG_SILENCE or s.start == 0 or s.end == total]
-    smooth = _smoothed(levels)
-    spans: list[Span] = []
-    for region in _between(long, total):
-        spans.extend(_cut(region, smooth, silences, int(config.max_duration * SAMPLING_RATE)))
-    return spans
+    silent = silent_spans(levels, config, total) if speech is None else between(speech, total)
+    silences = padded_silences(silent, config, total)
+    return cut_regions(sound_regions(silences, total), smoothed(levels), silences, config)
+
+
+def sound_regions(silences: Sequence[Span], total: int) -> list[Span]:
+    """What lies between long silences; a silence at the start or the end of the recording may be short."""
+    return between(
+        [s for s in silences if s.duration >= LONG_SILENCE or s.start == 0 or s.end == total], total
+    )
+
+
+def cut_regions(
+    regions: Sequence[Span], smooth: np.ndarray, silences: list[Span], config: SegmenterConfig
+) -> list[Span]:
+    """Cut regions into spans of at most `config.max_duration`, at pauses.
+
+    Args:
+        regions: disjoint spans in order.
+        smooth: levels in dB, averaged over 100 ms.
+        silences: spans that are dropped where a cut falls into one.
+        config: the limit.
+    """
+    limit = int(config.max_duration * SAMPLING_RATE)
+    return [span for region in regions for span in _cut(region, smooth, silences, limit)]
 
 
 def find_cut(samples: np.ndarray, nominal: int) -> int:
@@ -93,52 +79,8 @@ def find_cut(samples: np.ndarray, nominal: int) -> int:
     if count <= FRAME:
         return min(max(nominal, 0), count)
     power = np.mean([10 ** (frame_levels(channel) / 10) for channel in channels], axis=0)
-    smooth = _smoothed(10 * np.log10(power))
+    smooth = smoothed(10 * np.log10(power))
     return min(count, _best_pause(smooth, 0, len(smooth), nominal / FRAME, len(smooth)) * FRAME)
-
-
-def frame_levels(samples: np.ndarray) -> np.ndarray:
-    """The level of each 10 ms frame in dB relative to full scale, without its DC offset.
-
-    Args:
-        samples: int16; the last frame may be shorter.
-
-    Returns:
-        float64, shape (frames,).
-    """
-    count = len(samples) // FRAME
-    frames = samples[: count * FRAME].reshape(count, FRAME).astype(np.float32)
-    variance = (
-        np.einsum("ij,ij->i", frames, frames).astype(np.float64) / FRAME
-        - frames.mean(axis=1, dtype=np.float64) ** 2
-    )
-    if len(samples) > count * FRAME:
-        variance = np.append(variance, samples[count * FRAME :].astype(np.float64).var())
-    return np.maximum(_LOWEST_LEVEL, 10 * np.log10(np.maximum(variance, 1e-3) / 2.0**30))
-
-
-def proven_silence(levels: np.ndarray, silence_dbfs: float) -> np.ndarray:
-    """Which frames are silent beyond doubt.
-
-    Args:
-        levels: of all frames, see `frame_levels`.
-        silence_dbfs: dB relative to full scale above which no frame is silent.
-
-    Returns:
-        bool, shape (frames,).
-    """
-    audible = levels[levels > _NEAR_DIGITAL]
-    if not len(audible):
-        return np.ones(len(levels), bool)
-    floor = float(np.percentile(levels[levels > _DIGITAL], 10))
-    rank = min(_SUSTAINED, max(1, len(levels) // 10))
-    speech_level = float(np.partition(levels, -rank)[-rank])
-    loudest = float(audible.max())
-    # Nothing but a stationary noise.
-    if loudest <= silence_dbfs and loudest - floor < _STATIONARY:
-        return np.ones(len(levels), bool)
-    limit = min(silence_dbfs, speech_level - _BELOW_SPEECH, floor + _ABOVE_FLOOR)
-    return levels <= max(limit, min(_NEAR_DIGITAL, speech_level - _BELOW_SPEECH))
 
 
 def _cut(region: Span, smooth: np.ndarray, silences: list[Span], limit: int) -> list[Span]:
@@ -188,16 +130,16 @@ def _best_pause(smooth: np.ndarray, first: int, last: int, wanted: float, reach:
         return first
     lowest = float(window.min())
     usual = float(np.median(window))
-    runs = [
+    pauses = [
         run
-        for run in _runs(window <= max(lowest + _PAUSE_DEPTH, _NEAR_DIGITAL))
+        for run in runs(window <= max(lowest + _PAUSE_DEPTH, NEAR_DIGITAL))
         if run.end - run.start >= _MIN_PAUSE
     ]
     # All of it is a pause.
-    if usual <= _NEAR_DIGITAL and usual - lowest < _PAUSE_DEPTH:
+    if usual <= NEAR_DIGITAL and usual - lowest < _PAUSE_DEPTH:
         return round(min(max(wanted, first), last))
     # No pause stands out.
-    if usual - lowest < _PAUSE_DEPTH or not runs:
+    if usual - lowest < _PAUSE_DEPTH or not pauses:
         return first + int(window.argmin())
 
     def score(run: Span) -> float:
@@ -206,42 +148,5 @@ def _best_pause(smooth: np.ndarray, first: int, last: int, wanted: float, reach:
         distance = abs(first + (run.start + run.end) / 2 - wanted) / reach
         return length + 0.5 * depth - 0.5 * distance
 
-    best = max(runs, key=score)
+    best = max(pauses, key=score)
     return first + (best.start + best.end) // 2
-
-
-def _smoothed(levels: np.ndarray) -> np.ndarray:
-    """The mean level of the 100 ms around each frame."""
-    if len(levels) <= _SMOOTH:
-        return levels
-    total = np.concatenate(
-        ([0.0], np.cumsum(np.pad(10 ** (levels / 10), (_SMOOTH // 2, _SMOOTH // 2), mode="edge")))
-    )
-    power = (total[_SMOOTH:] - total[:-_SMOOTH]) / _SMOOTH
-    return 10 * np.log10(np.maximum(power[: len(levels)], 1e-12))
-
-
-def _runs(flags: np.ndarray) -> list[Span]:
-    """Runs of True as spans of indices."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
-    return [Span(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def _between(spans: Sequence[Span], total: int) -> list[Span]:
-    """The gaps between spans in [0, total)."""
-    gaps: list[Span] = []
-    place = 0
-    for span in sorted(spans, key=lambda s: s.start):
-        if span.start > place:
-            gaps.append(Span(place, min(span.start, total)))
-        place = max(place, span.end)
-    if place < total:
-        gaps.append(Span(place, total))
-    return gaps
-
-
-def _shrink(silence: Span, pad: int, total: int) -> Span:
-    """A silence without `pad` samples on each side that has audio next to it."""
-    start = silence.start + (pad if silence.start > 0 else 0)
-    end = silence.end - (pad if silence.end < total else 0)
-    return Span(start, max(start, end))

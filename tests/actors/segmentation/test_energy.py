@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from actors.config import SegmenterConfig
 from actors.records import SAMPLING_RATE, Span
-from actors.segmentation.energy import find_cut, frame_levels, segment
+from actors.segmentation.energy import find_cut, segment
+from actors.segmentation.levels import frame_levels
 
 CONFIG = SegmenterConfig(max_duration=10)
 
