@@ -13,6 +13,8 @@ meaning.
 
 from __future__ import annotations
 
+from actors.redaction import redacted
+
 CODES: dict[str, str] = {
     "empty_file": "the file has no bytes",
     "not_audio": "no decoder recognises the file's content",
@@ -88,7 +90,8 @@ def as_row_error(error: BaseException, default: str = "internal_error") -> tuple
         default: the code of an exception that is neither a `ScriptoriumError` nor a known built-in one.
 
     Returns:
-        The code, and the message as one line of at most 500 characters that is valid Unicode.
+        The code, and the message as one line of at most 500 characters that is valid Unicode, without the
+        passwords and queries of addresses.
     """
     code = error.code if isinstance(error, ScriptoriumError) else _code_of(error, default)
     if isinstance(error, UsageError) and code == "internal_error":
@@ -97,7 +100,7 @@ def as_row_error(error: BaseException, default: str = "internal_error") -> tuple
     text = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, ScriptoriumError):
         text = f"{type(error).__name__}: {text}"
-    return code, text[:500].encode(errors="replace").decode()
+    return code, redacted(text)[:500].encode(errors="replace").decode()
 
 
 def _code_of(error: BaseException, default: str) -> str:

@@ -16,11 +16,11 @@ from importlib import metadata
 from typing import Any
 
 from actors.errors import UsageError
+from actors.redaction import redacted
 from pipelines import __version__
 from pipelines.config import RunConfig, is_secret
 from pipelines.config_files import current_name
 from pipelines.storage import files
-from pipelines.storage.uris import shown
 
 PACKAGES = ("ray", "pyarrow", "av", "soundfile", "soxr", "numpy", "torch", "transformers", "silero-vad")
 
@@ -74,7 +74,7 @@ def open_run(
         {
             "run_id": run_id,
             # The name of a file may be invalid UTF-8.
-            "manifest": shown(manifest).encode(errors="backslashreplace").decode(),
+            "manifest": redacted(manifest).encode(errors="backslashreplace").decode(),
             "started_at": now(),
             "finished_at": None,
             "host": socket.gethostname(),
@@ -141,7 +141,7 @@ def read(out: str) -> dict[str, Any] | None:
         raise UsageError(f"{uri} does not describe a run of Scriptorium: choose another directory")
     # Early versions stored the whole address, with signatures.
     for run in record.get("runs", []):
-        run["manifest"] = shown(run.get("manifest", ""))
+        run["manifest"] = redacted(run.get("manifest", ""))
     return record
 
 

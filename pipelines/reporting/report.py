@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from actors.redaction import redacted
 from pipelines.output import run_record, transcripts
 from pipelines.planning import planner
 from pipelines.plurals import counted
 from pipelines.reporting import html_report
 from pipelines.schema import TRANSCRIPT
 from pipelines.storage import files
-from pipelines.storage.uris import shown
 
 COLUMNS = ["recording_id", "duration", "language", "status", "flags"]
 FAILURES = 20  # dead letters in the report; all are in OUT/dead_letters
@@ -66,7 +66,7 @@ def build(out: str) -> dict[str, Any]:
         "by_error": dict(Counter(row["error_code"] for row in letters).most_common()),
         "failures": [
             {name: row[name] for name in ("recording_id", "error_stage", "error_code", "attempts")}
-            | {name: shown(row[name] or "") for name in ("audio", "error_message")}
+            | {name: redacted(row[name] or "") for name in ("audio", "error_message")}
             for row in letters[:FAILURES]
         ],
         "runs": record["runs"],

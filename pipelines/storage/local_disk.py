@@ -16,19 +16,20 @@ from pathlib import Path
 _DRAFT = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")  # the names that `write` gives to drafts
 
 
-def write(path: str, data: bytes, sync: bool) -> None:
+def write(path: str, data: bytes, sync: bool, private: bool = False) -> None:
     """Write `data` to a hidden draft in the same folder, then rename it; creates the folder.
 
     Args:
         path: absolute path of the file.
         data: the complete content.
         sync: wait until the draft is on disk before it is renamed.
+        private: only this user may read the file.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)
     # The draft has another suffix, so that no listing by suffix takes it for a finished file.
     draft = os.path.join(os.path.dirname(path), f".{os.path.basename(path)[:100]}.{uuid.uuid4().hex}.tmp")
     try:
-        with open(draft, "wb") as file:
+        with open(draft, "wb", opener=_open_private if private else None) as file:
             file.write(data)
             if sync:
                 file.flush()
@@ -37,6 +38,10 @@ def write(path: str, data: bytes, sync: bool) -> None:
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def remove_drafts(folder: str, prefix: str, age: float) -> int:

@@ -6,8 +6,6 @@ import os
 import re
 
 _SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://")
-_USER = re.compile(r"(?<=://)[^/\s?#'\"<>]*@")
-_QUERY = re.compile(r"(https?://[^\s?'\"<>]*)\?[^\s'\"<>]*?(?=::|[:;,.)]*(?:[\s'\"<>]|$))")
 
 
 def is_remote(uri: str) -> bool:
@@ -50,11 +48,6 @@ def parent(uri: str) -> str:
 def name_of(uri: str) -> str:
     """The last part of an address, without the query of an http URL."""
     return _without_query(uri).rstrip("/").rpartition("/")[2]
-
-
-def shown(text: str) -> str:
-    """A text without the user names, passwords and http queries of the addresses in it."""
-    return _QUERY.sub(r"\1?***", _USER.sub("***@", text))
 
 
 def _with_lower_scheme(uri: str) -> str:

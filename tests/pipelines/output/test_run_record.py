@@ -8,10 +8,10 @@ import pytest
 
 from actors.config import ASRConfig, VLLMConfig
 from actors.errors import UsageError
+from actors.redaction import redacted
 from pipelines.config import RunConfig, load_config
 from pipelines.config_sections import ClusterConfig
 from pipelines.output import run_record, saved_settings
-from pipelines.storage.uris import shown
 
 
 def test_a_second_run_with_the_same_settings_joins_the_first(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_the_address_of_a_manifest_is_stored_without_credentials(tmp_path: Path)
     ],
 )
 def test_addresses_are_shown_without_credentials(address: str, expected: str) -> None:
-    assert shown(address) == expected
+    assert redacted(address) == expected
 
 
 def test_secrets_of_an_engine_are_neither_stored_nor_hashed(tmp_path: Path) -> None:
