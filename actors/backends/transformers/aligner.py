@@ -19,8 +19,8 @@ from actors.backends.out_of_memory import MemoryGuard
 from actors.backends.qwen import features as mel
 from actors.backends.qwen.aligner_processor import AlignerProcessor
 from actors.backends.transformers import prompts as packed
-from actors.backends.transformers.attention import to_device
 from actors.backends.transformers.encoder import CALL_SECONDS
+from actors.backends.transformers.kernels.attention import to_device
 from actors.backends.transformers.loading import load
 from actors.backends.transformers.prompts import PASS_TOKENS, Prompt, extract_features
 from actors.config import AlignerConfig

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from actors.backends.devices import classify_error
-from actors.backends.transformers.attention import SlotKeys, attend_slots, slot_keys, to_device
 from actors.backends.transformers.decoder import Decoder
+from actors.backends.transformers.kernels.attention import SlotKeys, attend_slots, slot_keys, to_device
 from actors.backends.transformers.kv_cache import KeyValueCache
 
 log = logging.getLogger(__name__)
@@ -157,6 +157,9 @@ class DecodeStep:
         def attend(layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
             self.cache.write(layer, places, key, value)
             keys, values = self.cache.slots(layer, rows, slots.capacity)
+            if self.flash and self.decoder.fused is not None:
+                found: torch.Tensor = self.decoder.fused.attend_slots(query, keys, values, slots.used)
+                return found
             return attend_slots(query, keys, values, slots, flash=self.flash)
 
         hidden: torch.Tensor = self.decoder(self.decoder.embed(tokens), positions, attend)

@@ -9,12 +9,15 @@ still works.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
+
+from actors.backends.transformers.kernels import operations
 
 # Attention of one layer: (layer, query, key, value), each (tokens, heads, head size); returns the shape of
 # the query.
@@ -37,7 +40,6 @@ class DecoderLayer(nn.Module):
         self.output = attention.o_proj
         self.gate_up = pack_linear(mlp.gate_proj, mlp.up_proj)
         self.down = mlp.down_proj
-        self.activation = mlp.act_fn
         self.attention_norm = layer.input_layernorm.weight
         self.mlp_norm = layer.post_attention_layernorm.weight
         self.query_heads: int = attention.q_proj.out_features // self.head_dim
@@ -48,20 +50,38 @@ class DecoderLayer(nn.Module):
         self.head_norm = nn.Parameter(torch.cat([query_norm, key_norm]), requires_grad=False)
 
     def forward(
-        self, hidden: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, attend: Attend, number: int
-    ) -> torch.Tensor:
-        """(tokens, hidden size) to the same; `number` is the layer's, for `attend`."""
-        normed = functional.rms_norm(hidden, hidden.shape[-1:], self.attention_norm, self.eps)
+        self,
+        hidden: torch.Tensor,
+        normed: torch.Tensor,
+        next_norm: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        attend: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+        compute: ModuleType,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One layer, from the norm before its attention to the norm of what comes next.
+
+        Args:
+            hidden: the residual stream, (tokens, hidden size).
+            normed: its norm, as `attention_norm` makes it.
+            next_norm: weight of the norm that follows this layer, (hidden size,).
+            cos: see `operations.norm_rotate`.
+            sin: see `operations.norm_rotate`.
+            attend: (query, key, value), each (tokens, heads, head size); returns the shape of the query.
+            compute: `operations`, or a module with the same functions.
+
+        Returns:
+            The residual stream and its norm, both (tokens, hidden size).
+        """
         heads = self.qkv(normed).unflatten(-1, (-1, self.head_dim))
-        rotated = self.query_heads + self.key_heads
-        turned = functional.rms_norm(heads[:, :rotated], (self.head_dim,), None, self.eps) * self.head_norm
-        turned = rotate(turned, cos, sin)
-        query, key = turned[:, : self.query_heads], turned[:, self.query_heads :]
-        attended = attend(number, query, key, heads[:, rotated:])
-        hidden = hidden + self.output(attended.flatten(1))
-        normed = functional.rms_norm(hidden, hidden.shape[-1:], self.mlp_norm, self.eps)
-        gate, up = self.gate_up(normed).chunk(2, -1)
-        return hidden + self.down(self.activation(gate) * up)
+        query, key = compute.norm_rotate(
+            heads, self.head_norm, cos, sin, self.query_heads, self.key_heads, self.eps
+        )
+        attended = attend(query, key, heads[:, self.query_heads + self.key_heads :])
+        hidden, normed = compute.add_norm(hidden, self.output(attended.flatten(1)), self.mlp_norm, self.eps)
+        update = self.down(compute.gate(self.gate_up(normed)))
+        found: tuple[torch.Tensor, torch.Tensor] = compute.add_norm(hidden, update, next_norm, self.eps)
+        return found
 
 
 class Decoder(nn.Module):
@@ -79,6 +99,8 @@ class Decoder(nn.Module):
         config = model.config
         if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or []):
             raise ValueError("the language model has layers with windowed attention, which are not supported")
+        if config.hidden_act != "silu":
+            raise ValueError(f"the language model has the activation {config.hidden_act!r}, not silu")
         self.embed = model.embed_tokens
         self.layers = nn.ModuleList(DecoderLayer(layer) for layer in model.layers)
         attention = model.layers[0].self_attn
@@ -91,6 +113,8 @@ class Decoder(nn.Module):
         # No buffer: it stays in float32 whatever the model is converted to. In bfloat16 angles would be off
         # by half a radian after 400 tokens.
         self.frequencies: torch.Tensor = model.rotary_emb.inv_freq.float()
+        # Triton's kernels where `loading` finds that they can be used.
+        self.fused: ModuleType | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -115,27 +139,29 @@ class Decoder(nn.Module):
         Returns:
             (tokens, hidden size), behind the last norm.
         """
+        compute = self.operations
         cos, sin = self.rotary(positions, embeds.dtype)
-        hidden = embeds
+        norms = [*(layer.attention_norm for layer in self.layers), self.norm]
+        hidden, normed = compute.add_norm(embeds, None, norms[0], self.eps)
         for number, layer in enumerate(self.layers):
-            hidden = layer(hidden, cos, sin, attend, number)
-        return functional.rms_norm(hidden, hidden.shape[-1:], self.norm, self.eps)
+            attend_layer = functools.partial(attend, number)
+            hidden, normed = layer(hidden, normed, norms[number + 1], cos, sin, attend_layer, compute)
+        found: torch.Tensor = normed
+        return found
+
+    @property
+    def operations(self) -> ModuleType:
+        """The module that computes what is no matrix product and no attention."""
+        return operations if self.fused is None else self.fused
 
     def rotary(self, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosine and signed sine for `rotate`, (tokens, 1, head size), computed in float32."""
+        """Cosine and signed sine for `norm_rotate`, (tokens, 1, head size), computed in float32."""
         angles = positions.float()[:, None] * self.frequencies
         cos, sin = angles.cos() * self.scaling, angles.sin() * self.scaling
         return (
             torch.cat([cos, cos], -1).to(dtype)[:, None],
             torch.cat([-sin, sin], -1).to(dtype)[:, None],
         )
-
-
-def rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864) of (tokens, heads, head size)."""
-    half = heads.shape[-1] // 2
-    swapped = torch.cat([heads[..., half:], heads[..., :half]], -1)
-    return torch.addcmul(heads * cos, swapped, sin)
 
 
 def pack_linear(*parts: nn.Linear) -> nn.Linear:

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from actors.backends.transformers.attention import Packing, attend_packed, to_device
 from actors.backends.transformers.decoder import pack_linear
+from actors.backends.transformers.kernels.attention import Packing, attend_packed, to_device
 
 # The convolutions take about 6 MB for each second (0.6B, bf16), many times what all else needs.
 CONVOLUTION_SECONDS = 512
@@ -74,6 +74,10 @@ class Encoder(nn.Module):
         self.chunk_tokens = convolved(self.chunk)
         self.window = self.chunk_tokens * (tower.n_window_infer // self.chunk)
         self.convolutions = nn.ModuleList([tower.conv2d1, tower.conv2d2, tower.conv2d3])
+        if tower.conv_out.weight.device.type != "cpu":
+            # Channels last is what tensor cores take: in any other layout cuDNN converts both ways.
+            for convolution in self.convolutions[1:]:
+                convolution.to(memory_format=torch.channels_last)
         self.conv_out = tower.conv_out
         # transformers keeps it in float32, see `loading`.
         self.positions: torch.Tensor = tower.positional_embedding.positional_embedding
@@ -134,8 +138,12 @@ class Encoder(nn.Module):
         return torch.cat([self._convolve_slice(part) for part in slices])[:count]
 
     def _convolve_slice(self, chunks: torch.Tensor) -> torch.Tensor:
-        hidden = chunks[:, None]
-        for convolution in self.convolutions:
+        if chunks.device.type == "cpu":
+            hidden = self.convolutions[0](chunks[:, None])
+        else:
+            hidden = convolve_patches(self.convolutions[0], chunks)
+        hidden = functional.gelu(hidden)
+        for convolution in self.convolutions[1:]:
             hidden = functional.gelu(convolution(hidden))
         hidden = self.conv_out(hidden.permute(0, 3, 1, 2).flatten(2))
         return hidden + self.positions[: hidden.shape[1]].to(hidden.dtype)
@@ -159,6 +167,27 @@ class Encoder(nn.Module):
         """Lengths of the attention windows of a clip of so many tokens."""
         whole, rest = divmod(length, self.window)
         return [self.window] * whole + [rest] * (rest > 0)
+
+
+def convolve_patches(convolution: Any, chunks: torch.Tensor) -> torch.Tensor:
+    """A 3 x 3 convolution of stride 2 with one channel of input, as a product of its patches.
+
+    cuDNN has no fast kernel for one channel: 4.7 ms for 512 chunks on an H200, as long as the convolution
+    with 480 channels that follows.
+
+    Args:
+        convolution: with a padding of 1.
+        chunks: (chunks, height, width).
+
+    Returns:
+        (chunks, channels, height / 2, width / 2), with its channels last in memory.
+    """
+    padded = functional.pad(chunks, (1, 1, 1, 1))
+    patches = padded.unfold(1, 3, 2).unfold(2, 3, 2).flatten(3)
+    # Nine numbers a patch, filled up to a length that tensor cores take.
+    patches = functional.pad(patches, (0, 7))
+    weight = functional.pad(convolution.weight.flatten(1), (0, 7))
+    return functional.linear(patches, weight, convolution.bias).permute(0, 3, 1, 2)
 
 
 def convolved(frames: int) -> int:

@@ -40,6 +40,7 @@ class KeyValueCache:
         # Zeros: SDPA multiplies what is masked by zero, and must not find a NaN there.
         self._memory = torch.zeros(size, dtype=decoder.dtype, device=device)
         self.tokens = tokens
+        self._operations = decoder.operations
 
     def keys(self, layer: int) -> torch.Tensor:
         """Keys of a layer, (tokens, key heads, head size)."""
@@ -63,8 +64,13 @@ class KeyValueCache:
             keys: (tokens, key heads, head size).
             values: as `keys`.
         """
-        self.keys(layer).index_copy_(0, places, keys.to(self._memory.dtype))
-        self.values(layer).index_copy_(0, places, values.to(self._memory.dtype))
+        self._operations.write_slots(
+            self.keys(layer),
+            self.values(layer),
+            places,
+            keys.to(self._memory.dtype),
+            values.to(self._memory.dtype),
+        )
 
     def move(self, sources: Sequence[int], targets: Sequence[int], capacity: int, used: int) -> None:
         """Copy slots over others.

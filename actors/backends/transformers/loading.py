@@ -36,9 +36,10 @@ from actors.backends.qwen.checkpoint import (
     read_settings,
 )
 from actors.backends.qwen.hub import download
-from actors.backends.transformers.attention import flash_works
 from actors.backends.transformers.decoder import Decoder
 from actors.backends.transformers.encoder import Encoder
+from actors.backends.transformers.kernels.attention import flash_works
+from actors.backends.transformers.kernels.fused import fused_kernels
 from actors.backends.transformers.quantization import quantize
 from actors.config import ModelConfig
 from actors.errors import FatalError
@@ -73,7 +74,7 @@ class Network:
         Args:
             model: Qwen3ASRForConditionalGeneration or Qwen3ASRForTokenClassification, on its device and in
                 its precision.
-            attention: the setting; `sdpa` and `eager` keep flash attention off.
+            attention: the setting; `sdpa` and `eager` keep flash attention and Triton's kernels off.
         """
         inner = model.model
         text, audio = model.config.text_config, model.config.audio_config
@@ -87,6 +88,15 @@ class Network:
         flash = wanted and flash_works(
             decoder.device, decoder.dtype, text.num_attention_heads, text.num_key_value_heads, text.head_dim
         )
+        if wanted:
+            decoder.fused = fused_kernels(
+                decoder.device,
+                decoder.dtype,
+                text.hidden_size,
+                text.num_attention_heads,
+                text.num_key_value_heads,
+                text.head_dim,
+            )
         head = model.lm_head if hasattr(model, "lm_head") else model.score
         return cls(encoder, decoder, head, decoder, model.config.audio_token_id, flash)
 

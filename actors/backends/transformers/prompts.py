@@ -13,9 +13,9 @@ import torch
 
 from actors.backends.qwen import features as mel
 from actors.backends.qwen.features import Mel
-from actors.backends.transformers.attention import Packing, attend_packed, to_device
 from actors.backends.transformers.decoder import Decoder
 from actors.backends.transformers.encoder import slices
+from actors.backends.transformers.kernels.attention import Packing, attend_packed, to_device
 
 if TYPE_CHECKING:
     from actors.backends.transformers.loading import Network

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from actors.backends.transformers import prompts as packed
-from actors.backends.transformers.attention import to_device
 from actors.backends.transformers.decode_step import DecodeStep, Policy, StepGraphs
 from actors.backends.transformers.encoder import CALL_SECONDS
+from actors.backends.transformers.kernels.attention import to_device
 from actors.backends.transformers.loading import Network
 from actors.backends.transformers.prompts import PASS_TOKENS, Prompt, PromptBatch
 

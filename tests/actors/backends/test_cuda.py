@@ -18,8 +18,9 @@ torch = pytest.importorskip("torch")
 from actors.aligner import AlignerActor  # noqa: E402
 from actors.asr import ASRActor  # noqa: E402
 from actors.backends.transformers.asr import TransformersASR  # noqa: E402
-from actors.backends.transformers.attention import _difference, flash_works  # noqa: E402
 from actors.backends.transformers.generation import Generator, Limits  # noqa: E402
+from actors.backends.transformers.kernels.attention import _difference, flash_works  # noqa: E402
+from actors.backends.transformers.kernels.fused import difference, fused_kernels  # noqa: E402
 from actors.backends.transformers.loading import load  # noqa: E402
 from actors.backends.transformers.scheduler import Generated  # noqa: E402
 from actors.config import AlignerConfig, ASRConfig, PoolConfig  # noqa: E402
@@ -150,11 +151,26 @@ def test_an_engine_with_flash_attention_gives_the_texts_of_sdpa() -> None:
     waveforms = many_clips(20)
     found = generate(flash, Generator(flash.network, flash.processor.ends), waveforms, 16)
     network = replace(flash.network, flash=False)
-    network.encoder.flash = False
+    network.encoder.flash, network.decoder.fused = False, None
     wanted = generate(flash, Generator(network, flash.processor.ends), waveforms, 16)
     same = sum(answer.tokens == other.tokens for answer, other in zip(found, wanted, strict=True))
     # Half precision: a near tie may fall differently.
     assert same >= 17
+
+
+@pytest.mark.skipif(
+    torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 0), reason="Ampere or later"
+)
+@pytest.mark.parametrize(("hidden", "heads", "groups", "size"), [(1024, 16, 8, 128), (96, 4, 2, 64)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_triton_kernels_compute_what_torch_computes(
+    dtype: Any, hidden: int, heads: int, groups: int, size: int
+) -> None:
+    pytest.importorskip("triton")
+    device = torch.device("cuda")
+    kernels = fused_kernels(device, dtype, hidden, heads, groups, size)
+    assert kernels is not None
+    assert difference(kernels, device, dtype, hidden, heads, groups, size) < 0.03
 
 
 def test_positions_keep_their_precision_on_the_card() -> None:

@@ -11,17 +11,17 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from actors.backends.transformers import attention  # noqa: E402
 from actors.backends.transformers.asr import TransformersASR  # noqa: E402
-from actors.backends.transformers.attention import (  # noqa: E402
+from actors.backends.transformers.decode_step import Policy  # noqa: E402
+from actors.backends.transformers.generation import Generator, Limits  # noqa: E402
+from actors.backends.transformers.kernels import attention  # noqa: E402
+from actors.backends.transformers.kernels.attention import (  # noqa: E402
     Packing,
     attend_packed,
     attend_slots,
     flash_works,
     slot_keys,
 )
-from actors.backends.transformers.decode_step import Policy  # noqa: E402
-from actors.backends.transformers.generation import Generator, Limits  # noqa: E402
 from actors.backends.transformers.scheduler import Job  # noqa: E402
 from actors.config import ASRConfig  # noqa: E402
 from actors.records import SegmentRequest  # noqa: E402

@@ -17,6 +17,7 @@ from actors.backends.transformers.decode_step import (  # noqa: E402
     StepGraphs,
     choose,
 )
+from actors.backends.transformers.kernels import operations  # noqa: E402
 from actors.backends.transformers.kv_cache import (  # noqa: E402
     KeyValueCache,
     bytes_per_token,
@@ -134,7 +135,9 @@ def test_rows_are_moved_with_all_that_is_known_of_them() -> None:
 
 
 def test_slots_of_a_cache() -> None:
-    decoder: Any = SimpleNamespace(layers=[0, 1], key_heads=2, head_dim=4, dtype=torch.float32)
+    decoder: Any = SimpleNamespace(
+        layers=[0, 1], key_heads=2, head_dim=4, dtype=torch.float32, operations=operations
+    )
     cache = KeyValueCache(decoder, 30, torch.device("cpu"))
     places = torch.tensor([0, 1, 10, 25])
     keys, values = torch.randn(4, 2, 4), torch.randn(4, 2, 4)

@@ -12,9 +12,9 @@ transformers = pytest.importorskip("transformers")
 
 from actors.backends.qwen.features import Mel  # noqa: E402
 from actors.backends.transformers import encoder as encoder_module  # noqa: E402
-from actors.backends.transformers.attention import Packing, attend_packed  # noqa: E402
 from actors.backends.transformers.decoder import Decoder, pack_linear  # noqa: E402
-from actors.backends.transformers.encoder import slices  # noqa: E402
+from actors.backends.transformers.encoder import convolve_patches, slices  # noqa: E402
+from actors.backends.transformers.kernels.attention import Packing, attend_packed  # noqa: E402
 from actors.backends.transformers.loading import Network  # noqa: E402
 from tests.actors.backends.transformers.reference_decoding import reference_encode  # noqa: E402
 
@@ -151,3 +151,13 @@ def test_windowed_attention_of_a_language_model_is_refused(models) -> None:
     model.config.layer_types = ["full_attention", "sliding_attention"]
     with pytest.raises(ValueError, match="windowed attention"):
         Decoder(model)
+
+
+@pytest.mark.parametrize(("height", "width"), [(128, 100), (7, 10), (8, 9)])
+def test_a_convolution_as_a_product_of_patches_is_the_convolution(height: int, width: int) -> None:
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv2d(1, 6, 3, 2, 1)
+    chunks = torch.randn(3, height, width)
+    found = convolve_patches(convolution, chunks)
+    torch.testing.assert_close(found, convolution(chunks[:, None]), atol=1e-5, rtol=1e-5)
+    assert found.is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,1 @@
+"""What the models compute beside matrix products: attention and small operations, by torch or by Triton."""
