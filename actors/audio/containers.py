@@ -111,7 +111,11 @@ def open_container(
     except (av.error.FFmpegError, UnicodeError, ValueError) as error:
         raise _diagnose(file, error) from error
     try:
-        yield _choose_stream(container, file, track)
+        # ffmpeg reads on where it stopped, so the checks must leave the file there.
+        position = file.tell()
+        opened = _choose_stream(container, file, track)
+        file.seek(position)
+        yield opened
     finally:
         container.close()
 
