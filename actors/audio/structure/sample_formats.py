@@ -37,6 +37,8 @@ _AIFC_CODECS = {
     b"in24": "pcm_s24be",
     b"in32": "pcm_s32be",
     b"42ni": "pcm_s24le",
+    # As libsndfile writes it.
+    b"42n1": "pcm_s24le",
     b"23ni": "pcm_s32le",
     b"raw ": "pcm_u8",
 }

@@ -32,7 +32,7 @@ def read(path):
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("subtype", SUBTYPES)
-def test_samples_equal_those_of_pyav(tmp_path, kind, subtype):
+def test_samples_equal_those_of_libsndfile_and_pyav(tmp_path, kind, subtype):
     if not soundfile.check_format(kind, subtype):
         pytest.skip("no such file")
     path = tmp_path / "a.bin"
@@ -44,10 +44,13 @@ def test_samples_equal_those_of_pyav(tmp_path, kind, subtype):
         soundfile.write(path, waves, 44_100, format=kind, subtype=subtype, endian=endian)
         got, reader = read(path)
         assert reader._parts is not None
+        assert np.array_equal(got, soundfile.read(path, dtype="float32")[0])
+        if endian != "FILE" or (kind, subtype) == ("AU", "PCM_S8"):
+            # FFmpeg knows some of these files only.
+            continue
         with open_audio(str(path)) as file, open_container(file) as opened:
             assert (reader.codec, reader.format) == (opened.codec, opened.format)
-            expected = join_frames([*frames_of(opened, 44_100, DecodeLosses(), True)])
-        assert np.array_equal(got, expected)
+            assert np.array_equal(got, join_frames([*frames_of(opened, 44_100, DecodeLosses(), True)]))
 
 
 def write_words(path, words, width, valid, bits, tag=1):
@@ -77,16 +80,18 @@ def test_the_width_of_a_sample_is_that_of_its_block_whatever_the_valid_bits(tmp_
 
 @pytest.mark.parametrize(("width", "valid"), [(2, 12), (3, 16), (3, 20), (4, 16), (4, 20), (4, 24)])
 def test_valid_bits_at_the_low_end_of_a_word_are_as_loud(tmp_path, width, valid):
-    words = SOUND.astype(np.int64) << 16 >> 32 - valid
+    words = (SOUND.astype(np.int64) << 16 >> 32 - valid) + np.random.default_rng(0).integers(
+        -3, 3, len(SOUND)
+    )
     for extensible in (True, False):
         write_words(tmp_path / "a.wav", words, width, valid if extensible else None, valid)
         got, _ = read(tmp_path / "a.wav")
         assert np.array_equal(got[:, 0], (words / 2.0 ** (valid - 1)).astype(np.float32))
-    # Quiet samples that use all bits of their word stay quiet.
-    quiet = SOUND.astype(np.int64) << 16 >> 32 - 8 * width + 3
-    write_words(tmp_path / "a.wav", quiet | 1, width, valid, 8 * width)
+    # Samples that use all bits of their word keep their level.
+    words[20_000:20_100] <<= 8 * width - valid
+    write_words(tmp_path / "a.wav", words, width, valid, 8 * width)
     got, _ = read(tmp_path / "a.wav")
-    assert np.array_equal(got[:, 0], ((quiet | 1) / 2.0 ** (8 * width - 1)).astype(np.float32))
+    assert np.array_equal(got[:, 0], (words / 2.0 ** (8 * width - 1)).astype(np.float32))
 
 
 def test_integers_of_64_bits_and_wrong_block_aligns_are_read(tmp_path):
@@ -103,13 +108,14 @@ def test_integers_of_64_bits_and_wrong_block_aligns_are_read(tmp_path):
     assert np.array_equal(read(path)[0][:, 0], SOUND / np.float32(32768))
 
 
-def test_any_span_equals_that_part_of_the_whole(tmp_path):
+def test_any_span_equals_that_part_of_the_whole(tmp_path, speech):
     for subtype, rate in (("PCM_16", 16_000), ("PCM_24", 44_100), ("FLOAT", 8_000), ("ULAW", 8_000)):
-        soundfile.write(tmp_path / "a.wav", noise(20.0, rate, 2), rate, subtype=subtype)
+        waves = np.stack([speech(20.0, rate), speech(20.0, rate, 1)], axis=1)
+        soundfile.write(tmp_path / "a.wav", waves, rate, subtype=subtype)
         with open_audio(str(tmp_path / "a.wav")) as file:
             reader = SampleReader(file)
             whole = decode_span(reader, 0, None)
-            for start, end in ((1, 5), (16_001, 99_999), (150_000, None), (319_990, None)):
+            for start, end in ((1, 8000), (16_001, 99_999), (150_000, None), (319_990, None)):
                 assert np.array_equal(decode_span(reader, start, end).samples, whole.samples[:, start:end])
             behind = decode_span(reader, 400_000, 410_000)
             assert (behind.samples.size, behind.end, behind.reached_end) == (0, 320_000, True)
