@@ -1,22 +1,20 @@
 """Speech regions by Silero VAD, for recordings where energy is a poor guide, such as music or street noise.
 
-The package of Silero VAD contains the model. The model is recurrent and processes audio in steps of 32 ms.
-Long recordings are split into pieces, each with a run-up of a few seconds, so that one step of the model
-processes many pieces at once.
+The package of Silero VAD contains the model, see `silero_network`. It is recurrent and processes audio in steps
+of 32 ms. Long recordings are split into pieces, each with a run-up of a few seconds, so that one step processes
+many pieces at once.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from importlib.util import find_spec
 
 import numpy as np
 
 from actors.config import SegmenterConfig
 from actors.records import SAMPLING_RATE, Span
+from actors.segmentation.silero_network import STEP, network
 
-# Samples that the model processes at a time: 32 ms.
-STEP = 512
 # Steps of a piece: 30 s.
 _PIECE = 938
 # Steps before a piece: 3 s, after which the model's state no longer depends on what was before them.
@@ -43,22 +41,40 @@ def find_speech(waves: list[np.ndarray], config: SegmenterConfig) -> list[list[S
 
 
 def speech_probabilities(waves: list[np.ndarray]) -> list[np.ndarray]:
-    """The speech probability of every 32 ms of each waveform: float32, shape (steps,)."""
-    # Number of the waveform, first step of the run-up, first step of the piece.
-    pieces: list[tuple[int, int, int]] = []
-    steps = [-(-len(wave) // STEP) for wave in waves]
-    for number, count in enumerate(steps):
-        pieces += [(number, max(0, first - _RUN_UP), first) for first in range(0, count, _PIECE)]
-    results = [np.zeros(count, np.float32) for count in steps]
-    for place in range(0, len(pieces), _BATCH):
-        batch = pieces[place : place + _BATCH]
-        found = _run(
-            [waves[number][begin * STEP : (first + _PIECE) * STEP] for number, begin, first in batch]
-        )
-        for (number, begin, first), probabilities in zip(batch, found, strict=True):
-            last = min(first + _PIECE, steps[number])
-            results[number][first:last] = probabilities[first - begin : last - begin]
+    """The speech probability of every 32 ms of each waveform: float32, shape (steps,).
+
+    Args:
+        waves: int16, or float32 in [-1, 1], at 16 kHz.
+    """
+    import torch
+
+    with torch.inference_mode():
+        features = [network().features(_scaled(wave)) for wave in waves]
+        # Number of the waveform, first step of the run-up, first step of the piece.
+        pieces = [
+            (number, max(0, first - _RUN_UP), first)
+            for number, rows in enumerate(features)
+            for first in range(0, len(rows), _PIECE)
+        ]
+        # Pieces of a batch are about equally long.
+        pieces.sort(key=lambda piece: min(len(features[piece[0]]), piece[2] + _PIECE) - piece[1])
+        results = [np.zeros(len(rows), np.float32) for rows in features]
+        for place in range(0, len(pieces), _BATCH):
+            batch = pieces[place : place + _BATCH]
+            found = network().probabilities(
+                torch.nn.utils.rnn.pad_sequence(
+                    [features[number][begin : first + _PIECE] for number, begin, first in batch]
+                )
+            )
+            for (number, begin, first), probabilities in zip(batch, found, strict=True):
+                last = min(first + _PIECE, len(features[number]))
+                results[number][first:last] = probabilities[first - begin : last - begin]
     return results
+
+
+def is_installed() -> bool:
+    """Whether the extra `vad` is installed."""
+    return find_spec("silero_vad") is not None
 
 
 def speech_regions(probabilities: np.ndarray, threshold: float, min_silence: float, total: int) -> list[Span]:
@@ -92,31 +108,6 @@ def speech_regions(probabilities: np.ndarray, threshold: float, min_silence: flo
     return [region for region in closed if region.duration >= _MIN_SPEECH]
 
 
-def _run(pieces: list[np.ndarray]) -> np.ndarray:
-    """The probabilities of int16 pieces, shape (pieces, steps of the longest one)."""
-    import torch
-
-    steps = max(-(-len(piece) // STEP) for piece in pieces)
-    audio = torch.zeros(len(pieces), steps * STEP)
-    for number, piece in enumerate(pieces):
-        audio[number, : len(piece)] = torch.from_numpy(piece.astype(np.float32) / 32768)
-    model = _model()
-    model.reset_states()
-    with torch.inference_mode():
-        return torch.stack(
-            [
-                model(audio[:, place : place + STEP], SAMPLING_RATE)[:, 0]
-                for place in range(0, audio.shape[1], STEP)
-            ],
-            dim=1,
-        ).numpy()
-
-
-@cache
-def _model() -> Any:
-    import torch
-    from silero_vad import load_silero_vad
-
-    # A decoding task owns one CPU.
-    torch.set_num_threads(1)
-    return load_silero_vad(onnx=False)
+def _scaled(wave: np.ndarray) -> np.ndarray:
+    """Samples as float32 in [-1, 1]."""
+    return wave if wave.dtype == np.float32 else wave.astype(np.float32) / np.float32(32768)
