@@ -76,8 +76,8 @@ class Encoder(nn.Module):
         self.convolutions = nn.ModuleList([tower.conv2d1, tower.conv2d2, tower.conv2d3])
         if tower.conv_out.weight.device.type != "cpu":
             # Channels last is what tensor cores take: in any other layout cuDNN converts both ways.
-            for convolution in self.convolutions[1:]:
-                convolution.to(memory_format=torch.channels_last)
+            for convolution in (tower.conv2d2, tower.conv2d3):
+                convolution.weight.data = convolution.weight.data.to(memory_format=torch.channels_last)
         self.conv_out = tower.conv_out
         # transformers keeps it in float32, see `loading`.
         self.positions: torch.Tensor = tower.positional_embedding.positional_embedding

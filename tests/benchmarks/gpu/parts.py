@@ -10,8 +10,8 @@ import torch
 from actors.backends.qwen import features as mel
 from actors.backends.transformers import prompts as packed
 from actors.backends.transformers.asr import TransformersASR
-from actors.backends.transformers.attention import Packing, attend_packed, attend_slots, slot_keys
 from actors.backends.transformers.encoder import CALL_SECONDS
+from actors.backends.transformers.kernels.attention import Packing, attend_packed, attend_slots, slot_keys
 from actors.backends.transformers.kv_cache import bytes_per_token
 from actors.backends.transformers.prompts import PASS_TOKENS
 from tests.benchmarks.gpu import demo, networks
@@ -39,6 +39,7 @@ def steps(run: Run) -> None:
                 graph_ms=graph,
                 gb_per_s=read / graph / 1e6,
                 flash=backend.network.flash,
+                fused=backend.network.decoder.fused is not None,
             )
         backend.generator.release()
 
@@ -85,6 +86,15 @@ def attention(run: Run) -> None:
             step_gb_per_s=2 * rows * used * groups * size * keys.element_size() / step / 1e6,
             prompt_ms=whole,
             prompt_tflops=2 * packed_rows * heads * used * used * size / whole / 1e9,
+        )
+    fused = networks.network(run, "0.6B")[1].decoder.fused
+    if fused is not None:
+        used_int = used_lengths.int()
+        with torch.inference_mode():
+            step = run.timed(lambda: [fused.attend_slots(query, keys, values, used_int) for _ in range(20)])
+        read = 2 * rows * used * groups * size * keys.element_size()
+        run.say(
+            "attention, Triton", rows=rows, keys=used, step_ms=step / 20, step_gb_per_s=read / step * 20 / 1e6
         )
 
 
