@@ -20,7 +20,7 @@ from actors.audio.sources import AudioFile, open_audio
 from actors.audio.timeline import SampleReader
 from actors.audio.windows import Window
 from actors.config import AudioConfig, SegmenterConfig
-from actors.errors import RowError, as_row_error
+from actors.errors import FatalError, RowError, as_row_error
 from actors.process.isolation import Child
 from actors.records import SAMPLING_RATE, Probe, Row, Span
 from actors.segmentation.energy import find_cut, segment
@@ -31,8 +31,9 @@ _REACH = 2.5
 _MAX_BEYOND = 3600.0
 # Seconds of lost audio that make a shard partial.
 _MAX_LOST = 0.5
-# Seconds that a file may end before its header's duration, or 1 % of the duration if that is more.
-_MAX_SHORT = 1.0
+# Seconds that a file may end before its header's duration: 1 % of it, within these bounds. Encoders' delays and
+# coarse time stamps cause less.
+_MIN_SHORT, _MAX_SHORT = 0.25, 5.0
 
 
 class Decoder:
@@ -44,9 +45,7 @@ class Decoder:
         imports: modules that the child process imports, see `Child`.
     """
 
-    def __init__(
-        self, audio: AudioConfig, segmenter: SegmenterConfig, imports: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, audio: AudioConfig, segmenter: SegmenterConfig, imports: tuple[str, ...] = ()) -> None:
         self.audio, self.segmenter, self._imports = audio, segmenter, imports
         self._child = Child(audio.max_memory, imports=imports)
 
@@ -102,6 +101,8 @@ class Decoder:
                     keep_open,
                     timeout=self.audio.timeout,
                 )
+            except FatalError:
+                raise
             except Exception as error:
                 # A crash is retried once: something else may have killed the child.
                 if final or getattr(error, "code", None) != "decoder_crashed":
@@ -114,9 +115,7 @@ def _file_of(row: Row) -> str:
     return file_of(row.get("location") or row["audio"])
 
 
-def decode_shard(
-    row: Row, audio: AudioConfig, segmenter: SegmenterConfig, keep_open: bool = False
-) -> Row:
+def decode_shard(row: Row, audio: AudioConfig, segmenter: SegmenterConfig, keep_open: bool = False) -> Row:
     """Decode the shard that a PLAN row describes and cut it into segments.
 
     Args:
@@ -157,6 +156,8 @@ def _decode(row: Row, audio: AudioConfig, segmenter: SegmenterConfig, keep_open:
         with open_audio(address, audio.retries, keep_open=keep_open) as file:
             _require_planned_object(row, file)
             return _decode_open(row, file, audio, segmenter)
+    except ImportError:  # of this program, not of the row
+        raise
     except Exception as error:
         return failed(row, error)
 
@@ -302,14 +303,11 @@ def _ended_early(row: Row, recording: SampleReader, decoded: Decoded) -> bool:
         return recording.is_cut_off and window.lacks(decoded.end / SAMPLING_RATE)
     if recording.is_cut_off:
         return True
-    duration = window.end_in_file(row.get("duration"))
-    if (
-        duration is None
-        or not recording.duration_is_its_own
-        or duration_is_estimated(recording.file, recording.format)
-    ):
+    duration = recording.header_duration
+    if duration is None:
         return False
-    return decoded.end / SAMPLING_RATE < duration - max(_MAX_SHORT, 0.01 * duration)
+    allowed = min(_MAX_SHORT, max(_MIN_SHORT, 0.01 * duration))
+    return decoded.end / SAMPLING_RATE < duration - allowed
 
 
 def _true_end(recording: SampleReader, nominal: int) -> int:

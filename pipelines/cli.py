@@ -98,7 +98,9 @@ def _plan(given: argparse.Namespace) -> int:
     from pipelines.planning import estimate, planner
 
     retries.apply(config.storage)
-    plan = planner.plan_table(read_manifest(_required(given.manifest, "MANIFEST")), config)
+    plan = planner.plan_table(
+        read_manifest(_required(given.manifest, "MANIFEST"), dict(given.columns)), config
+    )
     figures = estimate.estimate(
         plan,
         config.estimate,
@@ -121,6 +123,7 @@ def _transcribe(given: argparse.Namespace) -> int:
             "command": given.command,
             "described": given.nodes,
             "accept_changes": given.accept_changes,
+            "columns": dict(given.columns),
         }
         _show(preflight.dry_run(given.manifest, address, config, **arguments), False)
         return 0
@@ -131,7 +134,12 @@ def _transcribe(given: argparse.Namespace) -> int:
     from pipelines import transcribe
 
     outcome = transcribe.transcribe(
-        manifest, address, config, command=given.command, accept_changes=given.accept_changes
+        manifest,
+        address,
+        config,
+        command=given.command,
+        accept_changes=given.accept_changes,
+        columns=dict(given.columns),
     )
     if given.show:
         from pipelines.reporting import transcript_table
@@ -203,10 +211,18 @@ def _show(value: Any, as_json: bool) -> None:
 
         print(json.dumps(value, ensure_ascii=False, indent=2))
     else:
+        import io
+
         from rich.console import Console
 
         # Without a terminal, nothing wraps long lines: the width must suffice for a table with text.
-        Console(width=None if sys.stdout.isatty() else 160).print(value)
+        if sys.stdout.isatty():
+            Console().print(value)
+            return
+        console = Console(file=io.StringIO(), width=160)
+        console.print(value)
+        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        print("\n".join(line.rstrip() for line in lines))  # rich pads its lines with blanks
 
 
 def _required(value: str | None, name: str) -> str:

@@ -33,8 +33,14 @@ EXAMPLES = """examples:
 
 MANIFEST_HELP = (
     "JSONL, CSV, TSV, Parquet, a NeMo manifest, lhotse recordings or cuts, a folder or a glob; a local path "
-    "or any fsspec URI (s3://...). Columns: audio (or audio_filepath, uri, url, path) and optionally id, "
-    "language, context, text, duration, channel; all other columns are copied to the transcript as metadata"
+    "or any fsspec URI (s3://...); also tar archives, lists of paths and Kaldi's data folders. Columns: audio "
+    "(or audio_filepath, uri, url, path, file_name) and optionally id, language, context, text, duration, "
+    "channel, offset or start, end; all other columns are copied to the transcript as metadata"
+)
+# Columns that `--columns` can name.
+COLUMNS = (
+    *("audio", "id", "language", "context", "text", "duration", "channel", "offset", "start", "end"),
+    *("track", "sampling_rate", "channels", "format"),
 )
 OUT_HELP = "output directory of the run, a local path or any fsspec URI"
 
@@ -78,6 +84,7 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         "s3://bucket/audio --set estimate.gpus=8 --json",
     )
     plan.add_argument("manifest", metavar="MANIFEST", nargs="?", help=MANIFEST_HELP)
+    _add_columns(plan)
     plan.add_argument("--json", action="store_true", help="print the figures as JSON")
     _add_settings(plan)
 
@@ -138,6 +145,7 @@ def _add_run_arguments(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument(
         "out", metavar="OUT", nargs="?", help="output directory, a local path or any fsspec URI"
     )
+    _add_columns(command)
     command.add_argument(
         "--accept-changes",
         action="store_true",
@@ -159,6 +167,28 @@ def _add_run_arguments(command: argparse.ArgumentParser, name: str) -> None:
     )
     _add_settings(command)
     command.set_defaults(command=name)
+
+
+def _add_columns(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--columns",
+        action="extend",
+        type=_columns,
+        default=[],
+        metavar="NAME=COLUMN,...",
+        help="what the manifest's columns are called, such as audio=file,id=key; may be repeated",
+    )
+
+
+def _columns(text: str) -> list[tuple[str, str]]:
+    """The pairs of an argument such as `audio=file,id=key`: our name and the manifest's."""
+    pairs = [tuple(part.strip() for part in pair.partition("=")[::2]) for pair in text.split(",")]
+    for ours, theirs in pairs:
+        if ours not in COLUMNS or not theirs:
+            raise argparse.ArgumentTypeError(
+                f"{ours}={theirs} is not NAME=COLUMN with one of the names {', '.join(COLUMNS)}"
+            )
+    return [(ours, theirs) for ours, theirs in pairs]
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

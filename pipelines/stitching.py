@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from actors.records import Row, SegmentRow, WordRow
+from actors.redaction import redacted_address
 from actors.text.languages import is_spaced, name_of
 
 _SEAM_TOLERANCE = 0.001  # seconds between the end of a shard and the start of the next one
@@ -43,10 +44,10 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
     ]
     if transient or (errors and not text):
         return _dead_letter(rows, (transient or errors)[0], config_hash, version)
-    duration = _duration(rows)
-    lost = _lost_spans(rows, segments, duration)
+    end = _end(rows)
+    lost = _lost_spans(rows, segments, end)
     flags = [flag for row in rows for flag in row.get("flags") or []]
-    flags += [flag for flag, found in _consistency_flags(rows, duration).items() if found]
+    flags += [flag for flag, found in _consistency_flags(rows, end).items() if found]
     flags += ["overlap_removed"] if overlapped else []
     flags += [f"lost:{start:g}-{end:g}" for start, end in lost] + [
         f"error:{row['error_code']}" for row in errors
@@ -55,8 +56,8 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
     incomplete = bool(lost) or any(row["status"] in ("partial", "error") for row in rows)
     return {
         "recording_id": rows[0]["recording_id"],
-        "audio": rows[0]["audio"],
-        "duration": duration,
+        "audio": redacted_address(rows[0]["audio"]),
+        "duration": round(max(0.0, end - _window_start(rows)), 6),
         "language": languages[0]["language"] if languages else None,
         "languages": languages,
         "text": text,
@@ -67,6 +68,7 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
         "flags": list(dict.fromkeys(flags)),
         "metadata": rows[0]["metadata"],
         "provenance": _provenance(rows, config_hash, version),
+        "window": rows[0].get("window"),
     }
 
 
@@ -178,28 +180,36 @@ def _normalized(text: str) -> str:
     return "".join(c for c in text.casefold() if c.isalnum())
 
 
-def _duration(rows: Sequence[Row]) -> float:
-    """The decoded length in seconds; if the end was not decoded, the length in the header and the plan."""
+def _window_start(rows: Sequence[Row]) -> float:
+    """The second of the file at which the recording starts: not 0 only if it is a window of the file."""
+    return (rows[0].get("window") or {}).get("start") or 0.0
+
+
+def _end(rows: Sequence[Row]) -> float:
+    """The second of the file at which the decoded audio ends, or by header and plan if it was not decoded."""
+    start, last = _window_start(rows), rows[-1]
     known = [
         row["decoded_end"] for row in rows if row["status"] != "error" and row.get("decoded_end") is not None
     ]
-    if rows[-1]["status"] == "error":
+    header = last.get("duration")
+    if last["status"] == "error":
         known += [
             value
-            for value in (rows[-1].get("duration"), rows[-1].get("end"), rows[-1].get("start"))
+            for value in (None if header is None else start + header, last.get("end"), last.get("start"))
             if value is not None
         ]
-    return round(max(known, default=rows[0].get("duration") or 0.0), 6)
+    return round(max(known, default=start + (rows[0].get("duration") or 0.0)), 6)
 
 
-def _consistency_flags(rows: Sequence[Row], duration: float) -> dict[str, bool]:
+def _consistency_flags(rows: Sequence[Row], end: float) -> dict[str, bool]:
     """Flags for shards that do not fit together, or not to the header."""
-    header = rows[0].get("duration")
-    end_decoded = rows[-1]["status"] != "error"
+    header, window = rows[0].get("duration"), rows[0].get("window") or {}
     return {
-        "header_duration_wrong": end_decoded
+        # The length of a window with a known end is not a claim of the header.
+        "header_duration_wrong": rows[-1]["status"] != "error"
         and header is not None
-        and abs(header - duration) > _HEADER_TOLERANCE,
+        and window.get("end") is None
+        and abs(_window_start(rows) + header - end) > _HEADER_TOLERANCE,
         "seam_mismatch": any(abs(start - end) > _SEAM_TOLERANCE for end, start in _seams(rows)),
     }
 
@@ -217,7 +227,7 @@ def _seams(rows: Sequence[Row]) -> list[tuple[float, float]]:
 
 
 def _lost_spans(
-    rows: Sequence[Row], segments: Sequence[SegmentRow], duration: float
+    rows: Sequence[Row], segments: Sequence[SegmentRow], recording_end: float
 ) -> list[tuple[float, float]]:
     """Spans that were not recognised, in seconds, merged and in order."""
     spans = [(end, start) for end, start in _seams(rows) if start - end > _MAX_GAP]
@@ -228,7 +238,7 @@ def _lost_spans(
             before, after = decoded.get(row["index"] - 1, {}), decoded.get(row["index"] + 1, {})
             start = before.get("decoded_end") or row.get("start") or 0.0
             end = after.get("decoded_start") or row.get("end")
-            spans.append((start, duration if end is None else end))
+            spans.append((start, recording_end if end is None else end))
     merged: list[tuple[float, float]] = []
     for start, end in sorted((round(start, _TIME_DIGITS), round(end, _TIME_DIGITS)) for start, end in spans):
         if merged and start <= merged[-1][1] + _SEAM_TOLERANCE:
@@ -265,7 +275,7 @@ def _transcript_segment(segment: SegmentRow) -> Row:
 def _dead_letter(rows: Sequence[Row], failed: Row, config_hash: str, version: str) -> Row:
     return {
         "recording_id": failed["recording_id"],
-        "audio": failed["audio"],
+        "audio": redacted_address(failed["audio"]),
         "error_stage": failed.get("error_stage"),
         "error_code": failed.get("error_code") or "internal_error",
         "error_message": failed.get("error_message"),
@@ -273,6 +283,7 @@ def _dead_letter(rows: Sequence[Row], failed: Row, config_hash: str, version: st
         "duration": failed.get("duration"),
         "metadata": failed.get("metadata"),
         "provenance": _provenance(rows, config_hash, version),
+        "window": failed.get("window"),
     }
 
 

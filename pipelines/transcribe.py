@@ -9,7 +9,7 @@ that nothing is lost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,13 @@ class Outcome:
 
 
 def transcribe(
-    manifest: str, out: str, config: RunConfig, *, command: str = "transcribe", accept_changes: bool = False
+    manifest: str,
+    out: str,
+    config: RunConfig,
+    *,
+    command: str = "transcribe",
+    accept_changes: bool = False,
+    columns: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Transcribe everything in a manifest that OUT does not have yet.
 
@@ -73,6 +79,7 @@ def transcribe(
         config: the settings; those of an earlier run on `out` must be the same.
         command: transcribe or align.
         accept_changes: continue although the settings have changed.
+        columns: for columns of a manifest the names that this one has for them.
 
     Raises:
         UsageError: manifest, settings or directory are wrong. Nothing has been started then.
@@ -80,7 +87,7 @@ def transcribe(
     check_models(config)
     retries.apply(config.storage)
     # Read all of the manifest before anything is written: an error in line 900,000 is raised now.
-    table = planner.collect(recordings_of(manifest, command), config)
+    table = planner.collect(recordings_of(manifest, command, columns), config)
     with lease.hold(out, command, shutdown.abort):
         run_id, record = run_record.open_run(out, config, command, manifest, accept_changes=accept_changes)
         shards.recover(out)

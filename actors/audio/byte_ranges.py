@@ -6,6 +6,10 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
+# Blocks of a file that a reader remembers, so that going back and forth between the header, an index and the
+# audio does not fetch them again.
+REMEMBERED_BLOCKS = 8
+
 
 class RangeReader:
     """A remote object that is read by ranges, ahead of its reader. Has the `seek` and `read` of a file.
@@ -18,7 +22,9 @@ class RangeReader:
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, block: int) -> None:
         self._fetch, self._size, self._block = fetch, size, block
-        self._position, self._start, self._data = 0, 0, b""
+        self._position = 0
+        # (start, bytes), the block that was used last at the end.
+        self._blocks: list[tuple[int, bytes]] = []
 
     def seek(self, position: int) -> None:
         self._position = position
@@ -26,20 +32,32 @@ class RangeReader:
     def read(self, count: int) -> bytes:
         pieces = []
         while count > 0 and self._position < self._size:
-            if not self._start <= self._position < self._start + len(self._data):
-                end = min(self._size, self._position + max(count, self._block))
-                self._data = self._fetch(self._position, end)
-                require_complete(len(self._data), end - self._position)
-                self._start = self._position
-            first = self._position - self._start
-            piece = self._data[first : first + count]
+            start, data = self._block_at(self._position, count)
+            first = self._position - start
+            piece = data[first : first + count]
             pieces.append(piece)
             self._position += len(piece)
             count -= len(piece)
         return b"".join(pieces)
 
     def close(self) -> None:
-        self._data = b""
+        self._blocks = []
+
+    def _block_at(self, position: int, count: int) -> tuple[int, bytes]:
+        for number in range(len(self._blocks) - 1, -1, -1):
+            start, data = self._blocks[number]
+            if start <= position < start + len(data):
+                self._blocks.append(self._blocks.pop(number))
+                return self._blocks[-1]
+        end = min(self._size, position + max(count, self._block))
+        data = self._fetch(position, end)
+        require_complete(len(data), end - position)
+        self._blocks.append((position, data))
+        while len(self._blocks) > 1 and (
+            sum(len(block) for _, block in self._blocks) > REMEMBERED_BLOCKS * self._block
+        ):
+            del self._blocks[0]
+        return self._blocks[-1]
 
 
 def read_s3(filesystem: Any, path: str, start: int, end: int, etag: str | None) -> bytes:

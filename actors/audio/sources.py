@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from actors.audio.byte_ranges import RangeReader, read_s3, require_complete
+from actors.audio.names import hint_of
+from actors.audio.slices import Slice, SliceReader, parse_member, parse_slice
 from actors.errors import RowError
 from actors.process.limits import MAX_FILE_BYTES
 from actors.retries import read_with_retries, s3_filesystem
@@ -61,6 +63,8 @@ class AudioFile(io.RawIOBase):
         # samples.
         self.end = size
         self._raw, self._retries, self._position, self._current_etag = raw, retries, 0, current_etag
+        # Whether the file was copied to the disk, because its server cannot send a part of it.
+        self.is_copy = False
 
     def readable(self) -> bool:
         return True
@@ -109,10 +113,27 @@ class AudioFile(io.RawIOBase):
                 f"{self.uri} changed while it was read: it was {self.etag}, now it is {now}", "audio_changed"
             )
 
+    def part(self, part: Slice, uri: str) -> AudioFile:
+        """A part of this file as a file; closing it closes this one.
+
+        Raises:
+            RowError: audio_changed where this file ends before the part does.
+        """
+        if part.end > self.size:
+            raise RowError(
+                f"{uri} was planned in a longer file; now it has {self.size} bytes", "audio_changed"
+            )
+        raw = SliceReader(self._raw, part.start, part.end)
+        return AudioFile(raw, part.end - part.start, self.etag, uri, self._retries, self._current_etag)
+
     def close(self) -> None:
         if not self.closed:
             self._raw.close()
         super().close()
+
+
+# The file that was read last, where the next recording is in it, too.
+_kept: list[AudioFile] = []
 
 
 @contextmanager
@@ -121,19 +142,61 @@ def open_audio(
     retries: int | None = None,
     block_size: int = BLOCK_BYTES,
     single_request_bytes: int = SINGLE_REQUEST_BYTES,
+    keep_open: bool = False,
 ) -> Iterator[AudioFile]:
     """`open_file` for a `with` block, at the end of which the object must still be the same.
+
+    Args:
+        uri: see `open_file`; so are the others.
+        retries: attempts.
+        block_size: in bytes.
+        single_request_bytes: in bytes.
+        keep_open: this process reads the same file next, for another shard or recording: a remote one stays
+            open with what was read of it. The next call ends that, whichever file it is for.
 
     Raises:
         RowError: audio_changed where the object was replaced before the block ended; and what `open_file`
             raises.
     """
-    file = open_file(uri, retries, block_size, single_request_bytes)
+    part = _part_of(uri, retries)
+    address = part.address if part else uri
+    whole = _take_kept(address) or open_file(address, retries, block_size, single_request_bytes)
     try:
+        file = whole.part(part, uri) if part else whole
         yield file
         file.require_unchanged()
-    finally:
+    except BaseException:
+        whole.close()
+        raise
+    if keep_open and _local_path(address) is None:
+        _kept.append(whole)
+    else:
+        whole.close()
+
+
+def _take_kept(address: str) -> AudioFile | None:
+    """The file that was kept open, if it is this one. Any other is closed."""
+    while _kept:
+        file = _kept.pop()
+        if file.uri == address and not file.closed:
+            file.end = file.size
+            file.seek(0)
+            return file
         file.close()
+    return None
+
+
+def _part_of(uri: str, retries: int | None) -> Slice | None:
+    """The part of another file that an address names; None where it names a whole file."""
+    part = parse_slice(uri)
+    if part is not None:
+        return part
+    member = parse_member(uri)
+    if member is None or ((path := _local_path(uri)) is not None and os.path.exists(path)):
+        return None
+    from actors.audio.tar_members import find_member
+
+    return Slice(member[0], *find_member(*member, retries))
 
 
 def open_file(
@@ -155,6 +218,9 @@ def open_file(
         RetryableError: storage_unavailable, after all retries.
         UsageError: a protocol that is unknown or whose library is not installed.
     """
+    part = _part_of(uri, retries)
+    if part is not None:
+        return open_file(part.address, retries, block_size, single_request_bytes).part(part, uri)
     return read_with_retries(lambda: _open(uri, retries, block_size, single_request_bytes), uri, retries)
 
 
@@ -180,7 +246,10 @@ def etag_of(uri: str, retries: int | None = None) -> tuple[str, int | None]:
 def _open(uri: str, retries: int | None, block_size: int, single_request_bytes: int) -> AudioFile:
     path = _local_path(uri)
     if path is not None:
-        raw = open(path, "rb")  # noqa: SIM115 - AudioFile closes it
+        try:
+            raw = open(path, "rb")  # noqa: SIM115 - AudioFile closes it
+        except FileNotFoundError as error:
+            raise FileNotFoundError(error.errno, f"{error.strerror}{hint_of(path)}", path) from None
         status = os.fstat(raw.fileno())
         return AudioFile(
             raw,
@@ -214,7 +283,9 @@ def _open(uri: str, retries: int | None, block_size: int, single_request_bytes: 
     if size is None or ("http" in filesystem.protocol and not info.get("partial")):
         with filesystem.open(remote, "rb", block_size=0) as stream:
             copy = _copy(stream, uri, size)
-        return AudioFile(copy, copy.tell(), etag, uri, retries)
+        copied = AudioFile(copy, copy.tell(), etag, uri, retries)
+        copied.is_copy = True
+        return copied
     reader = RangeReader(
         lambda start, end: filesystem.cat_file(remote, start=start, end=end), size, block_size
     )
@@ -261,7 +332,7 @@ def _too_large(uri: str, problem: str) -> RowError:
 
 def _local_path(uri: str) -> str | None:
     """The path of a local file; None for everything else."""
-    if uri.startswith("file://"):
+    if uri[: len("file://")].lower() == "file://":
         return uri[len("file://") :]
     return None if "://" in uri or "::" in uri else uri
 
@@ -269,7 +340,11 @@ def _local_path(uri: str) -> str | None:
 def _filesystem(uri: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
-    if uri.split("://")[0] not in ("s3", "s3a"):
+    scheme, mark, rest = uri.partition("://")
+    if mark and "::" not in scheme:
+        # Schemes are case-insensitive, but not for fsspec.
+        uri = scheme.lower() + mark + rest
+    if not uri.startswith(("s3://", "s3a://")):
         return url_to_fs(uri)
     filesystem = s3_filesystem()
     return filesystem, filesystem._strip_protocol(uri)

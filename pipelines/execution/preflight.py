@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow.compute as pc
 from rich.console import Group, RenderableType
@@ -48,6 +48,7 @@ def dry_run(
     command: str,
     described: str | None = None,
     accept_changes: bool = False,
+    columns: Mapping[str, str] | None = None,
 ) -> RenderableType:
     """What `transcribe` or `align` would do with these arguments, for a terminal.
 
@@ -59,6 +60,7 @@ def dry_run(
         described: nodes for `pipelines.cluster.nodes.parse`; None: this machine, or the nodes of the cluster
             at `cluster.address`.
         accept_changes: accept an OUT that was made with other settings.
+        columns: for columns of a manifest the names that this one has for them.
 
     Raises:
         UsageError: as the run itself would: settings, models, manifest or OUT are wrong, or the run would
@@ -73,7 +75,7 @@ def dry_run(
         *map(Text, _placement_lines(placement, config)),
     ]
     if manifest:
-        table = planner.collect(recordings_of(manifest, command), config)
+        table = planner.collect(recordings_of(manifest, command, columns), config)
         recordings = "1 recording" if table.num_rows == 1 else f"{table.num_rows:,} recordings"
         parts.append(
             Text(f"manifest: {recordings}; `scriptorium plan` reads their headers and reports hours and cost")

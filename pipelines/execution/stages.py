@@ -16,12 +16,16 @@ import pyarrow as pa
 
 from actors.aligner import AlignerActor, without_words
 from actors.asr import ASRActor
+from actors.audio.windows import Window
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
+from actors.errors import FatalError
 from actors.known_text import KnownTextActor
 from actors.records import Row
+from actors.redaction import redacted_address
 from pipelines.execution.arrow_rows import to_rows, to_table
 from pipelines.schema import DECODED, RECOGNISED, SHARD
+from pipelines.storage import parquet_cells
 from pipelines.supervision.guarded_actor import GuardedActor, Heartbeat
 
 MIN_YIELD_BYTES = 8 << 20  # of samples that decoding yields at once, four minutes, unless the table ends
@@ -30,7 +34,7 @@ MIN_YIELD_BYTES = 8 << 20  # of samples that decoding yields at once, four minut
 @functools.cache
 def _decoder(audio: AudioConfig, segmenter: SegmenterConfig) -> Decoder:
     # One decoder, with its child process, for the life of a Ray worker: many tasks run in the same process.
-    return Decoder(audio, segmenter)
+    return Decoder(audio, segmenter, (parquet_cells.__name__,))
 
 
 def decode(
@@ -41,13 +45,24 @@ def decode(
     Rows are yielded as they are done, so that a task never holds much more than Ray's block size in memory.
     Short recordings are yielded some at a time: Ray and Arrow have work for each piece of a block, at every
     stage.
+
+    Raises:
+        FatalError: nothing can be decoded here; the run has been told to stop.
     """
     decoder = _decoder(audio, segmenter)
     heartbeat = Heartbeat(supervisor)
     done: list[Row] = []
     size = 0
-    for row in table.to_pylist():
-        done += decoder([row])
+    rows = table.to_pylist()
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
+        try:
+            done += decoder([row], following)
+        except (FatalError, ImportError) as error:  # no input is to blame: every one would end like this
+            reason = f"decoding cannot run: {error}"
+            supervisor.stop_run.remote(reason)
+            raise FatalError(reason) from error
+        for name in ("audio", "location"):  # what fetching the audio needed is stored in the plan only
+            done[-1][name] = redacted_address(done[-1].get(name) or "") or None
         size += sum(len(segment["samples"]) for segment in done[-1]["segments"])
         heartbeat()
         if size >= MIN_YIELD_BYTES:
@@ -133,5 +148,6 @@ def _finished_shard(row: Row) -> tuple[str, int, float, bool]:
     """`(recording_id, shard_count, seconds, failed)` of a shard, for the progress counter."""
     seconds = max(0.0, (row["decoded_end"] or 0.0) - (row["decoded_start"] or 0.0))
     if row["status"] == "error" and row["duration"]:
-        seconds = (row["end"] if row["end"] is not None else row["duration"]) - row["start"]
+        end = Window.of(row).end_in_file(row["duration"]) if row["end"] is None else row["end"]
+        seconds = end - row["start"]
     return row["recording_id"], row["shard_count"], seconds, row["status"] == "error"

@@ -8,17 +8,22 @@ import difflib
 import functools
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from actors.audio.slices import CELL, SLICE
 from actors.errors import ScriptoriumError, UsageError
 from actors.records import Row
+from actors.redaction import redacted_address
 from actors.text.languages import CODES, code_of, normalize_language
+from pipelines.manifests.windows import WINDOW_COLUMNS, Window, read_window, window_suffix
 from pipelines.storage import files
 
-AUDIO_COLUMNS = ("audio", "audio_filepath", "uri", "url", "path")
+AUDIO_COLUMNS = ("audio", "audio_filepath", "uri", "url", "path", "file_name")
 LANGUAGE_COLUMNS = ("language", "lang", "source_lang")
-ALL_COLUMNS = frozenset((*AUDIO_COLUMNS, *LANGUAGE_COLUMNS, "id", "context", "text", "duration", "channel"))
+OTHER_COLUMNS = ("id", "context", "text", "channel")
+ALL_COLUMNS = frozenset((*AUDIO_COLUMNS, *LANGUAGE_COLUMNS, *OTHER_COLUMNS, *WINDOW_COLUMNS))
 CHANNELS = ("mix", "left", "right", "each")
 LONGEST_ID = 100_000  # characters; all ids are held in memory
 LONGEST_AUDIO = 100_000  # characters; signed URLs are long, but not that long
@@ -42,9 +47,22 @@ class Recording:
     channel: str | None  # mix | left | right | each | a number; None: audio.channel
     metadata: dict[str, Any]  # every other column, JSON values
     origin: str  # file:line, for messages
+    window: Window | None = None  # seconds of the file; None: all of it
+    location: str | None = None  # where the bytes are, if `audio` is a part of another file
 
 
-def read_row(values: Row, file: str, line: int, base: str) -> Recording:
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The audio of a row that is a part of another file: a member of an archive, or a cell of a table."""
+
+    audio: str  # address for people
+    location: str  # address for `actors.audio.sources`
+    id: str  # of the recording, unless the row has an id
+
+
+def read_row(
+    values: Row, file: str, line: int, base: str, names: Mapping[str, str] | None = None
+) -> Recording:
     """Check one row.
 
     Args:
@@ -52,34 +70,56 @@ def read_row(values: Row, file: str, line: int, base: str) -> Recording:
         file: the manifest's address.
         line: the number of the line, from 1; 0 if the file itself is the recording.
         base: the folder that relative audio paths start from.
+        names: for columns of ours the names that the manifest has for them (`--columns`).
 
     Raises:
         UsageError: the row is wrong; the message names file, line and column, and says what to do.
     """
     origin = f"{file}:{line}" if line else file
-    rest = dict(values)
-    audio = _audio(rest, origin)
-    recording_id = _id(rest, origin, audio)
+    rest, hidden = _renamed(values, names) if names else (dict(values), {})
+    found = _audio(rest, origin)
+    audio = found if isinstance(found, str) else found.audio
+    window, duration = read_window(rest, origin)
+    default_id = redacted_address(audio) if isinstance(found, str) else found.id
+    recording_id = _id(rest, origin, default_id + (window_suffix(window) if window else ""))
     try:
         return Recording(
             id=recording_id,
             audio=files.absolute(files.join(base, audio)),
+            window=window,
+            location=None if isinstance(found, str) else found.location or None,
             language=_language(rest, origin),
             context=_text(rest, "context", origin),
             text=_text(rest, "text", origin),
-            duration=_duration(rest, origin),
+            duration=duration,
             channel=_channel(rest, origin),
-            metadata={str(name): _jsonable(value) for name, value in rest.items()},
+            metadata={str(name): _jsonable(value) for name, value in (rest | hidden).items()},
             origin=origin,
         )
     except RecursionError:
         raise UsageError(f"{origin}: nested more than {_DEEPEST} levels deep; flatten this entry") from None
 
 
-def _audio(rest: Row, origin: str) -> str:
+def _renamed(values: Row, names: Mapping[str, str]) -> tuple[Row, Row]:
+    """The row with our names, and its own columns of these names, which are metadata then."""
+    theirs = {name: ours for ours, name in names.items()}
+    renamed = {theirs[name]: value for name, value in values.items() if name in theirs}
+    rest = {name: value for name, value in values.items() if name not in theirs}
+    hidden = {name: rest.pop(name) for name in names if name in rest}
+    return renamed | rest, hidden
+
+
+def _audio(rest: Row, origin: str) -> str | Embedded:
     for name in AUDIO_COLUMNS:
         if name in rest:
             value = rest.pop(name)
+            if isinstance(value, Embedded):
+                return value
+            if isinstance(value, dict) and value.get("array") is not None and not value.get("bytes"):
+                _refuse(
+                    origin,
+                    f"`{name}` has decoded samples (`array`); store the audio as files, or as bytes in Parquet",
+                )
             # Hugging Face writes {"path": ..., "bytes": ...}.
             audio = value.get("path") if isinstance(value, dict) else value
             if isinstance(audio, str) and len(audio) > LONGEST_AUDIO:
@@ -89,20 +129,13 @@ def _audio(rest: Row, origin: str) -> str:
                 )
             if not isinstance(audio, str) or not audio.strip():
                 _refuse(origin, f"`{name}` must be the audio's path or URI, not {_show(value)}")
-            if "\0" in audio or not _is_unicode(audio):
+            if "\0" in audio or not _is_unicode(audio) or audio.startswith((SLICE, CELL)):
                 _refuse(origin, f"`{name}` has characters that no address can have: {_show(audio)}")
-            offset = rest.get("offset")
-            if name == "audio_filepath" and isinstance(offset, int | float) and offset > 0:
-                _refuse(
-                    origin,
-                    f"`offset` {offset:g}: this entry is a part of a file, but whole recordings are "
-                    "transcribed: list each file once, without offset, or cut the parts into separate files",
-                )
             return audio.strip()
     _refuse(
         origin,
-        f"no column with the audio's address: name one of {', '.join(AUDIO_COLUMNS)} "
-        f"(found: {', '.join(map(str, rest)) or 'nothing'})",
+        f"no column with the audio's address: name one of {', '.join(AUDIO_COLUMNS[:-1])} "
+        f"(found: {', '.join(map(str, rest)) or 'nothing'}), or say which one it is: --columns audio=NAME",
     )
 
 
@@ -192,21 +225,6 @@ def _text(rest: Row, name: str, origin: str) -> str | None:
     if not _is_unicode(value):
         _refuse(origin, f"`{name}` has half a character (a lone surrogate); write it in valid Unicode")
     return value
-
-
-def _duration(rest: Row, origin: str) -> float | None:
-    value = rest.pop("duration", None)
-    if _missing(value) or value == "":
-        return None
-    try:
-        seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        _refuse(
-            origin, f"`duration` must be a number of seconds, not {_show(value)}; correct it or leave it out"
-        )
-    return seconds or None
 
 
 def _channel(rest: Row, origin: str) -> str | None:

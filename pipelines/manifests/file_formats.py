@@ -7,52 +7,48 @@ from __future__ import annotations
 
 import codecs
 import io
-import itertools
-import json
-from collections.abc import Iterator
-from typing import Any, BinaryIO, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import BinaryIO, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from actors.errors import ScriptoriumError, UsageError
 from actors.records import Row
-from pipelines.manifests.delimited import read_delimited
-from pipelines.manifests.lhotse import flatten_lhotse
+from pipelines.manifests.columns import AUDIO_COLUMNS
+from pipelines.manifests.delimited import delimiter_of, read_delimited
+from pipelines.manifests.json_rows import LINE_LIMIT, json_rows
+from pipelines.manifests.parquet_rows import parquet_rows
+from pipelines.manifests.path_lists import LIST_SUFFIXES, is_path_list, read_path_list
 from pipelines.storage import files
 
-MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq")
-LINE_LIMIT = 64 * 2**20  # bytes; a file with longer "lines" is not a manifest
+MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq", *LIST_SUFFIXES)
 # Consecutive blank lines. A decompression bomb of a few kilobytes expands to a billion of them.
 BLANK_LIMIT = 100_000
-# Rows read at once. With a dictionary, a small Parquet file can contain huge cells.
-PARQUET_ROWS = 512
-PARQUET_LIMIT = 512 * 2**20  # bytes of PARQUET_ROWS rows
 # Compression by the first two bytes of a file.
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZ": "bz2", b"\xfd7": "xz", b"(\xb5": "zstd"}
 
 
-def read_file(uri: str) -> Iterator[tuple[int, Row]]:
+def read_file(uri: str, names: Mapping[str, str] | None = None) -> Iterator[tuple[int, Row]]:
     """Read the rows of one manifest file, whose format is detected from its first bytes.
+
+    Args:
+        uri: its address.
+        names: for columns of ours the names that the manifest has for them.
 
     Raises:
         UsageError: the file cannot be read; the message names the file and the line, and says what to do.
     """
+    names = names or {}
+    audio_columns = (names["audio"],) if "audio" in names else AUDIO_COLUMNS
     try:
         with files.open(uri) as file:
             head = file.read(8)
         if not head:
             raise UsageError(f"{uri}: no rows: the file is empty")
         if head.startswith(b"PAR1"):
-            yield from _parquet_rows(uri)
+            yield from parquet_rows(uri, audio_columns)
             return
-        compression = _COMPRESSIONS.get(head[:2])
-        with files.open(uri, compression=compression if compression != "zstd" else None) as file:
-            # Arrow's reader continues after the first zstd frame; `cat a.zst b.zst` and parallel compressors
-            # write several.
-            yield from _text_rows(
-                uri, pa.CompressedInputStream(pa.PythonFile(file), "zstd") if compression == "zstd" else file
-            )
+        yield from _text_rows(uri, read_lines(uri, head), audio_columns, names)
     except UsageError:
         raise
     except ScriptoriumError as error:  # an error of the store, after all retries
@@ -75,18 +71,37 @@ def read_file(uri: str) -> Iterator[tuple[int, Row]]:
         ) from error
 
 
-def _text_rows(uri: str, file: BinaryIO) -> Iterator[tuple[int, Row]]:
-    lines = _lines(uri, file)
+def read_lines(uri: str, head: bytes | None = None) -> Iterator[tuple[int, str]]:
+    """The numbered lines of a text file, compressed or not.
+
+    Args:
+        uri: its address.
+        head: its first bytes, if they are known.
+    """
+    if head is None:
+        with files.open(uri) as file:
+            head = file.read(8)
+    compression = _COMPRESSIONS.get(head[:2])
+    with files.open(uri, compression=compression if compression != "zstd" else None) as file:
+        # Arrow's reader continues after the first zstd frame; `cat a.zst b.zst` and parallel compressors write
+        # several.
+        yield from _lines(
+            uri, pa.CompressedInputStream(pa.PythonFile(file), "zstd") if compression == "zstd" else file
+        )
+
+
+def _text_rows(
+    uri: str, lines: Iterator[tuple[int, str]], audio_columns: Sequence[str], names: Mapping[str, str]
+) -> Iterator[tuple[int, Row]]:
     number, first = next(((number, text) for number, text in lines if text.strip()), (0, ""))
     if not first:
         raise UsageError(f"{uri}: no rows: the file has only blank lines")
-    start = first.lstrip()[0]
-    if start == "[":
-        yield from _array_rows(uri, number, first, lines)
-    elif start == "{":
-        yield from _json_rows(uri, number, first, lines)
+    if first.lstrip()[0] in "[{":
+        yield from json_rows(uri, number, first, lines, audio_columns)
+    elif delimiter_of(uri, first, audio_columns) is None and is_path_list(uri, first):
+        yield from read_path_list(uri, number, first, lines)
     else:
-        yield from read_delimited(uri, number, first, lines)
+        yield from read_delimited(uri, number, first, lines, audio_columns, names.values())
 
 
 def _lines(uri: str, file: BinaryIO) -> Iterator[tuple[int, str]]:
@@ -122,128 +137,3 @@ def _lines(uri: str, file: BinaryIO) -> Iterator[tuple[int, str]]:
                 f"{uri}: line {number}: not UTF-8 (byte {error.start + 1} of the line: "
                 f"0x{raw[error.start]:02x}); convert the file to UTF-8"
             ) from None
-
-
-def _json_rows(
-    uri: str, number: int, first: str, lines: Iterator[tuple[int, str]]
-) -> Iterator[tuple[int, Row]]:
-    text = first
-    while True:
-        if text.strip():
-            try:
-                value = json.loads(text)
-            except RecursionError:
-                raise _too_deep(uri, number) from None
-            except ValueError as error:
-                raise UsageError(
-                    f"{uri}: line {number}: not JSON ({error}); "
-                    "each line must be one JSON object, or the file one array of objects"
-                ) from None
-            yield number, _as_row(uri, number, value)
-        number, text = next(lines, (0, ""))
-        if not number:
-            return
-
-
-def _array_rows(
-    uri: str, number: int, first: str, lines: Iterator[tuple[int, str]]
-) -> Iterator[tuple[int, Row]]:
-    """The objects of one JSON array in any layout, without holding the whole array in memory."""
-    decoder = json.JSONDecoder()
-    text, position, at_end, more_lines = first[first.index("[") + 1 :], 0, False, 1
-    while True:
-        position = _skip(text, position, " \t\r\n,")
-        if text[position : position + 1] == "]":
-            number += text.count("\n", 0, position)
-            return _must_end(uri, number, text[position + 1 :], lines)
-        try:
-            value, end = decoder.raw_decode(text, position)
-        except RecursionError:
-            raise _too_deep(uri, number) from None
-        except ValueError as error:
-            if at_end:
-                raise UsageError(
-                    f"{uri}: line {number}: not JSON ({error}); a JSON manifest is one array of objects"
-                ) from None
-            # The object is incomplete. Twice as many lines are added each time, so that a long object is
-            # parsed only a few times.
-            number += text.count("\n", 0, position)
-            text, position = text[position:], 0
-            if len(text) > LINE_LIMIT:
-                raise UsageError(
-                    f"{uri}: line {number}: an object of more than {LINE_LIMIT // 2**20} MiB; "
-                    "check for a bracket or a quote that is not closed"
-                ) from None
-            parts = [text]
-            for _ in range(more_lines):
-                _, line = next(lines, (0, ""))
-                at_end = at_end or not line
-                parts.append(line)
-                if at_end:
-                    break
-            text = "".join(parts)
-            more_lines *= 2
-            continue
-        yield (
-            number + text.count("\n", 0, position),
-            _as_row(uri, number + text.count("\n", 0, position), value),
-        )
-        position, more_lines = end, 1
-        if position > 2**20:
-            number += text.count("\n", 0, position)
-            text, position = text[position:], 0
-
-
-def _must_end(uri: str, number: int, rest: str, lines: Iterator[tuple[int, str]]) -> None:
-    """Refuse text behind an array: in two concatenated files, half of the recordings would be ignored."""
-    following = itertools.chain(enumerate(rest.splitlines(keepends=True), number), lines)
-    for line, text in following:
-        if text.strip():
-            raise UsageError(
-                f"{uri}: line {line}: the array ends before {text.strip()[:40]!r}; a JSON manifest is one "
-                "array, or one object per line: put all entries between one pair of brackets"
-            )
-
-
-def _parquet_rows(uri: str) -> Iterator[tuple[int, Row]]:
-    number = 0
-    store, path = files.arrow_filesystem(uri)
-    try:
-        with store.open_input_file(path) as file:
-            for batch in pq.ParquetFile(file).iter_batches(batch_size=PARQUET_ROWS):
-                if batch.nbytes > PARQUET_LIMIT:
-                    raise UsageError(
-                        f"{uri}: row {number + 1}: the next {batch.num_rows} rows take "
-                        f"{batch.nbytes >> 20} MiB; this is not a manifest, which lists files and not their "
-                        "content"
-                    )
-                # A few rows at a time: a dictionary value exists once in the table, but once per row in a
-                # list.
-                for first in range(0, batch.num_rows, 16):
-                    for row in batch.slice(first, 16).to_pylist():
-                        number += 1
-                        yield number, row
-    except (pa.ArrowException, OSError, ValueError, ArithmeticError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(
-            f"{uri}: row {number + 1}: not a readable Parquet file ({reason}); "
-            "check that the file is complete"
-        ) from error
-
-
-def _as_row(uri: str, number: int, value: Any) -> Row:
-    if not isinstance(value, dict):
-        raise UsageError(
-            f'{uri}: line {number}: a JSON {type(value).__name__}, not an object such as {{"audio": "a.wav"}}'
-        )
-    return flatten_lhotse(value, uri, number)
-
-
-def _too_deep(uri: str, number: int) -> UsageError:
-    return UsageError(f"{uri}: line {number}: JSON nested too deeply; flatten this entry")
-
-
-def _skip(text: str, position: int, signs: str) -> int:
-    while position < len(text) and text[position] in signs:
-        position += 1
-    return position

@@ -12,11 +12,12 @@ _CUTS = frozenset({"MonoCut", "MultiCut", "DataCut"})
 def flatten_lhotse(row: Row, uri: str, line: int) -> Row:
     """Convert an entry of a RecordingSet or a CutSet to the columns of a manifest; other rows stay unchanged.
 
-    Text and language come from the supervisions of a cut; the supervisions and `custom` become metadata. A
-    cut must cover its whole recording, because transcripts are of whole recordings.
+    A cut of a part of a recording becomes a window. Text and language come from the supervisions of a cut; the
+    supervisions and `custom` become metadata.
 
     Raises:
-        UsageError: the entry is a cut of a part of a recording, a mix, or audio that is not one file.
+        UsageError: the entry is a mix, has audio that is not one file, transforms its samples, or takes some of
+            several channels.
     """
     kind = row.get("type")
     try:
@@ -38,6 +39,7 @@ def flatten_lhotse(row: Row, uri: str, line: int) -> Row:
 
 
 def _recording(row: Row, uri: str, line: int) -> Row:
+    _refuse_transforms(row, uri, line)
     sources = row["sources"]
     if len(sources) != 1 or not isinstance(sources[0], dict) or sources[0].get("type") not in ("file", "url"):
         kinds = (
@@ -48,7 +50,7 @@ def _recording(row: Row, uri: str, line: int) -> Row:
             f"{uri}: line {line}: a lhotse recording must have one source of type file or url, "
             f"not {len(sources)} ({kinds})"
         )
-    # The rest is metadata, except for how lhotse loads the samples, which says nothing about the recording.
+    # The rest is metadata, except for what says nothing about the recording.
     columns: Row = {
         name: row[name] for name in row if name not in ("sources", "channel_ids", "num_samples", "transforms")
     }
@@ -56,29 +58,55 @@ def _recording(row: Row, uri: str, line: int) -> Row:
 
 
 def _cut(row: Row, uri: str, line: int) -> Row:
+    _refuse_transforms(row, uri, line)
     recording = row["recording"]
     whole = recording.get("duration")
-    start, duration = row.get("start", 0), row.get("duration", whole)
-    if start > TOLERANCE or (whole is not None and duration is not None and duration < whole - TOLERANCE):
-        raise UsageError(
-            f"{uri}: line {line}: the cut {row.get('id')!r} is only {start:g} to {start + duration:g} s of a "
-            f"recording of {whole:g} s; whole recordings are transcribed: list the recordings, or save the "
-            "cuts as files (`cuts.save_audios`)"
-        )
+    start, duration = row.get("start") or 0, row.get("duration", whole)
     flat = _recording(recording, uri, line)
     supervisions = sorted(row.get("supervisions") or [], key=lambda one: one.get("start", 0))
     texts = [one["text"] for one in supervisions if one.get("text")]
     languages = list(dict.fromkeys(one["language"] for one in supervisions if one.get("language")))
-    channels = recording.get("channel_ids") or [0]
     columns: Row = {**flat, "id": row.get("id")}
+    if start > TOLERANCE or (duration is not None and (whole is None or duration < whole - TOLERANCE)):
+        columns |= {"start": start, "duration": duration}
+    elif duration is not None:
+        columns["duration"] = duration
     if texts:
         columns["text"] = " ".join(texts)
     if languages:
         columns["language"] = "+".join(languages)
-    if isinstance(row.get("channel"), int) and len(channels) > 1:
-        columns["channel"] = row["channel"]
+    channel = _channel(row, recording, uri, line)
+    if channel is not None:
+        columns["channel"] = channel
     if supervisions:
         columns["supervisions"] = supervisions
     if row.get("custom"):
         columns["custom"] = row["custom"]
     return columns
+
+
+def _channel(cut: Row, recording: Row, uri: str, line: int) -> int | None:
+    """The channel that a cut takes; None if it takes all, which the setting `audio.channel` mixes."""
+    available: list[int] = recording.get("channel_ids") or [0]
+    given: int | list[int] = cut.get("channel", available)
+    wanted = sorted({given} if isinstance(given, int) else set(given))
+    if wanted == sorted(available):
+        return None
+    if len(wanted) == 1:
+        return wanted[0]
+    raise UsageError(
+        f"{uri}: line {line}: the cut {cut.get('id')!r} takes the channels {', '.join(map(str, wanted))} of "
+        f"{len(available)}; one channel or all can be taken: list a cut per channel"
+    )
+
+
+def _refuse_transforms(row: Row, uri: str, line: int) -> None:
+    """Refuse an entry whose samples lhotse would change while it loads them, such as their speed."""
+    transforms = row.get("transforms")
+    if not transforms:
+        return
+    names = ", ".join(str(one.get("name") if isinstance(one, dict) else one) for one in transforms)
+    raise UsageError(
+        f"{uri}: line {line}: {row.get('id')!r} has transforms ({names}), which are not applied here; list the "
+        "original, or save the transformed audio (`cut.save_audio`)"
+    )

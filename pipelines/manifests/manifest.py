@@ -1,8 +1,9 @@
 """Manifests: the list of recordings to transcribe, in any common form, on any fsspec URI, compressed or not.
 
-    JSON lines (including NeMo manifests, and lhotse recordings or cuts), a JSON array, CSV, TSV, Parquet (a
-    file or a folder of files), a folder or a glob of audio files, a glob of manifests, or a single audio
-    file.
+    JSON lines (including NeMo manifests, and lhotse recordings or cuts), JSON in any other layout, CSV, TSV,
+    Parquet (a file or a folder of files, which may hold the audio itself), a list of paths, a playlist, a tar
+    archive or several, a data folder of Kaldi's, a folder or a glob of audio files, a glob of manifests, or a
+    single audio file.
 
 `read_manifest` streams: it holds only the ids in memory. Everything wrong raises a UsageError, which says
 where the problem is and what to do.
@@ -11,38 +12,37 @@ where the problem is and what to do.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
-from actors.errors import StorageError, UsageError
+from actors.errors import ScriptoriumError, UsageError
+from actors.records import Row
 from pipelines.manifests.columns import Recording, read_row
-from pipelines.manifests.file_formats import MANIFEST_SUFFIXES, Row, read_file
+from pipelines.manifests.file_formats import MANIFEST_SUFFIXES, read_file, read_lines
+from pipelines.manifests.folders import AUDIO_SUFFIXES, audio_rows, is_audio, is_tar, report_passed_over
+from pipelines.manifests.kaldi import is_kaldi_folder, kaldi_rows
+from pipelines.manifests.tars import NemoShards, expand_numbers, tar_rows
 from pipelines.plurals import counted
 from pipelines.storage import files
 
-__all__ = ["AUDIO_SUFFIXES", "Recording", "read_manifest"]
+__all__ = ["AUDIO_SUFFIXES", "Recording", "read_manifest", "recordings_of"]
 
 T = TypeVar("T")
-
-_AUDIO_NAMES = """
-    3g2 3gp aac ac3 aif aifc aiff amr ape asf au avi awb caf dts eac3 f4v flac flv gsm m2ts m4a m4b m4v mka
-    mkv mov mp2 mp3 mp4 mpeg mpg mts nist oga ogg ogv opus ra rf64 rm snd sph spx tak ts tta voc vob w64 wav
-    webm wma wmv wv
-"""
-# Video files are included: their sound is transcribed.
-AUDIO_SUFFIXES: tuple[str, ...] = tuple(f".{name}" for name in _AUDIO_NAMES.split())
+Rows = Iterator[tuple[str, int, Row, str]]
 
 
-def read_manifest(uri: str) -> Iterator[Recording]:
+def read_manifest(uri: str, names: Mapping[str, str] | None = None) -> Iterator[Recording]:
     """Read the recordings that a manifest lists, in its order, with unique ids.
 
-    Columns: the address of the audio (`audio`, `audio_filepath`, `uri`, `url` or `path`; a relative path is
-    relative to the folder of the manifest), and optionally `id`, `language`, `context`, `text`, `duration`,
-    `channel`. All other columns become metadata. The id of a recording without an `id` is its audio as
-    spelled in the manifest, so entries with the same audio need ids.
+    Columns: the address of the audio (`audio`, `audio_filepath`, `uri`, `url`, `path` or `file_name`; a
+    relative path is relative to the folder of the manifest), and optionally `id`, `language`, `context`,
+    `text`, `duration`, `channel`, and `offset` or `start`, `end` for a part of a file. All other columns become
+    metadata. The id of a recording without an `id` is its audio as spelled in the manifest, with its window if
+    it has one, so entries with the same audio need ids.
 
     Args:
         uri: a path or any fsspec URI.
+        names: for columns of ours the names that the manifest has for them (`--columns`).
 
     Yields:
         One Recording per entry. Errors are raised when the iteration reaches them.
@@ -53,28 +53,35 @@ def read_manifest(uri: str) -> Iterator[Recording]:
     """
     seen: dict[str, int] = {}
     uris: list[str] = []
-    for file, line, values, base in _rows(uri):
+    unused = dict(names or {})
+    for file, line, values, base in _rows(uri, names):
         if not uris or uris[-1] != file:
             uris.append(file)
-        recording = read_row(values, file, line, base)
+        if unused:
+            unused = {ours: theirs for ours, theirs in unused.items() if theirs not in values}
+        recording = read_row(values, file, line, base, names)
         # The number of the file and the line in one integer, which takes less memory than a string per row.
         position = ((len(uris) - 1) << 40) | line
         # The positions may be equal: a JSON array may have all items on one line.
         if (first := seen.get(recording.id)) is not None:
-            raise _duplicate(recording, uris[first >> 40], first & (2**40 - 1), "id" in values)
+            id_column = (names or {}).get("id", "id")
+            raise _duplicate(recording, uris[first >> 40], first & (2**40 - 1), id_column in values)
         seen[recording.id] = position
         yield recording
     if not seen:
         raise UsageError(f"{uri}: no rows: the manifest lists no recording")
+    if unused:
+        missing = ", ".join(f"{ours}={theirs}" for ours, theirs in unused.items())
+        raise UsageError(f"{uri}: no row has the column of --columns {missing}; correct its name")
 
 
-def recordings_of(manifest: str, command: str) -> Iterator[Recording]:
+def recordings_of(manifest: str, command: str, names: Mapping[str, str] | None = None) -> Iterator[Recording]:
     """The recordings of a manifest, checked for `command` (transcribe or align).
 
     Raises:
         UsageError: a row is wrong, or has no text for `align`.
     """
-    for recording in read_manifest(manifest):
+    for recording in read_manifest(manifest, names):
         if command == "align" and not (recording.text and recording.text.strip()):
             raise UsageError(
                 f"{recording.origin}: {recording.id!r} has no `text`: `align` needs the text in the "
@@ -83,7 +90,7 @@ def recordings_of(manifest: str, command: str) -> Iterator[Recording]:
         yield recording
 
 
-def _rows(uri: str) -> Iterator[tuple[str, int, Row, str]]:
+def _rows(uri: str, names: Mapping[str, str] | None) -> Rows:
     """All entries of `uri` as (file, line, columns, folder that relative audio paths start from).
 
     Line 0 means that the file itself is the recording.
@@ -91,57 +98,87 @@ def _rows(uri: str) -> Iterator[tuple[str, int, Row, str]]:
     uri = files.absolute(uri)
     # Web servers have no folders.
     if not uri.startswith(("http://", "https://")) and _reach(uri, files.is_folder):
-        yield from _folder_rows(uri)
+        yield from _folder_rows(uri, names)
     elif _reach(uri, files.exists):
-        yield from _file_rows(uri)
+        yield from _file_rows(uri, names)
+    elif (numbered := expand_numbers(uri)) != [uri]:
+        yield from _files_rows(numbered, files.parent(numbered[0]), names)
     elif any(sign in uri for sign in "*?["):
-        yield from _glob_rows(uri)
+        yield from _glob_rows(uri, names)
     else:
         raise UsageError(f"{uri}: there is no such file, folder or prefix; check the address of the manifest")
 
 
-def _file_rows(uri: str) -> Iterator[tuple[str, int, Row, str]]:
+def _file_rows(uri: str, names: Mapping[str, str] | None) -> Rows:
     base = files.parent(uri)
-    if files.name_of(uri).lower().endswith(AUDIO_SUFFIXES):
+    if is_audio(uri):
         yield uri, 0, {"audio": uri, "id": files.name_of(uri)}, base
+    elif is_tar(uri):
+        yield from _tar_rows([uri], base)
+    else:
+        shards = NemoShards(base)
+        for line, values in read_file(uri, names):
+            yield uri, line, shards.with_archive(values), base
+
+
+def _files_rows(uris: list[str], base: str, names: Mapping[str, str] | None) -> Rows:
+    """The rows of several manifests or archives, which a pattern named."""
+    if all(is_tar(file) for file in uris):
+        yield from _tar_rows(uris, base)
         return
-    for line, values in read_file(uri):
-        yield uri, line, values, base
+    for file in uris:
+        yield from _file_rows(file, names)
 
 
-def _folder_rows(uri: str) -> Iterator[tuple[str, int, Row, str]]:
-    uris = _reach(uri, files.list)
-    audio = [file for file in uris if file.lower().endswith(AUDIO_SUFFIXES)]
-    tables = [file for file in uris if file.lower().endswith(".parquet")]
-    if not audio and not tables:
+def _tar_rows(uris: list[str], base: str) -> Rows:
+    try:
+        yield from tar_rows(uris, base)
+    except UsageError:
+        raise
+    except ScriptoriumError as error:  # an error of the store, after all retries
+        raise UsageError(f"{error.message}; check the address, the rights and the credentials") from error
+
+
+def _folder_rows(uri: str, names: Mapping[str, str] | None) -> Rows:
+    if _reach(uri, is_kaldi_folder):
+        yield from kaldi_rows(uri, read_lines)
+        return
+    uris = list(_reach(uri, files.list))
+    audio = [file for file in uris if is_audio(file)]
+    tables = [file for file in uris if file.lower().endswith((".parquet", ".pq"))]
+    tars = [file for file in uris if is_tar(file)]
+    taken = audio or tables or tars
+    if not taken:
         raise UsageError(
             f"{uri}: no rows: the folder contains {counted(len(uris), 'file')}, none with the name of an "
-            "audio or Parquet file; give the manifest file itself, or the folder with the audio"
+            "audio file, a Parquet file or a tar archive; give the manifest file itself, or the folder with "
+            "the audio"
         )
-    yield from _audio_rows(audio, uri)
-    # A folder of Parquet files is one table. Relative paths start from this folder, however deep the file is.
-    for file in [] if audio else tables:
-        for line, values in read_file(file):
-            yield file, line, values, uri
+    report_passed_over(uri, uris, taken)
+    if audio:
+        yield from audio_rows(audio, uri)
+    elif tables:
+        # A folder of Parquet files is one table. Relative paths start from this folder, however deep the file
+        # is.
+        for file in tables:
+            for line, values in read_file(file, names):
+                yield file, line, values, uri
+    else:
+        yield from _tar_rows(tars, uri)
 
 
-def _glob_rows(uri: str) -> Iterator[tuple[str, int, Row, str]]:
+def _glob_rows(uri: str, names: Mapping[str, str] | None) -> Rows:
     uris = list(_reach(uri, files.glob))
     if not uris:
         raise UsageError(f"{uri}: no file matches this pattern; check the pattern and the address")
-    audio = [file for file in uris if file.lower().endswith(AUDIO_SUFFIXES)]
-    if not audio and all(_is_manifest(file) for file in uris):
-        for file in uris:
-            yield from _file_rows(file)
+    audio = [file for file in uris if is_audio(file)]
+    folder = uri[: min(uri.find(sign) for sign in "*?[" if sign in uri)].rpartition("/")[0]
+    if not audio and all(is_tar(file) or _is_manifest(file) for file in uris):
+        yield from _files_rows(uris, folder, names)
         return
     # If no name looks like audio, all matches are taken: the pattern was written for them.
-    folder = uri[: min(uri.find(sign) for sign in "*?[" if sign in uri)].rpartition("/")[0]
-    yield from _audio_rows(audio or uris, folder)
-
-
-def _audio_rows(uris: list[str], base: str) -> Iterator[tuple[str, int, Row, str]]:
-    for file in uris:
-        yield file, 0, {"audio": file, "id": file.removeprefix(base).lstrip("/")}, base
+    report_passed_over(uri, uris, audio or uris)
+    yield from audio_rows(audio or uris, folder)
 
 
 def _is_manifest(uri: str) -> bool:
@@ -157,7 +194,7 @@ def _reach(uri: str, action: Callable[[str], T]) -> T:
         return action(uri)
     except UsageError:
         raise
-    except StorageError as error:
+    except ScriptoriumError as error:
         raise UsageError(
             f"{uri}: cannot be reached ({error.message}); check the address, the network and the credentials"
         ) from error

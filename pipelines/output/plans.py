@@ -7,6 +7,9 @@ A plan counts once its index `_plan-<run_id>.index` exists. The index is written
 the plan once more. Files without an index are left over from an interrupted plan, and the next plan removes
 them. Readers of the plan read indices instead of a hundred thousand files. The index is Parquet too; its name
 keeps readers of the folder from taking it for a part of the table.
+
+Only the plan has the addresses of the audio as the manifest gives them, because they are needed to fetch it. If
+one of them has a password or a query, only the user who planned can read a plan on a local disk.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from actors.redaction import redacted
 from pipelines.schema import PLAN
 from pipelines.storage import files
-from pipelines.storage.parquet import read_table
+from pipelines.storage.parquet import conform, read_table
 
 MAX_ROWS = 256  # most shards in one plan file, however short they are
 # `plan_file` is the file with the row: a name in the index, an address in the result of `read`.
@@ -39,14 +43,16 @@ def write(out: str, rows: pa.Table, run_id: str, task_seconds: float) -> None:
         task_seconds: most audio seconds in one file, unless a single shard is longer.
     """
     clear_leftovers(out)
-    rows = rows.select(PLAN.names).cast(PLAN)
+    rows = conform(rows, PLAN)
     starts = task_starts(seconds(rows), task_seconds)
     names = [f"plan-{run_id}-{number:06d}.parquet" for number in range(len(starts))]
     sizes = np.diff([*starts, rows.num_rows])
+    private = any(redacted(address) != address for address in rows["audio"].to_pylist())
 
     def store(task: tuple[str, int, int]) -> None:
         name, start, size = task
-        files.write_atomic(files.join(_folder(out), name), _parquet(rows.slice(start, size)), sync=False)
+        part = _parquet(rows.slice(start, size))
+        files.write_atomic(files.join(_folder(out), name), part, sync=False, private=private)
 
     # Threads hide the latency of a remote store; on a disk they would only slow each other down.
     with ThreadPoolExecutor(files.READERS if files.is_remote(out) else 1) as pool:
@@ -54,7 +60,8 @@ def write(out: str, rows: pa.Table, run_id: str, task_seconds: float) -> None:
             pass
     files.sync_all(out)
     column = pa.array(names, pa.string()).take(pa.array(np.repeat(np.arange(len(names)), sizes)))
-    files.write_atomic(_index(out, run_id), _parquet(rows.append_column("plan_file", column)))
+    index = _parquet(rows.append_column("plan_file", column))
+    files.write_atomic(_index(out, run_id), index, private=private)
 
 
 def read(out: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -68,7 +75,7 @@ def read(out: str, columns: Sequence[str] | None = None) -> pa.Table:
     schema = INDEX if wanted is None else pa.schema([INDEX.field(name) for name in wanted])
     tables = [schema.empty_table()]
     for uri in files.list(_folder(out), ".index", recursive=False):
-        tables.append(read_table(uri, wanted).cast(schema))
+        tables.append(conform(read_table(uri, wanted), schema))
     table = _latest(pa.concat_tables(tables))
     if "plan_file" in table.column_names:
         addresses = pc.binary_join_element_wise(f"{_folder(out)}/", table["plan_file"], "")
@@ -100,6 +107,8 @@ def clear_leftovers(out: str) -> int:
 def seconds(rows: pa.Table) -> np.ndarray:
     """Audio seconds of each shard, shape (rows,); 0 where the header gives no duration."""
     duration = _floats(rows["duration"])
+    if "window" in rows.column_names:
+        duration = duration + np.nan_to_num(_floats(pc.struct_field(rows["window"], "start")))
     end = _floats(rows["end"])
     length = np.where(np.isnan(end), duration, end) - _floats(rows["start"])
     return np.maximum(np.nan_to_num(length), 0.0)

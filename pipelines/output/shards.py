@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.records import Row
+from actors.redaction import redacted, redacted_address
 from pipelines.schema import SHARD
 from pipelines.storage import files
-from pipelines.storage.parquet import read_all
+from pipelines.storage.parquet import conform, read_all
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def read_rows(uris: Sequence[str], recording_ids: Iterable[str]) -> list[Row]:
     rows: list[Row] = []
     for table in read_all(uris, None):
         found = table.filter(pc.is_in(table.column("recording_id"), wanted))
-        rows.extend(found.cast(SHARD).to_pylist())
+        rows.extend(conform(found, SHARD).to_pylist())
     return rows
 
 
@@ -186,9 +187,8 @@ def commit_lost(
                 *UNKNOWN_END[:2],
                 UNKNOWN_END[2] + f"; the last such task: {failure}" * bool(failure),
             )
-            rows.append(
-                {**row, **end, "error_stage": stage, "error_code": code, "error_message": message[:500]}
-            )
+            outcome = {"error_stage": stage, "error_code": code, "error_message": redacted(message)[:500]}
+            rows.append({**row, **end, **outcome, "audio": redacted_address(row["audio"])})
         append(out, rows, f"lost-{run_id}")
 
 

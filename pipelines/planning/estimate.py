@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.config_sections import EstimateConfig
+from pipelines.planning.codec_names import format_name
 from pipelines.plurals import counted
 
 # Upper bounds of the duration histogram in seconds, and their labels.
@@ -37,6 +38,7 @@ BINS: tuple[tuple[float, str], ...] = (
 WORDS_PER_HOUR = 9_000
 BYTES_PER_WORD = {True: 14, False: 4}
 COPIES = 2
+_BOUNDS = {"gpu": "GPUs", "decode": "decoding", "cpu": "CPUs: no GPUs here"}
 BYTES_PER_ROW = 1_000
 
 
@@ -57,17 +59,19 @@ class Estimate:
     hours: float
     audio_bytes: int
     by_codec: dict[str, Share]
+    by_format: dict[str, Share]  # the same by names that people know
     by_language: dict[str, Share]  # as declared; "auto": the model decides
     by_duration: dict[str, Share]
     unknown_duration: int  # recordings without a duration in the header; not in `hours`
     failures: dict[str, int]  # unreadable recordings by error code; they would become dead letters
-    gpus: int
+    gpus: int  # 0: the models run on CPUs
     cores: int
     gpu_hours: float
     core_hours: float
     wall_hours: float
-    bound_by: str  # gpu | decode
+    bound_by: str  # gpu | decode | cpu, if the models run on CPUs
     cost: float
+    currency: str
     output_bytes: int
     assumptions: dict[str, float]
 
@@ -92,7 +96,7 @@ def estimate(
         settings: speeds and prices.
         recognise: whether own GPUs recognise, rather than a server.
         words: whether words are aligned.
-        gpus: GPUs to plan for if the settings do not say; by default those of this machine, at least one.
+        gpus: GPUs to plan for if the settings do not say; by default those of this machine.
         cores: CPU cores to plan for if the settings do not say; by default those of this machine.
     """
     first = rows.filter(pc.equal(rows["index"], 0))
@@ -102,17 +106,29 @@ def estimate(
         first["probe_error"] if "probe_error" in first.column_names else pa.nulls(first.num_rows, pa.string())
     )
     failures = _counts(errors)
-    gpus = max(1, settings.gpus if settings.gpus is not None else gpus_here() if gpus is None else gpus)
+    gpus = settings.gpus if settings.gpus is not None else gpus_here() if gpus is None else gpus
     cores = settings.cores or cores or os.cpu_count() or 1
     recognising, aligning, core_hours = stage_hours(hours, settings, recognise=recognise, words=words)
     gpu_hours = recognising + aligning
-    wall_hours = max(gpu_hours / gpus, core_hours / cores)
+    if gpus:
+        wall_hours = max(gpu_hours / gpus, core_hours / cores)
+        bound_by = "gpu" if gpu_hours / gpus >= core_hours / cores else "decode"
+        # GPUs are also paid for while they wait for decoding.
+        cost = wall_hours * gpus * settings.gpu_hour_price
+    else:
+        models = hours / settings.asr_rtfx_per_core * recognise
+        models += hours / settings.aligner_rtfx_per_core * words
+        bound_by = "cpu" if models >= core_hours else "decode"
+        gpu_hours, core_hours = 0.0, core_hours + models
+        wall_hours = core_hours / cores
+        cost = wall_hours * cores * settings.core_hour_price
     return Estimate(
         recordings=first.num_rows,
         shards=rows.num_rows,
         hours=hours,
-        audio_bytes=pc.sum(first["audio_bytes"]).as_py() or 0,
+        audio_bytes=_bytes(first),
         by_codec=_shares(pc.fill_null(first["codec"], "unknown"), duration),
+        by_format=_shares(_formats(first), duration),
         by_language=_shares(pc.fill_null(first["language"], "auto"), duration),
         by_duration=_histogram(duration),
         unknown_duration=int(np.isnan(duration).sum()) - sum(failures.values()),
@@ -122,19 +138,13 @@ def estimate(
         gpu_hours=gpu_hours,
         core_hours=core_hours,
         wall_hours=wall_hours,
-        bound_by="gpu" if gpu_hours / gpus >= core_hours / cores else "decode",
-        # GPUs are also paid for while they wait for decoding.
-        cost=wall_hours * gpus * settings.gpu_hour_price,
+        bound_by=bound_by,
+        cost=cost,
+        currency=settings.currency,
         output_bytes=round(
             COPIES * (hours * WORDS_PER_HOUR * BYTES_PER_WORD[words] + BYTES_PER_ROW * first.num_rows)
         ),
-        assumptions={
-            "asr_rtfx": settings.asr_rtfx,
-            "aligner_rtfx": settings.aligner_rtfx if words else 0.0,
-            "decode_rtfx": settings.decode_rtfx,
-            "gpu_hour_price": settings.gpu_hour_price,
-            "words_per_hour": WORDS_PER_HOUR,
-        },
+        assumptions=_assumptions(settings, gpus, recognise, words),
     )
 
 
@@ -159,6 +169,22 @@ def stage_hours(
     )
 
 
+def _assumptions(settings: EstimateConfig, gpus: int, recognise: bool, words: bool) -> dict[str, float]:
+    """The settings that an estimate depends on; 0: not on this one."""
+    asr, aligner, price = (
+        ("asr_rtfx", "aligner_rtfx", "gpu_hour_price")
+        if gpus
+        else ("asr_rtfx_per_core", "aligner_rtfx_per_core", "core_hour_price")
+    )
+    return {
+        asr: getattr(settings, asr) if recognise else 0.0,
+        aligner: getattr(settings, aligner) if words else 0.0,
+        "decode_rtfx": settings.decode_rtfx,
+        price: getattr(settings, price),
+        "words_per_hour": WORDS_PER_HOUR,
+    }
+
+
 def render(figures: Estimate) -> RenderableType:
     """Render the estimate for a terminal."""
     facts = Table.grid(padding=(0, 2))
@@ -170,15 +196,16 @@ def render(figures: Estimate) -> RenderableType:
         ("audio", in_words(figures.hours)),
         ("audio size", _size(figures.audio_bytes)),
         ("output size", f"about {_size(figures.output_bytes)}"),
-        ("GPU hours", f"{figures.gpu_hours:,.2f} on {counted(figures.gpus, 'GPU')}"),
-        ("core hours", f"{figures.core_hours:,.2f} on {counted(figures.cores, 'core')}"),
-        ("time", f"{in_words(figures.wall_hours)}, bound by {figures.bound_by}"),
-        ("cost", f"{figures.cost:,.2f}"),
+        ("GPU time", f"{in_words(figures.gpu_hours)} on {counted(figures.gpus, 'GPU')}"),
+        ("core time", f"{in_words(figures.core_hours)} on {counted(figures.cores, 'core')}"),
+        ("time", f"{in_words(figures.wall_hours)}, bound by {_BOUNDS[figures.bound_by]}"),
+        ("cost", f"{figures.cost:,.2f} {figures.currency}".strip()),
     ):
-        facts.add_row(name, value)
+        if figures.gpus or name != "GPU time":
+            facts.add_row(name, value)
     parts: list[RenderableType] = [facts]
     for title, shares in (
-        ("codec", figures.by_codec),
+        ("format", figures.by_format),
         ("language", figures.by_language),
         ("length", figures.by_duration),
     ):
@@ -212,12 +239,30 @@ def gpus_here() -> int:
     return len([*folder.iterdir()]) if folder.is_dir() else 0
 
 
+def _bytes(first: pa.Table) -> int:
+    """The size of all files; a file with several recordings counts once."""
+    if "window" in first.column_names and first["window"].null_count < first.num_rows:
+        uri = pc.coalesce(first["location"], first["audio"])
+        sizes = (
+            pa.table({"uri": uri, "bytes": first["audio_bytes"]})
+            .group_by("uri")
+            .aggregate([("bytes", "max")])
+        )
+        return pc.sum(sizes["bytes_max"]).as_py() or 0
+    return pc.sum(first["audio_bytes"]).as_py() or 0
+
+
 def _shares(column: pa.ChunkedArray, duration: np.ndarray) -> dict[str, Share]:
     """Recordings and hours for each value of a column, most hours first."""
     table = pa.table({"key": column, "seconds": pa.array(np.nan_to_num(duration))})
     sums = table.group_by("key").aggregate([("seconds", "sum"), ("seconds", "count")]).to_pylist()
     sums.sort(key=lambda row: (-row["seconds_sum"], -row["seconds_count"], row["key"]))
     return {row["key"]: Share(row["seconds_count"], row["seconds_sum"] / 3600) for row in sums}
+
+
+def _formats(first: pa.Table) -> pa.ChunkedArray:
+    pairs = zip(first["codec"].to_pylist(), first["container"].to_pylist(), strict=True)
+    return pa.chunked_array([pa.array([format_name(*pair) for pair in pairs], pa.string())])
 
 
 def _histogram(duration: np.ndarray) -> dict[str, Share]:
@@ -239,12 +284,12 @@ def _counts(column: pa.ChunkedArray | pa.Array) -> dict[str, int]:
 
 
 def _table(title: str, shares: Mapping[str, Share], figures: Estimate) -> Table:
-    table = Table(title, "recordings", "hours", "share", box=None, header_style="bold", pad_edge=False)
+    table = Table(title, "recordings", "audio", "share", box=None, header_style="bold", pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     for name, share in shares.items():
         part = share.hours / figures.hours if figures.hours else 0.0
-        table.add_row(Text(name), f"{share.recordings:,}", f"{share.hours:,.2f}", f"{part:.1%}")
+        table.add_row(Text(name), f"{share.recordings:,}", in_words(share.hours), f"{part:.1%}")
     return table
 
 

@@ -27,6 +27,7 @@ from actors.process.isolation import Child
 from actors.records import Probe
 from pipelines.config_sections import PlanConfig
 from pipelines.schema import PLAN
+from pipelines.storage import parquet_cells
 
 FACTS = ("duration", "etag", "audio_bytes", "codec", "container", "sampling_rate", "channels")
 # All columns are null if a header was not read. `probe_error` is the error code if it could not be read.
@@ -123,7 +124,9 @@ def _probe_isolated(
     def read(part: list[str], child: Child) -> list[tuple[object, ...]]:
         return [_row(answer) for answer in probe_in_child(child, part, concurrency, plan.probe_timeout)]
 
-    pool = ChildPool([Child(audio.max_memory, threaded=True) for _ in range(processes)])
+    pool = ChildPool(
+        [Child(audio.max_memory, threaded=True, imports=(parquet_cells.__name__,)) for _ in range(processes)]
+    )
     waiting: deque[Future[list[tuple[object, ...]]]] = deque()
     try:
         for part in _parts(addresses):

@@ -18,14 +18,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from actors.redaction import redacted
 from pipelines.config import RunConfig
 from pipelines.manifests.manifest import Recording
 from pipelines.output import plans
 from pipelines.output.plans import files_of
-from pipelines.planning.header_scan import ProbeFunction, Progress, plausible, read_headers
+from pipelines.planning.header_scan import ProbeFunction, Progress
+from pipelines.planning.members import locate_members, order_by_file
+from pipelines.planning.recording_facts import with_headers
 from pipelines.planning.sharding import PLANNED, cut_into_shards, settings_key
 from pipelines.planning.uri_policy import check_allowed, check_readable
 from pipelines.plurals import counted
+from pipelines.schema import WINDOW
 from pipelines.storage.parquet import rows_at
 
 __all__ = [
@@ -52,6 +56,9 @@ RECORDINGS = pa.schema(
         ("metadata", pa.string()),
         ("claimed", pa.float64()),
         ("attempt", pa.int32()),
+        ("window", WINDOW),
+        ("location", pa.string()),
+        ("origin", pa.string()),  # file and line, for messages; null for a recording that was planned before
     ]
 )
 CHUNK = 20_000  # rows converted to Arrow at once
@@ -88,6 +95,9 @@ def collect(recordings: Iterable[Recording], config: RunConfig) -> pa.Table:
             [_json(one) for one in chunk],
             [one.duration for one in chunk],
             [1] * len(chunk),
+            [one.window and {"start": one.window[0], "end": one.window[1]} for one in chunk],
+            [one.location for one in chunk],
+            [one.origin for one in chunk],
         ]
         tables.append(
             pa.table(
@@ -122,12 +132,12 @@ def plan_table(
         UsageError: from the manifest.
     """
     table = recordings if isinstance(recordings, pa.Table) else collect(recordings, config)
-    table = _with_headers(table, config, probe, progress)
+    table = with_headers(locate_members(table), config, probe, progress)
     # Recordings of unknown duration may be long and come first. Unreadable ones take no time and come last.
     duration = table["duration"].to_numpy()
     failed = pc.is_valid(table["probe_error"]).to_numpy()
     key = np.where(failed, -1.0, np.where(np.isnan(duration), np.inf, duration))
-    table = rows_at(table, np.lexsort((np.arange(len(key)), -key)))
+    table = rows_at(table, order_by_file(table, key))
     return cut_into_shards(
         table, math.inf if whole else config.plan.shard_duration, settings_key(config, whole)
     )
@@ -191,9 +201,10 @@ def plan_again(
     first = rows.filter(pc.fill_null(pc.equal(rows["attempt"], failed), False))
     table = pa.table(
         {
-            **{name: first[name] for name in RECORDINGS.names if name not in ("claimed", "attempt")},
+            **{name: first[name] for name in RECORDINGS.names if name in first.column_names},
             "claimed": pa.nulls(first.num_rows, pa.float64()),
             "attempt": pc.add(first["attempt"], pa.scalar(1, pa.int32())),
+            "origin": pa.nulls(first.num_rows, pa.string()),
         },
         schema=RECORDINGS,
     )
@@ -244,27 +255,6 @@ def _store(
         plans.write(out, rows, run_id, config.plan.task_seconds or task_seconds(seconds_of(rows)))
 
 
-def _with_headers(
-    table: pa.Table, config: RunConfig, probe: ProbeFunction | None, progress: Progress | None
-) -> pa.Table:
-    """RECORDINGS columns with those of the headers, or with the claimed duration for trusted recordings."""
-    claimed = (
-        pc.is_valid(table["claimed"]).to_numpy()
-        if config.plan.trust_durations
-        else np.zeros(table.num_rows, bool)
-    )
-    facts = read_headers(table["audio"], ~claimed, config.plan, config.audio, probe, progress)
-    for name in facts.column_names:
-        table = table.append_column(name, facts[name])
-    if claimed.any():
-        believed = pa.array(
-            [plausible(seconds, None) for seconds in table["claimed"].to_pylist()], pa.float64()
-        )
-        duration = pc.if_else(pa.array(claimed), believed, table["duration"])
-        table = table.set_column(table.column_names.index("duration"), "duration", duration)
-    return table
-
-
 def _json(recording: Recording) -> str:
     text = json.dumps(recording.metadata, ensure_ascii=False)
     try:
@@ -286,5 +276,5 @@ def _warn_of_moved(table: pa.Table, before: pa.ChunkedArray, out: str) -> None:
             "has" if moved.num_rows == 1 else "have",
             out,
             row["recording_id"],
-            row["audio"],
+            redacted(row["audio"]),
         )

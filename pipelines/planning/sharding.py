@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.config import RunConfig
 from pipelines.planning.header_scan import HEADER
@@ -36,16 +37,21 @@ def cut_into_shards(table: pa.Table, shard_duration: float, settings: str) -> pa
     index = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
     count = counts[owner]
     length = np.nan_to_num(duration[owner]) / count
+    window_start, window_end = _window(table, "start")[owner], _window(table, "end")[owner]
+    first_second = np.nan_to_num(window_start)
     # Rounded to milliseconds, equally on both sides of a boundary.
-    start, end = np.round(index * length, 3), np.round((index + 1) * length, 3)
+    start, end = np.round(first_second + index * length, 3), np.round(first_second + (index + 1) * length, 3)
     last = index == count - 1
+    # The borders of a window are exact.
+    start = np.where(index == 0, first_second, start)
+    end = np.where(last, window_end, end)
     rows = rows_at(table, owner)
-    columns = {name: rows[name] for name in rows.column_names if name != "claimed"}
+    columns = {name: rows[name] for name in rows.column_names}
     columns |= {
         "index": pa.array(index.astype(np.int32)),
         "shard_count": pa.array(count.astype(np.int32)),
         "start": pa.array(start),
-        "end": pa.array(end, mask=last),
+        "end": pa.array(end, mask=np.isnan(end)),
     }
     columns["shard_id"] = pa.array(_ids(columns, settings), pa.string())
     return pa.table([columns[name] for name in PLANNED.names], schema=PLANNED)
@@ -53,8 +59,11 @@ def cut_into_shards(table: pa.Table, shard_duration: float, settings: str) -> pa
 
 def _ids(columns: dict[str, pa.ChunkedArray], settings: str) -> Iterator[str]:
     """Stable ids: equal in every run for the same span of the same object with the same settings."""
+    windows = columns["window"].to_pylist()
     names = ("recording_id", "audio", "etag", "audio_bytes", "start", "end", "channel")
-    for *facts, attempt in zip(*(columns[name].to_pylist() for name in (*names, "attempt")), strict=True):
+    rows = zip(*(columns[name].to_pylist() for name in (*names, "attempt")), windows, strict=True)
+    for *facts, attempt, window in rows:
+        facts += [window] if window else []
         digest = hashlib.sha256("\0".join([*map(str, facts), settings]).encode()).hexdigest()[:24]
         yield digest if attempt == 1 else f"{digest}.{attempt}"
 
@@ -63,3 +72,9 @@ def settings_key(config: RunConfig, whole: bool) -> str:
     """The settings that determine where shards and segments are cut, as text."""
     identity = config.identity()
     return json.dumps([identity["audio"], identity["segmenter"], identity["plan"], whole], sort_keys=True)
+
+
+def _window(table: pa.Table, name: str) -> np.ndarray:
+    """A border of each recording's window, in seconds of its file; NaN where it has none."""
+    values: np.ndarray = pc.struct_field(table["window"], name).cast(pa.float64()).to_numpy()
+    return values

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
+from actors.audio.slices import CELL, SLICE, file_of, parse_member
 from actors.errors import UsageError
 from pipelines.manifests.columns import Recording
 from pipelines.storage import files
@@ -47,21 +48,27 @@ def check_allowed(recording: Recording, allowed: Sequence[str]) -> None:
     Raises:
         UsageError: the address is not allowed; the message names file and line, and says what to do.
     """
-    audio = recording.audio
+    # Of a member of an archive or a cell of a table, the file that is read. If a file has the name of such a
+    # member, that one is read.
+    check_address(file_of(recording.location or recording.audio), recording.origin, allowed)
+    if recording.location is None and parse_member(recording.audio):
+        check_address(recording.audio, recording.origin, allowed)
+
+
+def check_address(audio: str, origin: str, allowed: Sequence[str]) -> None:
+    """Refuse an address that a manifest may not name; see `check_allowed`."""
     if any(is_inside(audio, prefix) for prefix in allowed):
         host = _host(audio)
         if host is None or not _is_metadata(host) or any(_host(prefix) == host for prefix in allowed):
             return
     if allowed:
         raise UsageError(
-            f"{recording.origin}: {audio} is outside of what plan.allowed_uris allows "
+            f"{origin}: {audio} is outside of what plan.allowed_uris allows "
             f"({', '.join(allowed)}); move it, or add its folder"
         )
-    reason = _refusal(audio, recording.origin)
+    reason = _refusal(audio, origin)
     if reason:
-        raise UsageError(
-            f"{recording.origin}: {audio}: {reason}; to allow it, add its prefix to plan.allowed_uris"
-        )
+        raise UsageError(f"{origin}: {audio}: {reason}; to allow it, add its prefix to plan.allowed_uris")
 
 
 def check_readable(recording: Recording) -> None:
@@ -95,7 +102,7 @@ def _refusal(audio: str, origin: str) -> str | None:
     # In the store of the manifest itself, which a person has named.
     if _store(audio) == _store(origin) and files.is_remote(origin):
         return None
-    if "::" in audio:
+    if "::" in audio or audio.startswith((SLICE, CELL)):
         return "an address chained with `::` opens addresses within other addresses"
     if not files.is_remote(audio):
         return (

@@ -20,7 +20,7 @@ from pyarrow.fs import FileSelector, FileType
 from actors.audio.sources import BLOCK_BYTES, open_file
 from pipelines.storage import local_disk
 from pipelines.storage.filesystems import S3, arrow_filesystem, call_store, filesystem
-from pipelines.storage.parquet import READERS, read_all
+from pipelines.storage.parquet import READERS, conform, read_all
 from pipelines.storage.uris import absolute, is_remote, join, name_of, parent
 
 __all__ = [
@@ -137,7 +137,7 @@ def read_bytes(uri: str) -> bytes:
     return call_store("read", uri, lambda: cast(bytes, store.cat_file(path)))
 
 
-def write_atomic(uri: str, data: bytes, sync: bool = True) -> None:
+def write_atomic(uri: str, data: bytes, sync: bool = True, private: bool = False) -> None:
     """Write `data` so that a reader sees either the old file or the new one, never a partial file.
 
     Local: a hidden file in the same folder, synced, then renamed. Object stores: one PUT, which is atomic
@@ -148,12 +148,15 @@ def write_atomic(uri: str, data: bytes, sync: bool = True) -> None:
         data: the complete content.
         sync: wait until the data is on disk, so that a power failure cannot lose it. To write many files,
             pass False and call `sync_all` once.
+        private: only this user may read a local file. Object stores have rights of their own.
     """
     store, path = filesystem(uri)
     call_store(
         "write",
         uri,
-        lambda: store.pipe_file(path, data) if is_remote(uri) else local_disk.write(path, data, sync),
+        lambda: (
+            store.pipe_file(path, data) if is_remote(uri) else local_disk.write(path, data, sync, private)
+        ),
     )
 
 
@@ -210,7 +213,7 @@ def read_tables(uri: str, columns: Sequence[str] | None = None, schema: pa.Schem
     tables = [*iter_tables(uri, columns)]
     if wanted is not None:
         return pa.concat_tables(
-            [table.select(wanted.names).cast(wanted) for table in tables] or [wanted.empty_table()]
+            [conform(table, wanted) for table in tables] or [wanted.empty_table()]
         )
     return (
         pa.concat_tables(tables, promote_options="permissive")

@@ -29,6 +29,16 @@ def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     return call_store("read", uri, read)
 
 
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table with the columns of `schema`. Those that it lacks are null: older versions did not write them."""
+    columns = [
+        table[field.name] if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    # Fields are added to structs, too, and `cast` only fills in those.
+    return pa.table(columns, names=schema.names).cast(schema)
+
+
 def rows_at(table: pa.Table, numbers: np.ndarray) -> pa.Table:
     """Rows by number, in this order, with any amount of text.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from urllib.parse import unquote
 
 _SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -28,7 +29,7 @@ def absolute(uri: str) -> str:
 def join(base: str, *names: str) -> str:
     """Join `names` to `base`; an absolute name or a URI replaces what precedes it, as in `os.path.join`."""
     for name in names:
-        if "://" in name or name.startswith("/"):
+        if "://" in name or name.startswith("/") or _is_file_uri(name):
             base = name
         elif is_remote(base):
             base = f"{base.rstrip('/')}/{name}"
@@ -55,10 +56,29 @@ def _with_lower_scheme(uri: str) -> str:
 
 
 def _local(uri: str) -> str:
-    for scheme in ("file://", "local://"):
-        if uri.startswith(scheme):
-            return uri[len(scheme) :]
-    return uri
+    """The path of a local address.
+
+    `file:///a%20b`, `file://localhost/a%20b` and `file:/a%20b` name `/a b`. Many tools write file URIs without
+    encoding, so a file whose name has a `%` itself comes first.
+    """
+    if uri.startswith("local://"):
+        return uri[len("local://") :]
+    if not _is_file_uri(uri):
+        return uri
+    path = uri[len("file:") :]
+    if path.startswith("//"):
+        path = path[2:]
+        host, slash, rest = path.partition("/")
+        path = slash + rest if host.lower() == "localhost" else path
+    if "%" in path and not os.path.lexists(path):
+        decoded = unquote(path, errors="surrogateescape")
+        if "\0" not in decoded and os.path.lexists(decoded):
+            return decoded
+    return path
+
+
+def _is_file_uri(uri: str) -> bool:
+    return uri[: len("file:/")].lower() == "file:/"
 
 
 def _without_query(uri: str) -> str:

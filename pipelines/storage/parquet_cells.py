@@ -1,0 +1,156 @@
+"""Audio in the cells of Parquet files, as files of their own for `actors.audio.sources`.
+
+A cell has the address `cell://COLUMN/ROW_GROUP/ROW/FILE`. Importing this module makes fsspec know it, in every
+process that decodes (see `actors.process.isolation.Child`). Only there is a cell read, one at a time, and the
+pages of its column are streamed, so that a row group of any size takes little memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote, unquote
+
+import fsspec
+
+from actors.audio.slices import CELL
+from actors.audio.sources import AudioFile, open_file
+
+__all__ = ["CellFileSystem", "cell_address"]
+
+_PATH = re.compile(r"([^/]+)/(\d+)/(\d+)/(.+)", re.DOTALL)
+# Bytes of cells that are remembered, the last one in any case: several threads read headers in one file.
+_REMEMBERED_BYTES = 32 << 20
+# Seconds after which a file is opened again, because another one may have replaced it.
+_MAX_AGE = 300.0
+
+
+def cell_address(file: str, column: str, row_group: int, row: int) -> str:
+    """The address of a cell.
+
+    Args:
+        file: address of a Parquet file.
+        column: dotted name of a column of bytes.
+        row_group: its number, from 0.
+        row: the number of the row in this row group, from 0.
+    """
+    return f"{CELL}{quote(column, safe='')}/{row_group}/{row}/{file}"
+
+
+class CellFileSystem(fsspec.AbstractFileSystem):
+    """Read-only; its files are cells."""
+
+    protocol = "cell"
+    cachable = False
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return path.removeprefix(CELL)
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """Size, type and etag of a cell; the etag is that of its Parquet file."""
+        data, etag = _cell(path)
+        return {"name": path, "size": len(data), "type": "file", "ETag": etag}
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        """The bytes of a cell, or those in [start, end)."""
+        return _cell(path)[0][start:end]
+
+
+class _Reader:
+    """The cells of one column, forwards as a stream, and backwards by starting again."""
+
+    def __init__(self, address: str, column: str) -> None:
+        # Arrow's own allocator reserves more address space at once than a child may have.
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.address, self.column, self.opened_at = address, column, time.monotonic()
+        self.file: AudioFile = open_file(address)
+        self._table = pq.ParquetFile(
+            pa.PythonFile(self.file, mode="r"), buffer_size=1 << 20, pre_buffer=False
+        )
+        self._cells: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._group, self._next = -1, 0
+        self._rows: Iterator[Any] = iter(())
+
+    def cell(self, group: int, row: int) -> bytes:
+        """The bytes of a cell.
+
+        Raises:
+            FileNotFoundError: there is no such row, or it has no bytes.
+        """
+        if (group, row) not in self._cells:
+            self._read_up_to(group, row)
+        self._cells.move_to_end((group, row))
+        return self._cells[group, row]
+
+    def close(self) -> None:
+        """Close the Parquet file."""
+        self._rows = iter(())
+        self._table.close(force=True)
+        self.file.close()
+
+    def _read_up_to(self, group: int, row: int) -> None:
+        if group >= self._table.num_row_groups or row >= self._table.metadata.row_group(group).num_rows:
+            raise FileNotFoundError(errno.ENOENT, f"it has no row {row} in row group {group}", self.address)
+        if group != self._group or row < self._next:
+            self._rows = self._table.iter_batches(
+                batch_size=1, row_groups=[group], columns=[self.column], use_threads=False
+            )
+            self._group, self._next = group, 0
+        for batch in self._rows:
+            data = _bytes_of(batch.column(0)[0].as_py(), self.column)
+            self._cells[group, self._next] = data or b""
+            self._next += 1
+            while len(self._cells) > 1 and sum(map(len, self._cells.values())) > _REMEMBERED_BYTES:
+                self._cells.popitem(last=False)
+            if self._next > row:
+                break
+        if data is None:
+            raise FileNotFoundError(
+                errno.ENOENT, f"row {row} of row group {group} has no bytes", self.address
+            )
+
+
+def _bytes_of(value: Any, column: str) -> bytes | None:
+    # A column within a struct is read as a struct with this one field.
+    for name in column.split(".")[1:]:
+        if not isinstance(value, dict):
+            break
+        value = value.get(name)
+    return value if isinstance(value, bytes) else None
+
+
+_lock = threading.Lock()
+_reader: _Reader | None = None
+
+
+def _cell(path: str) -> tuple[bytes, str]:
+    """The bytes of a cell and the etag of its file."""
+    global _reader
+    found = _PATH.fullmatch(path)
+    if not found:
+        raise FileNotFoundError(errno.ENOENT, "not the address of a cell of a Parquet file", path)
+    column, address = unquote(found[1]), found[4]
+    with _lock:
+        reader, _reader = _reader, None
+        is_same = reader is not None and (reader.address, reader.column) == (address, column)
+        if reader is None or not is_same or time.monotonic() - reader.opened_at > _MAX_AGE:
+            if reader is not None:
+                reader.close()
+            reader = _Reader(address, column)
+        # After an error the stream may stand anywhere: the reader is dropped.
+        data = reader.cell(int(found[2]), int(found[3]))
+        _reader = reader
+        return data, reader.file.etag
+
+
+fsspec.register_implementation("cell", CellFileSystem, clobber=True)
