@@ -48,15 +48,18 @@ def _run(given: argparse.Namespace) -> int:
         _say(f"scriptorium: {error.message}")
         return 2
     except KeyboardInterrupt:
-        _say("scriptorium: interrupted. Finished work is kept; the same command goes on from there.")
+        kept = " Finished work is kept; the same command goes on from there." if _stores_work(given) else ""
+        _say(f"scriptorium: interrupted.{kept}")
         return 1
     except BrokenPipeError:
         return 1
     except StorageError as error:
-        _say(
-            f"scriptorium: {error.message}. Finished work is kept; "
-            "once this is fixed, the same command goes on from there."
+        kept = (
+            ". Finished work is kept; once this is fixed, the same command goes on from there."
+            if _stores_work(given)
+            else ""
         )
+        _say(f"scriptorium: {error.message}{kept}")
         return 1
     except ScriptoriumError as error:
         _say(f"scriptorium: {error.message}")
@@ -64,11 +67,15 @@ def _run(given: argparse.Namespace) -> int:
     except Exception as error:
         if os.environ.get("SCRIPTORIUM_TRACEBACK"):
             raise
-        _say(
-            f"scriptorium: {_cause(error)}\n"
-            "Finished work is kept. Set SCRIPTORIUM_TRACEBACK=1 to see the whole traceback."
-        )
+        kept = "Finished work is kept. " if _stores_work(given) else ""
+        _say(f"scriptorium: {_cause(error)}\n{kept}Set SCRIPTORIUM_TRACEBACK=1 to see the whole traceback.")
         return 1
+
+
+def _stores_work(given: argparse.Namespace) -> bool:
+    """Whether the command stores results in OUT that a later run need not do again."""
+    is_run = given.run in (_transcribe, _retry)
+    return is_run and not given.print_config and not getattr(given, "dry_run", False)
 
 
 def _parser() -> argparse.ArgumentParser:

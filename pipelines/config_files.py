@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import fsspec
 import yaml
@@ -22,11 +22,13 @@ def read_yaml(path: str) -> dict[str, Any]:
     """Read the sections in a YAML file on any fsspec URI.
 
     Raises:
-        UsageError: there is no such file, or it is not a mapping of sections.
+        UsageError: there is no such file, it is not a mapping of sections, or it has a key twice.
     """
     try:
         with fsspec.open(path, "r", encoding="utf-8") as file:
-            values = yaml.safe_load(file)
+            values = _load_yaml(file)
+    except DuplicateKey as error:
+        raise UsageError(f"{path}: {error}: keep one of them") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not YAML: {error}") from None
     except Exception as error:
@@ -39,6 +41,34 @@ def read_yaml(path: str) -> dict[str, Any]:
             f"not a {type(values).__name__}"
         )
     return values
+
+
+class DuplicateKey(Exception):
+    """A mapping has the same key twice. YAML forbids it, but PyYAML takes the last one without a word."""
+
+
+class _Loader(yaml.SafeLoader):
+    """`yaml.SafeLoader` that refuses a key that a mapping has twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping.
+
+        Raises:
+            DuplicateKey: it has a key twice; the message has the lines of both.
+        """
+        lines: dict[Any, int] = {}
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge" or not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise DuplicateKey(f"{key.value!r} is given twice, in line {lines[key.value]} and {line}")
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
+def _load_yaml(source: str | TextIO) -> Any:
+    return yaml.load(source, _Loader)
 
 
 def resolve_models(values: dict[str, Any], path: str) -> None:
@@ -72,10 +102,12 @@ def assign(values: dict[str, Any], name: str, text: str) -> None:
     """Set the setting with a dotted name to the YAML value in `text`.
 
     Raises:
-        UsageError: a part of the name is a value, not a section.
+        UsageError: a part of the name is a value, not a section, or the value is a mapping with a key twice.
     """
     try:
-        value = yaml.safe_load(text) if text else ""
+        value = _load_yaml(text) if text else ""
+    except DuplicateKey as error:
+        raise UsageError(f"--set {name}: {error}: keep one of them") from None
     except yaml.YAMLError:
         value = text
     *sections, last = name.split(".")

@@ -47,13 +47,26 @@ class EstimateConfig(Settings):
     decode_rtfx: float = Field(
         500, gt=0, description="assumed speed of fetching and decoding: audio seconds per second and core"
     )
+    asr_rtfx_per_core: float = Field(
+        2, gt=0, description="the same on CPUs, where there are no GPUs: audio seconds per second and core"
+    )
+    aligner_rtfx_per_core: float = Field(
+        4, gt=0, description="the same on CPUs, where there are no GPUs: audio seconds per second and core"
+    )
     gpus: int | None = Field(
-        None, ge=1, description="number of GPUs to plan for; null: those of this machine, at least one"
+        None,
+        ge=1,
+        description="number of GPUs to plan for; null: those of this machine; without any, the models run "
+        "on CPUs",
     )
     cores: int | None = Field(
         None, ge=1, description="number of CPU cores to plan for; null: those of this machine"
     )
-    gpu_hour_price: float = Field(2.5, ge=0, description="assumed price of one GPU hour, in any currency")
+    gpu_hour_price: float = Field(2.5, ge=0, description="assumed price of one GPU hour")
+    core_hour_price: float = Field(
+        0.05, ge=0, description="assumed price of one core hour; counts only where there are no GPUs"
+    )
+    currency: str = Field("", description="currency of the prices, shown with the cost, such as EUR")
 
 
 class ClusterConfig(Settings):

@@ -7,6 +7,7 @@ import datetime
 import difflib
 import functools
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from actors.redaction import redacted_address
 from actors.text.languages import CODES, code_of, normalize_language
 from pipelines.manifests.windows import WINDOW_COLUMNS, Window, read_window, window_suffix
 from pipelines.storage import files
+from pipelines.storage.uris import is_windows_path
 
 AUDIO_COLUMNS = ("audio", "audio_filepath", "uri", "url", "path", "file_name")
 LANGUAGE_COLUMNS = ("language", "lang", "source_lang")
@@ -131,6 +133,12 @@ def _audio(rest: Row, origin: str) -> str | Embedded:
                 _refuse(origin, f"`{name}` must be the audio's path or URI, not {_show(value)}")
             if "\0" in audio or not _is_unicode(audio) or audio.startswith((SLICE, CELL)):
                 _refuse(origin, f"`{name}` has characters that no address can have: {_show(audio)}")
+            if os.name != "nt" and is_windows_path(audio):
+                _refuse(
+                    origin,
+                    f"`{name}` is a path of Windows, which this machine cannot open: {_show(audio)}; give "
+                    "the path under which the file is found here",
+                )
             return audio.strip()
     _refuse(
         origin,

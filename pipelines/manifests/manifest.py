@@ -24,6 +24,8 @@ from pipelines.manifests.kaldi import is_kaldi_folder, kaldi_rows
 from pipelines.manifests.tars import NemoShards, expand_numbers, tar_rows
 from pipelines.plurals import counted
 from pipelines.storage import files
+from pipelines.storage.streams import copied_stream, is_stream
+from pipelines.storage.uris import is_windows_path
 
 __all__ = ["AUDIO_SUFFIXES", "Recording", "read_manifest", "recordings_of"]
 
@@ -95,6 +97,10 @@ def _rows(uri: str, names: Mapping[str, str] | None) -> Rows:
 
     Line 0 means that the file itself is the recording.
     """
+    given = uri
+    if is_stream(uri):
+        yield from _stream_rows(uri, names)
+        return
     uri = files.absolute(uri)
     # Web servers have no folders.
     if not uri.startswith(("http://", "https://")) and _reach(uri, files.is_folder):
@@ -105,8 +111,23 @@ def _rows(uri: str, names: Mapping[str, str] | None) -> Rows:
         yield from _files_rows(numbered, files.parent(numbered[0]), names)
     elif any(sign in uri for sign in "*?["):
         yield from _glob_rows(uri, names)
+    elif os.name != "nt" and is_windows_path(given):
+        raise UsageError(
+            f"{given}: this is a path of Windows, which this machine cannot open; give the path under which "
+            "the manifest is found here"
+        )
     else:
         raise UsageError(f"{uri}: there is no such file, folder or prefix; check the address of the manifest")
+
+
+def _stream_rows(uri: str, names: Mapping[str, str] | None) -> Rows:
+    """The rows of standard input or of a pipe; relative paths start from the working directory."""
+    with copied_stream(uri) as copy:
+        try:
+            for line, values in read_file(copy, names):
+                yield uri, line, values, os.getcwd()
+        except UsageError as error:
+            raise UsageError(error.message.replace(copy, uri)) from None
 
 
 def _file_rows(uri: str, names: Mapping[str, str] | None) -> Rows:

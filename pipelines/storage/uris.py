@@ -6,6 +6,7 @@ import os
 import re
 from urllib.parse import unquote
 
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/](?!/)|\\\\[^\\]")
 _SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -36,6 +37,11 @@ def join(base: str, *names: str) -> str:
         else:
             base = os.path.join(_local(base), name)
     return base
+
+
+def is_windows_path(path: str) -> bool:
+    """Whether a path has a drive or a server as on Windows, such as C:\\a.wav or \\\\server\\share\\a.wav."""
+    return _WINDOWS.match(path.strip()) is not None
 
 
 def parent(uri: str) -> str:

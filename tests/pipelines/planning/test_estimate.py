@@ -15,6 +15,7 @@ from pipelines.config import RunConfig
 from pipelines.config_sections import EstimateConfig
 from pipelines.manifests.manifest import Recording
 from pipelines.planning import estimate, planner
+from pipelines.planning.codec_names import format_name
 
 SETTINGS = EstimateConfig.model_validate(
     {"asr_rtfx": 100, "aligner_rtfx": 400, "decode_rtfx": 50, "gpus": 2, "cores": 4, "gpu_hour_price": 3}
@@ -83,8 +84,56 @@ def test_without_words_gpu_hours_and_output_are_smaller() -> None:
 def test_the_machine_provides_what_the_settings_leave_open() -> None:
     open_settings = SETTINGS.model_copy(update={"gpus": None, "cores": None})
     figures = _figures(open_settings, gpus=0, cores=3)
-    assert (figures.gpus, figures.cores) == (1, 3)
-    assert _figures(open_settings).gpus >= 1
+    assert (figures.gpus, figures.cores) == (0, 3)
+    assert _figures(open_settings).gpus == estimate.gpus_here()
+
+
+def test_without_gpus_the_models_run_on_cpus() -> None:
+    """The speeds of GPUs would promise a thousand times too much."""
+    settings = EstimateConfig(
+        asr_rtfx_per_core=2, aligner_rtfx_per_core=4, decode_rtfx=100, core_hour_price=0.1, currency="EUR"
+    )
+    figures = _figures(settings, gpus=0, cores=3)
+    assert (figures.gpus, figures.gpu_hours, figures.bound_by) == (0, 0.0, "cpu")
+    assert figures.core_hours == pytest.approx(figures.hours * (1 / 2 + 1 / 4 + 1 / 100))
+    assert figures.wall_hours == pytest.approx(figures.core_hours / 3)
+    assert figures.cost == pytest.approx(figures.core_hours * 0.1)
+    assert figures.assumptions.keys() >= {"asr_rtfx_per_core", "core_hour_price"}
+    assert "asr_rtfx" not in figures.assumptions
+    text = _rendered(figures)
+    assert "EUR" in text
+    assert "GPU time" not in text
+
+
+def test_short_times_are_shown_in_minutes() -> None:
+    text = _rendered(_figures())
+    assert "0.00" not in text
+    assert "9 s" in text
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "name"),
+    [
+        ("mp3float", "mp3", "MP3"),
+        ("pcm_s16le", "wav", "PCM WAV"),
+        ("pcm_s16be", "aiff", "PCM AIFF"),
+        ("pcm_s24le", "matroska,webm", "PCM"),
+        ("pcm_mulaw", "wav", "G.711 mu-law"),
+        ("aac", "mov,mp4,m4a,3gp,3g2,mj2", "AAC"),
+        ("libopus", "ogg", "Opus"),
+        ("adpcm_ima_wav", "wav", "ADPCM"),
+        ("cook", "rm", "cook"),
+        (None, None, "unknown"),
+    ],
+)
+def test_formats_have_the_names_that_people_know(codec: str | None, container: str | None, name: str) -> None:
+    assert format_name(codec, container) == name
+
+
+def _rendered(figures: estimate.Estimate) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(estimate.render(figures))
+    return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_stored_plans_have_no_failures() -> None:
@@ -108,8 +157,8 @@ def test_the_estimate_is_available_as_json_and_as_a_table() -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     for expected in (
         "3.0 h",
-        "bound by gpu",
-        "flac",
+        "bound by GPUs",
+        "FLAC",
         "auto",
         "up to 10 s",
         "2 not_audio",

@@ -78,7 +78,7 @@ def test_an_interrupted_plan_does_not_count(out: str, monkeypatch: pytest.Monkey
     extend(out, {"a": 5.0}, "r1")
     write = files.write_atomic
 
-    def killed(uri: str, data: bytes, sync: bool = True) -> None:
+    def killed(uri: str, data: bytes, sync: bool = True, private: bool = False) -> None:
         if uri.endswith(".index"):
             raise KeyboardInterrupt
         write(uri, data, sync)
