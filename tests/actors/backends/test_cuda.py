@@ -200,7 +200,8 @@ def test_a_batch_that_does_not_fit_is_halved(backend: TransformersASR, memory_li
     waveforms = clips() * 32
     roomy = Generator(backend.network, backend.processor.ends)
     whole = generate(backend, roomy, waveforms, 64)
-    cache = roomy.workspace(1, 16, 1).cache
+    with torch.inference_mode():
+        cache = roomy.workspace(1, 16, 1).cache
     size = cache.tokens * 2 * len(backend.network.decoder.layers) * 4
     size *= backend.network.decoder.key_heads * backend.network.decoder.head_dim
     roomy.release()
