@@ -82,6 +82,22 @@ def read_s3(filesystem: Any, path: str, start: int, end: int, etag: str | None) 
     return data
 
 
+def serves_ranges(filesystem: Any, url: str) -> bool:
+    """Whether a web server sends a part of this file when it is asked for one."""
+    from fsspec.asyn import sync
+
+    async def ask() -> bool:
+        session = await filesystem.set_session()
+        headers = {**filesystem.kwargs.get("headers", {}), "Range": "bytes=0-0"}
+        options = {**filesystem.kwargs, "headers": headers}
+        # The body, which may be the whole file, is not read.
+        async with session.get(filesystem.encode_url(url), **options) as response:
+            response.raise_for_status()
+            return bool(response.status == 206)
+
+    return bool(sync(filesystem.loop, ask))
+
+
 def require_complete(received: int, expected: int) -> None:
     """Check the number of bytes of a response.
 

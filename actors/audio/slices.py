@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 SLICE = "slice://"
 CELL = "cell://"
@@ -48,24 +47,3 @@ def file_of(uri: str) -> str:
     if found := _CELL.fullmatch(uri):
         return found[4]
     return member[0] if (member := parse_member(uri)) else uri
-
-
-class SliceReader:
-    """The bytes [start, end) of an open object as an object of their own, with `seek`, `read` and `close`."""
-
-    def __init__(self, raw: Any, start: int, end: int) -> None:
-        self._raw, self._start, self._size = raw, start, end - start
-        self._position = 0
-
-    def seek(self, position: int) -> None:
-        self._position = position
-
-    def read(self, count: int) -> bytes:
-        count = max(0, min(count, self._size - self._position))
-        self._raw.seek(self._start + self._position)
-        data: bytes = self._raw.read(count)
-        self._position += len(data)
-        return data
-
-    def close(self) -> None:
-        self._raw.close()

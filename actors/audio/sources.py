@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from actors.audio.byte_ranges import RangeReader, read_s3, require_complete
+from actors.audio.byte_ranges import RangeReader, read_s3, require_complete, serves_ranges
 from actors.audio.names import hint_of
-from actors.audio.slices import Slice, SliceReader, parse_member, parse_slice
+from actors.audio.slices import Slice, parse_member, parse_slice
 from actors.errors import RowError
 from actors.process.limits import MAX_FILE_BYTES
 from actors.retries import read_with_retries, s3_filesystem
@@ -113,8 +113,13 @@ class AudioFile(io.RawIOBase):
                 f"{self.uri} changed while it was read: it was {self.etag}, now it is {now}", "audio_changed"
             )
 
-    def part(self, part: Slice, uri: str) -> AudioFile:
-        """A part of this file as a file; closing it closes this one.
+    def part(self, part: Slice, uri: str, closes: bool) -> AudioFile:
+        """A part of this file as a file.
+
+        Args:
+            part: its place in this file.
+            uri: its address, for messages.
+            closes: whether closing the part closes this file.
 
         Raises:
             RowError: audio_changed where this file ends before the part does.
@@ -123,7 +128,7 @@ class AudioFile(io.RawIOBase):
             raise RowError(
                 f"{uri} was planned in a longer file; now it has {self.size} bytes", "audio_changed"
             )
-        raw = SliceReader(self._raw, part.start, part.end)
+        raw = _PartReader(self, self._raw, part, closes)
         return AudioFile(raw, part.end - part.start, self.etag, uri, self._retries, self._current_etag)
 
     def close(self) -> None:
@@ -134,6 +139,29 @@ class AudioFile(io.RawIOBase):
 
 # The file that was read last, where the next recording is in it, too.
 _kept: list[AudioFile] = []
+
+
+class _PartReader:
+    """A part of an open file, with the `seek`, `read` and `close` that an `AudioFile` needs."""
+
+    def __init__(self, file: AudioFile, raw: Any, part: Slice, closes: bool) -> None:
+        # The file must live as long as its part: files that nobody refers to are closed.
+        self._file, self._raw, self._part, self._closes = file, raw, part, closes
+        self._position = 0
+
+    def seek(self, position: int) -> None:
+        self._position = position
+
+    def read(self, count: int) -> bytes:
+        place = self._part.start + self._position
+        self._raw.seek(place)
+        data: bytes = self._raw.read(max(0, min(count, self._part.end - place)))
+        self._position += len(data)
+        return data
+
+    def close(self) -> None:
+        if self._closes:
+            self._file.close()
 
 
 @contextmanager
@@ -162,7 +190,7 @@ def open_audio(
     address = part.address if part else uri
     whole = _take_kept(address) or open_file(address, retries, block_size, single_request_bytes)
     try:
-        file = whole.part(part, uri) if part else whole
+        file = whole.part(part, uri, closes=False) if part else whole
         yield file
         file.require_unchanged()
     except BaseException:
@@ -220,7 +248,7 @@ def open_file(
     """
     part = _part_of(uri, retries)
     if part is not None:
-        return open_file(part.address, retries, block_size, single_request_bytes).part(part, uri)
+        return open_file(part.address, retries, block_size, single_request_bytes).part(part, uri, closes=True)
     return read_with_retries(lambda: _open(uri, retries, block_size, single_request_bytes), uri, retries)
 
 
@@ -280,7 +308,7 @@ def _open(uri: str, retries: int | None, block_size: int, single_request_bytes: 
         return AudioFile(io.BytesIO(data), len(data), etag, uri, retries)
     # A web server that gives no size or does not support ranges: the file is copied to the disk, because it
     # may not fit into memory.
-    if size is None or ("http" in filesystem.protocol and not info.get("partial")):
+    if size is None or ("http" in filesystem.protocol and not serves_ranges(filesystem, remote)):
         with filesystem.open(remote, "rb", block_size=0) as stream:
             copy = _copy(stream, uri, size)
         copied = AudioFile(copy, copy.tell(), etag, uri, retries)
