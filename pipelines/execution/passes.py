@@ -14,7 +14,7 @@ from pipelines.config import RunConfig
 from pipelines.execution.dataflow import run_shards
 from pipelines.execution.supervised_pass import ShardPass
 from pipelines.output import run_record, shards, transcripts
-from pipelines.supervision import shutdown
+from pipelines.supervision import model_costs, shutdown
 from pipelines.supervision.losses import PassLosses
 
 
@@ -98,4 +98,5 @@ def _write_losses(out: str, record: dict[str, Any], run_id: str, losses: list[Pa
         processes_died=total.crashed_processes,
         shards_again=total.repeated_shards,
         asked_of_servers=total.usage,
+        model_costs=model_costs.as_record(total.costs),
     )

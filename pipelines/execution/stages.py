@@ -7,6 +7,7 @@ Rows become dictionaries for the actors, which do not know Arrow, and tables aga
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ import pyarrow as pa
 from actors.aligner import AlignerActor, without_words
 from actors.asr import ASRActor
 from actors.audio.windows import Window
+from actors.backends.devices import device_name
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
 from actors.errors import FatalError
@@ -24,8 +26,10 @@ from actors.known_text import KnownTextActor
 from actors.records import Row
 from actors.redaction import redacted_address
 from pipelines.execution.arrow_rows import to_rows, to_table
+from pipelines.execution.ray_data import BYTES_PER_SECOND
 from pipelines.schema import DECODED, RECOGNISED, SHARD
 from pipelines.storage import parquet_cells
+from pipelines.supervision import model_costs
 from pipelines.supervision.guarded_actor import GuardedActor, Heartbeat
 
 MIN_YIELD_BYTES = 8 << 20  # of samples that decoding yields at once, four minutes, unless the table ends
@@ -53,14 +57,18 @@ def decode(
     heartbeat = Heartbeat(supervisor)
     done: list[Row] = []
     size = 0
+    audio_seconds = busy_seconds = 0.0
     rows = table.to_pylist()
     for row, following in zip(rows, [*rows[1:], None], strict=True):
+        began = time.monotonic()
         try:
             done += decoder([row], following)
         except (FatalError, ImportError) as error:  # no input is to blame: every one would end like this
             reason = f"decoding cannot run: {error}"
             supervisor.stop_run.remote(reason)
             raise FatalError(reason) from error
+        busy_seconds += time.monotonic() - began
+        audio_seconds += _decoded_seconds(done[-1])
         for name in ("audio", "location"):  # what fetching the audio needed is stored in the plan only
             done[-1][name] = redacted_address(done[-1].get(name) or "") or None
         size += sum(len(segment["samples"]) for segment in done[-1]["segments"])
@@ -70,22 +78,48 @@ def decode(
             done, size = [], 0
     if done:
         yield pa.Table.from_pylist(done, schema=DECODED)
+    costs = {"calls": 1, "audio_seconds": audio_seconds, "busy_seconds": busy_seconds}
+    supervisor.record_costs.remote(model_costs.DECODE, model_costs.CPU, {**costs, "num_cpus": audio.num_cpus})
 
 
 class SerializedStage:
     """Overlaps reading and writing of tables with inference.
 
-    At most `max_concurrent_calls` threads use the model.     Ray gives a replica a second table while it
+    At most `max_concurrent_calls` threads use the model. Ray gives a replica a second table while it
     works on the first. That table is read, and the one before it written, beside the model. With only one
     call at a time a GPU of 3,000 times real time waited for a fifth of its time.
     """
 
     def __init__(self, max_concurrent_calls: int = 1) -> None:
         self._threads = ThreadPoolExecutor(max_concurrent_calls, thread_name_prefix="model")
+        self._timer = model_costs.BusyTimer()
 
     def run_model(self, work: Callable[[list[Row]], list[Row]], rows: list[Row]) -> list[Row]:
         """Return `work(rows)` as soon as the model is free; raises what `work` raises."""
-        return self._threads.submit(work, rows).result()
+        return self._threads.submit(self._run_timed, work, rows).result()
+
+    def _run_timed(self, work: Callable[[list[Row]], list[Row]], rows: list[Row]) -> list[Row]:
+        with self._timer.running():
+            return work(rows)
+
+    def _report_costs(
+        self, stage: str, actor: ASRActor | AlignerActor, seconds: float, supervisor: Any
+    ) -> None:
+        """Report a call with so many seconds of audio; calls without audio are not counted."""
+        busy = self._timer.take()
+        if not seconds:
+            return
+        backend = actor.config.backend
+        device = model_costs.SERVER if backend == "openai" else device_name(actor.backend.device)
+        record: dict[str, Any] = {
+            "calls": 1,
+            "audio_seconds": seconds,
+            "busy_seconds": busy,
+            "model": actor.model,
+        }
+        if actor.cost_model is not None:
+            record["fitted"] = actor.cost_model.as_record()
+        supervisor.record_costs.remote(stage, device, record)
 
 
 class Recognise(SerializedStage):
@@ -102,7 +136,11 @@ class Recognise(SerializedStage):
         super().__init__(self.actor.max_concurrent_calls)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows = self.run_model(self.guarded, to_rows(table))
+        rows = to_rows(table)
+        seconds = _segment_seconds(rows)
+        rows = self.run_model(self.guarded, rows)
+        if isinstance(self.actor, ASRActor):
+            self._report_costs(model_costs.RECOGNISE, self.actor, seconds, self.guarded.supervisor)
         for row in rows:
             row["asr_model"], row["asr_revision"] = self.actor.model, self.actor.revision
         self._report_usage()
@@ -130,7 +168,10 @@ class Align(SerializedStage):
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = to_rows(table)
+        seconds = _segment_seconds(rows)
         rows = self.run_model(self.guarded or _without_words, rows)
+        if self.actor is not None:
+            self._report_costs(model_costs.ALIGN, self.actor, seconds, self.supervisor)
         created_at = datetime.now(UTC)
         for row in rows:
             row["aligner_model"] = self.actor.model if self.actor else None
@@ -144,9 +185,19 @@ def _without_words(rows: list[Row]) -> list[Row]:
     return [{**row, "segments": [without_words(part) for part in row["segments"] or []]} for row in rows]
 
 
+def _segment_seconds(rows: list[Row]) -> float:
+    """Seconds of audio that a model gets."""
+    segments = [segment for row in rows for segment in row["segments"] or []]
+    return sum(len(segment["samples"]) for segment in segments) / BYTES_PER_SECOND
+
+
+def _decoded_seconds(row: Row) -> float:
+    return max(0.0, (row["decoded_end"] or 0.0) - (row["decoded_start"] or 0.0))
+
+
 def _finished_shard(row: Row) -> tuple[str, int, float, bool]:
     """`(recording_id, shard_count, seconds, failed)` of a shard, for the progress counter."""
-    seconds = max(0.0, (row["decoded_end"] or 0.0) - (row["decoded_start"] or 0.0))
+    seconds = _decoded_seconds(row)
     if row["status"] == "error" and row["duration"]:
         end = Window.of(row).end_in_file(row["duration"]) if row["end"] is None else row["end"]
         seconds = end - row["start"]

@@ -20,8 +20,8 @@ from pipelines.execution.progress import ProgressDisplay, Snapshot, Totals
 from pipelines.output import run_record, shards
 from pipelines.planning import planner
 from pipelines.storage import files
-from pipelines.supervision import stall, storage_failures
-from pipelines.supervision.losses import PassLosses, losses_of
+from pipelines.supervision import model_costs, stall, storage_failures
+from pipelines.supervision.losses import ANSWER_TIMEOUT, PassLosses, losses_of
 from pipelines.supervision.supervisor import running_supervisor
 
 
@@ -116,15 +116,29 @@ def supervised_pass(work: ShardPass, placement: Placement, losses: list[PassLoss
             yield supervisor
         except BaseException:
             with contextlib.suppress(Exception):  # the first error is raised, whatever happens here
-                losses.append(losses_of(supervisor, timeout=1.0))
+                losses.append(_losses(supervisor, placement, timeout=1.0))
             raise
         losses.append(
             replace(
-                losses_of(supervisor),
+                _losses(supervisor, placement),
                 failed_tasks=len(tolerated),
                 last_failure=storage_failures.last_error_line(tolerated),
             )
         )
+
+
+def _losses(supervisor: Any, placement: Placement, timeout: float = ANSWER_TIMEOUT) -> PassLosses:
+    losses = losses_of(supervisor, timeout)
+    return replace(losses, costs=model_costs.with_replicas(losses.costs, _replicas_per_gpu(placement)))
+
+
+def _replicas_per_gpu(placement: Placement) -> dict[str, float]:
+    """How many replicas of each model there are for each of the GPUs that hold some, by stage."""
+    pools = {
+        model_costs.RECOGNISE: ("recogniser", placement.asr.size),
+        model_costs.ALIGN: ("aligner", placement.aligner.size),
+    }
+    return {stage: size / cards for stage, (pool, size) in pools.items() if (cards := placement.cards(pool))}
 
 
 def _progress_writer(out: str) -> Callable[[Snapshot], None]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipelines.plurals import counted
+from pipelines.supervision import model_costs
 
 STYLE = (
     ":root{color-scheme:light dark}"
@@ -70,6 +71,7 @@ def _sections(report: dict[str, Any]) -> Iterable[str]:
                 f"{name.replace('_', ' ')}: {value:,.10g}"
                 for name, value in run.get("asked_of_servers", {}).items()
             ),
+            model_costs.in_words(run.get("model_costs", {})),
         )
         for run in report["runs"]
     ]
@@ -81,10 +83,15 @@ def _sections(report: dict[str, Any]) -> Iterable[str]:
         "crashed model processes",
         "shards processed again",
         "remote recognisers",
+        "speed of one process",
     )
-    # Most runs use no remote recogniser.
-    shown = len(head) if any(run[-1] for run in runs) else len(head) - 1
-    yield _table("Runs", head[:shown], [run[:shown] for run in runs])
+    # Most runs use no remote recogniser, and early versions measured no speed.
+    shown = [
+        column for column in range(len(head)) if column < len(head) - 2 or any(run[column] for run in runs)
+    ]
+    yield _table(
+        "Runs", [head[column] for column in shown], [[run[column] for column in shown] for run in runs]
+    )
 
 
 def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[Any]], note: str = "") -> str:

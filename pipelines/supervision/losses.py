@@ -1,10 +1,12 @@
-"""What a pass lost and used: crashed processes, shards that were not finished, requests to servers."""
+"""What a pass lost and used: crashed processes, unfinished shards, requests to servers, time of models."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from pipelines.supervision.model_costs import Costs, summed
 
 ANSWER_TIMEOUT = 60.0  # seconds that the supervisor may take to answer
 
@@ -20,6 +22,7 @@ class PassLosses:
         usage: what recognition servers were asked for, by name.
         failed_tasks: tasks that failed and that Ray tolerated.
         last_failure: the last line of the last of these failures.
+        costs: what the stages cost, by stage and device.
     """
 
     crashed_processes: int = 0
@@ -28,6 +31,7 @@ class PassLosses:
     usage: dict[str, float] = field(default_factory=dict)
     failed_tasks: int = 0
     last_failure: str = ""
+    costs: Costs = field(default_factory=dict)
 
     def explain(self, lost: Collection[str]) -> bool:
         """Whether the known crashes and failures can account for these lost shards of an isolated pass."""
@@ -43,6 +47,7 @@ class PassLosses:
             sum_by_name((self.usage, later.usage)),
             self.failed_tasks + later.failed_tasks,
             later.last_failure or self.last_failure,
+            summed(self.costs, later.costs),
         )
 
 
@@ -55,9 +60,10 @@ def losses_of(supervisor: Any, timeout: float = ANSWER_TIMEOUT) -> PassLosses:
             supervisor.losses.remote(),
             supervisor.failure_reasons.remote(),
             supervisor.usage.remote(),
+            supervisor.model_costs.remote(),
         ]
-        (crashed, repeated), reasons, usage = ray.get(requests, timeout=timeout)
-        return PassLosses(crashed, repeated, reasons, usage)
+        (crashed, repeated), reasons, usage, costs = ray.get(requests, timeout=timeout)
+        return PassLosses(crashed, repeated, reasons, usage, costs=costs)
     except ray.exceptions.RayError:
         return PassLosses()
 

@@ -17,8 +17,18 @@ from pipelines.output import run_record
 from pipelines.supervision import shutdown
 from pipelines.supervision.losses import PassLosses
 
-FIRST = PassLosses(crashed_processes=1, repeated_shards=2, usage={"requests": 3, "audio_seconds": 1.5})
-SECOND = PassLosses(repeated_shards=1, usage={"requests": 4})
+H200 = {"calls": 3, "audio_seconds": 6000.0, "busy_seconds": 2.0, "replicas_per_gpu": 1.0}
+FIRST = PassLosses(
+    crashed_processes=1,
+    repeated_shards=2,
+    usage={"requests": 3, "audio_seconds": 1.5},
+    costs={"recognise": {"NVIDIA H200": H200}},
+)
+SECOND = PassLosses(
+    repeated_shards=1,
+    usage={"requests": 4},
+    costs={"recognise": {"NVIDIA H200": H200 | {"calls": 1, "audio_seconds": 3000.0}}},
+)
 
 
 def recorded_run(out: str, error: BaseException | None) -> dict[str, Any]:
@@ -50,6 +60,17 @@ def test_usage_is_recorded_despite_an_error(tmp_path: Path, error: Exception | N
     run = recorded_run(str(tmp_path), error)
     assert run["asked_of_servers"] == {"requests": 7, "audio_seconds": 1.5}
     assert (run["processes_died"], run["shards_again"]) == (1, 3)
+    assert run["model_costs"] == {
+        "recognise": {
+            "NVIDIA H200": {
+                "calls": 4,
+                "audio_seconds": 9000.0,
+                "busy_seconds": 4.0,
+                "replicas_per_gpu": 1.0,
+                "rtfx": 2250.0,
+            }
+        }
+    }
 
 
 @pytest.mark.usefixtures("no_stop_requested")

@@ -3,13 +3,17 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pyarrow as pa
 import pytest
 
 from actors.asr import ASRActor
-from actors.config import ASRConfig
+from actors.backends.cost_model import CostModel
+from actors.config import AlignerConfig, ASRConfig
 from actors.errors import FatalError
 from actors.process import exit as process_exit
-from pipelines.execution.stages import Recognise, SerializedStage
+from pipelines.execution.ray_data import BYTES_PER_SECOND
+from pipelines.execution.stages import Align, Recognise, SerializedStage
+from pipelines.schema import DECODED
 from pipelines.supervision.guarded_actor import GuardedActor
 from pipelines.supervision.shared_lock import SharedLock
 
@@ -128,3 +132,57 @@ def test_a_recogniser_reports_its_usage_before_it_ends(monkeypatch):
         ("record_usage", process, {"requests": 3}),
         ("record_exit_reason", process, "worker_lost", "the account is empty"),
     ]
+
+
+def test_stages_report_what_their_calls_cost(monkeypatch):
+    reports = []
+
+    class RemoteMethod:
+        def __init__(self, name):
+            self.remote = lambda *arguments: reports.append((name, *arguments))
+
+    class SupervisorHandle:
+        def __getattr__(self, name):
+            return RemoteMethod(name)
+
+    monkeypatch.setattr(GuardedActor, "_ask", lambda *arguments: None)
+    recognise = Recognise(ASRActor, ASRConfig(backend="fake", model="fake"), SupervisorHandle())
+    align = Align(AlignerConfig(backend="fake", model="fake"), "run", SupervisorHandle())
+    row = dict.fromkeys(DECODED.names) | {
+        "shard_id": "s",
+        "recording_id": "r",
+        "status": "ok",
+        "start": 0.0,
+        "shard_count": 1,
+        "segments": [{"start": 0.0, "end": 2.0, "samples": bytes(2 * BYTES_PER_SECOND)}],
+    }
+    silent = row | {"shard_id": "t", "segments": []}
+    for rows in ([row, row], [silent]):
+        align(recognise(pa.Table.from_pylist(rows, schema=DECODED)))
+    costs = [report[1:] for report in reports if report[0] == "record_costs"]
+    # The call without speech is not counted.
+    assert [(stage, device) for stage, device, _ in costs] == [("recognise", "cpu"), ("align", "cpu")]
+    for _, _, record in costs:
+        assert (record["calls"], record["audio_seconds"], record["model"]) == (1, 4.0, "fake")
+        assert record["busy_seconds"] >= 0
+        assert "fitted" not in record
+
+
+def test_what_a_model_measured_when_it_was_loaded_is_reported(monkeypatch):
+    reports = []
+
+    class SupervisorHandle:
+        class record_costs:
+            remote = staticmethod(lambda *arguments: reports.append(arguments))
+
+    class Actor:
+        config, model = ASRConfig(), "m"
+        cost_model = CostModel(0.001, 0.0002, 128, "NVIDIA H200")
+
+        class backend:
+            device = None
+
+    stage = SerializedStage()
+    stage._report_costs("recognise", Actor, 30.0, SupervisorHandle)
+    fitted = {"call_seconds": 0.001, "padded_second": 0.0002, "rows": 128, "device": "NVIDIA H200"}
+    assert reports[0][2]["fitted"] == fitted

@@ -100,7 +100,28 @@ def test_the_page_aligns_numbers_and_says_how_many_dead_letters_it_hides() -> No
     assert "<td class=number>12,345</td>" in page and "<td class=number>1.50</td>" in page
     assert "1,000 further dead letters in OUT/dead_letters" in page
     assert "&lt;b&gt;" in page and "1 recording &amp; more" in page and "<h2>Transcripts by flag" not in page
-    assert "not finished" in page and "remote recognisers" not in page
+    assert "not finished" in page and "remote recognisers" not in page and "speed" not in page
+
+
+def test_the_page_shows_the_speed_of_runs_that_measured_it() -> None:
+    speeds = {"recognise": {"NVIDIA H200": {"rtfx": 3363.4}}, "align": {"NVIDIA H200": {"rtfx": 5909.0}}}
+    run = {"run_id": "r", "started_at": "s", "finished_at": None, "host": "h"}
+    page = html_report.page(
+        {
+            "out": "out",
+            "models": {},
+            "config_hash": "c",
+            "version": "1",
+            "exact": True,
+            "dead_letters": 0,
+            **dict.fromkeys(("by_status", "by_language", "by_flag", "by_error"), {}),
+            "failures": [],
+            "runs": [run, run | {"model_costs": speeds}],
+        },
+        "",
+    )
+    assert "recognise 3,363x on NVIDIA H200, align 5,909x on NVIDIA H200" in page
+    assert "remote recognisers" not in page
 
 
 def test_the_addresses_of_failures_are_shown_without_signatures(tmp_path: Path) -> None:
