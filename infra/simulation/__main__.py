@@ -50,7 +50,7 @@ class Job:
 
 
 def archive(recordings: int) -> np.ndarray:
-    """Audio seconds of each recording, longest first: most minutes, some hours, as in the benchmark `scale`."""
+    """Audio seconds of each recording, longest first: minutes, some hours, as in the benchmark `scale`."""
     return -np.sort(-np.random.default_rng(0).lognormal(5.0, 1.2, recordings).clip(1, 20_000))
 
 

@@ -41,8 +41,8 @@ def results(folder: Path, *arguments: str) -> list[dict[str, Any]]:
 
 def test_all_stages_on_one_process_run(tmp_path: Path) -> None:
     lines = results(tmp_path, "--stages", STAGES)
-    ended = [line["what"].removeprefix("stage ") for line in lines if line["what"].startswith("stage ")]
-    assert ended == STAGES.split(",")
+    finished = [line["what"].removeprefix("stage ") for line in lines if line["what"].startswith("stage ")]
+    assert finished == STAGES.split(",")
     [recogniser] = [line for line in lines if line["what"] == "demo recogniser, float32"]
     assert recogniser["same_as_cpu"] == "3 of 3" and recogniser["single_equals_batch"] == "2 of 2"
 

@@ -12,11 +12,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
+from tests.benchmarks.workloads.listing_server import KEYS_PER_PAGE, ListedBucket
 from tests.benchmarks.workloads.rows import Row
 
 LIMIT_SECONDS = 900
@@ -26,9 +26,6 @@ FULL_SIZE = 1_000_000
 AIMS = {FULL_SIZE: ("<= 300", "<= 90", "<= 2")}
 # Share of shards that a resumed run finds done.
 DONE = 0.9
-# Keys per page of a listing: S3's limit.
-KEYS_PER_PAGE = 1000
-FOLDER_KEYS = 1000
 
 
 def measure(full: bool) -> Iterator[Row]:
@@ -236,58 +233,9 @@ class _Clock:
         return self.end_time - self.began
 
 
-class _Bucket(BaseHTTPRequestHandler):
-    """Answers ListObjectsV2 for a bucket of `size` keys and nothing else: a server that really holds a
-    million objects would cost more than the listing under test.
-    """
-
-    size = 0
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
-        # "": all of them.
-        folder = query.get("prefix", "").removeprefix("calls/").strip("/")
-        if "delimiter" in query and not folder:
-            names = [
-                f"<CommonPrefixes><Prefix>calls/{k:04d}/</Prefix></CommonPrefixes>"
-                for k in range(-(-self.size // FOLDER_KEYS))
-            ]
-            self._answer("".join(names), len(names), "")
-            return
-        begin = int(folder) * FOLDER_KEYS if folder else 0
-        end = min(self.size, begin + FOLDER_KEYS) if folder else self.size
-        first = int(query.get("continuation-token", begin))
-        last = min(end, first + int(query.get("max-keys", KEYS_PER_PAGE)))
-        items = "".join(
-            f"<Contents><Key>calls/{k // FOLDER_KEYS:04d}/call-{k:07d}.mp3</Key>"
-            f"<LastModified>2026-01-01T00:00:00.000Z</LastModified>"
-            f'<ETag>"{k:032x}"</ETag><Size>1000</Size><StorageClass>STANDARD</StorageClass></Contents>'
-            for k in range(first, last)
-        )
-        self._answer(items, last - first, str(last) if last < end else "")
-
-    def _answer(self, items: str, count: int, token: str) -> None:
-        more = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
-        body = (
-            '<?xml version="1.0"?><ListBucketResult '
-            'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>archive</Name><Prefix/>'
-            f"<KeyCount>{count}</KeyCount><MaxKeys>{KEYS_PER_PAGE}</MaxKeys><IsTruncated>{str(bool(token)).lower()}</IsTruncated>"
-            f"{more}{items}</ListBucketResult>"
-        ).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/xml")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing."""
-
-
 def _listing(size: int) -> Row:
     """A folder of audio in an object store as a manifest, read in its own process; this one is the store."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bucket", (_Bucket,), {"size": size}))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bucket", (ListedBucket,), {"size": size}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment |= {

@@ -21,73 +21,11 @@ from actors.backends.transformers.kv_cache import (  # noqa: E402
     weight_bytes,
 )
 from actors.backends.transformers.prompts import Prompt  # noqa: E402
-from actors.backends.transformers.scheduler import Generated, Job  # noqa: E402
+from actors.backends.transformers.scheduler import Job  # noqa: E402
 from actors.config import ASRConfig  # noqa: E402
-from actors.records import SegmentRequest  # noqa: E402
-from tests.actors.backends.transformers.reference_decoding import (  # noqa: E402
-    load_reference,
-    reference_decode,
-)
+from tests.actors.backends.transformers.decoding import assert_equal, decode  # noqa: E402
 
 BUDGETS = [17, 3, 40, 1, 9, 26]
-Answers = list[tuple[list[int], list[float]]]
-
-
-@pytest.fixture(scope="module", params=["float64", "float32"])
-def backend(request, tiny_models) -> TransformersASR:
-    return TransformersASR(ASRConfig(model=str(tiny_models.asr), dtype=request.param))
-
-
-@pytest.fixture(scope="module")
-def prompts(backend, waveforms) -> list[Prompt]:
-    made = backend.prompts([SegmentRequest(waveform) for waveform in waveforms])
-    assert all(isinstance(prompt, Prompt) for prompt in made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def reference(backend, tiny_models, prompts) -> Any:
-    """`reference(budgets, ends)`: what the plain loop answers to all prompts."""
-    model, prefiller = load_reference(tiny_models.asr, backend.dtype)
-
-    def decode(budgets: Sequence[int], ends: Sequence[int]) -> Answers:
-        return [
-            reference_decode(model, prefiller, prompt.tokens, prompt.features, budget, ends)
-            for prompt, budget in zip(prompts, budgets, strict=True)
-        ]
-
-    return decode
-
-
-def decode(
-    backend: TransformersASR,
-    prompts: Sequence[Prompt],
-    budgets: Sequence[int],
-    ends: Sequence[int],
-    limits: Limits = Limits(10_000, 128),  # noqa: B008
-    generator: Generator | None = None,
-) -> Answers:
-    generator = generator or Generator(backend.network, ends)
-    jobs = [
-        Job(len(prompt.tokens) + budget, budget, prompt.features.frames / 100)
-        for prompt, budget in zip(prompts, budgets, strict=True)
-    ]
-    answers: dict[int, Generated] = {}
-
-    def done(number: int, answer: Generated | Exception) -> None:
-        assert isinstance(answer, Generated) and number not in answers
-        answers[number] = answer
-
-    generator.generate(jobs, lambda numbers: [prompts[number] for number in numbers], limits, done)
-    found = [answers[number] for number in range(len(prompts))]
-    assert all(len(row.tokens) == len(row.logprobs) and max(row.logprobs) <= 0 for row in found)
-    return [(row.tokens, row.logprobs) for row in found]
-
-
-def assert_equal(found: Answers, wanted: Answers) -> None:
-    assert [tokens for tokens, _ in found] == [tokens for tokens, _ in wanted]
-    for (_, scores), (_, wanted_scores) in zip(found, wanted, strict=True):
-        assert scores == pytest.approx(wanted_scores, abs=2e-5)
 
 
 def test_tokens_and_logprobs_are_those_of_transformers(backend, prompts, reference) -> None:
