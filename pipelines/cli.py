@@ -102,17 +102,22 @@ def _plan(given: argparse.Namespace) -> int:
         return 0
     from actors import retries
     from pipelines.manifests.manifest import read_manifest
-    from pipelines.planning import estimate, planner
+    from pipelines.planning import estimate, measured_speeds, planner
 
     retries.apply(config.storage)
+    if given.like:
+        update = {"run": _folder(given.like)}
+        config = config.model_copy(update={"estimate": config.estimate.model_copy(update=update)})
+    measured = measured_speeds.speeds_for_plan(config)
     plan = planner.plan_table(
         read_manifest(_required(given.manifest, "MANIFEST"), dict(given.columns)), config
     )
     figures = estimate.estimate(
         plan,
-        config.estimate,
+        measured.apply(config.estimate),
         recognise=config.asr.backend != "openai",
         words=config.aligner.backend != "none",
+        measured=measured.origins,
     )
     _show(figures.as_dict() if given.json else estimate.render(figures), given.json)
     return 0

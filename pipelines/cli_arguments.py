@@ -82,10 +82,16 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         "estimate hours, shards, cost and time; reads headers only and starts nothing",
         "manifest.jsonl",
         "s3://bucket/audio --set estimate.gpus=8 --json",
+        "manifest.jsonl --like out --set estimate.gpus=8 --set estimate.gpu_type=H200",
     )
     plan.add_argument("manifest", metavar="MANIFEST", nargs="?", help=MANIFEST_HELP)
     _add_columns(plan)
     plan.add_argument("--json", action="store_true", help="print the figures as JSON")
+    plan.add_argument(
+        "--like",
+        metavar="OUT",
+        help="use the speeds that an earlier run in OUT measured on such hardware (estimate.run)",
+    )
     _add_settings(plan)
 
     _add_run_arguments(

@@ -67,6 +67,15 @@ class EstimateConfig(Settings):
         0.05, ge=0, description="assumed price of one core hour; counts only where there are no GPUs"
     )
     currency: str = Field("", description="currency of the prices, shown with the cost, such as EUR")
+    run: str | None = Field(
+        None,
+        description="output directory of an earlier run, whose measured speeds replace the assumed ones",
+    )
+    gpu_type: str | None = Field(
+        None,
+        description="name of the GPUs to plan for, such as H200; only speeds that were measured on them are "
+        "used; null: that of this machine's GPUs, or any if it has none and estimate.gpus is set",
+    )
 
 
 class ClusterConfig(Settings):
@@ -127,7 +136,20 @@ class ServeConfig(Settings):
     )
     model_names: list[str] = Field(
         [],
-        description="model names that clients may use; empty: the hub id, or the name of the model's folder",
+        description="model names that clients may use, with any aliases; empty: the hub id, or the name of the "
+        "model's folder, and OpenAI's names such as whisper-1",
+    )
+    lenient: bool = Field(
+        False,
+        description="ignore what cannot be done as asked (temperature, unknown languages and other values) "
+        "and tell so in the header x-scriptorium-warning, instead of answering 400",
+    )
+    max_prompt: int = Field(
+        10_000,
+        ge=1,
+        le=10_000,
+        description="longest prompt of a request in characters; of longer ones the end is used, which the "
+        "header x-scriptorium-warning tells",
     )
     api_keys: list[str] = Field(
         [],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow.compute as pc
 from rich.console import Group, RenderableType
@@ -26,6 +27,8 @@ from pipelines.execution import ray_data
 from pipelines.manifests.manifest import recordings_of
 from pipelines.output import run_record, shards
 from pipelines.planning import estimate, planner
+from pipelines.planning.measured_speeds import MeasuredSpeeds, measured_speeds
+from pipelines.storage.files import absolute
 
 
 def check_models(config: RunConfig) -> None:
@@ -80,8 +83,10 @@ def dry_run(
         parts.append(
             Text(f"manifest: {recordings}; `scriptorium plan` reads their headers and reports hours and cost")
         )
-    if out and run_record.checked(out, config, command, accept_changes=accept_changes):
-        parts += map(Text, _remaining_lines(out, placement, config, command))
+    if out and (record := run_record.checked(out, config, command, accept_changes=accept_changes)):
+        if config.estimate.run:
+            record = run_record.require(absolute(config.estimate.run))
+        parts += map(Text, _remaining_lines(out, placement, config, command, record))
     parts.append(Text("dry run: nothing was started or written", style="dim"))
     return Group(*parts)
 
@@ -192,7 +197,18 @@ def _placement_lines(placement: Placement, config: RunConfig) -> list[str]:
     return lines
 
 
-def _remaining_lines(out: str, placement: Placement, config: RunConfig, command: str) -> list[str]:
+def _remaining_lines(
+    out: str, placement: Placement, config: RunConfig, command: str, measured: dict[str, Any]
+) -> list[str]:
+    """What is left to do in `out`, and how long it may take.
+
+    Args:
+        out: the output directory.
+        placement: where the run would go.
+        config: the settings.
+        command: transcribe or align.
+        measured: the record of the run whose measured speeds are used.
+    """
     plan = planner.read_plan(out)
     todo = shards.left_to_do(plan, out)
     hours = planner.seconds_of(todo) / 3600
@@ -201,16 +217,24 @@ def _remaining_lines(out: str, placement: Placement, config: RunConfig, command:
     of_recordings = "1 recording" if recordings == 1 else f"{recordings:,} recordings"
     lines = [f"planned and not done in {out}: {shards_left} of {of_recordings}, {hours:,.2f} h"]
     if todo.num_rows:
-        lines.append(_time_line(hours, placement, config, command))
+        types = {
+            node.labels[nodes.ACCELERATOR]
+            for node in placement.nodes
+            if node.gpus and nodes.ACCELERATOR in node.labels
+        }
+        speeds = measured_speeds(measured, config, types, placement.on_gpu)
+        lines.append(_time_line(hours, placement, config, command, speeds))
     return lines
 
 
-def _time_line(hours: float, placement: Placement, config: RunConfig, command: str) -> str:
+def _time_line(
+    hours: float, placement: Placement, config: RunConfig, command: str, speeds: MeasuredSpeeds
+) -> str:
     """How long the work may take: each stage on its own cards, and both together on all cards."""
     recognise = command != "align" and config.asr.backend != "openai"
     words = config.aligner.backend != "none"
     recognising, aligning, decoding = estimate.stage_hours(
-        hours, config.estimate, recognise=recognise, words=words
+        hours, speeds.apply(config.estimate), recognise=recognise, words=words
     )
     on_cpus = [
         name
@@ -232,7 +256,9 @@ def _time_line(hours: float, placement: Placement, config: RunConfig, command: s
     remote = config.asr.backend == "openai" and command != "align"
     note = "; the recognition server's own speed is not known" if remote else ""
     time = estimate.in_words(max(by_gpu, by_decode))
-    return f"at the assumed speeds (section `estimate`): {time}, bound by {bound}{note}"
+    origins = " and ".join(dict.fromkeys(speeds.origins.values()))
+    source = f"speeds measured by {origins}" if origins else "assumed speeds (section `estimate`)"
+    return f"at the {source}: {time}, bound by {bound}{note}"
 
 
 def _gib(size: float | None) -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -110,13 +110,15 @@ class SerializedStage:
         if not seconds:
             return
         backend = actor.config.backend
-        device = model_costs.SERVER if backend == "openai" else device_name(actor.backend.device)
+        device = model_costs.SERVER if backend == "openai" else device_name(cast(Any, actor.backend.device))
         record: dict[str, Any] = {
             "calls": 1,
             "audio_seconds": seconds,
             "busy_seconds": busy,
             "model": actor.model,
         }
+        if device == model_costs.CPU:
+            record["threads"] = actor.config.threads
         if actor.cost_model is not None:
             record["fitted"] = actor.cost_model.as_record()
         supervisor.record_costs.remote(stage, device, record)

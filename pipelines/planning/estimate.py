@@ -74,6 +74,7 @@ class Estimate:
     currency: str
     output_bytes: int
     assumptions: dict[str, float]
+    measured: dict[str, str]  # where those of the assumptions that are no assumptions were measured
 
     def as_dict(self) -> dict[str, Any]:
         """The figures as plain values, for JSON."""
@@ -88,6 +89,7 @@ def estimate(
     words: bool = True,
     gpus: int | None = None,
     cores: int | None = None,
+    measured: Mapping[str, str] | None = None,
 ) -> Estimate:
     """Sum up planned shards.
 
@@ -98,6 +100,7 @@ def estimate(
         words: whether words are aligned.
         gpus: GPUs to plan for if the settings do not say; by default those of this machine.
         cores: CPU cores to plan for if the settings do not say; by default those of this machine.
+        measured: where speeds of `settings` were measured, by name; the others are assumptions.
     """
     first = rows.filter(pc.equal(rows["index"], 0))
     duration = first["duration"].to_numpy()
@@ -122,6 +125,7 @@ def estimate(
         gpu_hours, core_hours = 0.0, core_hours + models
         wall_hours = core_hours / cores
         cost = wall_hours * cores * settings.core_hour_price
+    assumptions = _assumptions(settings, gpus, recognise, words)
     return Estimate(
         recordings=first.num_rows,
         shards=rows.num_rows,
@@ -144,7 +148,8 @@ def estimate(
         output_bytes=round(
             COPIES * (hours * WORDS_PER_HOUR * BYTES_PER_WORD[words] + BYTES_PER_ROW * first.num_rows)
         ),
-        assumptions=_assumptions(settings, gpus, recognise, words),
+        assumptions=assumptions,
+        measured={name: origin for name, origin in (measured or {}).items() if assumptions.get(name)},
     )
 
 
@@ -226,7 +231,11 @@ def render(figures: Estimate) -> RenderableType:
         parts.append(
             Text(f"\n{counted(number, 'recording')} cannot be read and would {become}: {codes}", style="red")
         )
-    assumed = ", ".join(f"{name} {value:g}" for name, value in figures.assumptions.items() if value)
+    values = {name: f"{name} {value:,g}" for name, value in figures.assumptions.items() if value}
+    for origin in dict.fromkeys(figures.measured.values()):
+        names = ", ".join(values.pop(name) for name, found in figures.measured.items() if found == origin)
+        parts.append(Text(f"\nmeasured by {origin}: {names}", style="dim"))
+    assumed = ", ".join(values.values())
     parts.append(
         Text(f"\nassumed, not measured (section `estimate` of the settings): {assumed}", style="dim")
     )

@@ -118,6 +118,15 @@ def test_the_time_for_the_rest_of_a_plan_is_estimated(
     # The recogniser's only card is the limit, however many cards the aligners have.
     assert "at the assumed speeds (section `estimate`): 72 s, bound by GPUs" in lines(capsys)
 
+    # Once a run on such GPUs has measured its speed, that counts.
+    record = run_record.require(out)
+    speed = {"audio_seconds": 6000.0, "busy_seconds": 30.0, "rtfx": 200.0, "model": config.asr.model}
+    run_record.note(out, record, run_id, model_costs={"recognise": {"NVIDIA H100": speed}})
+    assert dry_run("2x(CPU=4,GPU=1,type=H100)") == 0
+    assert f"at the speeds measured by run {run_id} on NVIDIA H100: 45 s, bound by GPUs" in lines(capsys)
+    assert dry_run("2x(CPU=4,GPU=1,type=L4)") == 0
+    assert "at the assumed speeds (section `estimate`): 72 s, bound by GPUs" in lines(capsys)
+
     assert dry_run("(CPU=8,GPU=1)", "asr.pool.num_gpus=0", "aligner.pool.num_gpus=0") == 0
     message = "no time is estimated: the recognisers and aligners run on CPUs"
     assert any(line.startswith(message) for line in lines(capsys))

@@ -114,7 +114,7 @@ def test_the_page_shows_the_speed_of_runs_that_measured_it() -> None:
             "version": "1",
             "exact": True,
             "dead_letters": 0,
-            **dict.fromkeys(("by_status", "by_language", "by_flag", "by_error"), {}),
+            **{name: {} for name in ("by_status", "by_language", "by_flag", "by_error")},
             "failures": [],
             "runs": [run, run | {"model_costs": speeds}],
         },
