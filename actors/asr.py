@@ -17,6 +17,9 @@ from actors.text.languages import code_of, normalize_language
 
 STAGE = "recognise"
 _NOTHING = Hypothesis(text="", language=None)
+# Flags of an answer in which the model has lost its way: it named no language, repeated itself, and did not
+# end. Each of them alone is common in good answers.
+_UNRELIABLE = frozenset({"no_language_tag", "loop_collapsed", "truncated"})
 
 
 class ASRActor:
@@ -25,7 +28,8 @@ class ASRActor:
     Reads: `status`, `language` (ISO code, forces it), `context`, `segments[].samples`. Adds to each segment:
     `language` (ISO code, None where nothing was said), `text`, `raw`, `confidence`, `flags`. Changes: a row
     in which some segments failed becomes `partial`, and those segments get the flag `failed`. A row in which
-    all segments failed becomes `error` and loses its segments. Rows without segments are returned unchanged.
+    all segments failed becomes `error` and loses its segments. A row with an unreliable answer becomes
+    `partial`, and that segment gets the flag `unreliable`. Rows without segments are returned unchanged.
     """
 
     def __init__(self, config: ASRConfig) -> None:
@@ -101,8 +105,12 @@ def recognised_row(row: Row, results: list[Hypothesis | Exception] | UsageError)
     segments = []
     for segment, result in zip(row["segments"], results, strict=True):
         hypothesis = replace(_NOTHING, flags=("failed",)) if isinstance(result, Exception) else result
-        segments.append({**segment, **_fields(hypothesis)})
+        fields = recognised_fields(hypothesis)
+        flags = [*(segment.get("flags") or []), *fields["flags"]]
+        segments.append({**segment, **fields, "flags": flags})
     row = {**row, "segments": segments}
+    if any("unreliable" in segment["flags"] for segment in segments):
+        row["status"] = "partial"
     if errors:
         row["status"] = "partial"
         # An error of the decoding stage came first and stays.
@@ -113,14 +121,20 @@ def recognised_row(row: Row, results: list[Hypothesis | Exception] | UsageError)
     return row
 
 
-def _fields(hypothesis: Hypothesis) -> SegmentRow:
+def recognised_fields(hypothesis: Hypothesis) -> SegmentRow:
+    """The fields that recognition adds to a segment.
+
+    An unreliable answer has no confidence: the tokens of a loop are certain, so their probability says
+    nothing about the text.
+    """
     text = hypothesis.text.strip()
+    unreliable = _UNRELIABLE.issubset(hypothesis.flags)
     return {
         "language": code_of(hypothesis.language) if text else None,
         "text": text,
         "raw": hypothesis.raw,
-        "confidence": hypothesis.confidence if text else None,
-        "flags": list(hypothesis.flags),
+        "confidence": hypothesis.confidence if text and not unreliable else None,
+        "flags": [*hypothesis.flags, *(["unreliable"] if unreliable else [])],
     }
 
 

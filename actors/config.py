@@ -105,8 +105,10 @@ class AudioConfig(Settings):
 class SegmenterConfig(Settings):
     """How recordings are cut into segments, the inputs of the models."""
 
-    backend: Literal["energy", "silero"] = Field(
-        "energy", description="energy: fast, without a model; silero: a VAD model (extra `vad`)"
+    backend: Literal["hybrid", "energy", "silero"] = Field(
+        "energy",
+        description="energy: removes silence, without a model; hybrid: also noise and music in which a VAD model "
+        "hears no speech (extra `vad`; energy without it); silero: by the VAD model alone",
     )
     max_duration: float = Field(
         60,

@@ -22,8 +22,10 @@ from actors.audio.windows import Window
 from actors.config import AudioConfig, SegmenterConfig
 from actors.errors import FatalError, RowError, as_row_error
 from actors.process.isolation import Child
-from actors.records import SAMPLING_RATE, Probe, Row, Span
-from actors.segmentation.energy import find_cut, segment
+from actors.records import SAMPLING_RATE, Probe, Row
+from actors.segmentation.energy import find_cut
+from actors.segmentation.hybrid import Judged
+from actors.segmentation.segmenter import cut_channels, silent_samples, warn_without_vad
 
 # Seconds on both sides of a nominal shard border in which the cut is searched.
 _REACH = 2.5
@@ -34,6 +36,8 @@ _MAX_LOST = 0.5
 # Seconds that a file may end before its header's duration: 1 % of it, within these bounds. Encoders' delays and
 # coarse time stamps cause less.
 _MIN_SHORT, _MAX_SHORT = 0.25, 5.0
+# The flag of segments that may be no speech, and of shards of which something else than silence was dropped.
+_UNLIKELY = "speech_unlikely"
 
 
 class Decoder:
@@ -47,6 +51,7 @@ class Decoder:
 
     def __init__(self, audio: AudioConfig, segmenter: SegmenterConfig, imports: tuple[str, ...] = ()) -> None:
         self.audio, self.segmenter, self._imports = audio, segmenter, imports
+        warn_without_vad(segmenter)
         self._child = Child(audio.max_memory, imports=imports)
 
     def __call__(self, rows: list[Row], following: Row | None = None) -> list[Row]:
@@ -230,11 +235,16 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
     unreliable = decoded.losses.max_drift >= _MAX_LOST and has_neighbours and recording.can_seek
     if unreliable:
         flags.append("stamps_unreliable")
-    segments = _segments(decoded, segmenter)
+    channels = cut_channels(decoded.samples, segmenter)
+    segments = _segments(decoded, channels)
+    if any(judged.dropped for judged in channels):
+        flags.append(_UNLIKELY)
+    silence = silent_samples(channels, decoded.samples.shape[1]) / SAMPLING_RATE
     status = "ok" if segments else "no_speech"
     if "truncated" in flags or beyond or unread or unreliable or decoded.losses.seconds >= _MAX_LOST:
         status = "partial"
-    return _outcome(row, status, flags, decoded.start / SAMPLING_RATE, decoded.end / SAMPLING_RATE, segments)
+    span = (decoded.start / SAMPLING_RATE, decoded.end / SAMPLING_RATE)
+    return _outcome(row, status, flags, *span, segments, silence)
 
 
 def _limit(row: Row, recording: SampleReader) -> int:
@@ -250,28 +260,32 @@ def _limit(row: Row, recording: SampleReader) -> int:
     return round((planned + _MAX_BEYOND) * SAMPLING_RATE)
 
 
-def _segments(decoded: Decoded, config: SegmenterConfig) -> list[Row]:
-    regions: list[list[Span] | None] = [None] * len(decoded.channels)
-    if config.backend == "silero" and decoded.samples.size:
-        from actors.segmentation.silero import find_speech
-
-        regions = list(find_speech(list(decoded.samples), config))
+def _segments(decoded: Decoded, channels: list[Judged]) -> list[Row]:
     segments: list[Row] = []
-    for channel, samples, speech in zip(decoded.channels, decoded.samples, regions, strict=True):
-        for span in segment(samples, config, speech):
+    for channel, samples, judged in zip(decoded.channels, decoded.samples, channels, strict=True):
+        for span, unlikely in zip(judged.spans, judged.unlikely, strict=True):
             little_endian = np.ascontiguousarray(samples[span.start : span.end], "<i2")
             segments.append(
                 {
                     "start": (decoded.start + span.start) / SAMPLING_RATE,
                     "end": (decoded.start + span.end) / SAMPLING_RATE,
                     "channel": channel,
+                    "flags": [_UNLIKELY] if unlikely else [],
                     "samples": little_endian.view(np.uint8).data,
                 }
             )
     return segments
 
 
-def _outcome(row: Row, status: str, flags: list[str], start: float, end: float, segments: list[Row]) -> Row:
+def _outcome(
+    row: Row,
+    status: str,
+    flags: list[str],
+    start: float,
+    end: float,
+    segments: list[Row],
+    silence: float = 0.0,
+) -> Row:
     outcome = {
         "status": status,
         "error_stage": None,
@@ -279,7 +293,8 @@ def _outcome(row: Row, status: str, flags: list[str], start: float, end: float, 
         "error_message": None,
         "flags": flags,
     }
-    return {**row, **outcome, "decoded_start": start, "decoded_end": end, "segments": segments}
+    span = {"decoded_start": start, "decoded_end": end, "silence": silence}
+    return {**row, **outcome, **span, "segments": segments}
 
 
 def _require_planned_object(row: Row, file: AudioFile) -> None:

@@ -45,6 +45,8 @@ _OUTCOME = [
     ("flags", pa.list_(pa.string())),
     ("decoded_start", pa.float64()),
     ("decoded_end", pa.float64()),
+    # Seconds that are in no segment; null in rows of version 0.1.0 and where decoding failed.
+    ("silence", pa.float64()),
 ]
 
 WORD = pa.struct(
@@ -78,7 +80,7 @@ def _row(
     return pa.schema([*PLAN, *_OUTCOME, ("segments", pa.list_(pa.struct(segment))), *(extra or [])])
 
 
-DECODED = _row(_SPAN + _SAMPLES)
+DECODED = _row([*_SPAN, *_SAMPLES, ("flags", pa.list_(pa.string()))])
 RECOGNISED = _row(_SPAN + _SAMPLES + _HYPOTHESIS, _ASR)
 SHARD = _row(
     _SPAN + _HYPOTHESIS + _WORDS,
@@ -134,6 +136,9 @@ TRANSCRIPT = pa.schema(
         ("status", pa.string()),  # ok | partial | no_speech
         ("flags", pa.list_(pa.string())),
         ("metadata", pa.string()),  # JSON object: the manifest's other columns
+        # Seconds that were not sent to the model: silence, and noise where the recording has the flag
+        # speech_unlikely. Null in rows of version 0.1.0.
+        ("silence", pa.float64()),
         ("provenance", PROVENANCE),
         ("window", WINDOW),  # null: the recording is a whole file
     ]
@@ -177,6 +182,8 @@ FLAGS: dict[str, dict[str, str]] = {
         "phase_cancelled": "mixing the channels would cancel the signal: one channel was used",
         "phase_cancelled_partly": "mixing the channels would cancel parts of the signal: mixed two to one",
         "non_finite_samples": "samples that were not finite numbers became silence",
+        "speech_unlikely": "noise or music without speech was not recognised; on a segment: it was recognised, "
+        "but may be no speech",
         "channel:N": "the segment comes from channel N, counted from 0",
     },
     "missing": {
@@ -189,6 +196,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "text": {
         "loop_collapsed": "the model repeated itself, and the repetition was collapsed",
         "repetitive": "the model may have repeated itself",
+        "unreliable": "the model named no language, repeated itself and did not end: text is wrong or missing",
         "tag_removed": "the model wrote its own markup into the text, and it was removed",
         "text_given": "the text comes from the manifest",
     },

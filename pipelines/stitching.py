@@ -49,6 +49,7 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
     flags = [flag for row in rows for flag in row.get("flags") or []]
     flags += [flag for flag, found in _consistency_flags(rows, end).items() if found]
     flags += ["overlap_removed"] if overlapped else []
+    flags += ["unreliable"] if any("unreliable" in segment["flags"] for segment in segments) else []
     flags += [f"lost:{start:g}-{end:g}" for start, end in lost] + [
         f"error:{row['error_code']}" for row in errors
     ]
@@ -62,8 +63,11 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
         "languages": languages,
         "text": text,
         "segments": [
-            _transcript_segment(segment) for segment in segments if segment["text"] or segment["flags"]
+            _transcript_segment(segment)
+            for segment in segments
+            if segment["text"] or set(segment["flags"]) - {"speech_unlikely"}
         ],
+        "silence": _silence(rows),
         "status": "partial" if incomplete else "ok" if text else "no_speech",
         "flags": list(dict.fromkeys(flags)),
         "metadata": rows[0]["metadata"],
@@ -199,6 +203,13 @@ def _end(rows: Sequence[Row]) -> float:
             if value is not None
         ]
     return round(max(known, default=start + (rows[0].get("duration") or 0.0)), 6)
+
+
+def _silence(rows: Sequence[Row]) -> float | None:
+    """The seconds that are in no segment; None where a decoded shard does not say so, as in version 0.1.0."""
+    seconds = [row.get("silence") for row in rows if row["status"] != "error"]
+    known = [value for value in seconds if value is not None]
+    return round(sum(known), _TIME_DIGITS) if len(known) == len(seconds) else None
 
 
 def _consistency_flags(rows: Sequence[Row], end: float) -> dict[str, bool]:
