@@ -29,6 +29,8 @@ MIN_RATE, MAX_RATE = 1_000, 768_000
 # Hz of DSD, whose samples have 1 bit, 8 of which are read as one: DSD64 to DSD1024.
 _MAX_DSD_RATE = 44_100 * 1024 // 8
 MAX_CHANNELS = 64
+# Microseconds of a film that may pass before its sound begins: a day.
+_LONGEST_JUMP = str(24 * 3600 * 1_000_000)
 # Bytes per packet of a WAVE file, which has no packets of its own; ffmpeg's default of 4 KiB makes too many.
 _PCM_PACKET = 32 << 10
 # The samples of a WAVE file must begin within so many bytes behind its first chunks.
@@ -89,7 +91,9 @@ def open_container(
         raise RowError("the file has no bytes", "empty_file")
     av.logging.set_level(av.logging.PANIC)
     options = format_options() | ({"fflags": "fastseek"} if jump else {})
-    if probe_bytes is not None:
+    if file.begins_late:
+        options["analyzeduration"] = _LONGEST_JUMP
+    if probe_bytes is not None and not file.begins_late:
         options["probesize"] = str(probe_bytes)
     if _is_wave(file):
         _hide_trailing_data(file)
@@ -167,16 +171,20 @@ def _select(
             readable = [one for one in range(len(streams)) if not _is_encrypted(streams, one, encrypted)]
             number = readable[0] if readable else number
     if number >= len(streams):
-        raise RowError(
-            f"track {number} (counted from 0) was requested, but the file has {len(streams)}",
-            "no_audio_stream",
-        )
+        raise missing_track(number, len(streams))
     if _is_encrypted(streams, number, encrypted):
         how = encrypted.get(number, "DRM")
         raise RowError(
             f"the audio is encrypted ({how}) and cannot be decoded without its key", "unsupported_codec"
         )
     return streams[number], number
+
+
+def missing_track(number: int, available: int) -> RowError:
+    """The error for an audio track that a file does not have."""
+    return RowError(
+        f"track {number} (counted from 0) was requested, but the file has {available}", "no_audio_stream"
+    )
 
 
 def _is_encrypted(streams: list[AudioStream], number: int, encrypted: dict[int, str]) -> bool:

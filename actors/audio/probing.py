@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Literal
 
-from actors.audio.containers import Opened, open_container
+from actors.audio.containers import Opened, open_container, require_audio
+from actors.audio.formats.late_streams import find_audio
 from actors.audio.header_facts import duration_is_estimated, has_constant_bit_rate
 from actors.audio.pts import duration_of, is_chained, longest_believable, max_hole_end, walk_packets
 from actors.audio.sources import AudioFile, open_audio
@@ -58,6 +59,7 @@ def probe(uri: str, scan: bool = False, retries: int | None = None) -> Probe:
         RetryableError: storage_unavailable.
     """
     with open_audio(uri, retries, block_size=_BLOCK, single_request_bytes=_SMALL) as whole:
+        require_audio(whole)
         contents = read_contents(whole)
         if contents.parts is not None:
             return _pcm_facts(contents, whole)
@@ -68,6 +70,7 @@ def probe(uri: str, scan: bool = False, retries: int | None = None) -> Probe:
             if error.code == "empty_file":
                 raise
             # A video may need more bytes until its first audio packet.
+            file = find_audio(file)[0]
             facts, duration, flags = _read_header(file, None)
         if duration is None or "duration_estimated" in flags:
             if scan or file.size <= _SMALL or "absurd_duration" in flags or "chained" in flags:

@@ -40,6 +40,10 @@ _MAX_OGG_PAGE = 64 << 10
 _MAX_WALKED_BYTES = {"mpegts": 1 << 30, "mpeg": 1 << 30, "flv": 1 << 30, "matroska,webm": 64 << 20}
 
 
+# Formats whose time stamps count from the beginning of the film.
+_CLOCK_FROM_ZERO = frozenset({"matroska,webm", "asf", "nut", "flv", "ogg"})
+# Formats that have a duration of the whole film only.
+_WITHOUT_OWN_DURATION = frozenset({"matroska,webm", "asf", "nut", "flv"})
 # Formats without time stamps in which ffmpeg seeks by an estimate of the bit rate.
 _INEXACT = frozenset({"dts", "dtshd", "truehd", "mlp"})
 
@@ -65,19 +69,32 @@ def max_hole_end(opened: Opened, file: AudioFile) -> float:
     return seconds + 1.0 if 0 < seconds <= longest_believable(file.size) else 0.0
 
 
-def lead_of(opened: Opened) -> float:
-    """Seconds that a video runs before its sound begins. They are part of the recording's time line."""
+def lead_of(opened: Opened, first: float | None = None) -> float:
+    """Seconds that a video runs before its sound begins. They are part of the recording's time line.
+
+    Args:
+        opened: the container.
+        first: time stamp, in samples, of the first frame. ffmpeg takes the start of the picture for that of
+            sound that begins more than 5 s later.
+    """
     stream, start = opened.stream, opened.container.start_time
-    if len(opened.container.streams) == 1 or stream.start_time is None or start is None:
+    if start is None and opened.format in _CLOCK_FROM_ZERO:
+        # The picture's time stamps cannot be told without its decoder.
+        start = 0
+    begins = [] if stream.start_time is None else [float(stream.start_time * (stream.time_base or 0))]
+    begins += [] if first is None else [first / opened.sampling_rate]
+    if len(opened.container.streams) == 1 or not begins or start is None:
         return 0.0
-    lead = float(stream.start_time * (stream.time_base or 0)) - start / av.time_base
-    return lead if _MIN_LEAD <= lead <= min(MAX_GAP, (opened.container.duration or 0) / av.time_base) else 0.0
+    lead, duration = max(begins) - start / av.time_base, (opened.container.duration or 0) / av.time_base
+    return lead if _MIN_LEAD <= lead <= (duration or MAX_GAP) else 0.0
 
 
 def duration_of(opened: Opened) -> tuple[float | None, bool]:
     """Seconds that the sound lasts by the header, and whether that is the length of the sound alone."""
     stream, container = opened.stream, opened.container
-    if stream.duration and stream.time_base:
+    # ffmpeg gives a stream whose start it does not know the duration of the whole film.
+    is_own = opened.format not in _WITHOUT_OWN_DURATION
+    if is_own and stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base) + lead_of(opened), True
     if not container.duration:
         return None, True
@@ -128,6 +145,7 @@ def walk_packets(opened: Opened, longest: float) -> Walk:
             rounded_packets += not exact
             if packet.pts is not None:
                 if drift is None:
+                    position += lead_of(opened, packet.pts * tick * opened.sampling_rate)
                     begin = drift = position - packet.pts * tick
                 ahead = packet.pts * tick + drift - position
                 if ahead > GAP and is_hole(ahead, position, longest):
@@ -153,7 +171,7 @@ def is_hole(ahead: float, position: float, longest: float) -> bool:
     return 0 < ahead <= MAX_GAP or (ahead > 0 and position + ahead <= longest)
 
 
-def can_be_sought(file: AudioFile, container_format: str) -> bool:
+def can_be_sought(file: AudioFile, container_format: str, track: int | None = None) -> bool:
     """Whether the time stamp of a place gives its position, so that a seek can reach it without decoding."""
     if container_format == "ogg":
         return not is_chained(file)
@@ -163,7 +181,7 @@ def can_be_sought(file: AudioFile, container_format: str) -> bool:
         return _has_true_byte_rate(file)
     if file.size > _MAX_WALKED_BYTES.get(container_format, 0):
         return True
-    with open_container(file) as opened:
+    with open_container(file, track=track) as opened:
         return walk_packets(opened, max_hole_end(opened, file)).max_drift <= _MAX_DIFFERENCE
 
 

@@ -65,6 +65,8 @@ class AudioFile(io.RawIOBase):
         self._raw, self._retries, self._position, self._current_etag = raw, retries, 0, current_etag
         # Whether the file was copied to the disk, because its server cannot send a part of it.
         self.is_copy = False
+        # Whether it is a view of a film whose sound begins late, and the picture's time stamps jump.
+        self.begins_late = False
 
     def readable(self) -> bool:
         return True

@@ -18,7 +18,8 @@ from itertools import chain
 import av
 import numpy as np
 
-from actors.audio.containers import MAX_RATE, MIN_RATE, open_container
+from actors.audio.containers import is_plausible_rate, missing_track, open_container, require_audio
+from actors.audio.formats.late_streams import find_audio
 from actors.audio.frames import (
     DecodeLosses,
     Frame,
@@ -66,12 +67,17 @@ class Block:
 class SampleReader:
     """Reads the decoded time line of one audio file.
 
+    Args:
+        file: the file.
+        track: number of the audio track, from 0; None takes the one that ffmpeg selects.
+
     Raises:
         RowError: the file cannot be opened.
         RetryableError: reading failed.
     """
 
-    def __init__(self, file: AudioFile) -> None:
+    def __init__(self, file: AudioFile, track: int | None = None) -> None:
+        require_audio(file)
         contents = read_contents(file)
         # What was found out about the file as a whole: flags of a transcript, and a header that promises more
         # samples than there are.
@@ -83,21 +89,29 @@ class SampleReader:
             first_format = contents.parts[0].format
             self.format, self.codec, self.audio_streams = contents.container, first_format.codec, 1
             self.sampling_rate, self.channels = first_format.sampling_rate, first_format.channels
-            self.duration_is_its_own, self.header_duration = True, None
+            self.duration_is_its_own, self.header_duration, self.track = True, None, 0
+            if track:
+                raise missing_track(track, 1)
             return
-        with open_container(file) as opened:
+        self.file, self.track = find_audio(file, track)
+        self._read_facts()
+
+    def _read_facts(self) -> None:
+        file = self.file
+        with open_container(file, track=self.track) as opened:
             self.format, self.codec, self.audio_streams = opened.format, opened.codec, opened.audio_streams
+            # False where the header has only the duration of a video, which may go on without sound. Reading on
+            # changes what ffmpeg says about the stream.
+            duration, self.duration_is_its_own = duration_of(opened)
             first = next(frames_of(opened, opened.sampling_rate, DecodeLosses(), False), None)
             self.sampling_rate, self.channels = opened.sampling_rate, opened.channels
-            # False where the header has only the duration of a video, which may go on without sound.
-            duration, self.duration_is_its_own = duration_of(opened)
             # None where the header has no duration of the sound, or only an estimate of it.
             self.header_duration = duration if self._is_own_duration(duration) else None
-            self._max_hole_end, lead = max_hole_end(opened, file), lead_of(opened)
+            self._max_hole_end, lead = max_hole_end(opened, file), lead_of(opened, first and first.stamp)
             if first is not None:
                 self.channels = first.channels
                 self.sampling_rate = decoded_rate(opened) or opened.sampling_rate
-                if not MIN_RATE <= self.sampling_rate <= MAX_RATE:
+                if not is_plausible_rate(self.sampling_rate, self.codec):
                     raise RowError(
                         f"the decoder claims a sampling rate of {self.sampling_rate} Hz", "bad_header"
                     )
@@ -116,7 +130,7 @@ class SampleReader:
     @functools.cached_property
     def can_seek(self) -> bool:
         """Whether places are reached by seeking. Computed at the first use: it may read the whole file."""
-        return self._parts is not None or can_be_sought(self.file, self.format)
+        return self._parts is not None or can_be_sought(self.file, self.format, self.track)
 
     def blocks(self, first: int, losses: DecodeLosses) -> Iterator[Block]:
         """Yield consecutive blocks from `first` to the end of the recording.
@@ -160,7 +174,7 @@ class SampleReader:
         return [*([(PRE_ROLL, True)] if can_jump else []), (PRE_ROLL, False), (10 * PRE_ROLL, False)]
 
     def _from_start(self, losses: DecodeLosses) -> Iterator[Block]:
-        with open_container(self.file) as opened:
+        with open_container(self.file, track=self.track) as opened:
             frames = frames_of(opened, self.sampling_rate, losses, True)
             head = take_frames(frames, _ANCHOR * self.sampling_rate)
             anchor = anchor_of(head, self.codec)
@@ -172,7 +186,7 @@ class SampleReader:
     def _after_seek(
         self, first: int, pre_roll: int, jump: bool, losses: DecodeLosses
     ) -> Generator[Block, None, None]:
-        with open_container(self.file, jump) as opened:
+        with open_container(self.file, jump, track=self.track) as opened:
             start = take_frames(
                 frames_of(opened, self.sampling_rate, DecodeLosses(), False), _ANCHOR * self.sampling_rate
             )

@@ -19,7 +19,8 @@ _FILMS = frozenset(
 _SOUND = frozenset(
     {"aiff", "amr", "ape", "au", "avr", "bonk", "caf", "codec2", "dsf", "dss", "dtshd", "epaf", "flac",
      "hcom", "iff", "ilbc", "ircam", "lc3", "mpc", "mpc8", "nistsphere", "nsp", "ogg", "oma", "osq", "paf",
-     "pvf", "qcp", "qoa", "shn", "sox", "tak", "tta", "voc", "vqf", "w64", "wav", "wavarc", "wsd", "wv", "wve"}
+     "pvf", "qcp", "qoa", "shn", "sox", "tak", "tta", "voc", "vqf", "w64", "wav", "wavarc",
+     "wsd", "wv", "wve"}
 )  # fmt: skip
 # Frames without a header: `actors.audio.formats.elementary` looks at where they begin.
 _FRAMES = frozenset({"aac", "ac3", "dts", "eac3", "gsm", "loas", "mlp", "mp3", "truehd"})
