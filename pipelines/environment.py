@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from actors.process.import_path import leave_working_directory
+from actors.redaction import redacted
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -21,12 +23,16 @@ def prepared_process() -> Iterator[None]:
     - Nothing on this machine is reached through a proxy.
     - Output that nobody reads any more (`| head`, a closed stream) is dropped: it ends no run and changes no
       exit code.
+    - Messages have no passwords or queries of addresses.
     """
     leave_working_directory()
     bypass_proxies()
+    # A log file whose encoding lacks a character is no reason to print a traceback.
+    logging.raiseExceptions = bool(os.environ.get("SCRIPTORIUM_TRACEBACK"))
     _open_closed_streams()
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _PipeGuard(streams[0]), _PipeGuard(streams[1])
+    sys.stdout = _PipeGuard(streams[0])
+    sys.stderr = _PipeGuard(streams[1], redacted)
     try:
         yield
     finally:
@@ -48,17 +54,22 @@ def bypass_proxies() -> None:
 
 
 class _PipeGuard:
-    """A text stream that drops what is written once its reader is gone, and what its encoding lacks."""
+    """A text stream that drops what is written once its reader is gone, and escapes what its encoding lacks.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    Args:
+        stream: the real one.
+        edit: applied to every text.
+    """
+
+    def __init__(self, stream: TextIO, edit: Callable[[str], str] = str) -> None:
+        self._stream, self._edit = stream, edit
         with suppress(AttributeError, ValueError, OSError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
 
     def write(self, text: str) -> int:
         """Write `text`; returns its length, also if nobody reads it."""
         try:
-            self._stream.write(text)
+            self._stream.write(self._edit(text))
         except BrokenPipeError:
             self._drop()
         return len(text)

@@ -25,6 +25,24 @@ SHARED_MEMORY = "/dev/shm"
 MIN_OPEN_FILES = 1024
 # GiB of addresses that each process may need: Ray's threads and libraries reserve much more than they use.
 MIN_ADDRESS_SPACE = 16.0
+# GiB of the object store of a machine without GPUs.
+DEFAULT_OBJECT_STORE = 1.0
+
+
+def object_store_size(gpus: int) -> float:
+    """Size of the object store for a machine with so many GPUs, in GiB.
+
+    A GPU's tables have 256 MiB of samples (`pipelines.execution.ray_data`): one is in each of two models, two
+    wait before each of them, and two are being decoded. Of the machine's memory 30 % at most are taken, as
+    Ray does by itself, and of shared memory what is free.
+    """
+    if not gpus:
+        return DEFAULT_OBJECT_STORE
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    limits = [2.0 + 2.0 * gpus, 0.3 * memory]
+    if os.path.isdir(SHARED_MEMORY):
+        limits.append(0.9 * _free_shared_memory())
+    return max(DEFAULT_OBJECT_STORE, round(min(limits), 2))
 
 
 def local_ray_options(object_store_memory: float) -> dict[str, Any]:
@@ -92,11 +110,15 @@ def shared_memory_problem(needed: float) -> str | None:
         return f"there is no {SHARED_MEMORY}"
     if not _is_writable(SHARED_MEMORY):
         return f"{SHARED_MEMORY} cannot be written"
-    stats = os.statvfs(SHARED_MEMORY)
-    free = stats.f_frsize * stats.f_bavail / GIB
+    free = _free_shared_memory()
     if free < needed:
         return f"{SHARED_MEMORY} has {free:.2g} GiB free, of {needed:g} GiB that are needed"
     return None
+
+
+def _free_shared_memory() -> float:
+    stats = os.statvfs(SHARED_MEMORY)
+    return stats.f_frsize * stats.f_bavail / GIB
 
 
 def _require_loopback() -> None:

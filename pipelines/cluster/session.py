@@ -67,7 +67,7 @@ def running_ray(config: ClusterConfig) -> Iterator[None]:
 
     initialized = ray.is_initialized()
     starts_ray = not initialized and config.address == "local"
-    options = local_machine.local_ray_options(config.object_store_memory) if starts_ray else {}
+    options = local_machine.local_ray_options(_object_store(config)) if starts_ray else {}
     with orphan_reaper.reap_orphans() if starts_ray else nullcontext():
         if not initialized:
             try:
@@ -81,7 +81,8 @@ def running_ray(config: ClusterConfig) -> Iterator[None]:
             yield
         finally:
             if not initialized:
-                ray.shutdown()
+                with _hide_native_stderr():
+                    ray.shutdown()
 
 
 def _init(config: ClusterConfig, options: dict[str, Any]) -> None:
@@ -96,6 +97,8 @@ def _init(config: ClusterConfig, options: dict[str, Any]) -> None:
     from pipelines.supervision import ray_internals
 
     arguments = {**_init_arguments(config), **options}
+    if config.address == "local" and not os.environ.get("SCRIPTORIUM_TRACEBACK"):
+        ray_internals.silence_error_messages()
     is_installed = PACKAGE_ROOT in map(os.path.realpath, site.getsitepackages())
     is_uploaded = "working_dir" in config.runtime_env or RAY_JOB_CONFIG in os.environ
     import_paths = [] if is_installed or is_uploaded else [PACKAGE_ROOT]
@@ -114,7 +117,7 @@ def _init(config: ClusterConfig, options: dict[str, Any]) -> None:
 
 @contextmanager
 def _hide_native_stderr() -> Iterator[None]:
-    """Discard what is written to file descriptor 2, which Ray's C++ core does while it starts.
+    """Discard what is written to file descriptor 2, which Ray's C++ core does while it starts and stops.
 
     What goes wrong there is raised in Python as well.
     """
@@ -169,10 +172,20 @@ def _init_arguments(config: ClusterConfig) -> dict[str, Any]:
         # beside the reader.
         "num_cpus": config.num_cpus or (os.cpu_count() or 1) + 2,
         "num_gpus": config.num_gpus,
-        "object_store_memory": int(config.object_store_memory * GIB),
+        "object_store_memory": int(_object_store(config) * GIB),
         "include_dashboard": False,
         **common,
     }
+
+
+def _object_store(config: ClusterConfig) -> float:
+    """Size of the object store of a Ray on this machine, in GiB."""
+    if config.object_store_memory != "auto":
+        return config.object_store_memory
+    from pipelines.supervision.ray_internals import detect_local_node
+
+    resources, _ = detect_local_node(1, config.num_gpus, int(GIB))
+    return local_machine.object_store_size(int(resources.get("GPU", 0)))
 
 
 def living_nodes() -> list[Node]:

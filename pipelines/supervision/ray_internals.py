@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
+from ray._private import worker
 from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 from ray.data import DataContext, Dataset
 from ray.data._internal.execution.backpressure_policy import (
@@ -31,6 +32,7 @@ __all__ = [
     "job_config",
     "map_batches",
     "restore_data_context",
+    "silence_error_messages",
 ]
 
 # Logs each error of a task that Ray tolerates (DataContext.max_errored_blocks).
@@ -59,6 +61,15 @@ def job_config(import_paths: Iterable[str]) -> JobConfig:
     config = JobConfig()
     config._py_driver_sys_path = _FixedPaths(import_paths)
     return config
+
+
+def silence_error_messages() -> None:
+    """Have this driver print none of the messages that Ray's other processes send it, such as `(raylet) ...`.
+
+    They go to stdout, and while Ray shuts down most of them are about what was ended on purpose. Errors that
+    concern the run are raised as well.
+    """
+    worker.print_to_stdstream = lambda *_, **__: None
 
 
 def detect_local_node(

@@ -46,6 +46,11 @@ def test_private_apis_of_ray_are_where_the_job_expects_them(tmp_path: Path) -> N
         f"{moved} (CheckpointConfig's pool of filters)"
     )
 
+    assert callable(getattr(internals.worker, "print_to_stdstream", None)), (
+        f"{moved} (messages of the raylet)"
+    )
+    assert "print_to_stdstream(" in inspect.getsource(internals.worker.listen_error_messages), moved
+
     files = {path.name for path in Path(ray.__file__).parent.glob("data/**/*.py")}
     missing = [name for name in internals.STORAGE_MODULES if name not in files]
     assert not missing, f"{moved} (modules that read and write: {missing})"
