@@ -197,6 +197,43 @@ def test_a_segment_without_text_has_no_language_and_no_confidence(
     )
 
 
+LOST = ("no_language_tag", "loop_collapsed", "truncated")
+
+
+def test_an_endless_loop_without_text_is_unreliable_and_no_silence(
+    echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Hypothesis("", None, "language None<asr_text>" + " None" * 500, 0.97, 500, LOST[1:])
+    monkeypatch.setattr(echo, "transcribe", lambda requests: [answer for _ in requests])
+    [found] = ASRActor(ASRConfig(backend="fake"))([row(segment(0, 1, 1))])
+    assert (found["status"], found["segments"][0]["flags"]) == ("partial", [*LOST[1:], "unreliable"])
+
+
+@pytest.mark.parametrize("text", ["go go", ""])
+def test_an_unreliable_answer_has_no_confidence_and_makes_its_row_partial(
+    echo: Echo, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    answer = Hypothesis(text, None, "go go go", 0.95, 900, LOST)
+    monkeypatch.setattr(echo, "transcribe", lambda requests: [answer for _ in requests])
+    [found] = ASRActor(ASRConfig(backend="fake"))([row(segment(0, 1, 1))])
+    assert found["status"] == "partial"
+    assert found["segments"][0]["text"] == text
+    assert found["segments"][0]["confidence"] is None
+    assert found["segments"][0]["flags"] == [*LOST, "unreliable"]
+
+
+@pytest.mark.parametrize("missing", LOST)
+def test_two_of_the_three_flags_do_not_make_an_answer_unreliable(
+    echo: Echo, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    flags = tuple(flag for flag in LOST if flag != missing)
+    answer = Hypothesis("go go", None, "go go go", 0.95, 900, flags)
+    monkeypatch.setattr(echo, "transcribe", lambda requests: [answer for _ in requests])
+    [found] = ASRActor(ASRConfig(backend="fake"))([row(segment(0, 1, 1))])
+    assert (found["status"], found["segments"][0]["confidence"]) == ("ok", 0.95)
+    assert found["segments"][0]["flags"] == [*flags]
+
+
 def test_rows_do_not_depend_on_the_other_rows_of_a_batch(tiny_models, waveforms) -> None:
     rows = [
         row(
@@ -222,3 +259,14 @@ def test_the_backend_may_prefetch_each_batch(echo: Echo) -> None:
         [id(request) for request in batch] for batch in echo.batches
     ]
     assert len(echo.prefetched) > 1
+
+
+def test_silence_follows_a_segment_that_ends_within_sound(echo: Echo) -> None:
+    sound = np.random.default_rng(0).normal(0, 3000, 16_000).astype("<i2")
+    quiet = np.concatenate([sound, np.full(1600, 20, "<i2")])
+    segments = [{**segment(0.0, 1.0, 1), "samples": clip.tobytes()} for clip in (sound, quiet, sound[:0])]
+    ASRActor(ASRConfig(backend="fake"))([row(*segments)])
+    ends_loud, ends_quiet, empty = (request.waveform for batch in echo.batches for request in batch)
+    assert np.array_equal(ends_loud, np.concatenate([sound, np.zeros(1600, "<i2")]))
+    assert np.array_equal(ends_quiet, quiet)
+    assert not len(empty)
