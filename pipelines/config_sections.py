@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -91,8 +91,10 @@ class ClusterConfig(Settings):
     num_gpus: int | None = Field(
         None, ge=0, description="local only: number of GPUs; null: all that are found"
     )
-    object_store_memory: float = Field(
-        1.0, gt=0.07, description="local only: memory for rows between stages, in GiB"
+    object_store_memory: Annotated[float, Field(gt=0.07)] | Literal["auto"] = Field(
+        "auto",
+        description="local only: memory for rows between stages, in GiB; auto: 1, on a machine with GPUs 2 and "
+        "2 more for each GPU, as far as its memory and shared memory allow",
     )
     decode_nodes: Literal["any", "cpu", "gpu"] = Field(
         "any", description="where decoding runs; cpu: on nodes without GPUs; gpu: on nodes with GPUs; any"

@@ -33,9 +33,10 @@ def run_shards(work: ShardPass, losses: list[PassLosses]) -> None:
     config, isolated = work.config, work.isolated
     placement = place(config, session.living_nodes(), fewer=isolated)
     asr, aligner = _model_settings(config, placement)
+    blocks = work.blocks(placement)
 
-    with supervised_pass(work, placement, losses) as supervisor:
-        rows = ray_data.read_plan_files(work.plan_files, one_row_per_block=isolated)
+    with supervised_pass(work, placement, blocks, losses) as supervisor:
+        rows = ray_data.read_plan_files(work.plan_files, blocks.tasks, one_row_per_block=isolated)
         rows = ray_data.map_in_tasks(
             rows,
             decode,

@@ -6,9 +6,12 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from actors import batch_limits
 from pipelines.cluster.nodes import Node
+from pipelines.cluster.placement import Placement
 from pipelines.cluster.pools import PoolResources
 from pipelines.storage import files
 
@@ -17,9 +20,17 @@ if TYPE_CHECKING:
 
 BYTES_PER_SECOND = 32_000  # of samples between stages
 BLOCK_BYTES = 64 << 20  # of a block of rows with their samples: 2,097 s
-# The same where there are GPUs: 8,389 s. A GPU with 80 GB takes 7,680 s in one call.
-GPU_BLOCK_BYTES = 256 << 20
+GPU_BLOCK_BYTES = batch_limits.block_bytes(True)  # the same where there are GPUs: 8,389 s, see `blocks_for`
 LARGE_JOB_BLOCKS = 20_000  # a job with more blocks than these gets larger ones
+# Blocks that an object store must have room for, and as many for each GPU of a node: one is in each of two
+# models, two wait before each of them, and two are being decoded.
+STORE_BLOCKS, STORE_BLOCKS_PER_GPU = 16, 8
+# Where there are GPUs, no fewer tasks than these as long as there are plan files: for each recogniser one
+# table in the model, one that joins it, one that waits and one that is decoded; and two rounds of decoding.
+TASKS_PER_REPLICA, TASKS_PER_DECODER = 4, 2
+# Shards of a task, unless one plan file has more. If a shard crashes its process, all of them are done one by
+# one: a few minutes.
+TASK_ROWS = 1024
 
 # Crashes of processes over one table, or while it waits. The supervisor gives up shards that crash their
 # process long before. This is the limit for crashes that no shard is blamed for.
@@ -30,8 +41,27 @@ MAX_TASK_RETRIES = 100
 _WHOLE_BLOCKS: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": None}
 
 
-def read_plan_files(uris: Sequence[str], *, one_row_per_block: bool) -> Dataset:
-    """The rows of plan files, one block a file or one block a row."""
+@dataclass(frozen=True)
+class Blocks:
+    """How a pass is divided.
+
+    Attributes:
+        tasks: number of tasks that read the plan files and decode.
+        size: bytes that a block of samples may have; what a task decodes beyond it becomes a further block.
+    """
+
+    tasks: int
+    size: int = BLOCK_BYTES
+
+
+def read_plan_files(uris: Sequence[str], tasks: int, *, one_row_per_block: bool) -> Dataset:
+    """The rows of plan files, in the order of the files.
+
+    Args:
+        uris: of the files.
+        tasks: number of tasks that read them; each reads one file, or neighbours.
+        one_row_per_block: whether each row becomes a block, and so a decoding task, of its own.
+    """
     import ray.data
 
     store, _ = files.arrow_filesystem(uris[0])
@@ -40,7 +70,7 @@ def read_plan_files(uris: Sequence[str], *, one_row_per_block: bool) -> Dataset:
     rows = ray.data.read_parquet(
         [files.arrow_filesystem(uri)[1] for uri in uris],
         filesystem=store,
-        override_num_blocks=len(uris),
+        override_num_blocks=min(tasks, len(uris)),
         file_extensions=None,
     )
     return rows.repartition(target_num_rows_per_block=1) if one_row_per_block else rows
@@ -118,21 +148,62 @@ def label_arguments(labels: Mapping[str, str]) -> dict[str, Any]:
     return {"label_selector": dict(labels)} if labels else {}
 
 
+def blocks_for(placement: Placement, seconds: float, plan_files: int, shards: int) -> Blocks:
+    """How many tasks a pass has, and how large its blocks are.
+
+    If no recogniser is on a GPU, a task is a plan file, at most an hour of audio, and 2,097 s are a block.
+
+    A block is what a model gets in one call. A recogniser on a GPU decodes up to 256 segments at once, in
+    slots that are filled again as soon as one of them has ended (`actors.batch_limits`: 7,680 padded seconds
+    on 80 GB, 15,360 on 141 GB). Two calls run at a time and share the slots. So while one table ends, the
+    next one fills the slots, and a table need not be larger than one filling of them: 256 segments of 30 s
+    are 7,680 s, and two tables of 60 s segments fill 15,360 s. Hence blocks of 256 MiB, 8,389 s, which a GPU
+    of 3,000 times real time works off in three seconds and one of 300 times in half a minute.
+
+    A plan is made without knowing the GPUs, and its files have an hour of audio at most, often less: 256
+    clips of 3 s are 13 minutes. Therefore a task reads as many neighbouring files as fit into a block, and
+    committed shards, not tasks, remain the unit of resuming. Jobs that are too short for so large tasks keep
+    enough of them for all replicas and all decoders.
+
+    Args:
+        placement: where the pass runs.
+        seconds: of audio to do.
+        plan_files: number of plan files with shards to do.
+        shards: number of shards to do.
+    """
+    size = block_bytes(placement.nodes, seconds, plan_files)
+    if not placement.cards("recogniser") or plan_files == 0:
+        return Blocks(max(1, plan_files), size)
+    wanted = max(
+        seconds * BYTES_PER_SECOND / size,
+        shards / TASK_ROWS,
+        TASKS_PER_REPLICA * placement.asr.size,
+        TASKS_PER_DECODER * sum(placement.decode_tasks),
+    )
+    # Whole files: of two tasks with 7 and 8 files, the larger one must fit as well.
+    files_each = max(1, int(plan_files / wanted))
+    return Blocks(math.ceil(plan_files / files_each), size)
+
+
 def block_bytes(nodes: Sequence[Node], seconds: float, tasks: int) -> int:
     """How large a block may become between stages.
 
-    A GPU takes more audio in one call than fits into a block of BLOCK_BYTES. In a huge job a block is a whole
-    task, because the driver has work for each block. In every case a block takes at most a sixteenth of the
-    smallest object store, unless that is less than BLOCK_BYTES: several blocks wait before each model.
+    A GPU gets blocks for a whole call. In a huge job a block is a whole task, because the driver has work for
+    each block. In every case the smallest object store must have room for STORE_BLOCKS blocks, and for
+    STORE_BLOCKS_PER_GPU blocks for each GPU of its node, unless blocks would be smaller than BLOCK_BYTES.
 
     Args:
         nodes: the living nodes.
         seconds: of audio to do.
         tasks: number of tasks that they are divided into.
     """
-    stores = [node.resources.get("object_store_memory", 0.0) for node in nodes if node.cpus or node.gpus]
-    limit = int(min(stores, default=0.0) / 16)
-    wanted = GPU_BLOCK_BYTES if any(node.gpus for node in nodes) else BLOCK_BYTES
+    stores = [
+        node.resources.get("object_store_memory", 0.0) / max(STORE_BLOCKS, STORE_BLOCKS_PER_GPU * node.gpus)
+        for node in nodes
+        if node.cpus or node.gpus
+    ]
+    limit = int(min(stores, default=0.0))
+    wanted = batch_limits.block_bytes(any(node.gpus for node in nodes), BLOCK_BYTES)
     usual = max(BLOCK_BYTES, min(wanted, limit))
     if seconds * BYTES_PER_SECOND <= LARGE_JOB_BLOCKS * usual or limit <= usual:
         return usual

@@ -52,14 +52,18 @@ class ShardPass:
         """URIs of the plan files with shards to do."""
         return planner.files_of(self.todo)
 
-    @property
-    def max_failed_tasks(self) -> int:
-        """Tasks that may fail before the pass stops with the cause; -1: any number.
+    def max_failed_tasks(self, tasks: int) -> int:
+        """How many of so many tasks may fail before the pass stops with the cause; -1: any number.
 
         A few processes may crash, and their rows are done again in the isolated pass. If many do, something
         is wrong for all.
         """
-        return -1 if self.isolated else max(10, len(self.plan_files) // 20)
+        return -1 if self.isolated else max(10, tasks // 20)
+
+    def blocks(self, placement: Placement) -> ray_data.Blocks:
+        """How the pass is divided where it runs."""
+        seconds = planner.seconds_of(self.todo)
+        return ray_data.blocks_for(placement, seconds, len(self.plan_files), self.todo.num_rows)
 
     @property
     def totals(self) -> Totals:
@@ -71,7 +75,9 @@ class ShardPass:
 
 
 @contextlib.contextmanager
-def supervised_pass(work: ShardPass, placement: Placement, losses: list[PassLosses]) -> Iterator[Any]:
+def supervised_pass(
+    work: ShardPass, placement: Placement, blocks: ray_data.Blocks, losses: list[PassLosses]
+) -> Iterator[Any]:
     """Run the pass inside a `with` block under supervision; yields the supervisor's Ray handle.
 
     Resumes by shard id, isolates shards that crash processes, ends a pass that stalls, drains when a stop is
@@ -80,6 +86,7 @@ def supervised_pass(work: ShardPass, placement: Placement, losses: list[PassLoss
     Args:
         work: the pass.
         placement: where its replicas run.
+        blocks: how it is divided.
         losses: what the pass lost and used is appended, also if an error ends it.
 
     Raises:
@@ -91,7 +98,6 @@ def supervised_pass(work: ShardPass, placement: Placement, losses: list[PassLoss
     from pipelines.supervision import draining
 
     replicas = placement.asr.size + placement.aligner.size
-    seconds, tasks = planner.seconds_of(work.todo), len(work.plan_files)
     with (
         running_supervisor(replicas, planner.begun(work.todo), **session.driver_node_options()) as supervisor,
         stall.stall_guard(
@@ -101,8 +107,8 @@ def supervised_pass(work: ShardPass, placement: Placement, losses: list[PassLoss
         ray_data.checkpointing(
             shards.checkpoint_folder(work.out),
             shards.ID,
-            work.max_failed_tasks,
-            ray_data.block_bytes(placement.nodes, seconds, tasks),
+            work.max_failed_tasks(blocks.tasks),
+            blocks.size,
         ),
         draining.drain_on_stop(),
         storage_failures.raise_storage_failures(work.out, final=work.isolated) as tolerated,

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from actors.records import Probe
 from pipelines.cluster import session
+from pipelines.cluster.pools import PoolResources
 from pipelines.config import RunConfig
 from pipelines.config_sections import ClusterConfig
 from pipelines.execution import ray_data
@@ -63,7 +65,8 @@ def _run(out: str, todo: pa.Table, below: str | None) -> None:
         return table if below is None else table.filter(pc.less(table["shard_id"], below))
 
     with ray_data.checkpointing(shards.checkpoint_folder(out), shards.ID, max_failed_tasks=0):
-        rows = ray_data.read_plan_files(planner.files_of(todo), one_row_per_block=False)
+        uris = planner.files_of(todo)
+        rows = ray_data.read_plan_files(uris, len(uris), one_row_per_block=False)
         rows = rows.map_batches(stage, batch_format="pyarrow", batch_size=None)
         ray_data.write_rows(rows, shards.folder(out), "zstd")
 
@@ -104,3 +107,39 @@ def test_a_plan_file_is_one_block_also_on_resume(kind: str, s3_bucket: str, tmp_
         (shard, rows) for shard, rows in zip(*both.to_pydict().values(), strict=True) if shard not in done
     ]
     assert all(rows == left[file_of[shard]] for shard, rows in again)
+
+
+class CountRows:
+    """A replica of a model: adds the number of rows of its table to each of them."""
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return table.append_column("rows", pa.array([table.num_rows] * table.num_rows, pa.int64()))
+
+
+@pytest.mark.usefixtures("ray")
+@pytest.mark.parametrize("resumed", [False, True])
+def test_neighbouring_files_of_a_task_become_one_table_for_a_model(resumed: bool, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    _plan(out)
+    plan = planner.read_plan(out)
+    if resumed:
+        _run(out, plan, below="8")
+    done = set(shards.committed_ids(out).to_pylist())
+    files = planner.files_of(plan)
+    tasks = [set(part.tolist()) for part in np.array_split(files, 3)]
+    of_file = dict(zip(plan["shard_id"].to_pylist(), plan["plan_file"].to_pylist(), strict=True))
+    left = [sum(of_file[shard] in task for shard in of_file.keys() - done) for task in tasks]
+
+    with ray_data.checkpointing(shards.checkpoint_folder(out), shards.ID, max_failed_tasks=0):
+        rows = ray_data.read_plan_files(files, 3, one_row_per_block=False)
+        rows = ray_data.map_in_tasks(rows, lambda table: table, {}, num_cpus=1, labels={})
+        rows = ray_data.map_in_pool(rows, CountRows, (), PoolResources(), isolated=False)
+        ray_data.write_rows(rows, shards.folder(out), "zstd")
+
+    written = locations.read_tables(shards.folder(out), ["shard_id", "rows"]).to_pydict()
+    for shard, count in zip(*written.values(), strict=True):
+        if shard not in done:
+            assert count == next(
+                rows for task, rows in zip(tasks, left, strict=True) if of_file[shard] in task
+            )
+    assert sorted(written["shard_id"]) == sorted(of_file)
