@@ -165,7 +165,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "file": {
         "truncated": "the file ends too early; on a segment: the model's answer was cut off",
         "decode_errors": "the file is damaged: audio that could not be decoded became silence",
-        "beyond_end": "the file ends before a planned shard",
+        "beyond_end": "the file ends before a planned shard, or before the window of the recording does",
         "gap_filled": "a gap in the time stamps was filled with silence",
         "stamps_unreliable": "time stamps and audio drift apart: "
         "audio may be missing or repeated at shard boundaries",
@@ -196,7 +196,8 @@ FLAGS: dict[str, dict[str, str]] = {
     "text": {
         "loop_collapsed": "the model repeated itself, and the repetition was collapsed",
         "repetitive": "the model may have repeated itself",
-        "unreliable": "the model named no language, repeated itself and did not end: text is wrong or missing",
+        "unreliable": "the model repeated itself without end, and named no language or left no text: "
+        "text is wrong or missing",
         "tag_removed": "the model wrote its own markup into the text, and it was removed",
         "text_given": "the text comes from the manifest",
     },

@@ -20,6 +20,9 @@ _BLANK = "".join(chr(c) for c in range(0x3001) if chr(c).isspace()) + "\x00\u200
 # A tag within the text: the model changed the language, or started again.
 _INNER_TAG = re.compile(r"\s*(?:language[ \t]+[^\s<>]{1,40}[ \t]*)?<asr_text>\s*", re.IGNORECASE)
 _CONTROL_TOKEN = re.compile(r"<\|[a-z_]{1,40}\|>")
+# Only the model's words for silence, "None" and "language None", any number of times; the last one may be cut
+# off. The branches of the loop begin with different characters, so the time is linear.
+_ONLY_NONE = re.compile(r"(?:none|language|[\W_])+(?:non?|n|la?n?g?u?a?g?)?", re.IGNORECASE)
 
 
 def parse_output(raw: str | None, forced: str | None = None) -> tuple[str | None, str, tuple[str, ...]]:
@@ -28,6 +31,8 @@ def parse_output(raw: str | None, forced: str | None = None) -> tuple[str | None
     Differences from the reference:
 
     - `language None<asr_text>` under a forced language is silence, not text.
+    - "None None None ..." is no text: the mark for silence, repeated. Without a forced language it is that
+      at any length, because text has a tag there; with one only as a loop, because people say "None, none."
     - Numbers that are said many times are kept.
     - Loops of long phrases are cut.
     - Tags and control tokens never get into the text.
@@ -55,6 +60,12 @@ def parse_output(raw: str | None, forced: str | None = None) -> tuple[str | None
         flags.append("loop_collapsed")
     elif is_repetitive(text):
         flags.append("repetitive")
+    if (
+        head is None
+        and (collapsed or (forced is None and not _is_silence(head, text)))
+        and _is_only_none(text)
+    ):
+        return None, "", (*flags, "no_language_tag")
     if not text or _is_silence(head, text):
         return None, "", tuple(flags)
     if forced is not None:
@@ -102,7 +113,12 @@ def _is_silence(head: str | None, text: str) -> bool:
     """
     if head is None:
         return text.lower() == "language none"
-    return text.lower() == "none" and (_name_in(head) or "").lower() == "none"
+    return (_name_in(head) or "").lower() == "none" and _is_only_none(text)
+
+
+def _is_only_none(text: str) -> bool:
+    """Whether a text consists of the model's words for silence."""
+    return "none" in text.lower() and _ONLY_NONE.fullmatch(text) is not None
 
 
 def _name_in(line: str) -> str | None:

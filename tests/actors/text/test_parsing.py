@@ -50,6 +50,35 @@ def test_a_literal_none_is_not_speech(raw):
     assert parse_output(raw)[:2] == (None, "")
 
 
+@pytest.mark.parametrize("raw", ["None", "None None None", "NoneNone", "None. None.", "None\nNone\nNo"])
+def test_the_mark_for_silence_without_a_tag_is_no_text(raw):
+    """Reference: it is the text."""
+    assert parse_output(raw) == (None, "", ("no_language_tag",))
+
+
+@pytest.mark.parametrize("raw", ["None " * 100, "None " * 100 + "No", "language None " * 50, "none, " * 40])
+@pytest.mark.parametrize("forced", [None, "English"])
+def test_the_mark_for_silence_in_a_loop_is_no_text(raw, forced):
+    assert parse_output(raw, forced) == (None, "", ("loop_collapsed", "no_language_tag"))
+
+
+def test_the_mark_for_silence_repeated_after_its_tag_is_silence():
+    assert parse_output("language None<asr_text>None None None") == (None, "", ())
+
+
+@pytest.mark.parametrize(
+    ("raw", "forced"),
+    [
+        ("None, none.", "English"),
+        ("language English<asr_text>None. None.", None),
+        ("Nonetheless none of it.", "English"),
+        ("The language is none of these.", "English"),
+    ],
+)
+def test_speech_that_contains_none_is_kept(raw, forced):
+    assert parse_output(raw, forced) == ("English", raw.split(">")[-1], ())
+
+
 def test_another_language_than_the_forced_one_is_flagged():
     assert parse_output("language French<asr_text>Bonjour.", "German") == (
         "German",
