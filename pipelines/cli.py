@@ -200,6 +200,21 @@ def _report(given: argparse.Namespace) -> int:
     return 0
 
 
+def _evaluate(given: argparse.Namespace) -> int:
+    from pipelines.evaluation import evaluate, protocol, tables
+
+    if given.write_calibration and not given.references:
+        raise UsageError("--write-calibration needs --references: a calibration is learned from references")
+    out, against = _folder(given.out), _folder(given.against) if given.against else None
+    chosen = protocol.protocol_of(given.preset, given.normalizer)
+    options = evaluate.Options(chosen, given.by, given.worst, given.seed)
+    result, segments = evaluate.evaluate(out, given.references, against, options, dict(given.columns))
+    _show(tables.render(result), False)
+    written = evaluate.write(result, segments, given.json, given.csv, given.write_calibration)
+    print("\n".join(written))
+    return 0
+
+
 def _print_outcome(outcome: Outcome, out: str) -> int:
     """Print the totals of a run; returns its exit code."""
     recordings = counted(outcome.recordings, "recording")
@@ -278,4 +293,5 @@ COMMANDS = {
     "status": _status,
     "serve": _serve,
     "report": _report,
+    "evaluate": _evaluate,
 }

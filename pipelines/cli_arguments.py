@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from actors.errors import CODES
+from pipelines.evaluation.protocol import NORMALIZERS, PRESETS
 
 EXIT_CODES = """exit codes:
   0  everything was transcribed
@@ -25,6 +26,7 @@ EXAMPLES = """examples:
   scriptorium status out
   scriptorium retry out --code storage_unavailable
   scriptorium report out
+  scriptorium evaluate out --references manifest.jsonl
   scriptorium serve --set serve.port=9000
 
 `scriptorium COMMAND --help` explains a command; `scriptorium transcribe --print-config` lists all settings.
@@ -143,7 +145,55 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
     report = add("report", "write OUT/report.html and OUT/report.json, and print the totals", "out")
     report.add_argument("out", metavar="OUT", help=OUT_HELP)
+
+    _add_evaluate_arguments(
+        add(
+            "evaluate",
+            "measure transcripts against references, or against another run; writes OUT/evaluation.html",
+            "out --references manifest.jsonl --by collection --json figures.json",
+            "out --references fleurs.jsonl --preset qwen3-asr",
+            "out --against other-out",
+        )
+    )
     return parser
+
+
+def _add_evaluate_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("out", metavar="OUT", help=OUT_HELP)
+    command.add_argument(
+        "--references",
+        metavar="MANIFEST",
+        help="manifest with the ids of the run and what was said: `text`, and optionally `language`, `words`",
+    )
+    _add_columns(command)
+    command.add_argument(
+        "--against", metavar="OUT2", help="output directory of another run: how far the two runs agree"
+    )
+    command.add_argument("--preset", choices=PRESETS, help="a published protocol: which languages take CER")
+    command.add_argument(
+        "--normalizer",
+        choices=NORMALIZERS,
+        help="what is no error: Whisper's `basic` or `english`; `auto` (default): `english` for English, "
+        "`basic` with its vowel signs for all others; `none`: case and punctuation count",
+    )
+    command.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a table by the values of this column of the references; may be repeated",
+    )
+    command.add_argument(
+        "--worst", type=int, default=10, metavar="N", help="list the N recordings with the most errors (10)"
+    )
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the intervals (0)")
+    command.add_argument("--json", metavar="FILE", help="write all figures as JSON")
+    command.add_argument("--csv", metavar="FILE", help="write the figures of all groups as CSV")
+    command.add_argument(
+        "--write-calibration",
+        metavar="FILE",
+        help="write the map from confidence to the share of right words, learned from these references",
+    )
 
 
 def _add_run_arguments(command: argparse.ArgumentParser, name: str) -> None:

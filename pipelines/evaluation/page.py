@@ -1,0 +1,120 @@
+"""OUT/evaluation.html: the result of an evaluation as one page, without scripts; light and dark."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pipelines.evaluation import tables
+from pipelines.evaluation.edits import DELETE, EQUAL, INSERT
+
+STYLE = (
+    ":root{color-scheme:light dark;--line:#8884;--bad:#c33;--new:#27a;--soft:#777}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}"
+    "h1{margin-bottom:0}h2{margin:2.5rem 0 .5rem;font-size:1.25rem;overflow-wrap:anywhere}"
+    "h3{margin:1.5rem 0 .25rem;font-size:1rem;overflow-wrap:anywhere}"
+    ".wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
+    "td,th{padding:.25rem 1rem .25rem 0;border-bottom:1px solid var(--line);text-align:right}"
+    "td,th{white-space:nowrap}"
+    "td:first-child,th:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}"
+    "tr:last-child td{font-weight:600;border-bottom:0}.note,.facts{color:var(--soft);overflow-wrap:anywhere}"
+    "del{color:var(--bad)}ins{color:var(--new)}p.text{margin:.25rem 0;overflow-wrap:anywhere}"
+    "svg{max-width:24rem;width:100%;height:auto;display:block}svg text{font-size:9px;fill:currentColor}"
+)
+
+
+def page(result: dict[str, Any]) -> str:
+    """Render a result of `pipelines.evaluation.evaluate.evaluate`."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Scriptorium evaluation</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
+        f"<h1>Evaluation</h1>{''.join(_body(result))}</body></html>"
+    )
+
+
+def _body(result: dict[str, Any]) -> Iterator[str]:
+    protocol = result["protocol"]
+    preset = f", preset {protocol['preset']}" if protocol["preset"] else ""
+    facts = f"{tables.run_line(result['run'])} · normaliser {protocol['normalizer']}{preset}"
+    yield f"<p class=facts>{html.escape(result['out'])}<br>{html.escape(facts)}</p>"
+    if result["notes"]:
+        items = "".join(f"<li>{html.escape(note)}" for note in result["notes"])
+        yield f"<ul class=note>{items}</ul>"
+    for title, section in tables.sections(result):
+        yield f"<h2>{html.escape(title)}</h2>"
+        for head, rows, note in tables.grids(section):
+            yield _table(head, rows)
+            yield f"<p class=note>{html.escape(note)}</p>" if note else ""
+        yield f"<p>{html.escape(tables.macro_line(section, protocol['cer_languages']))}</p>"
+        yield (
+            "<p class=note>In brackets: the range in which 95 % of resampled sets of recordings lie. sub, "
+            "del and ins count words, or characters in the languages that take CER.</p>"
+        )
+        if section["confidence"] and section is result["references"]:
+            yield "<h2>Confidence</h2>"
+            yield f"<p>{html.escape(tables.confidence_line(section['confidence']))}</p>"
+            yield _curve(section["confidence"]["curve"])
+        if section["worst"]:
+            yield "<h2>Recordings with the most errors</h2>"
+            yield (
+                "<p class=note>Red and struck: said, but not in the run. "
+                "Blue and underlined: only in the run.</p>"
+            )
+        for case in section["worst"]:
+            yield f"<h3>{html.escape(tables.case_title(case))}</h3><p class=text>{_marked(case)}</p>"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = line("th", head) + "".join(line("td", row) for row in rows)
+    return f"<div class=wide><table>{body}</table></div>"
+
+
+def _marked(case: dict[str, Any]) -> str:
+    """Both texts in one: what is only in the reference struck out, what is only in the run underlined."""
+    parts = []
+    for kind, reference, hypothesis in tables.excerpt(case):
+        if kind == EQUAL:
+            parts.append(html.escape(reference))
+            continue
+        if kind != INSERT:
+            parts.append(f"<del>{html.escape(reference)}</del>")
+        if kind != DELETE:
+            parts.append(f"<ins>{html.escape(hypothesis)}</ins>")
+    return case["joint"].join(parts)
+
+
+def _curve(bins: Sequence[dict[str, float]]) -> str:
+    """Calibration as a drawing: accuracy over confidence, the area of a point by its units."""
+    side, edge = 200.0, 24.0
+
+    def x(value: float) -> float:
+        return edge + side * value
+
+    def y(value: float) -> float:
+        return 8 + side * (1 - value)
+
+    most = max((part["units"] for part in bins), default=1)
+    points = "".join(
+        f'<circle cx="{x(part["confidence"]):.1f}" cy="{y(part["accuracy"]):.1f}" '
+        f'r="{2 + 6 * (part["units"] / most) ** 0.5:.1f}" fill="currentColor" fill-opacity=".6">'
+        f"<title>confidence {part['confidence']:.2f}, right {part['accuracy']:.2f}, "
+        f"{part['segments']:,} segments</title></circle>"
+        for part in bins
+    )
+    return (
+        f'<svg viewBox="0 0 {side + 2 * edge:g} {side + 40:g}" role="img" '
+        'aria-label="calibration curve: share of right words over confidence">'
+        f'<rect x="{x(0):g}" y="{y(1):g}" width="{side:g}" height="{side:g}" fill="none" '
+        'stroke="currentColor" stroke-opacity=".3"/>'
+        f'<line x1="{x(0):g}" y1="{y(0):g}" x2="{x(1):g}" y2="{y(1):g}" stroke="currentColor" '
+        f'stroke-opacity=".3"/>{points}'
+        f'<text x="{x(0):g}" y="{y(0) + 12:g}">0</text><text x="{x(1) - 4:g}" y="{y(0) + 12:g}">1</text>'
+        f'<text x="{x(0.5) - 24:g}" y="{y(0) + 24:g}">confidence</text>'
+        f'<text transform="translate({edge - 8:g} {y(0.5) + 24:g}) rotate(-90)">share right</text></svg>'
+        "<p class=note>On the line, confidence is the share of right words. Above it the model is better "
+        "than it says, below it worse.</p>"
+    )
