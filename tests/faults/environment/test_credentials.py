@@ -84,7 +84,7 @@ def run(server: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, li
 
 @pytest.mark.ray
 def test_a_run_fetches_with_credentials_and_says_nothing_of_them(run: tuple[Path, list[Result]]) -> None:
-    out, results = run
+    _, results = run
     assert [result.code for result in results] == [0, 3, 0, 0], results
     assert "6 recordings = 3 transcripts + 3 dead letters" in results[1].out
     for result in results:
@@ -109,7 +109,8 @@ def test_only_the_plan_has_credentials_and_only_its_owner_can_read_it(run: tuple
 @pytest.mark.ray
 def test_stored_addresses_still_tell_files_apart(run: tuple[Path, list[Result]], server: str) -> None:
     out, _ = run
-    rows = [row for path in (out / "transcripts").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    files = (out / "transcripts").glob("*.parquet")
+    rows = [row for path in files for row in pq.read_table(path).to_pylist()]
     assert sorted(row["audio"] for row in rows) == [
         f"http://***@{server}/audio.wav?file=1",
         f"http://{server}/audio.wav?file=2&X-Amz-Credential=***&X-Amz-Signature=***&sig=***",
