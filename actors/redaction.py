@@ -12,7 +12,9 @@ _USER = re.compile(r"(?<=://)[^/\s?#'\"<>]*@")
 # The query of a web address in a text, which may be followed by `::` (fsspec's chains) or punctuation.
 _QUERY = re.compile(r"(https?://[^\s?'\"<>]*)\?[^\s'\"<>]*?(?=::|[:;,.)]*(?:[\s'\"<>]|$))")
 # One parameter of a query, or a value without a name.
-_PARAMETER = re.compile(r"([?&;])(?:([^=&;?#\s'\"<>:/]+)=)?((?:[^=&;?#\s'\"<>:]|:(?![:\s]|$)|=(?=[=&#\s]|$))+)")
+_PARAMETER = re.compile(
+    r"([?&;])(?:([^=&;?#\s'\"<>:/]+)=)?((?:[^=&;?#\s'\"<>:]|:(?![:\s]|$)|=(?=[=&#\s]|$))+)"
+)
 # Parts of the names of parameters that hold or belong to credentials: signed URLs of S3, Google, Azure,
 # CloudFront and others.
 _SECRET_NAME = re.compile(

@@ -1,0 +1,114 @@
+"""Every command, in a folder of somebody else's files that have the names of modules: none of them is run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.environment.commands import COMMAND, FAKE, ROOT, SECONDS, scriptorium
+
+pytestmark = pytest.mark.faults
+
+AUDIO = ROOT / "configs/demo/audio/hotline-8khz.wav"
+
+
+@pytest.fixture(scope="module")
+def inbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recording, and a trap for each module that a process could import.
+
+    A trap that is imported writes a file into `marks` beside the folder.
+    """
+    folder = tmp_path_factory.mktemp("traps") / "inbox"
+    folder.mkdir()
+    marks = folder.with_name("marks")
+    marks.mkdir()
+    names = {*sys.stdlib_module_names, *importlib.metadata.packages_distributions(), "actors", "pipelines"}
+    names |= {name.partition(".")[0] for name in sys.modules} | {"sitecustomize", "usercustomize", "tests"}
+    for name in filter(str.isidentifier, names):
+        (folder / f"{name}.py").write_text(
+            f"import sys\nopen({str(marks / name)!r}, 'a').write(' '.join(sys.orig_argv))\n"
+            f"raise ImportError('the trap {name} was imported')\n"
+        )
+    shutil.copy(AUDIO, folder / "recording.wav")
+    (folder / "texts.jsonl").write_text(
+        json.dumps({"audio": "recording.wav", "text": "Sempre dois", "language": "pt"}) + "\n"
+    )
+    return folder
+
+
+def sprung(inbox: Path) -> dict[str, str]:
+    """The traps that were imported, with the command lines of the processes."""
+    return {path.name: path.read_text() for path in inbox.with_name("marks").iterdir()}
+
+
+def test_the_traps_work(inbox: Path) -> None:
+    """A child that has the working directory on its path falls into one."""
+    code = "import statistics"
+    done = subprocess.run([sys.executable, "-c", code], cwd=inbox, capture_output=True, text=True)
+    assert done.returncode and "was imported" in done.stderr + str(sprung(inbox))
+    for mark in inbox.with_name("marks").iterdir():
+        mark.unlink()
+
+
+def test_commands_without_ray_import_nothing_from_the_working_directory(inbox: Path) -> None:
+    for arguments in (["--help"], ["--version"], ["transcribe", "--print-config"], ["plan", "."]):
+        done = scriptorium(*arguments, folder=inbox)
+        assert done.code == 0, (arguments, done)
+    done = scriptorium("transcribe", ".", "out", "--dry-run", "--nodes", "1x(CPU=4)", *FAKE, folder=inbox)
+    assert done.code == 0, done
+    assert not sprung(inbox)
+
+
+@pytest.mark.ray
+def test_a_run_imports_nothing_from_the_working_directory(inbox: Path) -> None:
+    """With the demo's models, so that the engine and its libraries are loaded as well."""
+    models = ("--config", str(ROOT / "configs/demo.yaml"), "--set", "cluster.object_store_memory=0.1")
+    for arguments in (
+        ("transcribe", "recording.wav", "out", "--show", *models),
+        ("align", "texts.jsonl", "aligned", *FAKE),
+        ("status", "out"),
+        ("report", "out"),
+        ("retry", "out"),
+    ):
+        done = scriptorium(*arguments, folder=inbox)
+        assert done.code == 0, (arguments, done)
+        assert not sprung(inbox), arguments
+
+
+@pytest.mark.ray
+def test_the_server_imports_nothing_from_the_working_directory(inbox: Path, tmp_path: Path) -> None:
+    log, errors = tmp_path / "log", tmp_path / "errors"
+    with open(log, "wb") as out, open(errors, "wb") as err:
+        process = subprocess.Popen(
+            [*COMMAND, "serve", "--set", "serve.port=0", *FAKE],
+            cwd=inbox,
+            stdout=out,
+            stderr=err,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + SECONDS
+        while not log.read_bytes().count(b"\n"):
+            assert process.poll() is None and time.monotonic() < deadline, errors.read_text()
+            time.sleep(0.1)
+        # As Ctrl-C in a terminal does, twice.
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) in (0, 1)
+    finally:
+        process.kill()
+    assert not sprung(inbox)
+    said = errors.read_text().splitlines()
+    assert all(line.startswith("scriptorium: ") for line in said), said
+    assert "raylet" not in log.read_text()
