@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp
 
 from pipelines import __version__
@@ -23,9 +23,10 @@ from pipelines.serving.api import chat_completions, transcriptions
 from pipelines.serving.inference.model_client import ModelClient
 from pipelines.serving.openapi import ERRORS
 from pipelines.serving.realtime import websocket
-from pipelines.serving.service import Service, model_names
+from pipelines.serving.service import Service, model_aliases, model_names
 from pipelines.serving.web.errors import CLIENT_CLOSED_REQUEST, Problem
 from pipelines.serving.web.middleware import AccessMiddleware
+from pipelines.serving.web.tolerance import WARNING_HEADER
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class Application:
             allow_origins=origins,
             allow_methods=["GET", "POST"],
             allow_headers=["*"],  # OpenAI's client sends additional headers
-            expose_headers=["retry-after", "x-request-id"],
+            expose_headers=["retry-after", "x-request-id", WARNING_HEADER],
         )
 
     def _running_service(self) -> Service:
@@ -108,10 +109,11 @@ class Application:
             },
         )
 
-        names = model_names(self.config)
+        names = [*model_names(self.config), *model_aliases(self.config)]
         # For the description only: the middleware has checked the key by then.
         authenticated = [Security(HTTPBearer(auto_error=False))] if self.config.serve.api_keys else []
 
+        @api.get("/health", include_in_schema=False)
         @api.get("/healthz", tags=["server"], summary="Liveness: the server is running")
         async def healthz() -> dict[str, str]:
             return {"status": "ok", "version": __version__}
@@ -179,6 +181,10 @@ class Application:
         async def realtime(socket: WebSocket) -> None:
             await websocket.serve_stream(socket, self._running_service())
 
+        @api.websocket("/{path:path}")
+        async def unknown_stream(socket: WebSocket) -> None:
+            raise Problem(404, _no_such_path(socket), "not_found")
+
         page.add_routes(api, lambda: self._running_service().model_names)
         return api
 
@@ -194,10 +200,21 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    message, code = _HTTP_MESSAGES.get(error.status_code, (str(error.detail), None))
-    return JSONResponse(
-        Problem(error.status_code, message, code).body, error.status_code, dict(error.headers or {})
-    )
+    headers = dict(error.headers or {})
+    message, code = str(error.detail), None
+    if error.status_code == 404:
+        message, code = _no_such_path(request), "not_found"
+    elif error.status_code == 405:
+        allowed = headers.get("Allow", "")
+        headers["Allow"] = "GET, HEAD" if allowed == "GET" else allowed
+        message = f"{request.url.path[:100]!r} does not support {request.method}, but {headers['Allow']}"
+        code = "method_not_allowed"
+    return JSONResponse(Problem(error.status_code, message, code).body, error.status_code, headers)
+
+
+def _no_such_path(connection: HTTPConnection) -> str:
+    kind = "WebSocket at" if connection.scope["type"] == "websocket" else "path"
+    return f"there is no {kind} {connection.scope['path'][:100]!r} here; this server has {_ROUTES}"
 
 
 async def _client_disconnect(request: Request, error: Exception) -> Response:
@@ -210,7 +227,8 @@ async def _internal_error(request: Request, error: Exception) -> Response:
     return JSONResponse(Problem(500, message, "internal_error").body, 500)
 
 
-_HTTP_MESSAGES = {
-    404: ("there is no such path", "not_found"),
-    405: ("this path does not support the method", "method_not_allowed"),
-}
+_ROUTES = (
+    "POST /v1/audio/transcriptions, POST /v1/chat/completions, GET /v1/models, the WebSocket /v1/realtime, "
+    "GET /healthz, GET /readyz and the description at GET /docs. It does not offer translations: "
+    "a transcript is in the language that was spoken"
+)

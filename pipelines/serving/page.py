@@ -17,6 +17,7 @@ _MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".ico": "image/x-icon",
 }
 
 
@@ -31,6 +32,10 @@ def add_routes(api: FastAPI, model_names: Callable[[], Sequence[str]]) -> None:
     @api.get("/", include_in_schema=False)
     async def index() -> Response:
         return _file("index.html")
+
+    @api.get("/favicon.ico", include_in_schema=False)
+    async def favicon() -> Response:
+        return _file("favicon.ico")
 
     @api.get("/docs", include_in_schema=False)
     async def docs() -> Response:

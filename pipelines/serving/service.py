@@ -25,9 +25,19 @@ from pipelines.serving.inference.transcriber import (
 )
 from pipelines.serving.web.bodies import JSON_MEMORY
 from pipelines.serving.web.errors import Problem, bad_request, from_dead_letter, unavailable
+from pipelines.serving.web.tolerance import Tolerance
 from pipelines.serving.web.uploads import StoredUpload, UploadStore
 
 Result = TypeVar("Result")
+
+# OpenAI's models that transcribe, which many clients have built in. Not the one that tells speakers apart.
+OPENAI_MODELS = (
+    "whisper-1",
+    "gpt-4o-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-transcribe",
+    "gpt-live-transcribe",
+)
 
 _READY_TIMEOUT = 5.0  # seconds for the models to respond to a readiness check
 _READY_MAX_AGE = 1.0  # seconds for which the result of a readiness check is reused
@@ -39,6 +49,11 @@ def model_names(config: RunConfig) -> list[str]:
     model = config.asr.model
     name = Path(model).name if Path(model).is_dir() or Path(model).is_absolute() else model
     return config.serve.model_names or [name]
+
+
+def model_aliases(config: RunConfig) -> list[str]:
+    """Further names of the model for clients that cannot be changed; none where the settings name it."""
+    return [] if config.serve.model_names else list(OPENAI_MODELS)
 
 
 class ClientGone(Exception):
@@ -85,6 +100,7 @@ class Service:
     def __init__(self, config: RunConfig, models: ModelClient) -> None:
         self.config, self.models = config, models
         self.model_names = model_names(config)
+        self._accepted_names = frozenset([*self.model_names, *model_aliases(config)])
         self.transcriber = Transcriber(config, models)
         self.uploads = UploadStore()
         self.requests = AdmissionLimit(config.serve.max_requests, "requests")
@@ -160,10 +176,23 @@ class Service:
             raise bad_request(
                 f"model is missing; this server has {available}", "model", "missing_required_parameter"
             )
-        if name not in self.model_names:
-            message = f"there is no model {name[:100]!r} here; this server has {available}"
+        if name not in self._accepted_names:
+            message = (
+                f"there is no model {name[:100]!r} here; this server has {available}. Names that it accepts, "
+                "for clients that cannot be changed, are the setting serve.model_names"
+            )
             raise Problem(404, message, "model_not_found", "model")
         return name
+
+    def requested_model(self, name: Any, tolerance: Tolerance) -> str:
+        """As `checked_model`; a lenient server takes its model if the request names none.
+
+        Raises:
+            Problem: see `checked_model`.
+        """
+        if name is None or name == "":
+            return tolerance.checked(lambda: self.checked_model(name), self.model_names[0])
+        return self.checked_model(name)
 
     def close(self) -> None:
         """End child processes and remove uploads."""

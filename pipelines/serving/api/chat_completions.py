@@ -29,15 +29,23 @@ from pipelines.serving.web import audio_url
 from pipelines.serving.web.bodies import JSON_COPIES, parse_json_object, spool_body
 from pipelines.serving.web.errors import CLIENT_CLOSED_REQUEST
 from pipelines.serving.web.sse import DONE, KEEP_ALIVE, EventStream, event
+from pipelines.serving.web.tolerance import Tolerance
 from pipelines.serving.web.uploads import StoredUpload
 
 
 async def create_completion(http_request: Request, service: Service) -> Response:
     """Handle one request."""
+    tolerance = Tolerance(service.config.serve.lenient)
+    response = await _respond(http_request, service, tolerance)
+    response.headers.update(tolerance.headers)
+    return response
+
+
+async def _respond(http_request: Request, service: Service, tolerance: Tolerance) -> Response:
     try:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(service.requests.admit())
-            chat, upload = await _receive(http_request, service, stack)
+            chat, upload = await _receive(http_request, service, stack, tolerance)
             header = {
                 "id": f"chatcmpl-{http_request.scope['request_id']}",
                 "created": int(time.time()),
@@ -63,7 +71,7 @@ async def create_completion(http_request: Request, service: Service) -> Response
 
 
 async def _receive(
-    http_request: Request, service: Service, stack: AsyncExitStack
+    http_request: Request, service: Service, stack: AsyncExitStack, tolerance: Tolerance
 ) -> tuple[ChatRequest, StoredUpload]:
     """Receive a chat, and store its audio.
 
@@ -72,21 +80,22 @@ async def _receive(
         Problem: see `parse_chat` and `audio_url.fetch`.
     """
     async with spool_body(http_request) as (body, size):
-        chat, audio = await while_connected(http_request, _parse_body(body, size, service, stack))
+        chat, audio = await while_connected(http_request, _parse_body(body, size, service, stack, tolerance))
     if isinstance(audio, str):
         audio = await while_connected(http_request, _download(audio, service, stack))
     return chat, audio
 
 
 async def _parse_body(
-    body: BinaryIO, size: int, service: Service, stack: AsyncExitStack
+    body: BinaryIO, size: int, service: Service, stack: AsyncExitStack, tolerance: Tolerance
 ) -> tuple[ChatRequest, StoredUpload | str]:
     """The chat in a body, and its audio as a file or a URL.
 
     Bodies share a memory budget, and leave memory when this returns.
     """
     async with service.json_memory.reserve(JSON_COPIES * size):
-        chat, audio = await asyncio.to_thread(parse_chat, await parse_json_object(body), service)
+        fields = await parse_json_object(body)
+        chat, audio = await asyncio.to_thread(parse_chat, fields, service, tolerance)
         if isinstance(audio, str):
             return chat, audio
         return chat, await stack.enter_async_context(service.uploads.store(audio, "audio"))

@@ -12,12 +12,15 @@ from actors.text.languages import name_of
 from pipelines.serving.service import Service
 from pipelines.serving.web.errors import bad_request
 from pipelines.serving.web.parameters import (
+    MAX_PREFIX,
     checked_language,
     checked_prompt,
     checked_temperature,
+    checked_text,
     decode_base64,
     decode_data_uri,
 )
+from pipelines.serving.web.tolerance import Tolerance
 
 # The beginning of a response: its language, and the text behind it.
 _RESPONSE_PREFIX = re.compile(r"\s*language\s+([^\s<>]{1,40})\s*<asr_text>(.*)", re.DOTALL)
@@ -57,8 +60,13 @@ class ChatRequest:
         return f"language {name_of(language) or 'None'}<asr_text>{text}"
 
 
-def parse_chat(body: Row, service: Service) -> tuple[ChatRequest, bytes | str]:
+def parse_chat(body: Row, service: Service, tolerance: Tolerance) -> tuple[ChatRequest, bytes | str]:
     """Check a chat.
+
+    Args:
+        body: the parsed request.
+        service: the server's shared state.
+        tolerance: ignores wrong values if the server is lenient, and gets the warnings.
 
     Returns:
         The request, and its audio as bytes or as a URL.
@@ -66,10 +74,9 @@ def parse_chat(body: Row, service: Service) -> tuple[ChatRequest, bytes | str]:
     Raises:
         Problem: 400 or 404, with the field that is wrong.
     """
-    model = service.checked_model(body.get("model"))
-    checked_temperature(body.get("temperature"))
-    if body.get("n") not in (None, 1):
-        raise bad_request("n must be 1", "n")
+    model = service.requested_model(body.get("model"), tolerance)
+    tolerance.checked(lambda: checked_temperature(body.get("temperature")), None)
+    tolerance.checked(lambda: _refuse_several_answers(body.get("n")), None)
     stream = body.get("stream") or False
     if not isinstance(stream, bool):
         raise bad_request("stream must be true or false", "stream")
@@ -90,8 +97,13 @@ def parse_chat(body: Row, service: Service) -> tuple[ChatRequest, bytes | str]:
         raise bad_request(
             f"messages must have exactly one `audio_url` or `input_audio` part, not {len(audio)}", "messages"
         )
-    prompt = checked_prompt("\n".join(filter(None, context)))
+    prompt = checked_prompt("\n".join(filter(None, context)), service.config.serve.max_prompt, tolerance)
     return ChatRequest(model, prompt, _response_prefix(body, messages), stream), audio[0]
+
+
+def _refuse_several_answers(number: Any) -> None:
+    if number not in (None, 1):
+        raise bad_request("n must be 1", "n")
 
 
 def _response_prefix(body: Row, messages: list[Row]) -> ResponsePrefix | None:
@@ -112,7 +124,7 @@ def _response_prefix(body: Row, messages: list[Row]) -> ResponsePrefix | None:
     )
     if proceed is False or not prefix.strip():
         return None
-    match = _RESPONSE_PREFIX.fullmatch(checked_prompt(prefix) or "")
+    match = _RESPONSE_PREFIX.fullmatch(checked_text(prefix, "messages", MAX_PREFIX) or "")
     if match is None:
         raise bad_request(
             "a final assistant message must be `language NAME<asr_text>`, optionally followed by text",

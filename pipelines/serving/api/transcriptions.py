@@ -6,42 +6,36 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
-from typing import Any
 
-from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from actors.records import Row
 from pipelines.serving.api import responses
+from pipelines.serving.api.form_request import FormRequest, parse_form
 from pipelines.serving.inference.partial_text import PartialTranscript
 from pipelines.serving.inference.transcriber import TranscriptionRequest
 from pipelines.serving.service import ClientGone, Service, while_connected
 from pipelines.serving.web.bodies import read_form
-from pipelines.serving.web.errors import CLIENT_CLOSED_REQUEST, bad_request
-from pipelines.serving.web.parameters import checked_language, checked_prompt, checked_temperature
+from pipelines.serving.web.errors import CLIENT_CLOSED_REQUEST
 from pipelines.serving.web.sse import DONE, KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream, event
+from pipelines.serving.web.tolerance import Tolerance
 from pipelines.serving.web.uploads import StoredUpload
-
-
-@dataclass(frozen=True)
-class FormRequest:
-    """The checked fields of a transcription form."""
-
-    file: UploadFile
-    language: str | None  # ISO code
-    context: str | None
-    response_format: str
-    granularities: tuple[str, ...]
-    stream: bool
 
 
 async def create_transcription(http_request: Request, service: Service) -> Response:
     """Handle one request."""
+    tolerance = Tolerance(service.config.serve.lenient)
+    response = await _respond(http_request, service, tolerance)
+    response.headers.update(tolerance.headers)
+    return response
+
+
+async def _respond(http_request: Request, service: Service, tolerance: Tolerance) -> Response:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(service.requests.admit())
-        form = parse_form(await stack.enter_async_context(read_form(http_request)), service)
+        fields = await stack.enter_async_context(read_form(http_request))
+        form = parse_form(fields, service, tolerance)
         upload = await stack.enter_async_context(service.uploads.store(form.file, form.file.filename or ""))
         # The json and text formats do not show words, nor their flags.
         words = form.response_format not in ("json", "text")
@@ -59,57 +53,6 @@ async def create_transcription(http_request: Request, service: Service) -> Respo
         return JSONResponse(responses.verbose_json_body(row, form.granularities))
     media_type = responses.MEDIA_TYPES[form.response_format]
     return Response(responses.text_body(row, form.response_format), media_type=media_type)
-
-
-def parse_form(form: FormData, service: Service) -> FormRequest:
-    """Check the fields of a form.
-
-    Raises:
-        Problem: 400 or 404, with the field that is wrong.
-    """
-    file = form.get("file")
-    if not isinstance(file, UploadFile):
-        raise bad_request(
-            "file is missing: send a multipart part named `file` with a file name",
-            "file",
-            "missing_required_parameter",
-        )
-    service.checked_model(form.get("model"))
-    checked_temperature(form.get("temperature"))
-    response_format = form.get("response_format") or "json"
-    if response_format not in responses.FORMATS:
-        raise bad_request(
-            f"response_format must be one of {', '.join(responses.FORMATS)}, "
-            f"not {str(response_format)[:40]!r}",
-            "response_format",
-        )
-    granularities = [*form.getlist("timestamp_granularities[]"), *form.getlist("timestamp_granularities")]
-    for granularity in granularities:
-        if granularity not in responses.GRANULARITIES:
-            raise bad_request(
-                "timestamp_granularities[] must be word or segment", "timestamp_granularities[]"
-            )
-    if granularities and response_format != "verbose_json":
-        raise bad_request(
-            "timestamp_granularities[] requires response_format=verbose_json", "timestamp_granularities[]"
-        )
-    if form.getlist("include[]") or form.getlist("include"):
-        raise bad_request(
-            "include[] is not supported: verbose_json has a confidence for each segment",
-            "include[]",
-            "unsupported_value",
-        )
-    stream = _parse_flag(form.get("stream"))
-    if stream and response_format not in ("json", "text", "verbose_json"):
-        raise bad_request("stream=true requires response_format json, text or verbose_json", "stream")
-    return FormRequest(
-        file,
-        checked_language(form.get("language")),
-        checked_prompt(form.get("prompt")),
-        str(response_format),
-        tuple(str(granularity) for granularity in granularities) or ("segment",),
-        stream,
-    )
 
 
 async def stream_texts(
@@ -182,10 +125,3 @@ def _usage(row: Row) -> Row:
         "total_tokens": 0,
         "seconds": round(row["duration"], 3),
     }
-
-
-def _parse_flag(value: Any) -> bool:
-    text = str(value or "false").strip().lower()
-    if text not in ("true", "false", "1", "0"):
-        raise bad_request("stream must be true or false", "stream")
-    return text in ("true", "1")

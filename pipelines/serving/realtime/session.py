@@ -14,6 +14,7 @@ from pipelines.serving.service import Service
 from pipelines.serving.web.bodies import MAX_VALUES
 from pipelines.serving.web.errors import bad_request
 from pipelines.serving.web.parameters import checked_language, checked_prompt, decode_base64
+from pipelines.serving.web.tolerance import Tolerance
 
 SAMPLING_RATES = (8000, 16_000, 24_000, 32_000, 44_100, 48_000)  # Hz
 _DEFAULT_RATE = 24_000  # Hz, as in OpenAI's API
@@ -48,8 +49,14 @@ def default_session(service: Service, model: str | None) -> Session:
     )
 
 
-def updated_session(session: Session, event: Event, service: Service) -> Session:
+def updated_session(session: Session, event: Event, service: Service, tolerance: Tolerance) -> Session:
     """The settings after a `session.update` or `transcription_session.update`.
+
+    Args:
+        session: the settings before.
+        event: of the client.
+        service: the server's shared state.
+        tolerance: ignores an unknown language if the server is lenient, and gets the warnings.
 
     Raises:
         Problem: 400, 404, with the field that is wrong.
@@ -66,7 +73,7 @@ def updated_session(session: Session, event: Event, service: Service) -> Session
             session = replace(session, rate=_rate(source[format_key]))
         if source.get(transcription_key) is not None:
             session = _with_transcription(
-                session, _object(source[transcription_key], transcription_key), service
+                session, _object(source[transcription_key], transcription_key), service, tolerance
             )
         if "turn_detection" in source:
             session = replace(session, turns=_turns(session.turns, source["turn_detection"]))
@@ -130,13 +137,15 @@ def decode_audio(event: Event) -> np.ndarray:
     return np.frombuffer(data, "<i2")
 
 
-def _with_transcription(session: Session, given: Event, service: Service) -> Session:
+def _with_transcription(session: Session, given: Event, service: Service, tolerance: Tolerance) -> Session:
     if given.get("model") is not None:
         session = replace(session, model=service.checked_model(given["model"]))
     if "language" in given:
-        session = replace(session, language=checked_language(given["language"]))
+        language = tolerance.checked(lambda: checked_language(given["language"]), None)
+        session = replace(session, language=language)
     if "prompt" in given:
-        session = replace(session, prompt=checked_prompt(given["prompt"]))
+        prompt = checked_prompt(given["prompt"], service.config.serve.max_prompt, tolerance)
+        session = replace(session, prompt=prompt)
     return session
 
 

@@ -14,10 +14,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from actors.asr import recognised_fields
 from actors.records import SAMPLING_RATE, Hypothesis, Row, SegmentRequest, SegmentRow
 from actors.segmentation.endpointing import Endpointer, PartialHypothesis, UtteranceEnded
 from actors.segmentation.energy import segment
-from actors.text.languages import code_of, name_of
+from actors.text.languages import name_of
 from pipelines.serving.inference.dynamic_batching import Priority
 from pipelines.serving.realtime import events
 from pipelines.serving.realtime.events import Event
@@ -206,17 +207,13 @@ async def transcribe_utterance(
         RowError: the model failed.
     """
     hypothesis = await _recognise(audio, language, context, service)
-    text = hypothesis.text.strip()
     recognised: Row = {
         "start": audio.start / SAMPLING_RATE,
         "end": audio.end / SAMPLING_RATE,
-        "text": text,
-        "language": code_of(hypothesis.language) if text else None,
-        "confidence": hypothesis.confidence if text else None,
-        "flags": [],
+        **recognised_fields(hypothesis),
         "words": [],
     }
-    if not text:
+    if not recognised["text"]:
         return recognised
     request = cast(SegmentRow, {**recognised, "samples": audio.waveform.tobytes()})
     aligned, error = await service.models.align(request, Priority.FINAL)

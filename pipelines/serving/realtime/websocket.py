@@ -34,6 +34,7 @@ from pipelines.serving.realtime.session import (
 from pipelines.serving.realtime.utterances import Utterance, Utterances
 from pipelines.serving.service import Service
 from pipelines.serving.web.errors import Problem, bad_request
+from pipelines.serving.web.tolerance import Tolerance
 
 IDLE_TIMEOUT = 600.0  # seconds without a message from the client after which the stream is closed
 _CLOSE_GOING_AWAY, _CLOSE_NORMAL = 1001, 1000
@@ -139,7 +140,8 @@ class _Stream:
             raise bad_request(f"unknown event type {kind[:60]!r}", "type", "unknown_event")
 
     async def _update_session(self, event: Event) -> None:
-        session = updated_session(self._session, event, self._service)
+        tolerance = Tolerance(self._service.config.serve.lenient)
+        session = updated_session(self._session, event, self._service, tolerance)
         # `seconds_received`, not the endpointer's position: the resampler may hold back everything received
         # so far.
         if session.rate != self._session.rate:
@@ -151,11 +153,14 @@ class _Stream:
                 raise bad_request("turn_detection cannot change after the first audio", "turn_detection")
             self._endpointer = Endpointer(session.turns)
         self._session = session
-        await self._send_session("updated")
+        # A stream has no headers left for warnings.
+        warnings = {"warnings": tolerance.warnings} if tolerance.warnings else {}
+        await self._send_session("updated", **warnings)
 
-    async def _send_session(self, what: str) -> None:
+    async def _send_session(self, what: str, **extensions: Any) -> None:
         name = f"transcription_session.{what}" if self._beta else f"session.{what}"
-        await self.send({"type": name, "session": session_fields(self._session, self._beta)})
+        session = session_fields(self._session, self._beta)
+        await self.send({"type": name, "session": session, **extensions})
 
     async def _append(self, samples: np.ndarray) -> None:
         rate = self._session.rate

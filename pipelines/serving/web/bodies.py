@@ -7,16 +7,18 @@ import json
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, BinaryIO, cast
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from pipelines.serving.web.errors import Problem, bad_request
+from pipelines.serving.web.multipart import FILE_FIELD, FieldTooLarge, FormParser
 from pipelines.serving.web.uploads import COPY_BYTES, reporting_full_disk
 
 # Form fields other than files stay in memory during the request. One emoji widens a field to four bytes per
@@ -82,10 +84,10 @@ def limit_body(receive: Receive, headers: dict[str, str], max_bytes: int, timeou
 
 @asynccontextmanager
 async def read_form(request: Request) -> AsyncIterator[FormData]:
-    """Parse the multipart form of a request.
+    """Parse the form of a request.
 
     Raises:
-        Problem: 400 if the body is not a form; 503 if the disk is full.
+        Problem: 400 if the body is not a form, or has too many or too large fields; 503 if the disk is full.
     """
     content_type = request.headers.get("content-type", "")
     if not content_type.lower().startswith(("multipart/form-data", "application/x-www-form-urlencoded")):
@@ -95,7 +97,16 @@ async def read_form(request: Request) -> AsyncIterator[FormData]:
         raise _invalid_form(f"the form's charset must be utf-8, not {charset.decode('latin-1')[:40]!r}")
     try:
         with reporting_full_disk():
-            form = await request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+            form = await _parse_form(request)
+    except FieldTooLarge as error:
+        raise bad_request(
+            f"the form field {error.field[:100]!r} is larger than {MAX_FIELD_BYTES >> 10} KiB; only the part "
+            f"named `{FILE_FIELD}` may be larger",
+            error.field[:100],
+            "invalid_form",
+        ) from None
+    except MultiPartException as error:
+        raise _invalid_form(f"the form cannot be parsed: {error.message}") from None
     except HTTPException as error:
         raise _invalid_form(f"the form cannot be parsed: {error.detail}") from None
     except UnicodeError:
@@ -104,6 +115,14 @@ async def read_form(request: Request) -> AsyncIterator[FormData]:
         yield form
     finally:
         await form.close()
+
+
+async def _parse_form(request: Request) -> FormData:
+    limits: dict[str, Any] = {"max_files": 1, "max_fields": MAX_FIELDS, "max_part_size": MAX_FIELD_BYTES}
+    if not request.headers["content-type"].lower().startswith("multipart/form-data"):
+        return await request.form(**limits)
+    async with aclosing(request.stream()) as stream:
+        return await FormParser(request.headers, stream, **limits).parse()
 
 
 @asynccontextmanager

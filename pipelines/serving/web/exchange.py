@@ -16,7 +16,9 @@ from pipelines.serving.web.errors import CLIENT_CLOSED_REQUEST, Problem
 
 # Paths that need no API key: the page and basic facts about the server. Everything else needs one, including
 # whatever is added later.
-PUBLIC_PATHS = frozenset({"", "/", "/docs", "/healthz", "/readyz", "/openapi.json"})
+PUBLIC_PATHS = frozenset(
+    {"", "/", "/docs", "/favicon.ico", "/health", "/healthz", "/readyz", "/openapi.json"}
+)
 _PUBLIC_FOLDER = "/page/"
 SEND_TIMEOUT = 60.0  # seconds for a client to read a message of the response
 # Seconds for which the rest of a refused body is read and discarded, so that the client gets to read the
@@ -91,6 +93,8 @@ class Exchange:
         elif kind == "websocket.close" and self._status is None:
             self._status = 403
         elif kind == "http.response.body":
+            if self.scope["method"] == "HEAD":
+                message = {**message, "body": b""}
             self._sent_bytes += len(message.get("body", b""))
             if not self._complete and not message.get("more_body", False):
                 await self._send_in_time({**message, "more_body": True})
@@ -155,10 +159,15 @@ class Exchange:
 
 def is_public_path(scope: Scope) -> bool:
     """Whether a request needs no key. The route excludes `root_path`, a prefix that a proxy may add."""
-    path = scope["path"]
-    relative = path.removeprefix(scope.get("root_path", ""))
-    route = relative if relative[:1] in ("", "/") else path
+    route = route_path(scope)
     return route in PUBLIC_PATHS or route.startswith(_PUBLIC_FOLDER)
+
+
+def route_path(scope: Scope) -> str:
+    """The path of a request without `root_path`."""
+    path: str = scope["path"]
+    relative = path.removeprefix(scope.get("root_path", ""))
+    return relative if relative[:1] in ("", "/") else path
 
 
 def _has_body(scope: Scope) -> bool:

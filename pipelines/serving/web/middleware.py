@@ -16,7 +16,7 @@ from pipelines.config_sections import ServeConfig
 from pipelines.serving.web import bodies
 from pipelines.serving.web.auth import Keys, Rates
 from pipelines.serving.web.errors import Problem, bad_request, unavailable
-from pipelines.serving.web.exchange import ClientNotReading, Exchange, is_public_path
+from pipelines.serving.web.exchange import ClientNotReading, Exchange, is_public_path, route_path
 
 _MIB = 1 << 20
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class AccessMiddleware:
             await self._app(scope, receive, send)
             return
         exchange = Exchange(scope, receive, send, self._config.log_text)
+        scope = _as_routed(scope)
         try:
             headers = {
                 name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
@@ -107,6 +108,22 @@ class AccessMiddleware:
             raise unavailable(
                 "the server is shutting down: retry, and another server will respond", 5, "draining"
             )
+
+
+def _as_routed(scope: Scope) -> Scope:
+    """The scope for the application, which has routes for GET and for paths without a slash at the end.
+
+    HEAD is answered like GET: `Exchange`, which has the original scope, leaves out the body. A redirect to
+    the path without the slash would lose the body of a POST with some clients. Pages keep theirs, because
+    their links are relative.
+    """
+    routed = dict(scope)
+    if scope.get("method") == "HEAD":
+        routed["method"] = "GET"
+    if route_path(scope).startswith("/v1/") and scope["path"].endswith("/"):
+        routed["path"] = scope["path"].rstrip("/")
+        routed.pop("raw_path", None)
+    return routed
 
 
 def _origin_host(origin: str) -> str | None:

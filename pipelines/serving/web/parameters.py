@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import binascii
+import re
 from typing import Any
 
 from actors.errors import UsageError
 from actors.text.languages import code_of, normalize_language
 from pipelines.serving.web.errors import bad_request
+from pipelines.serving.web.tolerance import Tolerance
 
-MAX_PROMPT = 10_000  # characters: the model reads the prompt again with every segment
+MAX_PREFIX = 10_000  # characters of the beginning of a response that the client gives
+_WORD_SEARCH = 100  # characters at the beginning of a cut prompt in which a space is looked for
 # Characters of base64 decoded in one call: the call holds the GIL, which blocks all other threads.
 _BASE64_CHUNK = 1 << 18
 
@@ -28,22 +31,52 @@ def checked_language(value: Any) -> str | None:
         raise bad_request(error.message[:500], "language", "unsupported_language") from None
 
 
-def checked_prompt(value: Any) -> str | None:
+def checked_prompt(value: Any, max_chars: int, tolerance: Tolerance) -> str | None:
     """The prompt (background text) of a request; None if it is empty.
 
+    Of a prompt that is too long the end is kept, from the beginning of a word, as Whisper does: clients that
+    send the text so far as the prompt have the nearest text there.
+
+    Args:
+        value: as given.
+        max_chars: longest prompt (`serve.max_prompt`).
+        tolerance: gets a warning if the prompt is cut.
+
     Raises:
-        Problem: 400 if it is too long or not valid Unicode.
+        Problem: 400 if it is not valid Unicode.
+    """
+    text = checked_text(value, "prompt")
+    if text is None or len(text) <= max_chars:
+        return text
+    end = text[len(text) - max_chars :]
+    space = re.search(r"\s", end[:_WORD_SEARCH])
+    # A cut between two words needs no search.
+    if space is not None and not text[len(text) - max_chars - 1].isspace():
+        end = end[space.end() :]
+    end = end.strip()
+    tolerance.warn(
+        f"prompt is cut: it has {len(text)} characters, the model takes {max_chars}; "
+        f"the last {len(end)} are used"
+    )
+    return end or None
+
+
+def checked_text(value: Any, name: str, max_chars: int | None = None) -> str | None:
+    """A field with text; None if it is empty.
+
+    Raises:
+        Problem: 400 if it is no string, too long, or not valid Unicode.
     """
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise bad_request("prompt must be a string", "prompt")
+        raise bad_request(f"{name} must be a string", name)
     if not value.isascii() and value.encode("utf-8", "replace").decode() != value:
-        raise bad_request("prompt contains a lone surrogate (half a character)", "prompt")
-    if len(value) > MAX_PROMPT:
+        raise bad_request(f"{name} contains a lone surrogate (half a character)", name)
+    if max_chars is not None and len(value) > max_chars:
         raise bad_request(
-            f"prompt has {len(value):,} characters; the limit is {MAX_PROMPT:,}",
-            "prompt",
+            f"{name} has {len(value):,} characters; the limit is {max_chars:,}",
+            name,
             "string_above_max_length",
         )
     return value

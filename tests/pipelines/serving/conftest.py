@@ -158,7 +158,7 @@ def serve() -> Iterator[Make]:
                     {
                         "asr": ASRConfig(backend="fake", model=cost),
                         "aligner": AlignerConfig(backend=aligner, model="fake"),
-                        "segmenter": {"max_duration": segment},
+                        "segmenter": {"max_duration": segment, "backend": "energy"},
                         "serve": {"decoders": 1, "model_names": ["fake"], **settings},
                     }
                 )

@@ -30,7 +30,7 @@ def served() -> Iterator[Served]:
         "asr": ASRConfig(backend="fake", model="fake"),
         "aligner": AlignerConfig(backend="fake", model="fake"),
         "audio": {"channel": "each"},
-        "segmenter": {"max_duration": 10},
+        "segmenter": {"max_duration": 10, "backend": "energy"},
         "plan": {"shard_duration": 20},
         "serve": {"decoders": 1, "model_names": ["fake"]},
     }

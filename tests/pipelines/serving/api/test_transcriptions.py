@@ -103,7 +103,7 @@ def test_concurrent_requests_get_their_own_texts(serve: Make) -> None:
         ),
         ({"stream": "perhaps"}, "stream"),
         ({"stream": "true", "response_format": "srt"}, "stream"),
-        ({"prompt": "x" * 20_000}, "prompt"),
+        ({"prompt": "x" * 50_000}, "prompt"),
         ({"include[]": "logprobs"}, "include[]"),
         ({"model": ""}, "model"),
     ],

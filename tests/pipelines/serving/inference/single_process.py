@@ -23,7 +23,7 @@ config = RunConfig.model_validate(
     {
         "asr": ASRConfig(backend="fake", model=model),
         "aligner": AlignerConfig(backend="fake", model="fake"),
-        "segmenter": {"max_duration": 15},
+        "segmenter": {"max_duration": 15, "backend": "energy"},
         "serve": {"port": 0, "decoders": 1, "model_names": ["fake"], "drain_timeout": 20, **settings},
     }
 )

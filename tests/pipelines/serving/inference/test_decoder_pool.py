@@ -15,7 +15,7 @@ from tests.pipelines.serving.conftest import Make, voice
 
 def test_a_caller_cancelled_before_its_work_starts_frees_the_decoder() -> None:
     async def main() -> str:
-        decoders = DecoderPool(AudioConfig(), SegmenterConfig(), 1, 5.0)
+        decoders = DecoderPool(AudioConfig(), SegmenterConfig(backend="energy"), 1, 5.0)
         proceed = threading.Event()
         try:
             decoders._pool._threads.submit(proceed.wait, 30)  # occupies the thread
@@ -35,7 +35,7 @@ def test_a_caller_cancelled_before_its_work_starts_frees_the_decoder() -> None:
 
 def test_a_caller_cancelled_during_its_work_frees_the_decoder_when_the_work_is_done() -> None:
     async def main() -> list[str]:
-        decoders = DecoderPool(AudioConfig(), SegmenterConfig(), 1, 5.0)
+        decoders = DecoderPool(AudioConfig(), SegmenterConfig(backend="energy"), 1, 5.0)
         started, proceed, order = threading.Event(), threading.Event(), list[str]()
 
         def slow(decoder: object) -> None:

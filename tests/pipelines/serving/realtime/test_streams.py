@@ -16,7 +16,8 @@ from pipelines.config import RunConfig
 from pipelines.serving.realtime.session import Session
 from pipelines.serving.realtime.websocket import _Stream
 from pipelines.serving.web.bodies import MAX_VALUES
-from pipelines.serving.web.parameters import MAX_PROMPT
+
+MAX_PROMPT = RunConfig().serve.max_prompt
 
 
 class Client:
@@ -69,6 +70,16 @@ def test_the_longest_prompt_may_consist_of_commas() -> None:
     event = response_to(json.dumps({"type": "session.update", "session": session}))
     assert event["type"] == "session.updated"
     assert event["session"]["audio"]["input"]["transcription"]["prompt"] == "," * MAX_PROMPT
+
+
+def test_a_longer_prompt_is_cut_with_a_warning() -> None:
+    session = {"audio": {"input": {"transcription": {"prompt": "," * MAX_PROMPT + "Ada"}}}}
+    event = response_to(json.dumps({"type": "session.update", "session": session}))
+    prompt = event["session"]["audio"]["input"]["transcription"]["prompt"]
+    assert prompt == "," * (MAX_PROMPT - 3) + "Ada"
+    assert event["warnings"] == [
+        "prompt is cut: it has 10003 characters, the model takes 10000; the last 10000 are used"
+    ]
 
 
 def test_all_tasks_that_send_to_a_disconnected_client_learn_of_it() -> None:

@@ -55,7 +55,10 @@ class Stream:
         self.models = ControlledModels()
         self.events: list[dict[str, Any]] = []
         config = RunConfig.model_validate(
-            {"asr": ASRConfig(backend="fake", model="fake"), "segmenter": {"max_duration": 15}}
+            {
+                "asr": ASRConfig(backend="fake", model="fake"),
+                "segmenter": {"max_duration": 15, "backend": "energy"},
+            }
         )
         service: Any = SimpleNamespace(models=self.models, config=config)
         self.endpointer = Endpointer(TurnDetection(detect=False))

@@ -1,0 +1,108 @@
+"""The form of a transcription request: checks, and what a lenient server ignores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+
+from pipelines.serving.api import responses
+from pipelines.serving.service import Service
+from pipelines.serving.web.errors import Problem, bad_request
+from pipelines.serving.web.form_fields import list_field
+from pipelines.serving.web.multipart import FILE_FIELD
+from pipelines.serving.web.parameters import checked_language, checked_prompt, checked_temperature
+from pipelines.serving.web.tolerance import Tolerance
+
+_GRANULARITIES = "timestamp_granularities[]"
+_STREAMED_FORMATS = ("json", "text", "verbose_json")
+
+
+@dataclass(frozen=True)
+class FormRequest:
+    """The checked fields of a transcription form."""
+
+    file: UploadFile
+    language: str | None  # ISO code
+    context: str | None
+    response_format: str
+    granularities: tuple[str, ...]
+    stream: bool
+
+
+def parse_form(form: FormData, service: Service, tolerance: Tolerance) -> FormRequest:
+    """Check the fields of a form.
+
+    Args:
+        form: the fields.
+        service: the server's shared state.
+        tolerance: ignores wrong values if the server is lenient, and gets the warnings.
+
+    Raises:
+        Problem: 400 or 404, with the field that is wrong.
+    """
+    file = form.get(FILE_FIELD)
+    if not isinstance(file, UploadFile):
+        raise _no_file(form)
+    service.requested_model(form.get("model"), tolerance)
+    tolerance.checked(lambda: checked_temperature(form.get("temperature")), None)
+    response_format = form.get("response_format") or "json"
+    if response_format not in responses.FORMATS:
+        raise bad_request(
+            f"response_format must be one of {', '.join(responses.FORMATS)}, "
+            f"not {str(response_format)[:40]!r}",
+            "response_format",
+        )
+    stream = tolerance.checked(lambda: _stream(form.get("stream"), str(response_format)), False)
+    none: list[str] = []
+    granularities = tolerance.checked(lambda: _granularities(form, str(response_format)), none)
+    tolerance.checked(lambda: _refuse_include(form), None)
+    return FormRequest(
+        file,
+        tolerance.checked(lambda: checked_language(form.get("language")), None),
+        checked_prompt(form.get("prompt"), service.config.serve.max_prompt, tolerance),
+        str(response_format),
+        tuple(granularities) or ("segment",),
+        stream,
+    )
+
+
+def _no_file(form: FormData) -> Problem:
+    other = next((name for name, value in form.multi_items() if isinstance(value, UploadFile)), None)
+    sent = "" if other is None else f"; the file in this form is named {other[:40]!r}"
+    return bad_request(
+        f"file is missing: send it as the multipart part named `{FILE_FIELD}`{sent}",
+        FILE_FIELD,
+        "missing_required_parameter",
+    )
+
+
+def _granularities(form: FormData, response_format: str) -> list[str]:
+    found = list_field(form.multi_items(), "timestamp_granularities")
+    found += list_field(form.multi_items(), "timestamp_granularity")
+    wrong = next((value for value in found if value not in responses.GRANULARITIES), None)
+    if wrong is not None:
+        raise bad_request(f"{_GRANULARITIES} must be word or segment, not {wrong[:40]!r}", _GRANULARITIES)
+    if found and response_format != "verbose_json":
+        raise bad_request(f"{_GRANULARITIES} requires response_format=verbose_json", _GRANULARITIES)
+    return found
+
+
+def _refuse_include(form: FormData) -> None:
+    if list_field(form.multi_items(), "include"):
+        raise bad_request(
+            "include[] is not supported: verbose_json has a confidence for each segment",
+            "include[]",
+            "unsupported_value",
+        )
+
+
+def _stream(value: Any, response_format: str) -> bool:
+    text = str(value or "false").strip().lower()
+    if text not in ("true", "false", "1", "0"):
+        raise bad_request("stream must be true or false", "stream")
+    stream = text in ("true", "1")
+    if stream and response_format not in _STREAMED_FORMATS:
+        raise bad_request("stream=true requires response_format json, text or verbose_json", "stream")
+    return stream
