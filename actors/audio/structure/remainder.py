@@ -37,6 +37,8 @@ _TAG = re.compile(rb"TAG|APETAGEX|LYRICSBEGIN")
 _SMALL_SECONDS, _SMALL_SHARE = 0.1, 0.01
 # Bytes of a remainder whose zeros are all read; of a longer one, `_PLACES` evenly over it.
 _READ_WHOLE = 16 << 20
+# Valid chunks in a row that no samples look like.
+_ENOUGH_CHUNKS = 8
 _PLACES = 60
 _BLOCK = 64 << 10
 # Bytes at the end of a file in which metadata is searched, where no header says where the sound ends.
@@ -45,9 +47,9 @@ _SEARCHED = 1 << 20
 _SEARCHED_FOR_FILES = 64 << 20
 # Share of printable characters from which bytes are a text.
 _TEXT = 0.95
-# Bytes that are no samples: their level is near full scale, and neighbours have nothing to do with each
+# Bytes that are no samples: their level is high, and neighbours have nothing to do with each
 # other.
-_NOISE_LEVEL, _NOISE_CORRELATION = 0.4, 0.3
+_NOISE_LEVEL, _NOISE_CORRELATION = 0.25, 0.3
 _PRINTABLE = np.array(
     [(chr(byte).isprintable() and byte < 128) or byte in (9, 10, 13) for byte in range(256)]
 )
@@ -65,13 +67,13 @@ def leads_to_end(file: AudioFile, place: int, grammar: Grammar | None, origin: i
     if grammar is None:
         return False
     end, known = place, False
-    for chunk in walk_chunks(file, place, grammar, origin):
+    for count, chunk in enumerate(walk_chunks(file, place, grammar, origin), 1):
         named = chunk.name in (b"data", b"SSND", b"fmt ") or is_metadata(file, chunk, grammar)
         known |= named
         if chunk.end > file.size:
             return named
         end = chunk.end
-        if _has_form(file, end, grammar, origin):
+        if (known and count >= _ENOUGH_CHUNKS) or _has_form(file, end, grammar, origin):
             return True
     return end > place and (known or file.size - end < 8)
 

@@ -12,7 +12,7 @@ import soundfile
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import decode_shard
 
-AUDIO, SEGMENTER = AudioConfig(isolate=False, retries=0), SegmenterConfig()
+AUDIO, SEGMENTER = AudioConfig(isolate=False, retries=0), SegmenterConfig(backend="energy")
 SECONDS = 8.0
 FAST = {"movflags": "faststart"}
 # File name -> (muxer, codec, sampling rate, options of the muxer).

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import struct
 
 import numpy as np
 import pytest
+import soundfile
 
 from actors.audio.decoding import decode_span
 from actors.audio.probing import probe
@@ -96,6 +98,23 @@ def test_all_data_chunks_are_read(heard):
         got, flags, _ = heard(riff(FORMAT, parts[0], between, parts[1], info()))
         assert equals(got, SOUND)
         assert flags == []
+
+
+def test_thousands_of_data_chunks_are_read_in_little_time(heard):
+    pieces = [
+        chunk(b"data", SOUND[start : start + 16].astype("<i2").tobytes()) for start in range(0, 48_000, 16)
+    ]
+    got, flags, _ = heard(riff(FORMAT, *pieces))
+    assert equals(got, SOUND)
+    assert flags == []
+
+
+def test_samples_may_precede_their_description_in_aiff(heard):
+    content = pcm_file("aiff", SOUND)
+    start = content.index(b"SSND")
+    got, flags, _ = heard(content[:12] + content[start:] + content[12:start])
+    assert equals(got, SOUND)
+    assert flags == []
 
 
 @pytest.mark.parametrize("first", ["wav", "aiff", "w64", "au"])
@@ -210,6 +229,23 @@ def test_large_bytes_of_an_unknown_kind_are_flagged_and_not_heard(heard):
         got, flags, _ = heard(pcm_file("wav", SOUND, behind=behind))
         assert equals(got, SOUND)
         assert flags == ["audio_unread"]
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "PCM_U8", "PCM_24", "FLOAT"])
+def test_other_sample_formats_tell_sound_from_bytes_of_another_kind(heard, subtype):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, SOUND, 16_000, format="WAV", subtype=subtype)
+    content = bytearray(buffer.getvalue())
+    whole = heard(bytes(content))[0]
+    got, flags, _ = heard(bytes(content) + JUNK)
+    assert np.array_equal(got, whole)
+    assert flags == ["audio_unread"]
+    place = content.index(b"data") + 4
+    size = int.from_bytes(content[place : place + 4], "little")
+    content[place : place + 4] = (size // 12 * 3).to_bytes(4, "little")
+    got, flags, _ = heard(bytes(content))
+    assert np.array_equal(got, whole)
+    assert flags == ["header_says_less"]
 
 
 def test_a_walk_costs_few_small_reads(tmp_path, monkeypatch):
