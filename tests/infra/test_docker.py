@@ -96,6 +96,7 @@ def test_the_rules_hold(path):
         ("&& rm -rf /var/lib/apt/lists/*", "", "lists"),
         ("'tini=0.19.0-*'", "tini", "tini is not pinned"),
         ("'g++=4:12.2.0-*'", "g++", "g++ is not pinned"),
+        ("'wget=1.21.3-*'", "wget gcc", "gcc is not pinned"),
         (' --constraint constraints.txt ".[', ' ".[', "without constraints"),
         ("USER 10001:10001\nWORKDIR", "WORKDIR", "runtime runs as root"),
     ],
@@ -151,10 +152,15 @@ def test_extras_can_be_chosen(path, wanted, compiler, tmp_path):
         )
     assert output[0].split()[-1] == f".[{wanted}]"
     assert ("g++" in output[1]) == compiler
+    # Triton, which the backend transformers uses on GPUs, compiles C.
+    assert ("gcc=" in output[1] and "libc6-dev=" in output[1]) == (path.name == "Dockerfile.cuda")
 
 
-def test_the_images_differ_in_torch_only():
-    cpu, cuda = (stages(path.read_text()) for path in FILES)
+def test_the_images_differ_in_torch_and_a_c_compiler_only():
+    compiler = " 'gcc=4:12.2.0-*' 'libc6-dev=2.36-*'"
+    texts = [path.read_text() for path in FILES]
+    assert [compiler in text for text in texts] == [False, True]
+    cpu, cuda = (stages(text.replace(compiler, "")) for text in texts)
     assert cpu["models"] == cuda["models"] and cpu["baked"] == cuda["baked"]
     assert [step for step in cpu["runtime"][1] if step[0] != "ENV"] == [
         step for step in cuda["runtime"][1] if step[0] != "ENV"
