@@ -123,12 +123,16 @@ def pick_dtype(setting: str, device: torch.device, parameters: int, decodes: boo
 
 
 def pick_attention(setting: str, device: torch.device, dtype: str) -> str | dict[str, str]:
-    """The attention implementation to request from transformers, for all of a model or by its parts.
+    """The attention implementation to load transformers' model with, for all of it or by its parts.
 
-    `auto` is sdpa, with flash_attention_2 for the audio encoder where it is installed and applies: half
-    precision on cards of compute capability 8.0 (Ampere) or later, in a version that transformers accepts.
-    The decoder stays with sdpa: with a padded batch transformers' flash attention copies all keys of each
-    layer in each step and waits for the GPU twice.
+    It matters for transformers' own forward pass, which a run does not use: encoder and decoder are ours,
+    over the same weights, and decide by the setting whether to use torch's flash attention and Triton's
+    kernels (`actors.backends.transformers.loading.Network.of`). They need no package flash-attn.
+
+    `auto` is sdpa. The audio encoder is loaded with flash_attention_2 where the package is installed and
+    applies: half precision on cards of compute capability 8.0 (Ampere) or later, in a version that
+    transformers accepts. The decoder never is: with a padded batch transformers' flash attention copies all
+    keys of each layer in each step and waits for the GPU twice.
 
     Returns:
         A name, or names by part of the model as transformers accepts them (`""` is the model as a whole).
