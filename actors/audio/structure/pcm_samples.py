@@ -21,7 +21,8 @@ import soxr
 
 from actors.audio.containers import MAX_CHANNELS, MAX_RATE, MIN_RATE
 from actors.audio.sources import AudioFile
-from actors.audio.structure.layout import Layout, Part
+from actors.audio.structure.layout import Layout
+from actors.audio.structure.parts import Part
 from actors.audio.structure.remainder import to_floats
 from actors.audio.structure.sample_formats import SampleFormat
 from actors.audio.structure.views import Extent, join_pieces, read_at
