@@ -174,6 +174,16 @@ def transcription_body(models: Sequence[str]) -> dict[str, Any]:
                             "type": "string",
                             "description": "background text, such as names and rare words in the recording",
                         },
+                        "languages[]": {
+                            "type": "array",
+                            "items": _TEXT,
+                            "description": "a single one is like `language`; with several, the model detects it",
+                        },
+                        "keywords[]": {
+                            "type": "array",
+                            "items": _TEXT,
+                            "description": "added to the prompt",
+                        },
                         "response_format": {
                             "type": "string",
                             "enum": list(responses.FORMATS),
@@ -195,6 +205,8 @@ def transcription_body(models: Sequence[str]) -> dict[str, Any]:
                     optional=(
                         "language",
                         "prompt",
+                        "languages[]",
+                        "keywords[]",
                         "response_format",
                         "timestamp_granularities[]",
                         "stream",

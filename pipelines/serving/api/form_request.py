@@ -12,7 +12,13 @@ from pipelines.serving.service import Service
 from pipelines.serving.web.errors import Problem, bad_request
 from pipelines.serving.web.form_fields import list_field
 from pipelines.serving.web.multipart import FILE_FIELD
-from pipelines.serving.web.parameters import checked_language, checked_prompt, checked_temperature
+from pipelines.serving.web.parameters import (
+    checked_language,
+    checked_prompt,
+    checked_temperature,
+    chosen_language,
+    with_keywords,
+)
 from pipelines.serving.web.tolerance import Tolerance
 
 _GRANULARITIES = "timestamp_granularities[]"
@@ -58,10 +64,12 @@ def parse_form(form: FormData, service: Service, tolerance: Tolerance) -> FormRe
     none: list[str] = []
     granularities = tolerance.checked(lambda: _granularities(form, str(response_format)), none)
     tolerance.checked(lambda: _refuse_include(form), None)
+    language = chosen_language(form.get("language"), list_field(form.multi_items(), "languages"))
+    prompt = with_keywords(form.get("prompt"), list_field(form.multi_items(), "keywords"))
     return FormRequest(
         file,
-        tolerance.checked(lambda: checked_language(form.get("language")), None),
-        checked_prompt(form.get("prompt"), service.config.serve.max_prompt, tolerance),
+        tolerance.checked(lambda: checked_language(language), None),
+        checked_prompt(prompt, service.config.serve.max_prompt, tolerance),
         str(response_format),
         tuple(granularities) or ("segment",),
         stream,

@@ -13,7 +13,13 @@ from pipelines.serving.realtime.events import Event
 from pipelines.serving.service import Service
 from pipelines.serving.web.bodies import MAX_VALUES
 from pipelines.serving.web.errors import bad_request
-from pipelines.serving.web.parameters import checked_language, checked_prompt, decode_base64
+from pipelines.serving.web.parameters import (
+    checked_language,
+    checked_prompt,
+    chosen_language,
+    decode_base64,
+    with_keywords,
+)
 from pipelines.serving.web.tolerance import Tolerance
 
 SAMPLING_RATES = (8000, 16_000, 24_000, 32_000, 44_100, 48_000)  # Hz
@@ -140,13 +146,22 @@ def decode_audio(event: Event) -> np.ndarray:
 def _with_transcription(session: Session, given: Event, service: Service, tolerance: Tolerance) -> Session:
     if given.get("model") is not None:
         session = replace(session, model=service.checked_model(given["model"]))
-    if "language" in given:
-        language = tolerance.checked(lambda: checked_language(given["language"]), None)
+    if "language" in given or "languages" in given:
+        chosen = chosen_language(given.get("language"), _strings(given, "languages"))
+        language = tolerance.checked(lambda: checked_language(chosen), None)
         session = replace(session, language=language)
-    if "prompt" in given:
-        prompt = checked_prompt(given["prompt"], service.config.serve.max_prompt, tolerance)
+    if "prompt" in given or "keywords" in given:
+        text = with_keywords(given.get("prompt"), _strings(given, "keywords"))
+        prompt = checked_prompt(text, service.config.serve.max_prompt, tolerance)
         session = replace(session, prompt=prompt)
     return session
+
+
+def _strings(given: Event, name: str) -> list[str]:
+    values = given.get(name) or []
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise bad_request(f"{name} must be a list of strings", name)
+    return values
 
 
 def _rate(given: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from actors.errors import UsageError
@@ -29,6 +30,21 @@ def checked_language(value: Any) -> str | None:
         return code_of(normalize_language(value))
     except UsageError as error:
         raise bad_request(error.message[:500], "language", "unsupported_language") from None
+
+
+def chosen_language(language: Any, languages: Sequence[str]) -> Any:
+    """The language of a request that has OpenAI's `language`, or `languages`, the possible ones.
+
+    The model cannot be restricted to several languages: it detects the language then.
+    """
+    return languages[0] if language in (None, "") and len(languages) == 1 else language
+
+
+def with_keywords(prompt: Any, keywords: Sequence[str]) -> Any:
+    """The prompt of a request that may also have OpenAI's `keywords`."""
+    if not keywords or not (prompt is None or isinstance(prompt, str)):
+        return prompt
+    return "\n".join(filter(None, [prompt, ", ".join(keywords)]))
 
 
 def checked_prompt(value: Any, max_chars: int, tolerance: Tolerance) -> str | None:

@@ -74,6 +74,17 @@ def test_the_log_probabilities_are_refused_and_a_lenient_server_leaves_them_out(
     assert "include[] is ignored" in response.headers[WARNING_HEADER]
 
 
+def test_keywords_are_part_of_the_prompt_and_a_single_language_is_forced(served: Served) -> None:
+    verbose: Any = openai_client(served).audio.transcriptions.create(
+        file=("a.wav", AUDIO),
+        model="gpt-transcribe",
+        response_format="verbose_json",
+        languages=["de"],
+        keywords=["fault:align:raise"],  # which the fake recogniser reads in the prompt
+    )
+    assert (verbose.language, verbose.status) == ("german", "partial")
+
+
 def test_translations_are_refused_with_the_reason(served: Served) -> None:
     with pytest.raises(openai.NotFoundError, match="does not offer translations"):
         openai_client(served).audio.translations.create(file=("a.wav", AUDIO), model="whisper-1")
