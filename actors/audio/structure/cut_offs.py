@@ -15,6 +15,8 @@ from actors.audio.header_facts import mp3_facts
 from actors.audio.sources import AudioFile
 from actors.audio.structure.views import read_at
 
+# Formats whose duration, as ffmpeg computes it, may be longer than the sound of a healthy file.
+COARSE_DURATIONS = frozenset({"avi", "gxf"})
 # Boxes of an mp4 that are looked at; more of them are fragments of a live stream.
 _MAX_BOXES = 4096
 # Bytes that no page of an Ogg file exceeds.
