@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from actors.audio.chained_reader import open_recording
 from actors.audio.decoding import Decoded, decode_channels, decode_span
+from actors.audio.files.slices import file_of
 from actors.audio.header_facts import duration_is_estimated
 from actors.audio.probing import probe
 from actors.audio.pts import longest_believable
-from actors.audio.slices import file_of
 from actors.audio.sources import AudioFile, open_audio
-from actors.audio.timeline import SampleReader
+from actors.audio.timeline import Reader
 from actors.audio.windows import Window
 from actors.config import AudioConfig, SegmenterConfig
 from actors.errors import FatalError, RowError, as_row_error
@@ -181,7 +182,7 @@ def failed(row: Row, error: BaseException) -> Row:
     return {**row, **outcome, "decoded_start": start, "decoded_end": start, "segments": []}
 
 
-def border(recording: SampleReader, nominal: float, window: Window | None = None) -> int | None:
+def border(recording: Reader, nominal: float, window: Window | None = None) -> int | None:
     """The sample (at 16 kHz) at which the shards on both sides of a nominal border meet.
 
     Both shards compute it from the same few seconds, decoded in the same way, so they get the same result
@@ -205,7 +206,7 @@ def border(recording: SampleReader, nominal: float, window: Window | None = None
 
 
 def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: SegmenterConfig) -> Row:
-    recording = SampleReader(file)
+    recording = open_recording(file)
     window, planned_end = Window.of(row), row.get("end")
     start, end = window.first_sample if window.is_first(row["start"]) else None, window.end_sample
     if start is None:
@@ -247,14 +248,14 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
     return _outcome(row, status, flags, *span, segments, silence)
 
 
-def _limit(row: Row, recording: SampleReader) -> int:
+def _limit(row: Row, recording: Reader) -> int:
     """The sample that decoding must not exceed.
 
     A header's duration may be too short by `_MAX_BEYOND`. An estimated one may be any that the file has bytes
     for.
     """
     duration = Window.of(row).end_in_file(row.get("duration"))
-    planned = max(duration or 0.0, row.get("end") or 0.0, row["start"])
+    planned = max(duration or 0.0, row.get("end") or 0.0, row["start"], recording.header_duration or 0.0)
     if duration_is_estimated(recording.file, recording.format):
         planned = max(planned, longest_believable(recording.file.size))
     return round((planned + _MAX_BEYOND) * SAMPLING_RATE)
@@ -311,7 +312,7 @@ def _require_planned_object(row: Row, file: AudioFile) -> None:
         )
 
 
-def _ended_early(row: Row, recording: SampleReader, decoded: Decoded) -> bool:
+def _ended_early(row: Row, recording: Reader, decoded: Decoded) -> bool:
     """Whether the file ended noticeably before what its header, its index or its end mark says."""
     window = Window.of(row)
     if window.end is not None:
@@ -325,6 +326,6 @@ def _ended_early(row: Row, recording: SampleReader, decoded: Decoded) -> bool:
     return decoded.end / SAMPLING_RATE < duration - allowed
 
 
-def _true_end(recording: SampleReader, nominal: int) -> int:
+def _true_end(recording: Reader, nominal: int) -> int:
     """The sample at which a recording ends that ends before sample `nominal`."""
     return min(nominal, decode_span(recording, nominal, nominal + 1).end)

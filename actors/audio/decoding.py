@@ -16,7 +16,7 @@ import soxr
 
 from actors.audio.frames import PACKET_SECONDS, DecodeLosses, require_frames
 from actors.audio.pcm import finite, to_int16
-from actors.audio.timeline import Block, SampleReader
+from actors.audio.timeline import Block, Reader
 from actors.errors import RowError
 from actors.records import SAMPLING_RATE
 
@@ -50,7 +50,7 @@ class Decoded:
 
 
 def decode_span(
-    recording: SampleReader, start: int, end: int | None, channel: str = "mix", limit: int | None = None
+    recording: Reader, start: int, end: int | None, channel: str = "mix", limit: int | None = None
 ) -> Decoded:
     """Decode samples [start, end) of a recording, counted at 16 kHz.
 
@@ -75,9 +75,7 @@ def decode_span(
     return decoded
 
 
-def decode_channels(
-    recording: SampleReader, start: int, end: int | None, channel: str, limit: int
-) -> Decoded:
+def decode_channels(recording: Reader, start: int, end: int | None, channel: str, limit: int) -> Decoded:
     """`decode_span`, with the left channel instead of a mix of channels that cancel each other."""
     decoded = decode_span(recording, start, end, channel, limit)
     if "phase_cancelled" not in decoded.flags:
@@ -86,9 +84,7 @@ def decode_channels(
     return replace(left, channels=[None], flags=[*left.flags, "phase_cancelled"])
 
 
-def _decode(
-    recording: SampleReader, start: int, end: int | None, limit: int | None, mixer: _Mixer
-) -> Decoded:
+def _decode(recording: Reader, start: int, end: int | None, limit: int | None, mixer: _Mixer) -> Decoded:
     resampler = _Resampler(recording.sampling_rate, len(mixer.channels), start)
     last = None if end is None else resampler.source_end(end)
     losses = DecodeLosses()

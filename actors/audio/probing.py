@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Literal
 
+from actors.audio.chained_reader import ChainedReader, open_chain
 from actors.audio.containers import Opened, open_container, require_audio
 from actors.audio.formats.late_streams import find_audio
 from actors.audio.header_facts import duration_is_estimated, has_constant_bit_rate
@@ -60,6 +61,9 @@ def probe(uri: str, scan: bool = False, retries: int | None = None) -> Probe:
     """
     with open_audio(uri, retries, block_size=_BLOCK, single_request_bytes=_SMALL) as whole:
         require_audio(whole)
+        chain = open_chain(whole, briefly=not scan)
+        if chain is not None:
+            return _chain_facts(chain, whole)
         contents = read_contents(whole)
         if contents.parts is not None:
             return _pcm_facts(contents, whole)
@@ -91,6 +95,20 @@ def probe(uri: str, scan: bool = False, retries: int | None = None) -> Probe:
         )
 
 
+def _chain_facts(chain: ChainedReader, whole: AudioFile) -> Probe:
+    flags = ("chained", "duration_scanned")
+    return Probe(
+        chain.header_duration,
+        chain.codec,
+        chain.format,
+        chain.sampling_rate,
+        chain.channels,
+        whole.size,
+        whole.etag,
+        flags,
+    )
+
+
 def _pcm_facts(contents: Contents, whole: AudioFile) -> Probe:
     assert contents.parts is not None
     first = contents.parts[0].format
@@ -113,7 +131,7 @@ def _read_header(file: AudioFile, probe_bytes: int | None) -> tuple[Opened, floa
 
 
 def _duration(opened: Opened, file: AudioFile) -> tuple[float | None, list[str]]:
-    duration, certain = duration_of(opened)
+    duration, certain = duration_of(opened, file)
     if opened.format == "ogg" and is_chained(file):
         return None, ["chained"]
     if duration is None or duration <= 0:

@@ -13,6 +13,7 @@ import av
 from av.audio.stream import AudioStream
 
 from actors.audio.containers import Opened, open_container
+from actors.audio.formats.links import first_flac_sample
 from actors.audio.header_facts import riff_facts
 from actors.audio.sources import AudioFile
 
@@ -89,13 +90,16 @@ def lead_of(opened: Opened, first: float | None = None) -> float:
     return lead if _MIN_LEAD <= lead <= (duration or MAX_GAP) else 0.0
 
 
-def duration_of(opened: Opened) -> tuple[float | None, bool]:
+def duration_of(opened: Opened, file: AudioFile) -> tuple[float | None, bool]:
     """Seconds that the sound lasts by the header, and whether that is the length of the sound alone."""
     stream, container = opened.stream, opened.container
     # ffmpeg gives a stream whose start it does not know the duration of the whole film.
     is_own = opened.format not in _WITHOUT_OWN_DURATION
     if is_own and stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base) + lead_of(opened), True
+        ticks = stream.duration
+        if opened.format == "ogg" and len(container.streams) == 1:
+            ticks -= _joined_at(opened, file)
+        return float(ticks * stream.time_base) + lead_of(opened), True
     if not container.duration:
         return None, True
     duration, begin = container.duration / av.time_base, 0.0
@@ -109,6 +113,20 @@ def duration_of(opened: Opened) -> tuple[float | None, bool]:
     if tagged is not None and begin < tagged <= duration + 1.0:
         return tagged - begin, True
     return duration - begin, False
+
+
+def _joined_at(opened: Opened, file: AudioFile) -> int:
+    """The position, in ticks, at which an Ogg stream begins that was joined midway.
+
+    ffmpeg takes the position of the end for the duration of Opus and FLAC; of other codecs it subtracts the
+    start.
+    """
+    start, end = 0, opened.stream.duration or 0
+    if opened.codec in ("opus", "libopus"):
+        start = opened.stream.start_time or 0
+    elif opened.codec == "flac":
+        start = first_flac_sample(file)
+    return start if 0 < start < end else 0
 
 
 def _tagged_end(stream: AudioStream) -> float | None:

@@ -14,6 +14,7 @@ import functools
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import chain
+from typing import Protocol
 
 import av
 import numpy as np
@@ -43,7 +44,7 @@ from actors.audio.pts import (
 )
 from actors.audio.sources import AudioFile
 from actors.audio.structure.contents import read_contents
-from actors.audio.structure.cut_offs import is_cut_off
+from actors.audio.structure.cut_offs import COARSE_DURATIONS, is_cut_off
 from actors.audio.structure.pcm_samples import read_pcm
 from actors.errors import RowError
 
@@ -62,6 +63,32 @@ class Block:
 
     position: int
     samples: np.ndarray
+
+
+class Reader(Protocol):
+    """What decodes a recording: `SampleReader`, or `ChainedReader` for a chain of files."""
+
+    file: AudioFile
+    format: str
+    codec: str
+    sampling_rate: int
+    channels: int
+    audio_streams: int
+    # The number of the audio track, from 0.
+    track: int
+    # Flags of the file as a whole.
+    flags: list[str]
+    # Whether the file ends before its own header, index or end mark says.
+    is_cut_off: bool
+    # Seconds that the sound lasts by the header; None where it does not say.
+    header_duration: float | None
+
+    @property
+    def can_seek(self) -> bool:
+        """Whether places are reached by seeking."""
+
+    def blocks(self, first: int, losses: DecodeLosses) -> Iterator[Block]:
+        """See `SampleReader.blocks`."""
 
 
 class SampleReader:
@@ -100,14 +127,17 @@ class SampleReader:
         file = self.file
         with open_container(file, track=self.track) as opened:
             self.format, self.codec, self.audio_streams = opened.format, opened.codec, opened.audio_streams
-            # False where the header has only the duration of a video, which may go on without sound. Reading on
-            # changes what ffmpeg says about the stream.
-            duration, self.duration_is_its_own = duration_of(opened)
+            # False where the header has only the duration of a video, which may go on without sound. Reading
+            # on changes what ffmpeg says about the stream.
+            duration, self.duration_is_its_own = duration_of(opened, file)
             first = next(frames_of(opened, opened.sampling_rate, DecodeLosses(), False), None)
             self.sampling_rate, self.channels = opened.sampling_rate, opened.channels
             # None where the header has no duration of the sound, or only an estimate of it.
             self.header_duration = duration if self._is_own_duration(duration) else None
-            self._max_hole_end, lead = max_hole_end(opened, file), lead_of(opened, first and first.stamp)
+            self._max_hole_end, lead = (
+                max_hole_end(opened, file),
+                lead_of(opened, first.stamp if first else None),
+            )
             if first is not None:
                 self.channels = first.channels
                 self.sampling_rate = decoded_rate(opened) or opened.sampling_rate
@@ -123,6 +153,7 @@ class SampleReader:
         return (
             duration is not None
             and self.duration_is_its_own
+            and self.format not in COARSE_DURATIONS
             and not duration_is_estimated(self.file, self.format)
             and duration <= longest_believable(self.file.size)
         )

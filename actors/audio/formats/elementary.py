@@ -60,8 +60,8 @@ def begins_with_frames(file: AudioFile, container: str) -> bool:
         data: bytes = file.read(near + _BLOCK) or b""
         if marks is not None and any(mark in data[:near] for mark in marks):
             return True
-        places = range(min(near, len(data))) if length is not None else range(0)
-        if length is not None and any(_chain(data, one, length) for one in places if _may_begin(data, one)):
+        starts = range(min(near, len(data)))
+        if length is not None and any(_chain(data, one, length) for one in starts if _may_begin(data, one)):
             return True
     return False
 

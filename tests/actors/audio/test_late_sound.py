@@ -68,7 +68,7 @@ def film(path, picture, codec, speech, late=LATE, high_rate=False, tracks=1):
 def decoded(path, **columns):
     facts = probe(str(path))
     row = {"audio": str(path), "start": 0.0, "end": None, "duration": facts.duration, **columns}
-    return facts, decode_shard(row, AudioConfig(), SegmenterConfig())
+    return facts, decode_shard(row, AudioConfig(), SegmenterConfig(backend="energy"))
 
 
 @pytest.mark.parametrize(
