@@ -8,20 +8,23 @@ object that is replaced while it is read is an error, and so is a response that 
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from actors.audio.byte_ranges import RangeReader, read_s3, require_complete, serves_ranges
-from actors.audio.names import hint_of
-from actors.audio.slices import Slice, parse_member, parse_slice
+from actors.audio.files.audio_file import AudioFile
+from actors.audio.files.etags import etag_of_info, info_of, is_s3, local_etag
+from actors.audio.files.names import hint_of
+from actors.audio.files.slices import Slice, parse_cell, parse_member, parse_slice
 from actors.errors import RowError
 from actors.process.limits import MAX_FILE_BYTES
 from actors.retries import read_with_retries, s3_filesystem
+
+__all__ = ["AudioFile", "etag_of", "open_audio", "open_file"]
 
 # Bytes read ahead of a remote file.
 BLOCK_BYTES = 1 << 20
@@ -33,137 +36,8 @@ MAX_COPY_BYTES = MAX_FILE_BYTES
 MIN_FREE_DISK_BYTES = 1 << 30
 
 
-class AudioFile(io.RawIOBase):
-    """A seekable, read-only binary file that knows its size and etag.
-
-    Failed reads are retried where they stopped.
-
-    Args:
-        raw: the object to read from, with `seek`, `read` and `close`.
-        size: in bytes.
-        etag: of the object.
-        uri: of the object, for messages.
-        retries: attempts after a storage error; None takes the setting.
-        current_etag: returns the etag of the object that is at `uri` now. None where only this object can be
-            read.
-    """
-
-    def __init__(
-        self,
-        raw: Any,
-        size: int,
-        etag: str,
-        uri: str,
-        retries: int | None,
-        current_etag: Callable[[], str] | None = None,
-    ) -> None:
-        super().__init__()
-        self.size, self.etag, self.uri = size, etag, uri
-        # The byte at which readers see the end of the file; `open_container` hides what follows a WAVE file's
-        # samples.
-        self.end = size
-        self._raw, self._retries, self._position, self._current_etag = raw, retries, 0, current_etag
-        # Whether the file was copied to the disk, because its server cannot send a part of it.
-        self.is_copy = False
-        # Whether it is a view of a film whose sound begins late, and the picture's time stamps jump.
-        self.begins_late = False
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.end}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self._read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    def _read(self, count: int) -> bytes:
-        count = min(count, self.end - self._position)
-        if count <= 0:
-            return b""
-
-        def attempt() -> bytes:
-            self._raw.seek(self._position)
-            return self._raw.read(count)
-
-        data = read_with_retries(attempt, self.uri, self._retries)
-        self._position += len(data)
-        return data
-
-    def require_unchanged(self) -> None:
-        """Check that all bytes were read from the object that was opened.
-
-        Raises:
-            RowError: audio_changed where the object was replaced since.
-        """
-        if self._current_etag is None:
-            return
-        now = read_with_retries(self._current_etag, self.uri, self._retries)
-        if now != self.etag:
-            raise RowError(
-                f"{self.uri} changed while it was read: it was {self.etag}, now it is {now}", "audio_changed"
-            )
-
-    def part(self, part: Slice, uri: str, closes: bool) -> AudioFile:
-        """A part of this file as a file.
-
-        Args:
-            part: its place in this file.
-            uri: its address, for messages.
-            closes: whether closing the part closes this file.
-
-        Raises:
-            RowError: audio_changed where this file ends before the part does.
-        """
-        if part.end > self.size:
-            raise RowError(
-                f"{uri} was planned in a longer file; now it has {self.size} bytes", "audio_changed"
-            )
-        raw = _PartReader(self, self._raw, part, closes)
-        return AudioFile(raw, part.end - part.start, self.etag, uri, self._retries, self._current_etag)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._raw.close()
-        super().close()
-
-
 # The file that was read last, where the next recording is in it, too.
 _kept: list[AudioFile] = []
-
-
-class _PartReader:
-    """A part of an open file, with the `seek`, `read` and `close` that an `AudioFile` needs."""
-
-    def __init__(self, file: AudioFile, raw: Any, part: Slice, closes: bool) -> None:
-        # The file must live as long as its part: files that nobody refers to are closed.
-        self._file, self._raw, self._part, self._closes = file, raw, part, closes
-        self._position = 0
-
-    def seek(self, position: int) -> None:
-        self._position = position
-
-    def read(self, count: int) -> bytes:
-        place = self._part.start + self._position
-        self._raw.seek(place)
-        data: bytes = self._raw.read(max(0, min(count, self._part.end - place)))
-        self._position += len(data)
-        return data
-
-    def close(self) -> None:
-        if self._closes:
-            self._file.close()
 
 
 @contextmanager
@@ -224,7 +98,7 @@ def _part_of(uri: str, retries: int | None) -> Slice | None:
     member = parse_member(uri)
     if member is None or ((path := _local_path(uri)) is not None and os.path.exists(path)):
         return None
-    from actors.audio.tar_members import find_member
+    from actors.audio.files.tar_members import find_member
 
     return Slice(member[0], *find_member(*member, retries))
 
@@ -263,18 +137,20 @@ def etag_of(uri: str, retries: int | None = None) -> tuple[str, int | None]:
     path = _local_path(uri)
     if path is not None:
         status = read_with_retries(lambda: os.stat(path), uri, retries)
-        return _local_etag(path, status), status.st_size
+        return local_etag(path, status), status.st_size
 
     def request() -> tuple[str, int | None]:
         filesystem, remote = _filesystem(uri)
-        info = _info(filesystem, remote)
-        return _etag(info), info.get("size")
+        info = info_of(filesystem, remote)
+        return etag_of_info(info), info.get("size")
 
     return read_with_retries(request, uri, retries)
 
 
 def _open(uri: str, retries: int | None, block_size: int, single_request_bytes: int) -> AudioFile:
-    path = _local_path(uri)
+    path, cell = _local_path(uri), parse_cell(uri)
+    if cell is not None and path is not None and not os.path.exists(path):
+        path = None
     if path is not None:
         try:
             raw = open(path, "rb")  # noqa: SIM115 - AudioFile closes it
@@ -284,17 +160,17 @@ def _open(uri: str, retries: int | None, block_size: int, single_request_bytes: 
         return AudioFile(
             raw,
             status.st_size,
-            _local_etag(path, status),
+            local_etag(path, status),
             uri,
             retries,
-            lambda: _local_etag(path, os.fstat(raw.fileno())),
+            lambda: local_etag(path, os.fstat(raw.fileno())),
         )
-    filesystem, remote = _filesystem(uri)
-    info = _info(filesystem, remote)
+    filesystem, remote = _filesystem(cell or uri)
+    info = info_of(filesystem, remote)
     if info.get("type") == "directory":
         raise IsADirectoryError(errno.EISDIR, "is a folder", uri)
-    size, etag = info.get("size"), _etag(info)
-    if _is_s3(filesystem) and size is not None:
+    size, etag = info.get("size"), etag_of_info(info)
+    if is_s3(filesystem) and size is not None:
         # S3 itself guarantees that every range is of this object.
         reader = RangeReader(
             lambda start, end: read_s3(filesystem, remote, start, end, info.get("ETag")),
@@ -319,7 +195,7 @@ def _open(uri: str, retries: int | None, block_size: int, single_request_bytes: 
     reader = RangeReader(
         lambda start, end: filesystem.cat_file(remote, start=start, end=end), size, block_size
     )
-    return AudioFile(reader, size, etag, uri, retries, lambda: _etag(_info(filesystem, remote)))
+    return AudioFile(reader, size, etag, uri, retries, lambda: etag_of_info(info_of(filesystem, remote)))
 
 
 def _copy(stream: Any, uri: str, size: int | None) -> Any:
@@ -378,36 +254,3 @@ def _filesystem(uri: str) -> tuple[Any, str]:
         return url_to_fs(uri)
     filesystem = s3_filesystem()
     return filesystem, filesystem._strip_protocol(uri)
-
-
-def _is_s3(filesystem: Any) -> bool:
-    # `protocol` is one name or several.
-    return "s3" in filesystem.protocol
-
-
-def _info(filesystem: Any, path: str) -> dict[str, Any]:
-    # A cached listing may be older than the object.
-    if _is_s3(filesystem):
-        return filesystem.info(path, refresh=True)
-    return filesystem.info(path)
-
-
-def _etag(info: dict[str, Any]) -> str:
-    etag = next((info[name] for name in ("ETag", "etag", "content_md5") if info.get(name)), None)
-    if isinstance(etag, str):
-        # A web server's etag may have any bytes. Those that are not UTF-8 come as lone surrogates, which
-        # Arrow cannot store.
-        return etag.strip('"').encode(errors="backslashreplace").decode()
-    times = ("LastModified", "last_modified", "mtime", "updated", "created")
-    modified = next((info[name] for name in times if info.get(name)), None)
-    return _digest(info.get("size"), modified)
-
-
-def _local_etag(path: str, status: os.stat_result) -> str:
-    # Each node unpacks what `ray job submit --working-dir` sends at another time, but into a folder named by
-    # the content.
-    return _digest(status.st_size, path if "/_ray_pkg_" in path else status.st_mtime_ns)
-
-
-def _digest(size: Any, modified: Any) -> str:
-    return hashlib.sha1(f"{size}:{modified}".encode(), usedforsecurity=False).hexdigest()[:20]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from actors.audio.slices import CELL, SLICE
+from actors.audio.files.slices import CELL, SLICE
 from actors.errors import ScriptoriumError, UsageError
 from actors.records import Row
 from actors.redaction import redacted_address

@@ -115,10 +115,10 @@ def _refuse_swallowed_rows(uri: str, line: int, cells: list[str], delimiter: str
     """
     suffix = _suffix(cells[audio]) if audio < len(cells) else ""
     for cell in cells:
-        parts = [part.strip("\"' ") for text in cell.splitlines()[1:] for part in text.split(delimiter)]
-        if any(
-            part.lower().endswith(AUDIO_SUFFIXES) or (suffix and _suffix(part) == suffix) for part in parts
-        ):
+        first, *others = cell.splitlines() or [""]
+        # The first part is the cell's own beginning.
+        parts = [*first.split(delimiter)[1:], *(part for text in others for part in text.split(delimiter))]
+        if others and any(_is_address(part.strip("\"' "), suffix) for part in parts):
             found = "another row"
         elif delimiter == "\t" and any(sign in cell for sign in "\t\r\n"):
             found = "a tab or a line break"
@@ -129,6 +129,11 @@ def _refuse_swallowed_rows(uri: str, line: int, cells: list[str], delimiter: str
             f"{uri}: line {line}: a quoted cell contains {found}: {shown}; check for a double quote that is "
             "not closed or not doubled"
         )
+
+
+def _is_address(text: str, suffix: str) -> bool:
+    """Whether a text looks like an address of audio, by its suffix or by that of the row's own audio."""
+    return text.lower().endswith(AUDIO_SUFFIXES) or (bool(suffix) and _suffix(text) == suffix)
 
 
 def _suffix(address: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from actors.errors import ScriptoriumError, UsageError
@@ -62,11 +63,14 @@ def read_manifest(uri: str, names: Mapping[str, str] | None = None) -> Iterator[
         if unused:
             unused = {ours: theirs for ours, theirs in unused.items() if theirs not in values}
         recording = read_row(values, file, line, base, names)
+        id_column = (names or {}).get("id", "id")
+        if recording.id in seen and recording.location and id_column not in values:
+            # Tables with audio may call all of it the same.
+            recording = replace(recording, id=f"{recording.id}#{files.name_of(file)}#{line}")
         # The number of the file and the line in one integer, which takes less memory than a string per row.
         position = ((len(uris) - 1) << 40) | line
         # The positions may be equal: a JSON array may have all items on one line.
         if (first := seen.get(recording.id)) is not None:
-            id_column = (names or {}).get("id", "id")
             raise _duplicate(recording, uris[first >> 40], first & (2**40 - 1), id_column in values)
         seen[recording.id] = position
         yield recording

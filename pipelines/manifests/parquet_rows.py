@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actors.audio.files.slices import cell_address
 from actors.errors import UsageError
 from actors.records import Row
 from pipelines.manifests.columns import Embedded
 from pipelines.storage import files
-from pipelines.storage.parquet_cells import cell_address
 
 # Rows read at once. With a dictionary, a small Parquet file can contain huge cells.
 PARQUET_ROWS = 512
@@ -65,10 +65,7 @@ class _Cells:
     def __init__(self, uri: str, table: pq.ParquetFile, column: str, kind: pa.DataType) -> None:
         self.uri, self.column = uri, column
         self.is_struct = pa.types.is_struct(kind)
-        # The dotted name of the column of bytes in the file.
-        self.bytes_column = f"{column}.bytes" if self.is_struct else column
-        self._index = _leaf(table, self.bytes_column)
-        self._ids: set[str] = set()
+        self._index = _leaf(table, f"{column}.bytes" if self.is_struct else column)
 
     @classmethod
     def of(cls, uri: str, table: pq.ParquetFile, audio_columns: Sequence[str]) -> _Cells | None:
@@ -111,12 +108,9 @@ class _Cells:
         if row.pop(_IS_EMPTY, False):
             return {**row, "audio": path}
         name = f"{self.uri}#{self.column}/{group}/{row_in_group}"
-        # The path says what the audio is called, unless rows have the same one or none.
+        # The path says what the audio is called, unless a row has none, or that of another row.
         default = path if isinstance(path, str) and path.strip() else f"{os.path.basename(self.uri)}#{number}"
-        if default in self._ids:
-            default = f"{default}#{number}"
-        self._ids.add(default)
-        location = cell_address(self.uri, self.bytes_column, group, row_in_group)
+        location = cell_address(self.uri, self.column, group, row_in_group)
         return {**row, "audio": Embedded(audio=name, location=location, id=default)}
 
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from actors.audio.slices import Slice
+from actors.audio.files.slices import Slice
+from actors.audio.files.tar_members import TarError, TarMember, walk_members
 from actors.audio.sources import AudioFile, open_audio
-from actors.audio.tar_members import TarError, TarMember, walk_members
 from actors.errors import UsageError
 from actors.records import Row
 from pipelines.manifests.columns import LANGUAGE_COLUMNS, Embedded

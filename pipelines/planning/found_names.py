@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.audio.names import existing_path, names_in, variants
+from actors.audio.files.names import existing_path, names_in, variants
 from actors.errors import ScriptoriumError
 from pipelines.planning.uri_policy import check_address
 from pipelines.plurals import counted

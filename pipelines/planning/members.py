@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.audio.slices import Slice, file_of, parse_member, parse_slice
+from actors.audio.files.slices import Slice, file_of, parse_member, parse_slice
 from actors.errors import RetryableError, RowError, UsageError
 from pipelines.manifests.tars import read_index
 from pipelines.storage import files

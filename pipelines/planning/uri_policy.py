@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from actors.audio.slices import CELL, SLICE, file_of, parse_member
+from actors.audio.files.slices import CELL, SLICE, file_of, is_part
 from actors.errors import UsageError
 from pipelines.manifests.columns import Recording
 from pipelines.storage import files
@@ -51,7 +51,7 @@ def check_allowed(recording: Recording, allowed: Sequence[str]) -> None:
     # Of a member of an archive or a cell of a table, the file that is read. If a file has the name of such a
     # member, that one is read.
     check_address(file_of(recording.location or recording.audio), recording.origin, allowed)
-    if recording.location is None and parse_member(recording.audio):
+    if recording.location is None and is_part(recording.audio):
         check_address(recording.audio, recording.origin, allowed)
 
 

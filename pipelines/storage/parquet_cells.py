@@ -2,7 +2,7 @@
 
 A cell has the address `cell://COLUMN/ROW_GROUP/ROW/FILE`. Importing this module makes fsspec know it, in every
 process that decodes (see `actors.process.isolation.Child`). Only there is a cell read, one at a time, and the
-pages of its column are streamed, so that a row group of any size takes little memory.
+pages of its column are streamed, so that a row group may be larger than the memory.
 """
 
 from __future__ import annotations
@@ -15,32 +15,18 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import fsspec
 
-from actors.audio.slices import CELL
+from actors.audio.files.slices import CELL
 from actors.audio.sources import AudioFile, open_file
-
-__all__ = ["CellFileSystem", "cell_address"]
 
 _PATH = re.compile(r"([^/]+)/(\d+)/(\d+)/(.+)", re.DOTALL)
 # Bytes of cells that are remembered, the last one in any case: several threads read headers in one file.
 _REMEMBERED_BYTES = 32 << 20
 # Seconds after which a file is opened again, because another one may have replaced it.
 _MAX_AGE = 300.0
-
-
-def cell_address(file: str, column: str, row_group: int, row: int) -> str:
-    """The address of a cell.
-
-    Args:
-        file: address of a Parquet file.
-        column: dotted name of a column of bytes.
-        row_group: its number, from 0.
-        row: the number of the row in this row group, from 0.
-    """
-    return f"{CELL}{quote(column, safe='')}/{row_group}/{row}/{file}"
 
 
 class CellFileSystem(fsspec.AbstractFileSystem):
@@ -77,6 +63,7 @@ class _Reader:
         self._table = pq.ParquetFile(
             pa.PythonFile(self.file, mode="r"), buffer_size=1 << 20, pre_buffer=False
         )
+        self._leaf = _leaf_of(self._table.schema_arrow, column, address)
         self._cells: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._group, self._next = -1, 0
         self._rows: Iterator[Any] = iter(())
@@ -103,11 +90,13 @@ class _Reader:
             raise FileNotFoundError(errno.ENOENT, f"it has no row {row} in row group {group}", self.address)
         if group != self._group or row < self._next:
             self._rows = self._table.iter_batches(
-                batch_size=1, row_groups=[group], columns=[self.column], use_threads=False
+                batch_size=1, row_groups=[group], columns=[self._leaf], use_threads=False
             )
             self._group, self._next = group, 0
         for batch in self._rows:
-            data = _bytes_of(batch.column(0)[0].as_py(), self.column)
+            value = batch.column(0)[0].as_py()
+            # The bytes of a struct are read as a struct with this one field.
+            data = value.get("bytes") if isinstance(value, dict) else value
             self._cells[group, self._next] = data or b""
             self._next += 1
             while len(self._cells) > 1 and sum(map(len, self._cells.values())) > _REMEMBERED_BYTES:
@@ -120,13 +109,21 @@ class _Reader:
             )
 
 
-def _bytes_of(value: Any, column: str) -> bytes | None:
-    # A column within a struct is read as a struct with this one field.
-    for name in column.split(".")[1:]:
-        if not isinstance(value, dict):
-            break
-        value = value.get(name)
-    return value if isinstance(value, bytes) else None
+def _leaf_of(schema: Any, column: str, address: str) -> str:
+    """The dotted name of the bytes of a column.
+
+    Raises:
+        FileNotFoundError: there is no such column, or it has no bytes.
+    """
+    from pyarrow import types
+
+    kind = schema.field(column).type if column in schema.names else None
+    is_struct, content = False, kind
+    if kind is not None and types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        is_struct, content = True, kind.field("bytes").type
+    if content is None or not (types.is_binary(content) or types.is_large_binary(content)):
+        raise FileNotFoundError(errno.ENOENT, f"it has no column {column!r} with bytes", address)
+    return f"{column}.bytes" if is_struct else column
 
 
 _lock = threading.Lock()

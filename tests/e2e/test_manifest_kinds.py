@@ -1,8 +1,13 @@
 """Every kind of manifest, local and on S3, through the whole job to exact text."""
 
 import csv
+import dataclasses
+import io
+import itertools
 import json
-from collections.abc import Callable
+import tarfile
+import unicodedata
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +15,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 
+from actors.audio.sources import open_audio
 from tests.e2e.conftest import NO_WORDS, SURE, read_dead_letters, read_transcripts, write_manifest
 
 Scriptorium = Callable[..., int]
@@ -145,3 +152,192 @@ def test_manifest_audio_and_output_may_all_be_on_s3(
     assert scriptorium("transcribe", f"{base}/in/m.jsonl", f"{base}/out") == 3
     assert read_transcripts(f"{base}/out") == found
     assert store.exists(f"{base}/out/report.html") and store.exists(f"{base}/out/run.json")
+
+
+# Manifests that narrow a recording or hold it, with fake models, whose text shows every sample that is lost.
+
+FAKE = ("--set", "asr.backend=fake", "--set", "aligner.backend=fake", "--set", "segmenter.backend=energy")
+WINDOW = (1.5, 5.25)
+# What every kind of manifest below has: the whole file, a window of it, and the window cut out as a file.
+WHOLE, PART, CUT = "whole", "part", "cut"
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> str:
+    return str(write_manifest(path, rows))
+
+
+def nemo_windows(folder: Path, speech: dict[str, Path]) -> str:
+    start, end = WINDOW
+    rows = [
+        {"audio_filepath": str(speech[WHOLE]), "id": WHOLE},
+        {"audio_filepath": str(speech[WHOLE]), "offset": str(start), "duration": end - start, "id": PART},
+        {"audio_filepath": str(speech[CUT]), "offset": 0, "id": CUT},
+    ]
+    return lines(folder / "nemo.json", rows)
+
+
+def start_and_end(folder: Path, speech: dict[str, Path]) -> str:
+    path = folder / "windows.csv"
+    path.write_text(
+        f"id,audio,start,end\n{WHOLE},{speech[WHOLE]},,\n{PART},{speech[WHOLE]},{WINDOW[0]},{WINDOW[1]}\n"
+        f"{CUT},{speech[CUT]},,\n"
+    )
+    return str(path)
+
+
+def lhotse_windows(folder: Path, speech: dict[str, Path]) -> str:
+    def cut(name: str, path: Path, start: float, duration: float) -> dict[str, Any]:
+        entry = {
+            "start": start,
+            "duration": duration,
+            "channel": 0,
+            "recording": recording({"audio": str(path)}),
+        }
+        return {"id": name, "type": "MonoCut", **entry}
+
+    length, part = soundfile.info(speech[WHOLE]).duration, WINDOW[1] - WINDOW[0]
+    cuts = [cut(WHOLE, speech[WHOLE], 0, length), cut(PART, speech[WHOLE], WINDOW[0], part)]
+    return lines(folder / "cuts.jsonl", [*cuts, cut(CUT, speech[CUT], 0, part)])
+
+
+def kaldi(folder: Path, speech: dict[str, Path]) -> str:
+    (folder / "wav.scp").write_text(f"r1 {speech[WHOLE]}\nr2 {speech[CUT]}\n")
+    (folder / "segments").write_text(
+        f"{WHOLE} r1 0 -1\n{PART} r1 {WINDOW[0]} {WINDOW[1]}\n{CUT} r2 0 {WINDOW[1] - WINDOW[0]}\n"
+    )
+    return str(folder)
+
+
+def archive(path: Path, members: dict[str, bytes]) -> str:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return str(path)
+
+
+def webdataset(folder: Path, speech: dict[str, Path]) -> str:
+    for name in (WHOLE, CUT):
+        archive(folder / f"{name}.tar", {"0.wav": speech[name].read_bytes(), "0.json": b'{"speaker": "a"}'})
+    return str(folder / "*.tar")
+
+
+def tarred_nemo(folder: Path, speech: dict[str, Path]) -> str:
+    archive(folder / "audio_0.tar", {"w.wav": speech[WHOLE].read_bytes(), "c.wav": speech[CUT].read_bytes()})
+    window = {"offset": WINDOW[0], "duration": WINDOW[1] - WINDOW[0]}
+    rows = [
+        {"audio_filepath": "w.wav", "shard_id": 0, "id": WHOLE},
+        {"audio_filepath": "w-sub1.wav", "shard_id": 0, "id": PART, **window},
+        {"audio_filepath": "c.wav", "shard_id": 0, "id": CUT},
+    ]
+    return lines(folder / "tarred_audio_manifest.json", rows)
+
+
+def named_members(folder: Path, speech: dict[str, Path]) -> str:
+    archive(folder / "x.tar", {"a/w.wav": speech[WHOLE].read_bytes(), "c.wav": speech[CUT].read_bytes()})
+    rows = [
+        {"audio": "x.tar#a/w.wav", "id": WHOLE},
+        {"audio": "x.tar#a/w.wav", "id": PART, "start": WINDOW[0], "end": WINDOW[1]},
+        {"audio": "x.tar#c.wav", "id": CUT},
+        {"audio": "x.tar#gone.wav", "id": "gone"},
+    ]
+    return lines(folder / "members.jsonl", rows)
+
+
+def embedded(folder: Path, speech: dict[str, Path]) -> str:
+    audio = [{"bytes": speech[name].read_bytes(), "path": f"{name}.wav"} for name in (WHOLE, CUT)]
+    pq.write_table(pa.table({"id": [WHOLE, CUT], "audio": audio}), folder / "train.parquet", row_group_size=1)
+    return str(folder / "train.parquet")
+
+
+def bytes_column(folder: Path, speech: dict[str, Path]) -> str:
+    audio = pa.array([speech[name].read_bytes() for name in (WHOLE, CUT)], pa.binary())
+    pq.write_table(pa.table({"id": [WHOLE, CUT], "audio": audio}), folder / "bytes.parquet")
+    return str(folder / "bytes.parquet")
+
+
+def common_voice(folder: Path, speech: dict[str, Path]) -> str:
+    path = folder / "train.tsv"
+    path.write_text(f'id\tpath\tsentence\n{WHOLE}\t{speech[WHOLE]}\t"Hi\n{CUT}\t{speech[CUT]}\tyou"\n')
+    return str(path)
+
+
+def paths(folder: Path, speech: dict[str, Path]) -> str:
+    (folder / "list.txt").write_text(f"{speech[WHOLE]}\nfile://localhost{speech[CUT]}\n")
+    return str(folder / "list.txt")
+
+
+def playlist(folder: Path, speech: dict[str, Path]) -> str:
+    (folder / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:3,x\n{speech[WHOLE]}\nfile:{speech[CUT]}\n")
+    return str(folder / "list.m3u8")
+
+
+def json_object(folder: Path, speech: dict[str, Path]) -> str:
+    rows = [{"file_name": str(speech[name]), "id": name} for name in (WHOLE, CUT)]
+    (folder / "data.json").write_text(json.dumps({"data": rows}, indent=1))
+    return str(folder / "data.json")
+
+
+def decomposed_names(folder: Path, speech: dict[str, Path]) -> str:
+    for name in (WHOLE, CUT):
+        (folder / unicodedata.normalize("NFD", f"é {name}.wav")).write_bytes(speech[name].read_bytes())
+    rows = [{"audio": unicodedata.normalize("NFC", f"é {name}.wav"), "id": name} for name in (WHOLE, CUT)]
+    return lines(folder / "names.jsonl", rows)
+
+
+NARROWED = (nemo_windows, start_and_end, lhotse_windows, kaldi, tarred_nemo, named_members)
+HELD = (webdataset, embedded, bytes_column, common_voice, paths, playlist, json_object, decomposed_names)
+
+
+@pytest.mark.ray
+def test_every_kind_that_narrows_or_holds_recordings_is_transcribed(
+    scriptorium: Scriptorium, demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import transcribe
+    from pipelines.manifests.manifest import Recording, read_manifest
+
+    samples, rate = soundfile.read(demo["front-desk"]["audio"], dtype="int16")
+    speech = {WHOLE: tmp_path / "whole.wav", CUT: tmp_path / "cut.wav"}
+    soundfile.write(speech[WHOLE], samples, rate)
+    soundfile.write(speech[CUT], samples[round(WINDOW[0] * rate) : round(WINDOW[1] * rate)], rate)
+    manifests = {}
+    for kind in (*NARROWED, *HELD):
+        folder = tmp_path / kind.__name__
+        folder.mkdir()
+        manifests[kind.__name__] = kind(folder, speech)
+
+    # All manifests in one run: a run of its own for each would take minutes.
+    def all_recordings(*_: object) -> Iterator[Recording]:
+        for kind, manifest in manifests.items():
+            for one in read_manifest(manifest):
+                yield dataclasses.replace(one, id=f"{kind} {Path(one.id.partition('#')[0]).stem}")
+
+    monkeypatch.setattr(transcribe, "recordings_of", all_recordings)
+    assert scriptorium("transcribe", "all kinds", tmp_path / "out", *FAKE, config=None) == 3
+    found, dead = read_transcripts(tmp_path / "out"), read_dead_letters(tmp_path / "out")
+    assert {name: row["error_code"] for name, row in dead.items()} == {
+        "named_members gone": "audio_not_found"
+    }
+    assert len(found) == 3 * len(NARROWED) + 2 * len(HELD)
+    assert {row["status"] for row in found.values()} == {"ok"}
+
+    def of(name: str) -> dict[str, dict[str, Any]]:
+        return {key: row for key, row in found.items() if Path(key.split()[-1]).stem.endswith(name)}
+
+    assert len({row["text"] for row in of(WHOLE).values()}) == 1
+    assert {row["text"] for row in of(PART).values()} == {row["text"] for row in of(CUT).values()}
+    assert len({row["text"] for row in of(CUT).values()}) == 1
+    for row in of(PART).values():
+        assert row["window"] == {"start": WINDOW[0], "end": WINDOW[1]}
+        assert row["duration"] == pytest.approx(WINDOW[1] - WINDOW[0])
+    shifted = [[word["start"] - WINDOW[0] for word in words_of(row)] for row in of(PART).values()]
+    times = [word["start"] for word in words_of(found["start_and_end cut"])]
+    assert times and all(one == pytest.approx(times, abs=1e-3) for one in shifted)
+    for row in itertools.islice(found.values(), 4):
+        with open_audio(row["audio"]) as file:
+            assert file.size
+
+
+def words_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+    return [word for segment in row["segments"] for word in segment["words"]]

@@ -10,6 +10,7 @@ import pytest
 
 from actors import retries
 from actors.audio import sources
+from actors.audio.files.etags import etag_of_info
 from actors.audio.sources import etag_of, open_audio
 from actors.errors import RetryableError, RowError, UsageError
 
@@ -46,7 +47,7 @@ def test_a_local_file_reads_seeks_and_has_an_etag(tmp_path):
 
 def test_an_etag_with_invalid_utf8_can_be_stored():
     """aiohttp returns bytes of a header that are not UTF-8 as lone surrogates."""
-    assert sources._etag({"ETag": '"caf\udce9"'}) == "caf\\udce9"
+    assert etag_of_info({"ETag": '"caf\udce9"'}) == "caf\\udce9"
 
 
 def test_the_etag_changes_with_the_file(tmp_path):

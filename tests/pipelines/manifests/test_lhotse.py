@@ -31,7 +31,7 @@ def test_lhotse_recordings_are_read(tmp_path: Path, lhotse_recordings: Any) -> N
     assert (stereo.id, stereo.channel) == ("st", None)
 
 
-def test_lhotse_cuts_are_read_if_they_are_whole_recordings(tmp_path: Path, lhotse_recordings: Any) -> None:
+def test_lhotse_cuts_are_read(tmp_path: Path, lhotse_recordings: Any) -> None:
     import lhotse
 
     mono, stereo = (recording.to_cut() for recording in lhotse_recordings)
@@ -50,11 +50,58 @@ def test_lhotse_cuts_are_read_if_they_are_whole_recordings(tmp_path: Path, lhots
     )
     assert first.metadata["supervisions"][0]["speaker"] == "s"
     assert (both.channel, second.channel) == (None, "1")
-    lhotse.CutSet.from_cuts([mono.truncate(offset=0.25, duration=0.5)]).to_file(tmp_path / "part.jsonl")
-    with pytest.raises(
-        UsageError, match=r"line 1: the cut .* is only 0\.25 to 0\.75 s of a recording of 1 s"
-    ):
-        read(tmp_path / "part.jsonl")
+    assert (first.window, both.window, second.window) == (None, None, None)
     lhotse.CutSet.from_cuts([mono.append(mono.with_id("m"))]).to_file(tmp_path / "mixed.jsonl")
     with pytest.raises(UsageError, match=r"line 1: a lhotse MixedCut"):
         read(tmp_path / "mixed.jsonl")
+
+
+def test_cuts_of_a_part_are_windows(tmp_path: Path, lhotse_recordings: Any) -> None:
+    import lhotse
+
+    mono, stereo = (recording.to_cut() for recording in lhotse_recordings)
+    parts = [
+        mono.truncate(offset=0.25, duration=0.5),
+        stereo.truncate(offset=0.5),
+        mono.truncate(duration=0.5),
+    ]
+    lhotse.CutSet.from_cuts([part.with_id(str(n)) for n, part in enumerate(parts)]).to_file(
+        tmp_path / "cuts.jsonl"
+    )
+    found = read(tmp_path / "cuts.jsonl")
+    assert [one.window for one in found] == [(0.25, 0.75), (0.5, 1.0), (0.0, 0.5)]
+    assert [one.id for one in found] == ["0", "1", "2"]
+    assert [one.duration for one in found] == [0.5, 0.5, 0.5]
+
+
+def test_a_multi_cut_of_one_channel_takes_this_channel(tmp_path: Path, lhotse_recordings: Any) -> None:
+    import lhotse
+
+    recording = list(lhotse_recordings)[1]
+    cuts = [lhotse.MultiCut(str(c), 0.1, 0.5, c, recording=recording) for c in ([0, 1], [1])]
+    lhotse.CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl")
+    both, right = read(tmp_path / "cuts.jsonl")
+    assert (both.channel, right.channel, right.window) == (None, "1", (0.1, 0.6))
+
+
+def test_what_lhotse_would_change_or_mix_is_refused(tmp_path: Path, lhotse_recordings: Any) -> None:
+    import lhotse
+
+    mono = next(iter(lhotse_recordings))
+    fast = mono.perturb_speed(1.1)
+    lhotse.RecordingSet.from_recordings([mono.with_path_prefix(""), fast]).to_file(tmp_path / "r.jsonl")
+    with pytest.raises(UsageError, match=r"line 2: 'a_sp1\.1' has transforms \(Speed\)"):
+        read(tmp_path / "r.jsonl")
+    lhotse.CutSet.from_cuts([fast.to_cut()]).to_file(tmp_path / "c.jsonl")
+    with pytest.raises(UsageError, match=r"line 1: .* has transforms \(Speed\)"):
+        read(tmp_path / "c.jsonl")
+
+
+def test_a_cut_of_some_channels_is_refused(tmp_path: Path, lhotse_recordings: Any) -> None:
+    import lhotse
+
+    row = list(lhotse_recordings)[1].to_dict() | {"channel_ids": [0, 1, 2]}
+    cut = lhotse.MultiCut("x", 0, 1, [0, 2], recording=lhotse.Recording.from_dict(row))
+    lhotse.CutSet.from_cuts([cut]).to_file(tmp_path / "c.jsonl")
+    with pytest.raises(UsageError, match=r"line 1: the cut 'x' takes the channels 0, 2 of 3"):
+        read(tmp_path / "c.jsonl")

@@ -92,15 +92,14 @@ def test_a_nemo_manifest_is_read(tmp_path: Path) -> None:
     ]
     first, second = read(write(tmp_path, jsonl(rows), "train_manifest.json"))
     assert (first.id, first.duration, first.text, first.language, first.metadata) == (
-        "a.wav",
+        "a.wav#t=0,2",
         2.0,
         "hi",
         "en",
-        {"offset": 0},
+        {},
     )
-    assert second.duration == 3.0
-    with pytest.raises(UsageError, match=r"m\.jsonl:1: `offset` 1\.5: this entry is a part of a file"):
-        read(write(tmp_path, jsonl([{"audio_filepath": "a.wav", "offset": 1.5, "duration": 1}])))
+    assert first.window == (0.0, 2.0)
+    assert (second.id, second.duration, second.window) == ("b.wav", 3.0, None)
 
 
 def test_the_manifest_of_the_corpus_is_read(tmp_path: Path) -> None:

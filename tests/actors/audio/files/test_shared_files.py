@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from actors.audio.slices import Slice
+from actors.audio.files.slices import Slice
+from actors.audio.files.tar_members import walk_members
 from actors.audio.sources import open_audio
-from actors.audio.tar_members import walk_members
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
 
@@ -72,7 +72,9 @@ def serve(files):
 
 
 def decode_all(rows, isolate=False):
-    decoder = Decoder(AudioConfig(isolate=isolate, retries=0), SegmenterConfig(max_duration=60))
+    decoder = Decoder(
+        AudioConfig(isolate=isolate, retries=0), SegmenterConfig(backend="energy", max_duration=60)
+    )
     try:
         return decoder(rows)
     finally:

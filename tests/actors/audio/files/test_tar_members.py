@@ -6,9 +6,9 @@ import tarfile
 
 import pytest
 
-from actors.audio.slices import Slice, file_of, parse_member, parse_slice
+from actors.audio.files.slices import Slice, file_of, parse_member, parse_slice
+from actors.audio.files.tar_members import TarError, walk_members
 from actors.audio.sources import open_audio, open_file
-from actors.audio.tar_members import TarError, walk_members
 from actors.errors import RowError
 
 FILES = {"a/one.wav": b"1" * 700, "two.wav": b"22", "a" * 150 + "/three.wav": b"333", "empty.wav": b""}
