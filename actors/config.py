@@ -170,7 +170,10 @@ class ModelConfig(Settings):
         "on the other segments of a batch",
     )
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
-        "auto", description="auto: sdpa, and flash_attention_2 for the audio encoder where it is installed"
+        "auto",
+        description="auto: torch's own flash attention, and Triton kernels for decoding, on GPUs from Ampere on "
+        "in half precision; sdpa elsewhere; sdpa, eager: neither of them; flash_attention_2: as auto, but "
+        "refused without the package flash-attn, which nothing needs",
     )
     max_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto",
