@@ -57,5 +57,8 @@ def read_contents(file: AudioFile) -> Contents:
         return Contents(file, None, container, flags, layout.is_cut_off)
     view, joined = corrected_wave(file, layout)
     if joined < len(layout.parts):
-        flags = [*(flag for flag in flags if flag != "audio_unread"), "audio_unread"]
+        read = [
+            flag for flag in flags if flag == "header_says_less" or (flag == "files_joined" and joined > 1)
+        ]
+        flags = [*read, "audio_unread"]
     return Contents(view, None, container, flags, layout.is_cut_off)
