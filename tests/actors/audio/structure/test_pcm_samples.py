@@ -143,11 +143,11 @@ def test_compressed_samples_in_wave_get_a_correct_header(tmp_path, write, codec)
 def test_joined_files_of_which_one_is_compressed_are_read_or_flagged(tmp_path, write):
     plain = riff(chunk(b"fmt ", wave_format()), chunk(b"data", SOUND.astype("<i2").tobytes()))
     adpcm = write(tmp_path / "a.wav", noise(4.0)[:, 0] / 32768, "adpcm_ms", 16_000)
-    alone, compressed = len(read(adpcm)[0]), adpcm.read_bytes()
+    single, compressed = len(read(adpcm)[0]), adpcm.read_bytes()
     for content, frames, flags in (
         (plain + compressed, len(SOUND), ["audio_unread"]),
-        (compressed + plain, alone, ["audio_unread"]),
-        (compressed + compressed, 2 * alone, ["files_joined"]),
+        (compressed + plain, single, ["audio_unread"]),
+        (compressed + compressed, 2 * single, ["files_joined"]),
     ):
         (tmp_path / "b.wav").write_bytes(content)
         got, reader = read(tmp_path / "b.wav")
