@@ -1,25 +1,23 @@
-"""`make bench`: every benchmark of this folder, then one table of all figures with their aims, and the same
-as JSON beside it.
+"""`make bench`: every benchmark of these folders, then one table of all figures with their aims, and JSON.
 
-    python -m tests.benchmarks                       those of the job and the models, under half an hour on
-    two cores python -m tests.benchmarks serving streams       these, which do not run without being named (or
-    with --full) python -m tests.benchmarks archive feeding       only these (`bench_archive.py`,
-    `bench_feeding.py`) python -m tests.benchmarks --list                their names and what each measures
-    python -m tests.benchmarks scale --full          also what takes long (a million rows) python -m
-    tests.benchmarks --json figures.json   where the JSON goes (default: bench-output/results.json)
+    python -m tests.benchmarks                      those of the job and the models: half an hour on two cores
+    python -m tests.benchmarks serving streams      these, which run only if named (or with --full)
+    python -m tests.benchmarks archive feeding      only these (`bench_archive.py`, `bench_feeding.py`)
+    python -m tests.benchmarks --list               their names and what each measures
+    python -m tests.benchmarks scale --full         also what takes long (a million rows)
+    python -m tests.benchmarks --json figures.json  where the JSON goes (default: bench-output/results.json)
 
-A benchmark is a module `bench_NAME.py` here with
+A benchmark is a module `bench_NAME.py` in one of the folders here, with
 
     def measure(full: bool) -> Iterator[Row]: ...
 
-which yields `tests.benchmarks.workloads.rows.Row`s as it gets them (name, value, unit, aim, note), raises
-`Skipped` with the reason where it cannot run on this machine, and keeps to a few minutes unless `full`. The
-first line of the module's docstring is its title in the table. Each runs in a
-fresh process of its own, one after the other: one that crashes, or takes longer than LIMIT_SECONDS (a
-constant of the module; 300 without), is a line in the table and does not take the others with it; what it had
-yielded by then counts. One with BY_NAME = True runs only if it is named. Anything it prints goes through to
-the terminal, before the table. Aims are told, never asserted: the exit code is 0 however a figure came out,
-and 1 only where a benchmark failed.
+It yields `tests.benchmarks.workloads.rows.Row`s as it gets them (name, value, unit, aim, note), raises
+`Skipped` with the reason where it cannot run on this machine, and takes a few minutes at most unless `full`.
+The first line of the module's docstring is its title in the table. Each runs in its own fresh process, one
+after the other. One that crashes, or takes longer than LIMIT_SECONDS (a constant of the module; 300
+without), is a line in the table and does not end the others; what it had yielded by then counts. One with
+BY_NAME = True runs only if it is named. Its output goes to the terminal, before the table. Aims are
+reported, never asserted: the exit code is 1 only where a benchmark failed.
 """
 
 from __future__ import annotations
@@ -65,11 +63,11 @@ def main() -> int:
     )
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)  # set for the process of one benchmark
     arguments = parser.parse_args()
-    known = {path.stem.removeprefix("bench_"): path for path in sorted(FOLDER.glob("bench_*.py"))}
+    known = {path.stem.removeprefix("bench_"): path for path in sorted(FOLDER.glob("*/bench_*.py"))}
     if unknown := [name for name in arguments.names if name not in known]:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
     if arguments.rows:
-        return _measure(arguments.names[0], arguments.full, arguments.rows)
+        return _measure(known[arguments.names[0]], arguments.full, arguments.rows)
     if arguments.list:
         for name, path in known.items():
             title, _, by_name = _facts(path)
@@ -90,11 +88,12 @@ def main() -> int:
     return int(any(result["outcome"] not in ("measured", "skipped") for result in results))
 
 
-def _measure(name: str, full: bool, to: Path) -> int:
+def _measure(path: Path, full: bool, to: Path) -> int:
     """The process of one benchmark: every row to a file as soon as it is there."""
+    module = f"tests.benchmarks.{path.parent.name}.{path.stem}"
     with to.open("a") as file:
         try:
-            for row in importlib.import_module(f"tests.benchmarks.bench_{name}").measure(full):
+            for row in importlib.import_module(module).measure(full):
                 file.write(json.dumps({**asdict(row), "reached": row.reached}) + "\n")
                 file.flush()
         except Skipped as reason:
@@ -152,16 +151,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _facts(path: Path) -> tuple[str, int, bool]:
-    """Title and time limit of a benchmark, and whether it wants to be named, without importing it: it may
-    import half the world.
-    """
+    """Title and time limit of a benchmark, and whether it runs only if named, without importing it."""
     tree = ast.parse(path.read_text())
     constants = {
         getattr(node.targets[0], "id", ""): node.value.value
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
     }
-    title = (ast.get_docstring(tree) or "").split("\n")[0].rstrip(".")
+    title = " ".join((ast.get_docstring(tree) or "").split("\n\n")[0].split()).rstrip(".")
     return title, int(str(constants.get("LIMIT_SECONDS", LIMIT_SECONDS))), bool(constants.get("BY_NAME"))
 
 
