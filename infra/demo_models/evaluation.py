@@ -2,8 +2,8 @@
 
 Run from the repository root::
 
-    python -m infra.demo_models.evaluation CLIPS --asr configs/demo/asr --aligner configs/demo/aligner
-    --corpus ../shared/corpus
+    python -m infra.demo_models.evaluation CLIPS --asr configs/demo/asr --aligner configs/demo/aligner \\
+        --corpus ../shared/corpus
 
 Errors are words in spaced languages and characters in Chinese, Cantonese, Japanese and Korean. AAS is the
 mean absolute shift of the starts and ends of words, in ms, of the aligner given the reference text.
