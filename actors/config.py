@@ -81,6 +81,11 @@ class AudioConfig(Settings):
         description="mix | left | right | each | number of a channel from 0; a manifest's `channel` takes "
         "precedence",
     )
+    track: str = Field(
+        "auto",
+        description="audio track of files with several: auto: the one that FFmpeg selects, and the next one where "
+        "that is silent | number from 0 | each | mix; a manifest's `track` takes precedence",
+    )
     timeout: Timeout = Field(600, description="time limit for fetching and decoding one shard, in seconds")
     max_memory: float = Field(
         4, gt=0, le=1_000_000, description="memory limit for decoding one shard, in GiB"
@@ -101,14 +106,24 @@ class AudioConfig(Settings):
             raise ValueError(f"channel must be mix, left, right, each or a number from 0, not {value!r}")
         return value
 
+    @field_validator("track")
+    @classmethod
+    def _check_track(cls, value: str) -> str:
+        is_number = value.isascii() and value.isdigit() and len(value) <= 3
+        if value not in ("auto", "each", "mix") and not is_number:
+            raise ValueError(f"track must be auto, each, mix or a number from 0, not {value!r}")
+        return value
+
 
 class SegmenterConfig(Settings):
     """How recordings are cut into segments, the inputs of the models."""
 
     backend: Literal["hybrid", "energy", "silero"] = Field(
-        "energy",
-        description="energy: removes silence, without a model; hybrid: also noise and music in which a VAD model "
-        "hears no speech (extra `vad`; energy without it); silero: by the VAD model alone",
+        "hybrid",
+        description="energy: removes silence, without a model; hybrid: also removes noise, and music "
+        "without a voice, by a VAD model where needed (extra `vad`; without it, and with the fake recogniser, "
+        "energy); "
+        "silero: the VAD model decides",
     )
     max_duration: float = Field(
         60,
@@ -121,7 +136,7 @@ class SegmenterConfig(Settings):
     )
     speech_pad: float = Field(0.2, ge=0, description="seconds of audio kept before and after speech")
     silence_dbfs: float = Field(
-        -60,
+        -50,
         le=-20,
         description="level in dB relative to full scale above which audio is never proven silence",
     )

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from actors.audio.chained_reader import open_recording
-from actors.audio.decoding import Decoded, decode_channels, decode_span
+from actors.audio.decoding import Decoded, decode_span
 from actors.audio.files.slices import file_of
+from actors.audio.formats.raw_pcm import with_header
 from actors.audio.header_facts import duration_is_estimated
 from actors.audio.probing import probe
 from actors.audio.pts import longest_believable
+from actors.audio.recordings.tracks import Tracks, decode_all, decode_others, decode_tracks, open_tracks
 from actors.audio.sources import AudioFile, open_audio
 from actors.audio.timeline import Reader
 from actors.audio.windows import Window
@@ -34,8 +35,8 @@ _REACH = 2.5
 _MAX_BEYOND = 3600.0
 # Seconds of lost audio that make a shard partial.
 _MAX_LOST = 0.5
-# Seconds that a file may end before its header's duration: 1 % of it, within these bounds. Encoders' delays and
-# coarse time stamps cause less.
+# Seconds that a file may end before its header's duration: 1 % of it, within these bounds. Encoders' delays
+# and coarse time stamps cause less.
 _MIN_SHORT, _MAX_SHORT = 0.25, 5.0
 # The flag of segments that may be no speech, and of shards of which something else than silence was dropped.
 _UNLIKELY = "speech_unlikely"
@@ -60,7 +61,8 @@ class Decoder:
 
         Args:
             rows: PLAN rows.
-            following: the row that is decoded next, if it is known: where it is in the same file, the file stays
+            following: the row that is decoded next, if it is known: where it is in the same file, the file
+            stays
                 open.
         """
         later = [*rows[1:], following]
@@ -182,14 +184,14 @@ def failed(row: Row, error: BaseException) -> Row:
     return {**row, **outcome, "decoded_start": start, "decoded_end": start, "segments": []}
 
 
-def border(recording: Reader, nominal: float, window: Window | None = None) -> int | None:
+def border(tracks: Tracks, nominal: float, window: Window | None = None) -> int | None:
     """The sample (at 16 kHz) at which the shards on both sides of a nominal border meet.
 
     Both shards compute it from the same few seconds, decoded in the same way, so they get the same result
     without communicating.
 
     Args:
-        recording: the file.
+        tracks: of the file.
         nominal: the planned border in seconds.
         window: the part of the file that the shards belong to; nothing outside of it is looked at.
 
@@ -199,28 +201,38 @@ def border(recording: Reader, nominal: float, window: Window | None = None) -> i
     window = window or Window()
     start = max(window.first_sample, round((nominal - _REACH) * SAMPLING_RATE))
     end = round((nominal + _REACH) * SAMPLING_RATE)
-    span = decode_span(recording, start, min(end, window.end_sample or end), "each")
+    span = decode_all(tracks, start, min(end, window.end_sample or end))
     if span.end <= start:
         return None
     return start + find_cut(span.samples, round(nominal * SAMPLING_RATE) - start)
 
 
 def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: SegmenterConfig) -> Row:
-    recording = open_recording(file)
+    file = with_header(file, row.get("raw_format"))
+    tracks = open_tracks(file, row.get("track") or audio.track)
+    recording = tracks.main
     window, planned_end = Window.of(row), row.get("end")
     start, end = window.first_sample if window.is_first(row["start"]) else None, window.end_sample
     if start is None:
-        start = border(recording, row["start"], window)
+        start = border(tracks, row["start"], window)
     if not window.is_last(planned_end):
-        end = None if planned_end is None else border(recording, planned_end, window)
+        end = None if planned_end is None else border(tracks, planned_end, window)
     flags = [*recording.flags, *(["several_audio_streams"] if recording.audio_streams > 1 else [])]
     if start is None:
         true_end = _true_end(recording, round(row["start"] * SAMPLING_RATE)) / SAMPLING_RATE
         status = "no_speech" if window.end is None else "partial"
         return _outcome(row, status, [*flags, "beyond_end"], true_end, true_end, [])
-    decoded = decode_channels(
-        recording, start, end, row.get("channel") or audio.channel, _limit(row, recording)
-    )
+    channel, limit = row.get("channel") or audio.channel, _limit(row, recording)
+    decoded = decode_tracks(tracks, start, end, channel, limit)
+    channels = cut_channels(decoded.samples, segmenter)
+    if tracks.others and not any(judged.spans for judged in channels):
+        for other in decode_others(file, tracks, (start, end), channel, limit):
+            judged_others = cut_channels(other.samples, segmenter)
+            if any(judged.spans for judged in judged_others):
+                decoded, channels = other, judged_others
+                flags.append("silent_track_replaced")
+                break
+    flags += ["audio_unread"] if tracks.unread and "audio_unread" not in flags else []
     flags += decoded.flags
     window.require_begun(decoded.end / SAMPLING_RATE)
     beyond = decoded.reached_end and window.lacks(decoded.end / SAMPLING_RATE)
@@ -229,14 +241,13 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
     if decoded.losses.broken or (decoded.reached_end and _ended_early(row, recording, decoded)):
         flags.append("truncated")
     # What was not read is behind the end of the recording.
-    unread = decoded.reached_end and "audio_unread" in flags
+    unread = tracks.unread or (decoded.reached_end and "audio_unread" in flags)
     # Neighbouring shards that are reached by a seek are positioned by time stamps, which here differ from the
     # positions by which this shard is cut.
     has_neighbours = row["start"] > 0 or planned_end is not None
     unreliable = decoded.losses.max_drift >= _MAX_LOST and has_neighbours and recording.can_seek
     if unreliable:
         flags.append("stamps_unreliable")
-    channels = cut_channels(decoded.samples, segmenter)
     segments = _segments(decoded, channels)
     if any(judged.dropped for judged in channels):
         flags.append(_UNLIKELY)

@@ -111,3 +111,27 @@ class Probe:
     size_bytes: int
     etag: str  # the store's etag, or a digest of size and modification time
     flags: tuple[str, ...] = field(default=())
+
+
+# Channels of a track other than None have numbers from `_TRACK_CHANNELS` times its number plus 1 on.
+_TRACK_CHANNELS = 1000
+
+
+def track_channel(track: int, channel: int | None) -> int:
+    """The number, as a segment's `channel`, of a channel of one of several tracks.
+
+    Args:
+        track: number of the track, from 0.
+        channel: number of the channel in it, from 0; None for a mix of its channels.
+    """
+    return _TRACK_CHANNELS * (track + 1) + (0 if channel is None else channel + 1)
+
+
+def channel_flags(number: int | None) -> list[str]:
+    """The flags `track:N` and `channel:N` of a segment, by its `channel`."""
+    if number is None:
+        return []
+    if number < _TRACK_CHANNELS:
+        return [f"channel:{number}"]
+    track, channel = divmod(number, _TRACK_CHANNELS)
+    return [f"track:{track - 1}", *([f"channel:{channel - 1}"] if channel else [])]

@@ -32,8 +32,12 @@ PLAN = pa.schema(
         ("attempt", pa.int32()),
         # The part of the file that the manifest narrows the recording to; null: the whole file.
         ("window", WINDOW),
-        # Where the bytes are, if `audio` is a part of another file: see `actors.audio.slices`.
+        # Where the bytes are, if `audio` is a part of another file: see `actors.audio.files.slices`.
         ("location", pa.string()),
+        # auto | each | mix | a number; null: auto.
+        ("track", pa.string()),
+        # ENCODING:HZ:CHANNELS of samples without a header; null: the file has a header.
+        ("raw_format", pa.string()),
     ]
 )
 
@@ -174,6 +178,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "files_joined": "several files in one, joined byte for byte: all of them were read",
         "audio_unread": "behind the audio are bytes that could not be read: speech may be missing",
         "several_audio_streams": "one of several audio streams was used, the one that FFmpeg selects",
+        "silent_track_replaced": "the audio stream that was selected is silent here, and the next one with sound was used",
     },
     "signal": {
         "clipped": "the signal is clipped",
@@ -182,9 +187,10 @@ FLAGS: dict[str, dict[str, str]] = {
         "phase_cancelled": "mixing the channels would cancel the signal: one channel was used",
         "phase_cancelled_partly": "mixing the channels would cancel parts of the signal: mixed two to one",
         "non_finite_samples": "samples that were not finite numbers became silence",
-        "speech_unlikely": "noise or music without speech was not recognised; on a segment: it was recognised, "
-        "but may be no speech",
+        "speech_unlikely": "noise or music without speech was not recognised; "
+        "on a segment: it was recognised, but may be no speech",
         "channel:N": "the segment comes from channel N, counted from 0",
+        "track:N": "the segment comes from audio track N, counted from 0",
     },
     "missing": {
         "lost:START-END": "this span in seconds was not recognised",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from actors.records import Row, SegmentRow, WordRow
+from actors.records import Row, SegmentRow, WordRow, channel_flags
 from actors.redaction import redacted_address
 from actors.text.languages import is_spaced, name_of
 
@@ -274,12 +274,11 @@ def _languages(segments: Sequence[SegmentRow]) -> list[Row]:
 
 
 def _transcript_segment(segment: SegmentRow) -> Row:
-    """The columns of a segment in a transcript; the channel, if channels were separate, becomes a flag."""
-    channel = segment.get("channel")
+    """The columns of a segment in a transcript; separate tracks and channels become flags."""
     columns = ("start", "end", "language", "text", "confidence", "words", "word_source")
     return {
         **{column: value for column, value in segment.items() if column in columns},
-        "flags": segment["flags"] + ([] if channel is None else [f"channel:{channel}"]),
+        "flags": segment["flags"] + channel_flags(segment.get("channel")),
     }
 
 

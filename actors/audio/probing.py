@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Literal
 
-from actors.audio.chained_reader import ChainedReader, open_chain
 from actors.audio.containers import Opened, open_container, require_audio
 from actors.audio.formats.late_streams import find_audio
 from actors.audio.header_facts import duration_is_estimated, has_constant_bit_rate
 from actors.audio.pts import duration_of, is_chained, longest_believable, max_hole_end, walk_packets
+from actors.audio.recordings.chained_reader import ChainedReader, open_chain
 from actors.audio.sources import AudioFile, open_audio
 from actors.audio.structure.contents import Contents, read_contents
 from actors.errors import RowError, as_row_error

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from actors.audio.files.slices import CELL, SLICE
+from actors.audio.formats.raw_pcm import raw_format
 from actors.errors import ScriptoriumError, UsageError
 from actors.records import Row
 from actors.redaction import redacted_address
@@ -24,9 +25,10 @@ from pipelines.storage.uris import is_windows_path
 
 AUDIO_COLUMNS = ("audio", "audio_filepath", "uri", "url", "path", "file_name")
 LANGUAGE_COLUMNS = ("language", "lang", "source_lang")
-OTHER_COLUMNS = ("id", "context", "text", "channel")
+OTHER_COLUMNS = ("id", "context", "text", "channel", "track")
 ALL_COLUMNS = frozenset((*AUDIO_COLUMNS, *LANGUAGE_COLUMNS, *OTHER_COLUMNS, *WINDOW_COLUMNS))
 CHANNELS = ("mix", "left", "right", "each")
+TRACKS = ("auto", "each", "mix")
 LONGEST_ID = 100_000  # characters; all ids are held in memory
 LONGEST_AUDIO = 100_000  # characters; signed URLs are long, but not that long
 _DEEPEST = 100  # levels of nesting in metadata
@@ -51,6 +53,8 @@ class Recording:
     origin: str  # file:line, for messages
     window: Window | None = None  # seconds of the file; None: all of it
     location: str | None = None  # where the bytes are, if `audio` is a part of another file
+    track: str | None = None  # auto | each | mix | a number; None: audio.track
+    raw_format: str | None = None  # of samples without a header: see `actors.audio.formats.raw_pcm`
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,9 @@ def read_row(
             context=_text(rest, "context", origin),
             text=_text(rest, "text", origin),
             duration=duration,
-            channel=_channel(rest, origin),
+            channel=_number_or(CHANNELS, "channel", rest, origin),
+            track=_number_or(TRACKS, "track", rest, origin),
+            raw_format=raw_format(rest.get("format"), rest.get("sampling_rate"), rest.get("channels")),
             metadata={str(name): _jsonable(value) for name, value in (rest | hidden).items()},
             origin=origin,
         )
@@ -235,20 +241,21 @@ def _text(rest: Row, name: str, origin: str) -> str | None:
     return value
 
 
-def _channel(rest: Row, origin: str) -> str | None:
-    value = rest.pop("channel", None)
+def _number_or(names: tuple[str, ...], column: str, rest: Row, origin: str) -> str | None:
+    """A column that has one of these names or a number from 0; None where it is empty."""
+    value = rest.pop(column, None)
     if _missing(value) or value == "":
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    channel = str(value).strip().lower()
+    text = str(value).strip().lower()
     if isinstance(value, bool) or not (
-        channel in CHANNELS or (channel.isascii() and channel.isdigit() and len(channel) <= 3)
+        text in names or (text.isascii() and text.isdigit() and len(text) <= 3)
     ):
         _refuse(
-            origin, f"`channel` must be one of {', '.join(CHANNELS)} or a number from 0, not {_show(value)}"
+            origin, f"`{column}` must be one of {', '.join(names)} or a number from 0, not {_show(value)}"
         )
-    return channel
+    return text
 
 
 def _missing(value: Any) -> bool:

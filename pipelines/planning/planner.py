@@ -58,6 +58,8 @@ RECORDINGS = pa.schema(
         ("attempt", pa.int32()),
         ("window", WINDOW),
         ("location", pa.string()),
+        ("track", pa.string()),
+        ("raw_format", pa.string()),
         ("origin", pa.string()),  # file and line, for messages; null for a recording that was planned before
     ]
 )
@@ -97,6 +99,8 @@ def collect(recordings: Iterable[Recording], config: RunConfig) -> pa.Table:
             [1] * len(chunk),
             [one.window and {"start": one.window[0], "end": one.window[1]} for one in chunk],
             [one.location for one in chunk],
+            [one.track or config.audio.track for one in chunk],
+            [one.raw_format for one in chunk],
             [one.origin for one in chunk],
         ]
         tables.append(

@@ -11,6 +11,7 @@ from pipelines.config import RunConfig
 from pipelines.planning.found_names import find_names
 from pipelines.planning.header_scan import ProbeFunction, Progress, plausible, read_headers
 from pipelines.planning.members import addresses
+from pipelines.planning.raw_samples import with_raw_samples
 
 # How far a duration of the manifest may be below that of the header without a window: seconds, or a part of it.
 _MAX_BELOW = (1.0, 0.1)
@@ -33,6 +34,7 @@ def with_headers(
         else np.zeros(table.num_rows, bool)
     )
     facts = _facts(addresses(table), ~is_trusted, table, config, probe, progress)
+    facts = with_raw_samples(facts, addresses(table), table["raw_format"], config.plan.probe_concurrency)
     table = _append(table, facts)
     table, is_found = find_names(table, config.plan.allowed_uris)
     if is_found.any():

@@ -59,11 +59,12 @@ def cut_into_shards(table: pa.Table, shard_duration: float, settings: str) -> pa
 
 def _ids(columns: dict[str, pa.ChunkedArray], settings: str) -> Iterator[str]:
     """Stable ids: equal in every run for the same span of the same object with the same settings."""
-    windows = columns["window"].to_pylist()
+    extra = zip(*(columns[name].to_pylist() for name in ("window", "raw_format", "track")), strict=True)
     names = ("recording_id", "audio", "etag", "audio_bytes", "start", "end", "channel")
-    rows = zip(*(columns[name].to_pylist() for name in (*names, "attempt")), windows, strict=True)
-    for *facts, attempt, window in rows:
-        facts += [window] if window else []
+    rows = zip(*(columns[name].to_pylist() for name in (*names, "attempt")), extra, strict=True)
+    for *facts, attempt, (window, raw_format, track) in rows:
+        # Only what is set, because earlier versions had only the rest.
+        facts += [one for one in (window, raw_format, track) if one and one != "auto"]
         digest = hashlib.sha256("\0".join([*map(str, facts), settings]).encode()).hexdigest()[:24]
         yield digest if attempt == 1 else f"{digest}.{attempt}"
 

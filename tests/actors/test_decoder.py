@@ -11,13 +11,13 @@ import pytest
 import soundfile
 
 from actors.audio.probing import probe
+from actors.audio.recordings.tracks import open_tracks
 from actors.audio.sources import etag_of, open_audio
-from actors.audio.timeline import SampleReader
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import Decoder, border, decode_shard
 from actors.errors import CODES
 
-AUDIO, SEGMENTER = AudioConfig(isolate=False, retries=0), SegmenterConfig(max_duration=10)
+AUDIO, SEGMENTER = AudioConfig(isolate=False, retries=0), SegmenterConfig(backend="energy", max_duration=10)
 SHARDED = [
     "pcm.wav",
     "pcm44.wav",
@@ -66,7 +66,7 @@ def samples_of(rows):
 @pytest.mark.parametrize("name", SHARDED)
 def test_shards_tile_the_recording(encoded, name):
     path, length = encoded(name), 12.0
-    keep_all = SegmenterConfig(max_duration=1200)
+    keep_all = SegmenterConfig(backend="energy", max_duration=1200)
     whole = decode(path, segmenter=keep_all)
     rows = [
         decode(
@@ -95,12 +95,12 @@ def test_shards_tile_the_recording(encoded, name):
 
 def test_borders_are_quiet(encoded):
     with open_audio(str(encoded("pcm.wav"))) as file:
-        recording = SampleReader(file)
+        tracks = open_tracks(file, "auto")
         wave, _ = soundfile.read(encoded("pcm.wav"), dtype="int16")
         for nominal in (12.0, 24.0, 36.0):
-            cut = border(recording, nominal)
+            cut = border(tracks, nominal)
             assert np.abs(wave[cut - 400 : cut + 400]).max() < 200
-        assert border(recording, 100.0) is None
+        assert border(tracks, 100.0) is None
 
 
 def test_a_decoded_row_is_the_plan_row_with_an_outcome(encoded):
@@ -294,7 +294,7 @@ def test_broken_files_of_the_corpus_have_their_codes(corpus_dir):
 @pytest.mark.slow
 def test_shards_of_long_real_recordings_tile_them(corpus_dir):
     """The long recordings of the corpus in shards of 120 s: nothing is lost, and nothing is decoded twice."""
-    keep = SegmenterConfig(max_duration=1200)
+    keep = SegmenterConfig(backend="energy", max_duration=1200)
     for name in (
         "long_de_kerstin_24min.opus",
         "long_dutch_dialogue_22min.mp3",

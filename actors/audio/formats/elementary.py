@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from actors.audio.sources import AudioFile
+from actors.audio.files.audio_file import AudioFile
 
 # Bytes in which the first frames must begin, behind tags and zeros: longer than the rest of any frame that a
 # recording may begin with.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from actors.audio.sources import AudioFile
+from actors.audio.files.audio_file import AudioFile
 
 # Sample entries of an mp4 whose content is encrypted: Common Encryption, iTunes, Audible.
 _ENCRYPTED_ENTRIES = {

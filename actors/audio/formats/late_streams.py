@@ -14,9 +14,9 @@ import av
 from av.stream import Discard
 
 from actors.audio.containers import open_container
+from actors.audio.files.audio_file import AudioFile
 from actors.audio.formats.allowed import format_options
 from actors.audio.formats.elementary import begins_with_frames
-from actors.audio.sources import AudioFile
 from actors.audio.structure.views import Extent, join_pieces
 from actors.errors import RowError
 

@@ -10,7 +10,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-from actors.audio.sources import AudioFile
+from actors.audio.files.audio_file import AudioFile
 from actors.audio.structure.views import Extent, read_at
 
 # Bytes up to which a file is searched as a whole. Larger ones are searched where a few places of them show

@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from actors.audio.sources import AudioFile
+from actors.audio.files.audio_file import AudioFile
 
 # Bytes from the beginning of a file that are looked at.
 _HEAD = 64 << 10
@@ -106,6 +106,8 @@ _TEXTS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
 )
 # Characters that a text has; others than these are in sound.
 _NOT_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+# Bytes of a match that sound does not have by chance.
+_LONG_MATCH = 20
 # Samples of 16 bits that follow each other differ by much less than they are loud, where they are sound.
 _SMOOTH = 0.5
 _FEWEST_SAMPLES = 512
@@ -134,9 +136,12 @@ def other_content(file: AudioFile) -> str | None:
             if _ends_with_zeros(file)
             else None
         )
-    if _NOT_TEXT.search(text[:4096]):
-        return None
-    return next((kind for pattern, kind in _TEXTS if pattern.match(text)), None)
+    for pattern, kind in _TEXTS:
+        found = pattern.match(text)
+        # A long match is no chance, also with binary content behind it.
+        if found and (found.end() >= _LONG_MATCH or not _NOT_TEXT.search(text[:4096])):
+            return kind
+    return None
 
 
 def unknown_content(file: AudioFile) -> str | None:
@@ -186,3 +191,30 @@ def _is_pcm(head: bytes) -> bool:
         if energy and float(np.mean(np.diff(candidate) ** 2)) < _SMOOTH * energy:
             return True
     return False
+
+
+# Beginnings of recordings with a header.
+_RECORDINGS = (
+    *(
+        (0, magic)
+        for magic in (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"FRM8", b".snd", b"caff", b"OggS")
+    ),
+    *((0, magic) for magic in (b"fLaC", b"ID3", b"wvpk", b"MAC ", b"#!AMR", b"FLV\x01", b"\x1a\x45\xdf\xa3")),
+    (0, b"riff\x2e\x91\xcf\x11"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
+    (4, b"ftyp"),
+)
+# Bytes of a mark that samples do not have by chance.
+_SURE = 4
+
+
+def is_recording(file: AudioFile) -> bool:
+    """Whether a file that is said to be samples without a header has a header, or is no recording at all."""
+    file.seek(0)
+    head: bytes = file.read(_HEAD) or b""
+    known = [*_RECORDINGS, *((place, magic) for place, magic, _ in _MAGIC if len(magic) >= _SURE)]
+    if any(head[place : place + len(magic)] == magic for place, magic in known):
+        return True
+    return _is_tar(head) or (
+        bool(head.strip()) and not _NOT_TEXT.search(head) and other_content(file) is not None
+    )

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from actors.audio.chained_reader import open_recording
 from actors.audio.decoding import decode_span
 from actors.audio.probing import probe
+from actors.audio.recordings.chained_reader import open_recording
 from actors.audio.sources import open_audio
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import decode_shard

@@ -18,7 +18,7 @@ from actors.audio.timeline import SampleReader
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import decode_shard
 
-AUDIO, KEEP = AudioConfig(isolate=False, retries=0), SegmenterConfig(max_duration=1200)
+AUDIO, KEEP = AudioConfig(isolate=False, retries=0), SegmenterConfig(backend="energy", max_duration=1200)
 
 
 def decode(path, start=0.0, end=None, index=0, duration=None):

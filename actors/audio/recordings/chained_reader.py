@@ -60,7 +60,7 @@ def open_chain(file: AudioFile, track: int | None = None, briefly: bool = False)
     """
     whole = skip_front_tags(file)
     links = find_links(whole, briefly)
-    if len(links) == 1:
+    if len(links) <= 1:
         return None
     return ChainedReader(file, [join_pieces(whole, [link]) for link in links], track)
 
