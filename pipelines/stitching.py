@@ -275,10 +275,11 @@ def _languages(segments: Sequence[SegmentRow]) -> list[Row]:
 
 def _transcript_segment(segment: SegmentRow) -> Row:
     """The columns of a segment in a transcript; separate tracks and channels become flags."""
+    origin = channel_flags(segment.get("channel"))
     columns = ("start", "end", "language", "text", "confidence", "words", "word_source")
     return {
         **{column: value for column, value in segment.items() if column in columns},
-        "flags": segment["flags"] + channel_flags(segment.get("channel")),
+        "flags": segment["flags"] + origin,
     }
 
 
