@@ -185,7 +185,7 @@ class Application:
         async def unknown_stream(socket: WebSocket) -> None:
             raise Problem(404, _no_such_path(socket), "not_found")
 
-        page.add_routes(api, lambda: self._running_service().model_names)
+        page.add_routes(api, lambda: self._running_service().model_names, self.config.serve.max_prompt)
         return api
 
 

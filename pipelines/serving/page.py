@@ -21,12 +21,13 @@ _MEDIA_TYPES = {
 }
 
 
-def add_routes(api: FastAPI, model_names: Callable[[], Sequence[str]]) -> None:
+def add_routes(api: FastAPI, model_names: Callable[[], Sequence[str]], max_prompt: int) -> None:
     """Add the page's routes, which need no API key.
 
     Args:
         api: the application.
         model_names: returns the models that the page may request.
+        max_prompt: longest prompt in characters.
     """
 
     @api.get("/", include_in_schema=False)
@@ -44,7 +45,7 @@ def add_routes(api: FastAPI, model_names: Callable[[], Sequence[str]]) -> None:
     @api.get("/page/settings.json", include_in_schema=False)
     async def settings() -> Response:
         languages = [{"code": code, "name": name} for name, code in sorted(CODES.items())]
-        return JSONResponse({"models": list(model_names()), "languages": languages})
+        return JSONResponse({"models": list(model_names()), "languages": languages, "max_prompt": max_prompt})
 
     @api.get("/page/{name}", include_in_schema=False)
     async def static(name: str) -> Response:

@@ -76,7 +76,8 @@ def parse_chat(body: Row, service: Service, tolerance: Tolerance) -> tuple[ChatR
     """
     model = service.requested_model(body.get("model"), tolerance)
     tolerance.checked(lambda: checked_temperature(body.get("temperature")), None)
-    tolerance.checked(lambda: _refuse_several_answers(body.get("n")), None)
+    if body.get("n") not in (None, 1):
+        tolerance.refuse(bad_request("n must be 1", "n"))
     stream = body.get("stream") or False
     if not isinstance(stream, bool):
         raise bad_request("stream must be true or false", "stream")
@@ -99,11 +100,6 @@ def parse_chat(body: Row, service: Service, tolerance: Tolerance) -> tuple[ChatR
         )
     prompt = checked_prompt("\n".join(filter(None, context)), service.config.serve.max_prompt, tolerance)
     return ChatRequest(model, prompt, _response_prefix(body, messages), stream), audio[0]
-
-
-def _refuse_several_answers(number: Any) -> None:
-    if number not in (None, 1):
-        raise bad_request("n must be 1", "n")
 
 
 def _response_prefix(body: Row, messages: list[Row]) -> ResponsePrefix | None:

@@ -60,10 +60,11 @@ def parse_form(form: FormData, service: Service, tolerance: Tolerance) -> FormRe
             f"not {str(response_format)[:40]!r}",
             "response_format",
         )
-    stream = tolerance.checked(lambda: _stream(form.get("stream"), str(response_format)), False)
-    none: list[str] = []
-    granularities = tolerance.checked(lambda: _granularities(form, str(response_format)), none)
-    tolerance.checked(lambda: _refuse_include(form), None)
+    stream = _stream(form.get("stream"), str(response_format), tolerance)
+    granularities = _granularities(form, str(response_format), tolerance)
+    if list_field(form.multi_items(), "include"):
+        message = "include[] is not supported: verbose_json has a confidence for each segment"
+        tolerance.refuse(bad_request(message, "include[]", "unsupported_value"))
     language = chosen_language(form.get("language"), list_field(form.multi_items(), "languages"))
     prompt = with_keywords(form.get("prompt"), list_field(form.multi_items(), "keywords"))
     return FormRequest(
@@ -86,31 +87,27 @@ def _no_file(form: FormData) -> Problem:
     )
 
 
-def _granularities(form: FormData, response_format: str) -> list[str]:
+def _granularities(form: FormData, response_format: str, tolerance: Tolerance) -> list[str]:
     found = list_field(form.multi_items(), "timestamp_granularities")
     found += list_field(form.multi_items(), "timestamp_granularity")
-    wrong = next((value for value in found if value not in responses.GRANULARITIES), None)
-    if wrong is not None:
-        raise bad_request(f"{_GRANULARITIES} must be word or segment, not {wrong[:40]!r}", _GRANULARITIES)
-    if found and response_format != "verbose_json":
-        raise bad_request(f"{_GRANULARITIES} requires response_format=verbose_json", _GRANULARITIES)
-    return found
+    known = [value for value in found if value in responses.GRANULARITIES]
+    if wrong := [value for value in found if value not in known]:
+        message = f"{_GRANULARITIES} must be word or segment, not {wrong[0][:40]!r}"
+        tolerance.refuse(bad_request(message, _GRANULARITIES))
+    if known and response_format != "verbose_json":
+        message = f"{_GRANULARITIES} requires response_format=verbose_json"
+        tolerance.refuse(bad_request(message, _GRANULARITIES))
+    return known
 
 
-def _refuse_include(form: FormData) -> None:
-    if list_field(form.multi_items(), "include"):
-        raise bad_request(
-            "include[] is not supported: verbose_json has a confidence for each segment",
-            "include[]",
-            "unsupported_value",
-        )
-
-
-def _stream(value: Any, response_format: str) -> bool:
+def _stream(value: Any, response_format: str, tolerance: Tolerance) -> bool:
     text = str(value or "false").strip().lower()
     if text not in ("true", "false", "1", "0"):
-        raise bad_request("stream must be true or false", "stream")
-    stream = text in ("true", "1")
-    if stream and response_format not in _STREAMED_FORMATS:
-        raise bad_request("stream=true requires response_format json, text or verbose_json", "stream")
-    return stream
+        tolerance.refuse(bad_request("stream must be true or false", "stream"))
+    if text not in ("true", "1"):
+        return False
+    if response_format not in _STREAMED_FORMATS:
+        message = "stream=true requires response_format json, text or verbose_json"
+        tolerance.refuse(bad_request(message, "stream"))
+        return False
+    return True

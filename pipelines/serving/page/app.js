@@ -15,6 +15,7 @@ function showProblem(text) { find("problem").textContent = text; }
 async function loadSettings() {
   const settings = await (await fetch("page/settings.json")).json();
   model = settings.models[0];
+  find("context").maxLength = settings.max_prompt;
   for (const { code, name } of settings.languages) find("language").add(new Option(name, code));
 }
 

@@ -36,10 +36,18 @@ class Tolerance:
         try:
             return check()
         except Problem as problem:
-            if not self.lenient:
-                raise
-            self.warn(f"{problem.param} is ignored: {problem.message}")
+            self.refuse(problem)
             return default
+
+    def refuse(self, problem: Problem) -> None:
+        """Raise a problem; if the server is lenient, warn that its parameter is ignored.
+
+        Raises:
+            Problem: the server is not lenient.
+        """
+        if not self.lenient:
+            raise problem
+        self.warn(f"{problem.param} is ignored: {problem.message}")
 
     @property
     def headers(self) -> dict[str, str]:

@@ -103,6 +103,18 @@ def test_a_chat_has_the_format_of_the_model(server: Server, demo: Demo) -> None:
     assert response.choices[0].message.content == f"language Portuguese<asr_text>{demo[SURE[0]]['text']}"
 
 
+@pytest.mark.parametrize("characters", [400, 4000, 40_000])
+def test_a_prompt_that_is_too_long_for_the_model_is_cut(server: Server, demo: Demo, characters: int) -> None:
+    words = "restaurant orders hello music table seven " * 1000
+    response = server.client().audio.transcriptions.with_raw_response.create(
+        file=read_audio(demo[SURE[0]]["audio"]), model="whisper-1", prompt=words[:characters]
+    )
+    assert response.parse().text == demo[SURE[0]]["text"]
+    assert response.headers["x-scriptorium-warning"].startswith(
+        f"prompt is cut: it has {characters} characters"
+    )
+
+
 def test_openais_realtime_client_gets_text_and_word_times(server: Server, demo: Demo) -> None:
     samples, rate = soundfile.read(demo[SURE[0]]["audio"], dtype="int16")
     assert rate == 8000

@@ -114,6 +114,12 @@ def test_a_lenient_server_refuses_what_no_client_could_use(
     assert found == status
 
 
+def test_a_lenient_server_returns_words_despite_other_granularities(serve: Make) -> None:
+    fields = {"response_format": "verbose_json", "timestamp_granularities": "phoneme,word"}
+    _, headers, body = serve(lenient=True).transcribe(AUDIO, **fields)
+    assert len(body["words"]) == len(TEXT.split()) and "phoneme" in headers[WARNING_HEADER]
+
+
 def test_a_lenient_server_names_all_that_it_ignores(serve: Make) -> None:
     fields = {"temperature": "1", "language": "xx\r\nSet-Cookie: a=b", "prompt": "x" * 12_000}
     status, headers, _ = serve(lenient=True).transcribe(AUDIO, **fields)

@@ -170,6 +170,12 @@ def contrast(left: list[float], right: list[float]) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+def test_the_context_is_no_longer_than_the_prompt_that_the_server_takes(page: tuple[Any, Served]) -> None:
+    driver, served = page
+    longest = driver.execute_script("return document.getElementById('context').maxLength")
+    assert longest == served.config.serve.max_prompt
+
+
 def test_the_api_page_lists_the_routes(page: tuple[Any, Served]) -> None:
     driver, served = page
     driver.get(served.url + "/docs")
