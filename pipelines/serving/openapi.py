@@ -177,7 +177,7 @@ def transcription_body(models: Sequence[str]) -> dict[str, Any]:
                         "languages[]": {
                             "type": "array",
                             "items": _TEXT,
-                            "description": "a single one is like `language`; with several, the model detects it",
+                            "description": "one is like `language`; with several, the model detects it",
                         },
                         "keywords[]": {
                             "type": "array",
