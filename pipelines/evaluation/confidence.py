@@ -85,21 +85,22 @@ def auc(scores: Floats, right: NDArray[np.bool_]) -> float | None:
 
 
 def calibration_curve(confidence: Floats, accuracy: Floats, units: Floats) -> list[dict[str, float]]:
-    """Mean confidence and accuracy in BINS equal ranges of confidence; empty ranges are left out."""
-    index = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
+    """Mean confidence and accuracy of BINS groups of equally many segments, in the order of confidence.
+
+    Groups rather than equal ranges, because most confidences are near 1.
+    """
     curve = []
-    for part in range(BINS):
-        mask = index == part
-        weight = float(units[mask].sum())
-        if weight:
+    for part in np.array_split(np.argsort(confidence, kind="stable"), BINS):
+        if len(part):
+            weight = float(units[part].sum())
             curve.append(
                 {
-                    "from": part / BINS,
-                    "to": (part + 1) / BINS,
-                    "segments": int(mask.sum()),
+                    "from": float(confidence[part[0]]),
+                    "to": float(confidence[part[-1]]),
+                    "segments": len(part),
                     "units": int(weight),
-                    "confidence": float((confidence[mask] * units[mask]).sum() / weight),
-                    "accuracy": float((accuracy[mask] * units[mask]).sum() / weight),
+                    "confidence": float((confidence[part] * units[part]).sum() / weight),
+                    "accuracy": float((accuracy[part] * units[part]).sum() / weight),
                 }
             )
     return curve

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,14 +11,16 @@ from pipelines.evaluation import tables
 from pipelines.evaluation.edits import DELETE, EQUAL, INSERT
 
 STYLE = (
-    ":root{color-scheme:light dark;--line:#8884;--bad:#c33;--new:#27a;--soft:#777}"
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem}"
+    ":root{color-scheme:light dark;--line:#8884;--bad:light-dark(#c33,#f88);"
+    "--new:light-dark(#27a,#8cf);--soft:light-dark(#666,#aaa)}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem}"
     "h1{margin-bottom:0}h2{margin:2.5rem 0 .5rem;font-size:1.25rem;overflow-wrap:anywhere}"
     "h3{margin:1.5rem 0 .25rem;font-size:1rem;overflow-wrap:anywhere}"
-    ".wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
-    "td,th{padding:.25rem 1rem .25rem 0;border-bottom:1px solid var(--line);text-align:right}"
+    ".wide{overflow-x:auto}table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}"
+    "td,th{padding:.25rem .6rem .25rem 0;border-bottom:1px solid var(--line);text-align:right}"
     "td,th{white-space:nowrap}"
-    "td:first-child,th:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}"
+    "td:first-child,th:first-child{text-align:left;white-space:normal}"
+    "td:first-child,th:first-child{overflow-wrap:break-word;min-width:6rem;max-width:16rem}"
     "tr:last-child td{font-weight:600;border-bottom:0}.note,.facts{color:var(--soft);overflow-wrap:anywhere}"
     "del{color:var(--bad)}ins{color:var(--new)}p.text{margin:.25rem 0;overflow-wrap:anywhere}"
     "svg{max-width:24rem;width:100%;height:auto;display:block}svg text{font-size:9px;fill:currentColor}"
@@ -90,12 +93,17 @@ def _marked(case: dict[str, Any]) -> str:
 def _curve(bins: Sequence[dict[str, float]]) -> str:
     """Calibration as a drawing: accuracy over confidence, the area of a point by its units."""
     side, edge = 200.0, 24.0
+    # Both axes from the same value to 1: good models have points near 1 only.
+    least = min((min(part["confidence"], part["accuracy"]) for part in bins), default=0.0)
+    origin = min(0.9, math.floor(max(0.0, least) * 10) / 10)
 
     def x(value: float) -> float:
-        return edge + side * value
+        return edge + side * (value - origin) / (1 - origin)
+
+    left, top, bottom = edge, 8.0, 8.0 + side
 
     def y(value: float) -> float:
-        return 8 + side * (1 - value)
+        return 8 + side * (1 - value) / (1 - origin)
 
     most = max((part["units"] for part in bins), default=1)
     points = "".join(
@@ -108,13 +116,14 @@ def _curve(bins: Sequence[dict[str, float]]) -> str:
     return (
         f'<svg viewBox="0 0 {side + 2 * edge:g} {side + 40:g}" role="img" '
         'aria-label="calibration curve: share of right words over confidence">'
-        f'<rect x="{x(0):g}" y="{y(1):g}" width="{side:g}" height="{side:g}" fill="none" '
-        'stroke="currentColor" stroke-opacity=".3"/>'
-        f'<line x1="{x(0):g}" y1="{y(0):g}" x2="{x(1):g}" y2="{y(1):g}" stroke="currentColor" '
-        f'stroke-opacity=".3"/>{points}'
-        f'<text x="{x(0):g}" y="{y(0) + 12:g}">0</text><text x="{x(1) - 4:g}" y="{y(0) + 12:g}">1</text>'
-        f'<text x="{x(0.5) - 24:g}" y="{y(0) + 24:g}">confidence</text>'
-        f'<text transform="translate({edge - 8:g} {y(0.5) + 24:g}) rotate(-90)">share right</text></svg>'
+        f'<g fill="none" stroke="currentColor" stroke-opacity=".3"><rect x="{left:g}" y="{top:g}" '
+        f'width="{side:g}" height="{side:g}"/>'
+        f'<path d="M{left:g} {bottom:g}L{left + side:g} {top:g}"/></g>{points}'
+        f'<text x="{left:g}" y="{bottom + 12:g}">{origin:g}</text>'
+        f'<text x="{left + side - 4:g}" y="{bottom + 12:g}">1</text>'
+        f'<text x="{left + side / 2 - 24:g}" y="{bottom + 24:g}">confidence</text>'
+        f'<text transform="translate({left - 8:g} {bottom - side / 2 + 24:g}) rotate(-90)">'
+        "share right</text></svg>"
         "<p class=note>On the line, confidence is the share of right words. Above it the model is better "
         "than it says, below it worse.</p>"
     )
