@@ -8,6 +8,7 @@ OUT's plan on these nodes is estimated.
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ from pipelines.cluster.pools import PoolResources
 from pipelines.config import RunConfig
 from pipelines.execution import ray_data
 from pipelines.manifests.manifest import recordings_of
-from pipelines.output import run_record, shards
+from pipelines.output import run_record, saved_settings, shards
 from pipelines.planning import estimate, planner
 from pipelines.planning.measured_speeds import MeasuredSpeeds, measured_speeds
 from pipelines.storage.files import absolute
@@ -35,12 +36,40 @@ def check_models(config: RunConfig) -> None:
     """Check that the models' folders and engines exist, without asking hubs.
 
     Raises:
-        UsageError: one of them does not exist.
+        UsageError: one of them does not exist, or a model cannot be downloaded because there is no folder for
+            it.
     """
     try:
         backends.check(config.asr, config.aligner, here=config.cluster.address == "local")
     except FatalError as error:
         raise UsageError(error.message) from None
+    if config.cluster.address == "local":
+        for section, model in (("asr", config.asr), ("aligner", config.aligner)):
+            if model.backend in ("transformers", "vllm") and not os.path.isdir(model.model):
+                _require_hub_cache(section, model.model)
+
+
+def _require_hub_cache(section: str, model: str) -> None:
+    """Check that a model of the hub is in the local cache or can be stored there.
+
+    Raises:
+        UsageError: neither.
+    """
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    home = os.environ.get("HF_HOME") or os.path.join(caches, "huggingface")
+    cache = os.path.expanduser(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub"))
+    if os.path.isdir(os.path.join(cache, f"models--{model.replace('/', '--')}")):
+        return
+    existing = cache
+    while not os.path.exists(existing) and os.path.dirname(existing) != existing:
+        existing = os.path.dirname(existing)
+    # Without a home directory the path begins with `~` and is relative.
+    if not os.path.isabs(cache) or not os.access(existing, os.W_OK):
+        raise UsageError(
+            f"{section}.model {model!r} is not in the hub's cache on this machine, and it cannot be "
+            f"downloaded into {cache}, which cannot be written: set HF_HOME to a folder that can, or "
+            f"{section}.model to a folder with the model"
+        )
 
 
 def dry_run(
@@ -71,6 +100,8 @@ def dry_run(
     """
     retries.apply(config.storage)
     check_models(config)
+    if out and not accept_changes:
+        config = saved_settings.with_former_defaults(config, run_record.read(out))
     placement = place(config, _nodes(config, described))
     parts: list[RenderableType] = [
         _node_table(placement),
