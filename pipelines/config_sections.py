@@ -93,8 +93,8 @@ class ClusterConfig(Settings):
     )
     object_store_memory: Annotated[float, Field(gt=0.07)] | Literal["auto"] = Field(
         "auto",
-        description="local only: memory for rows between stages, in GiB; auto: 1, on a machine with GPUs 2 and "
-        "2 more for each GPU, as far as its memory and shared memory allow",
+        description="local only: memory for rows between stages, in GiB; auto: 1, on a machine with GPUs 2 "
+        "and 2 more for each GPU, as far as its memory and shared memory allow",
     )
     decode_nodes: Literal["any", "cpu", "gpu"] = Field(
         "any", description="where decoding runs; cpu: on nodes without GPUs; gpu: on nodes with GPUs; any"

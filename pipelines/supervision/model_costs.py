@@ -67,7 +67,7 @@ class CostRecorder:
     costs: Costs = field(default_factory=dict)
 
     def record_costs(self, stage: str, device: str, record: Mapping[str, Any]) -> None:
-        """A process has made calls: `calls`, `audio_seconds`, `busy_seconds`, and facts that do not add up."""
+        """A process has made calls: `calls`, `audio_seconds`, `busy_seconds`, and facts that are no sums."""
         self.costs = summed(self.costs, {stage: {device: dict(record)}})
 
     def model_costs(self) -> Costs:
@@ -76,7 +76,7 @@ class CostRecorder:
 
 
 def summed(first: Costs, second: Costs) -> Costs:
-    """Add up two sets of costs: `calls`, `audio_seconds` and `busy_seconds`; other facts are the later ones."""
+    """Add up two sets of costs: `calls`, `audio_seconds`, `busy_seconds`; of other facts the later ones."""
     total = {stage: dict(devices) for stage, devices in first.items()}
     for stage, devices in second.items():
         for device, record in devices.items():
