@@ -12,14 +12,15 @@ from pipelines.storage import files
 
 logger = logging.getLogger(__name__)
 
-# Of the containers and codecs that decoders here read and that carry speech, music or films. Not among them:
-# the sound of games, pictures, subtitles, video without sound, and raw samples, whose format no name gives.
+# The names of the formats that are decoded: see `actors.audio.formats.allowed`. Not among them are raw samples,
+# whose format only a manifest can give.
 _AUDIO_NAMES = """
-    3g2 3gp 3gpp 722 8svx aa aa3 aac aax ac3 adts aif aifc aiff al alac amr ape asf au avi awb bwf caf dav dff
-    dif divx dsf dss dts dtshd dv eac3 ec3 f4a f4b f4p f4v flac flv g722 gsm gxf ircam ism isma ismv kux lvf
-    m1a m2a m2p m2t m2ts m4a m4b m4p m4r m4v mac mka mk3d mkv mlp mov mp1 mp2 mp3 mp4 mpa mpc mpe mpeg mpg
-    mpga mts mxf nist nsv nut oga ogg ogm ogv ogx oma omg opus paf psp pvf qoa qt ra rf64 rm rmvb sbc sd2 sf
-    shn sln snd sph spx tak thd trp ts tta ty ul voc vob vqf vro w64 wav wave weba webm wma wmv wtv wv
+    3g2 3gp 3gpp 8svx aa3 aac ac3 adts aif aifc aiff amr ape asf au avi avr awb bonk bwf c2 caf dav dff
+    dif divx dsf dss dts dtshd dv eac3 ec3 f4a f4b f4p f4v fap flac flv gsm gxf ircam ism isma ismv latm
+    lbc lc3 loas lxf m1a m2a m2p m2t m2ts m4a m4b m4p m4r m4v mac mk3d mka mkv mlp mov mp1 mp2 mp3 mp4
+    mpa mpc mpe mpeg mpg mpga mts mxf nist nsp nsv nut nuv oga ogg ogm ogv ogx oma omg opus osq paf psp
+    pva pvf qcp qoa qt ra rf64 rm rmvb sf shn snd sox sph spx swf tak thd trp ts tta ty vob voc vqf vro
+    w64 wa wav wave weba webm wma wmv wsd wtv wv wve
 """
 # Video files are included: their sound is transcribed.
 AUDIO_SUFFIXES: tuple[str, ...] = tuple(f".{name}" for name in _AUDIO_NAMES.split())

@@ -143,3 +143,24 @@ def test_the_cause_is_found_in_the_tracebacks_of_ray() -> None:
     assert _cause(RuntimeError(message)).endswith("FatalError: asr.model: weights are missing")
     assert _cause(ValueError("plain")) == "plain"
     assert _cause(ValueError()) == "ValueError"
+
+
+def test_columns_of_a_manifest_may_be_named() -> None:
+    given = _parser().parse_args(
+        ["transcribe", "m.csv", "out", "--columns", "audio=file, id=key", "--columns", "text=a=b"]
+    )
+    assert given.columns == [("audio", "file"), ("id", "key"), ("text", "a=b")]
+
+
+@pytest.mark.parametrize("columns", ["file=audio", "audio", "audio=", ""])
+def test_columns_that_are_not_known_are_refused(columns: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        _parser().parse_args(["plan", "m.csv", "--columns", columns])
+    assert stop.value.code == 2
+    assert "is not NAME=COLUMN with one of the names audio, id" in capsys.readouterr().err
+
+
+def test_plan_reads_columns_by_their_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.csv").write_text("file,key\nnone.wav,a\n")
+    assert main(["plan", str(tmp_path / "m.csv"), "--columns", "audio=file,id=key", "--json"]) == 0
+    assert '"audio_not_found": 1' in capsys.readouterr().out
