@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import av
@@ -17,6 +17,7 @@ from av.container import InputContainer
 from av.stream import Discard
 
 from actors.audio.formats.allowed import format_options
+from actors.audio.formats.avi_clock import chunk_times
 from actors.audio.formats.elementary import begins_with_frames
 from actors.audio.formats.encryption import encrypted_tracks
 from actors.audio.formats.signatures import other_content, unknown_content
@@ -65,6 +66,8 @@ class Opened:
     audio_streams: int
     # The number of the stream among the audio streams, from 0.
     track: int
+    # Seconds by the byte of a packet, in an AVI film whose time stamps are wrong.
+    packet_times: dict[int, float] = field(default_factory=dict)
 
 
 @contextmanager
@@ -150,11 +153,12 @@ def _choose_stream(container: InputContainer, file: AudioFile, track: int | None
         raise RowError(f"the header claims a sampling rate of {rate} Hz", "bad_header")
     if not 1 <= channels <= MAX_CHANNELS:
         raise RowError(f"the header claims {channels} channels", "bad_header")
+    times = chunk_times(file, stream.index) if name == "avi" else {}
     context.thread_count = 1
     for other in container.streams:
         if other.index != stream.index:
             other.discard = Discard.all
-    return Opened(container, stream, name, context.codec.name, rate, channels, len(streams), number)
+    return Opened(container, stream, name, context.codec.name, rate, channels, len(streams), number, times)
 
 
 def _select(

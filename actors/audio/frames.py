@@ -127,6 +127,10 @@ def frames_of(opened: Opened, rate: int, losses: DecodeLosses, to_end: bool) -> 
                 pts = frame.pts
                 samples.stamp = None if pts is None else pts * samples_per_tick
                 samples.place, samples.size = packet.pos, packet.size
+                if opened.packet_times:
+                    # Of several frames of a packet, the first one has its time.
+                    begin = opened.packet_times.get(packet.pos or -1) if frame is decoded[0] else None
+                    samples.stamp = None if begin is None else begin * rate
             if samples.count:
                 yield samples
 

@@ -195,6 +195,9 @@ def can_be_sought(file: AudioFile, container_format: str, track: int | None = No
         return not is_chained(file)
     if container_format in _INEXACT:
         return False
+    if container_format == "avi":
+        with open_container(file, track=track) as opened:
+            return not opened.packet_times
     if container_format == "wav":
         return _has_true_byte_rate(file)
     if file.size > _MAX_WALKED_BYTES.get(container_format, 0):

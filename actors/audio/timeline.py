@@ -209,6 +209,9 @@ class SampleReader:
             frames = frames_of(opened, self.sampling_rate, losses, True)
             head = take_frames(frames, _ANCHOR * self.sampling_rate)
             anchor = anchor_of(head, self.codec)
+            if opened.packet_times and head:
+                # The second frame may be a long time behind the first one.
+                anchor = head[0].stamp
             channels = head[0].channels if head else self.channels
             yield from _silence(0, self._lead if head else 0, channels, self.sampling_rate)
             origin = None if anchor is None else anchor - self._lead

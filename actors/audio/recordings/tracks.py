@@ -64,8 +64,8 @@ def decode_tracks(tracks: Tracks, start: int, end: int | None, channel: str, lim
     """`decode_channels` for all tracks that were opened.
 
     Returns:
-        For one track, what was decoded. For `mix` a mono mix. For `each` the channels of all tracks, as long as
-        the longest of them, with numbers from `track_channel`.
+        For one track, what was decoded. For `mix` a mono mix. For `each` the channels of all tracks, as long
+        as the longest of them, with numbers from `track_channel`.
     """
     if len(tracks.readers) == 1:
         decoded = decode_channels(tracks.main, start, end, channel, limit)
@@ -82,7 +82,7 @@ def decode_tracks(tracks: Tracks, start: int, end: int | None, channel: str, lim
 def decode_others(
     file: AudioFile, tracks: Tracks, span: tuple[int, int | None], channel: str, limit: int
 ) -> list[Decoded]:
-    """The tracks that are only taken where the main one has no sound, in order; one that fails is `unread`."""
+    """The tracks that are only taken where the main one has no sound; one that fails is `unread`."""
     found = []
     for number in tracks.others:
         try:
