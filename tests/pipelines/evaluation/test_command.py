@@ -12,13 +12,13 @@ from tests.pipelines.evaluation.outputs import make_manifest, make_output, segme
 
 @pytest.fixture
 def out(tmp_path: Path) -> str:
-    rows = [transcript("a", "one two"), transcript("b", "three for", segments=[segment("three for", 0.4)])]
+    rows = [transcript("a", "red green"), transcript("b", "blue pink", segments=[segment("blue pink", 0.4)])]
     return make_output(tmp_path / "out", rows)
 
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> str:
-    rows = [{"id": "a", "text": "one two", "room": "x"}, {"id": "b", "text": "three four", "room": "y"}]
+    rows = [{"id": "a", "text": "red green", "room": "x"}, {"id": "b", "text": "blue grey", "room": "y"}]
     return make_manifest(tmp_path / "m.jsonl", rows)
 
 
@@ -76,7 +76,9 @@ def test_an_unknown_column_ends_with_exit_code_2(
 def test_without_confidence_there_is_nothing_to_calibrate(
     tmp_path: Path, manifest: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = make_output(tmp_path / "remote", [transcript("a", "one two", segments=[segment("one two", None)])])
+    out = make_output(
+        tmp_path / "remote", [transcript("a", "red green", segments=[segment("red green", None)])]
+    )
     arguments = ["evaluate", out, "--references", manifest, "--write-calibration", str(tmp_path / "c.json")]
     assert main(arguments) == 2
     assert "no segment" in capsys.readouterr().err

@@ -60,8 +60,8 @@ def test_every_recording_is_accounted_for(out: str, manifest: str) -> None:
 
 def test_the_error_rates_of_all_recordings_are_sums_over_sums(out: str, manifest: str) -> None:
     total = section_of(out, manifest)["total"]
-    # Words: a 4 right; b 2 wrong and 1 missing of 4; d 2 right; broken and lost 4 missing; boo inserted. Chinese
-    # has no words, and 1 of its characters is wrong.
+    # Words: a 4 right; b 2 wrong and 1 missing of 4; d 2 right; broken and lost 4 missing; boo inserted.
+    # Chinese has no words, and 1 of its characters is wrong.
     assert total["words"] == 4 + 4 + 2 + 2 + 2
     assert total["wer"] == pytest.approx((3 + 4 + 1) / 14)
     assert total["insertions"] == 1

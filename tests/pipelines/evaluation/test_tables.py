@@ -17,10 +17,10 @@ from tests.pipelines.evaluation.outputs import make_manifest, make_output, trans
 
 @pytest.fixture
 def result(tmp_path: Path) -> dict[str, Any]:
-    rows = [transcript("a", "one two three"), transcript("<b>", "四左邊", "yue"), transcript("c", "same")]
+    rows = [transcript("a", "red green blue"), transcript("<b>", "四左邊", "yue"), transcript("c", "same")]
     out = make_output(tmp_path / "out", rows)
     references = [
-        {"id": "a", "text": "one too three", "language": "en", "room": "hall"},
+        {"id": "a", "text": "red grey blue", "language": "en", "room": "hall"},
         {"id": "<b>", "text": "水左邊", "language": "yue", "room": "<i>"},
         {"id": "c", "text": "same", "language": "en", "room": "hall"},
     ]
