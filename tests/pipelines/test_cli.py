@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from actors.errors import StorageError
+from pipelines import cli
 from pipelines.cli import COMMANDS, _cause, _parser, _print_outcome, main
 from pipelines.transcribe import Outcome
 
@@ -50,6 +52,34 @@ def test_every_example_in_the_help_can_be_parsed() -> None:
     assert len(examples) >= 2 * len(COMMANDS)
     for arguments in examples:
         assert _parser().parse_args(arguments).run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (["plan", "m"], False),
+        (["status", "out"], False),
+        (["transcribe", "m", "out", "--dry-run"], False),
+        (["transcribe", "m", "out"], True),
+        (["align", "m", "out"], True),
+        (["retry", "out"], True),
+    ],
+)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("odd"), StorageError("store is gone")])
+def test_only_commands_that_store_work_say_that_it_is_kept(
+    arguments: list[str],
+    kept: bool,
+    error: BaseException,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    for name in ("_config", "_folder"):
+        monkeypatch.setattr(cli, name, fail)
+    assert main(arguments) == 1
+    assert ("Finished work is kept" in capsys.readouterr().err) is kept
 
 
 def test_the_version_names_python_ray_and_torch_without_importing_them() -> None:

@@ -166,3 +166,30 @@ def test_both_names_of_the_section_for_servers_are_refused(
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(UsageError, match=r"asr\.openai is the former name of asr\.remote"):
         load_config(str(tmp_path / "c.yaml"), overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("asr:\n  model: a\naligner: {}\nasr:\n  model: b\n", "'asr' is given twice, in line 1 and 4"),
+        ("asr:\n  model: a\n  pool: {size: 1}\n  model: a\n", "'model' is given twice, in line 2 and 4"),
+        ("asr: {pool: {size: 1, size: 2}}\n", "'size' is given twice, in line 1 and 1"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused_with_both_lines(tmp_path: Path, text: str, said: str) -> None:
+    """PyYAML takes the last one without a word."""
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        load_config(str(file))
+
+
+def test_merged_keys_may_be_given_again(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("asr: &model {model: a, language: German}\naligner:\n  <<: {model: b}\n  model: c\n")
+    assert load_config(str(file)).aligner.model == "c"
+
+
+def test_an_override_with_a_key_given_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"--set asr\.pool\.labels: 'a' is given twice"):
+        load_config(None, ["asr.pool.labels={a: x, a: y}"])

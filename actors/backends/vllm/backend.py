@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # and fill the log.
 ENVIRONMENT = {
     "VLLM_HOST_IP": "127.0.0.1",
+    # Its processes import nothing from the working directory.
+    "PYTHONSAFEPATH": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
     # A fork would copy locks that our threads hold.
