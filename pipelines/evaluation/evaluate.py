@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +9,10 @@ from typing import Any
 
 from actors.errors import UsageError
 from pipelines.evaluation import confidence, outputs, page, references, summary, tables
-from pipelines.evaluation.edits import side_by_side
 from pipelines.evaluation.normalizers import Normalizer, normalizer, segment_normalizer
 from pipelines.evaluation.protocol import Protocol
 from pipelines.evaluation.references import References
-from pipelines.evaluation.scoring import Score, ScoreTable, score, segment_edits
+from pipelines.evaluation.scoring import ScoreTable, WorstCases, score, segment_edits
 from pipelines.output.run_record import now
 from pipelines.plurals import counted
 from pipelines.storage import files
@@ -156,7 +154,7 @@ def compare(
     Raises:
         UsageError: no recording of `out` has a reference.
     """
-    scores, confidences, worst = ScoreTable(columns), confidence.Confidences(), _Worst(options.worst)
+    scores, confidences, worst = ScoreTable(columns), confidence.Confidences(), WorstCases(options.worst)
     counts = dict.fromkeys(("transcripts", "dead_letters", "missing", "without_reference"), 0)
     by_segment, some_id = segment_normalizer(options.protocol.normalizer), None
     for row in outputs.read_transcripts(out):
@@ -194,38 +192,6 @@ def compare(
     }
     found.items.close()
     return Comparison(section, confidences)
-
-
-class _Worst:
-    """The recordings with the most errors."""
-
-    def __init__(self, size: int) -> None:
-        self._size, self._added = size, 0
-        self._heap: list[tuple[int, int, dict[str, Any]]] = []
-
-    def add(self, recording_id: str, scored: Score, status: str) -> None:
-        """Consider a recording; one without errors is never listed."""
-        self._added += 1
-        key = (scored.units.errors, -self._added)
-        if not key[0] or (len(self._heap) >= self._size and (not self._heap or self._heap[0][:2] >= key)):
-            return
-        case = {
-            "recording_id": recording_id,
-            "language": scored.language,
-            "status": status,
-            "errors": scored.units.errors,
-            "units": scored.units.reference,
-            "error_rate": scored.units.rate,
-            "joint": scored.joint,
-            "alignment": side_by_side(scored.chunks, scored.reference, scored.hypothesis, scored.joint),
-        }
-        heapq.heappush(self._heap, (*key, case))
-        if len(self._heap) > self._size:
-            heapq.heappop(self._heap)
-
-    def cases(self) -> list[dict[str, Any]]:
-        """The cases, worst first."""
-        return [case for *_, case in sorted(self._heap, key=lambda item: item[:2], reverse=True)]
 
 
 def _notes(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actors.records import Row
 from pipelines.evaluation import word_times
-from pipelines.evaluation.edits import Chunk, Edits, align, edits_by_part
+from pipelines.evaluation.edits import Chunk, Edits, align, edits_by_part, side_by_side
 from pipelines.evaluation.normalizers import Normalizer, characters_of, words_of
 from pipelines.evaluation.outputs import timed_words
 from pipelines.evaluation.protocol import CER, UNSPACED, Protocol
@@ -177,3 +179,35 @@ class ScoreTable:
         codes = np.array(self._codes[column], np.int64)
         masks = {name: codes == code for name, code in self._names[column].items()}
         return dict(sorted(masks.items(), key=lambda item: (item[0] == "-", -int(item[1].sum()), item[0])))
+
+
+class WorstCases:
+    """The recordings with the most errors."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._added = size, 0
+        self._heap: list[tuple[int, int, dict[str, Any]]] = []
+
+    def add(self, recording_id: str, scored: Score, status: str) -> None:
+        """Consider a recording; one without errors is never listed."""
+        self._added += 1
+        key = (scored.units.errors, -self._added)
+        if not key[0] or (len(self._heap) >= self._size and (not self._heap or self._heap[0][:2] >= key)):
+            return
+        case = {
+            "recording_id": recording_id,
+            "language": scored.language,
+            "status": status,
+            "errors": scored.units.errors,
+            "units": scored.units.reference,
+            "error_rate": scored.units.rate,
+            "joint": scored.joint,
+            "alignment": side_by_side(scored.chunks, scored.reference, scored.hypothesis, scored.joint),
+        }
+        heapq.heappush(self._heap, (*key, case))
+        if len(self._heap) > self._size:
+            heapq.heappop(self._heap)
+
+    def cases(self) -> list[dict[str, Any]]:
+        """The cases, worst first."""
+        return [case for *_, case in sorted(self._heap, key=lambda item: item[:2], reverse=True)]

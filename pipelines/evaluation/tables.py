@@ -73,14 +73,14 @@ def grids(section: dict[str, Any]) -> Iterator[tuple[list[str], list[list[str]],
         parts = [*shown, ("all", section["total"])]
         rows = [[name, *(cell(part) for cell in COLUMNS.values())] for name, part in parts]
         head = [column, *COLUMNS]
-        kept = [
+        visible = [
             place
             for place, name in enumerate(head)
             if name not in _OPTIONAL or any(row[place] != "-" for row in rows)
         ]
         hidden = len(groups) - len(shown)
         note = f"{counted(hidden, 'further value')} in the JSON and the CSV file" if hidden else ""
-        yield [head[place] for place in kept], [[row[place] for place in kept] for row in rows], note
+        yield [head[place] for place in visible], [[row[place] for place in visible] for row in rows], note
 
 
 def macro_line(section: dict[str, Any], cer_languages: Sequence[str]) -> str:
