@@ -35,9 +35,10 @@ EXAMPLES = """examples:
 
 MANIFEST_HELP = (
     "JSONL, CSV, TSV, Parquet, a NeMo manifest, lhotse recordings or cuts, a folder or a glob; a local path "
-    "or any fsspec URI (s3://...); also tar archives, lists of paths and Kaldi's data folders; - for standard "
-    "input. Columns: audio (or audio_filepath, uri, url, path, file_name) and optionally id, language, context, text, duration, "
-    "channel, offset or start, end; all other columns are copied to the transcript as metadata"
+    "or any fsspec URI (s3://...); also tar archives, lists of paths and Kaldi's data folders; - for "
+    "standard input. Columns: audio (or audio_filepath, uri, url, path, file_name) and optionally id, "
+    "language, context, text, duration, channel, offset or start, end; all other columns are copied to the "
+    "transcript as metadata"
 )
 # Columns that `--columns` can name.
 COLUMNS = (
