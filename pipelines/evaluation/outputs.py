@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from actors.records import Row
 from pipelines.evaluation.word_times import TimedWord
 from pipelines.output import run_record, transcripts
 from pipelines.storage import files
+from pipelines.storage.filesystems import call_store
 
 COLUMNS = ["recording_id", "duration", "language", "text", "segments", "status"]
 BATCH_ROWS = 64  # transcripts in memory at once; one of an hour takes about 9 MiB with its words
@@ -27,7 +29,7 @@ def read_transcripts(out: str) -> Iterator[Row]:
     """
     for uri in files.list(files.join(out, "transcripts"), ".parquet"):
         store, path = files.arrow_filesystem(uri)
-        with store.open_input_file(path) as file:
+        with call_store("read", uri, partial(store.open_input_file, path)) as file:
             for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS, columns=COLUMNS):
                 yield from batch.to_pylist()
 
