@@ -175,12 +175,12 @@ def transcription_body(models: Sequence[str]) -> dict[str, Any]:
                             "description": "background text, such as names and rare words in the recording",
                         },
                         "languages[]": {
-                            "type": "array",
+                            "type": ["array", "string"],
                             "items": _TEXT,
                             "description": "one is like `language`; with several, the model detects it",
                         },
                         "keywords[]": {
-                            "type": "array",
+                            "type": ["array", "string"],
                             "items": _TEXT,
                             "description": "added to the prompt",
                         },
