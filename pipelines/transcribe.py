@@ -23,7 +23,7 @@ from pipelines.execution.passes import record_losses, run_passes, stitch
 from pipelines.execution.preflight import check_models
 from pipelines.execution.supervised_pass import ShardPass
 from pipelines.manifests.manifest import recordings_of
-from pipelines.output import lease, run_record, shards, transcripts
+from pipelines.output import lease, run_record, saved_settings, shards, transcripts
 from pipelines.planning import planner
 from pipelines.reporting import report
 from pipelines.supervision import shutdown
@@ -76,7 +76,9 @@ def transcribe(
     Args:
         manifest: any manifest that `pipelines.manifests.manifest` reads.
         out: the output directory, on any fsspec URI.
-        config: the settings; those of an earlier run on `out` must be the same.
+        config: the settings; those of an earlier run on `out` must be the same, but for defaults that have
+        changed
+            since, which stay what they were.
         command: transcribe or align.
         accept_changes: continue although the settings have changed.
         columns: for columns of a manifest the names that this one has for them.
@@ -86,6 +88,8 @@ def transcribe(
     """
     check_models(config)
     retries.apply(config.storage)
+    if not accept_changes:
+        config = saved_settings.with_former_defaults(config, run_record.read(out))
     # Read all of the manifest before anything is written: an error in line 900,000 is raised now.
     table = planner.collect(recordings_of(manifest, command, columns), config)
     with lease.hold(out, command, shutdown.abort):

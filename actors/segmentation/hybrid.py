@@ -4,10 +4,10 @@ Sound is judged in three steps, each on what the one before leaves open:
 
 1. Clear speech is found by its level and a few spectra (`speech_cues`), which costs little. That is most of a
    recording of speech.
-2. A VAD hears the rest, at an even loudness, because it does not hear quiet speech. What it gives any probability
-   of speech stays.
-3. Of what is left, only noise and music of fixed notes are dropped. A VAD does not hear singing, so what may be a
-   voice stays. A segment in which nothing was found to be speech is `unlikely`.
+2. A VAD hears the rest, at an even loudness, because it does not hear quiet speech. What it
+   gives any probability of speech stays.
+3. Of what is left, only noise and music of fixed notes are dropped. A VAD does not hear singing, so what may
+   be a voice stays. A segment in which nothing was found to be speech is `unlikely`.
 
 Cuts are those of `energy`: a VAD's borders are inside words more often.
 """
@@ -23,27 +23,38 @@ from actors.records import SAMPLING_RATE, Span
 from actors.segmentation.energy import LONG_SILENCE, cut_regions, sound_regions
 from actors.segmentation.levels import FRAME, between, frame_levels, runs, smoothed
 from actors.segmentation.silence import padded_silences, silent_spans
-from actors.segmentation.silero import speech_probabilities
+from actors.segmentation.silero import probabilities_by_memory
 from actors.segmentation.silero_network import STEP
 from actors.segmentation.speech_cues import WINDOW, is_clear_speech, may_be_voice
 
-# Probability of speech from which audio stays. Words over noise or music that is 5 dB quieter have more, at least
-# at one place within the padding; noise has at most 0.03.
+# Probability of speech from which audio stays. Words over noise or music that is 5 dB quieter have more, at
+# least at one place within the padding; noise has at most 0.03.
 _POSSIBLE = 0.1
+# Steps of a moment that is no speech unless its probability, or one within 0.8 s, is higher: 0.1 s.
+_MOMENT, _NEAR, _LIKELY = 3, 25, 0.3
 # Frames that stay on both sides of speech: 0.4 s.
 _PAD = 40
 # Frames of the shortest span between speech that is dropped, and of one that is next to silence.
 _SHORTEST, _SHORTEST_AT_EDGE = round(LONG_SILENCE * SAMPLING_RATE / FRAME), 50
+# Steps of the VAD's pieces, and of their run-ups: 30 and 3 s, 4 and 1 s. After a long piece of music it takes
+# speech over it for music, but music for speech after a short one.
+_LONG, _SHORT = (938, 94), (125, 31)
+# Probability of speech from which audio stays after a short piece.
+_FRESH = 0.7
+# How often the VAD is asked at most: about what is in doubt, and about the clear speech next to what is none.
+_ROUNDS = 4
 # Frames before a doubtful span that the VAD also gets: 1 s.
 _RUN_UP = 100
-# dB relative to full scale at which the VAD gets everything, and by how much it is made louder or softer for it.
+# dB relative to full scale at which the VAD gets everything, and dB by which that is raised or lowered.
 _LOUDNESS, _MIN_GAIN, _MAX_GAIN = -25.0, -20.0, 60.0
 # Frames of a block that has a gain of its own: 0.5 s. Quiet speech right behind something loud is heard.
 _GAIN_BLOCK = 50
 # Frames of a block that are softer than its loudness: nine tenths.
 _LOUD = 45
 # Frames around what may be a voice that stay, too: a song has passages that sound like instruments.
-_AROUND_VOICE = 1200
+_AROUND_VOICE = 3000
+# Passages of 4 s on both sides among which another one must have a voice, too.
+_ALONE = 3
 
 
 @dataclass(frozen=True)
@@ -66,10 +77,17 @@ def segment(channels: list[np.ndarray], config: SegmenterConfig) -> list[Judged]
         config: the limits.
     """
     sounds = [_Sound(samples, config) for samples in channels]
-    waves = [sound.for_vad(span) for sound in sounds for span in sound.doubtful]
-    # The VAD, and torch with it, is only loaded where it is needed.
-    found = iter(speech_probabilities(waves) if waves else [])
-    return [sound.judged([next(found) for _ in sound.doubtful]) for sound in sounds]
+    spans = [sound.doubtful() for sound in sounds]
+    for _ in range(_ROUNDS):
+        waves = [sound.for_vad(span) for sound, part in zip(sounds, spans, strict=True) for span in part]
+        # The VAD, and torch with it, is only loaded where it is needed.
+        if not waves:
+            break
+        found = zip(*probabilities_by_memory(waves, [_LONG, _SHORT]), strict=True)
+        for sound, part in zip(sounds, spans, strict=True):
+            sound.hear(part, [next(found) for _ in part])
+        spans = [sound.borders() for sound in sounds]
+    return [sound.judged() for sound in sounds]
 
 
 class _Sound:
@@ -82,28 +100,47 @@ class _Sound:
         self._silences = padded_silences(silent, config, len(samples))
         self._regions = sound_regions(self._silences, len(samples))
         self._sound = _mask(self._regions, len(self._levels))
+        # What is speech by the cues alone, by the VAD, and by the VAD for certain.
         self._clear = self._clear_speech()
-        # Frames for the VAD.
-        self.doubtful = runs(self._sound & ~self._clear)
+        self._heard = np.zeros(len(self._levels), bool)
+        self._certain = np.zeros(len(self._levels), bool)
+
+    def doubtful(self) -> list[Span]:
+        """The spans of frames that are not clear speech."""
+        return runs(self._sound & ~self._clear)
+
+    def borders(self) -> list[Span]:
+        """The windows of clear speech next to what is no speech, for the VAD to find the border."""
+        spans = np.zeros(len(self._levels), bool)
+        for gap in self._gaps():
+            if gap.end - gap.start >= _SHORTEST_AT_EDGE:
+                spans[max(0, gap.start - _PAD - WINDOW) : gap.end + _PAD + WINDOW] = True
+        return runs(spans & self._clear)
+
+    def _gaps(self) -> list[Span]:
+        """The spans of frames between speech, without its padding."""
+        return runs(self._sound & ~_widened(self._clear | self._heard, _PAD))
 
     def _clear_speech(self) -> np.ndarray:
         """The mask of clear speech, in whole windows of 2 s."""
         clear: np.ndarray = np.concatenate(([False], is_clear_speech(self._samples, self._levels), [False]))
-        sound = self._sound[: (len(clear) - 2) * WINDOW].reshape(-1, WINDOW).any(axis=1)
+        sound = self._sound[: (len(clear) - 2) * WINDOW].reshape(-1, WINDOW).max(axis=1)
         silent = np.concatenate(([True], ~sound, [True]))
-        # Drums sound like speech for single windows: a window needs a neighbour, unless it has no sound there.
+        # Drums sound like speech in single windows: a window needs a neighbour, unless there is no sound.
         clear[1:-1] &= sound & (clear[:-2] | clear[2:] | (silent[:-2] & silent[2:]))
         mask = np.zeros(len(self._levels), bool)
         mask[: len(sound) * WINDOW] = np.repeat(clear[1:-1], WINDOW)
         mask &= self._sound
-        # What is in doubt next to clear speech, and no longer than a window, is not worth a closer look.
+        # What is in doubt next to clear speech is not worth a closer look if it is no longer than a window,
+        # or than two between clear speech.
         for run in runs(self._sound & ~mask):
-            if run.end - run.start <= WINDOW and mask[max(0, run.start - 1) : run.end + 1].any():
+            neighbours = int(mask[run.start - 1 : run.start].any()) + int(mask[run.end : run.end + 1].any())
+            if run.end - run.start <= neighbours * WINDOW:
                 mask[run.start : run.end] = True
         return mask
 
     def for_vad(self, span: Span) -> np.ndarray:
-        """The audio of a span of frames, with a run-up, at an even loudness: float32."""
+        """The audio of a span of frames, with a run-up of a second, at an even loudness: float32."""
         start = max(0, span.start - _RUN_UP)
         levels = self._levels[start : span.end]
         short = -len(levels) % _GAIN_BLOCK
@@ -114,42 +151,76 @@ class _Sound:
         gain = 10 ** (np.interp(np.arange(len(levels)) + 0.5, centres, gains) / 20) / 32768
         samples = self._samples[start * FRAME : span.end * FRAME].astype(np.float32)
         samples *= np.repeat(gain.astype(np.float32), FRAME)[: len(samples)]
-        clipped: np.ndarray = np.clip(samples, -1, 1)
+        # At the start of the recording, its first second backwards: the VAD's first answers are often wrong.
+        missing = samples[: (start + _RUN_UP - span.start) * FRAME][::-1]
+        missing = np.pad(missing, ((start + _RUN_UP - span.start) * FRAME - len(missing), 0))
+        clipped: np.ndarray = np.clip(np.concatenate((missing, samples)), -1, 1)
         return clipped
 
-    def judged(self, probabilities: list[np.ndarray]) -> Judged:
-        """The result, from the VAD's probabilities for the audio of each doubtful span."""
-        speech = self._clear.copy()
-        for span, found in zip(self.doubtful, probabilities, strict=True):
-            start = max(0, span.start - _RUN_UP)
+    def hear(self, spans: list[Span], probabilities: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Let the VAD decide about spans of frames.
+
+        Args:
+            spans: from `doubtful` or `borders`.
+            probabilities: of speech in the audio of each span, see `for_vad`, with a long and a short memory.
+        """
+        for span, (long, short) in zip(spans, probabilities, strict=True):
+            start = span.start - _RUN_UP
+            found = np.where(short >= _FRESH, np.maximum(long, short), long)
+            self._clear[span.start : span.end] = False
             for run in runs(found >= _POSSIBLE):
+                # Music sounds like speech for a moment now and then.
+                if (
+                    run.end - run.start <= _MOMENT
+                    and found[run.start : run.end].max() < _LIKELY
+                    and not (found[max(0, run.start - _NEAR) : run.end + _NEAR] >= _LIKELY).any()
+                ):
+                    continue
                 first, last = start + run.start * STEP // FRAME, start + -(-run.end * STEP // FRAME)
-                speech[max(first, span.start) : min(last, span.end)] = True
+                part = slice(max(first, span.start), max(span.start, min(last, span.end)))
+                self._heard[part] = True
+                self._certain[part] |= bool(long[run.start : run.end].max() >= self._config.vad_threshold)
+
+    def judged(self) -> Judged:
+        """The segments, and what is in none."""
+        gaps = self._gaps()
+        voice = self._may_be_voice() if gaps else self._sound
         dropped = [
             Span(part.start * FRAME, min(part.end * FRAME, len(self._samples)))
-            for gap in runs(self._sound & ~_widened(speech, _PAD))
-            for part in self._without_voice(gap)
+            for gap in gaps
+            for part in self._parts_without(voice, gap)
         ]
         regions = [part for region in self._regions for part in _subtract(region, dropped)]
         spans = cut_regions(regions, smoothed(self._levels), self._silences, self._config)
+        speech = self._clear | self._heard
         unlikely = [not speech[span.start // FRAME : -(-span.end // FRAME)].any() for span in spans]
         return Judged(spans, unlikely, dropped)
 
-    def _without_voice(self, gap: Span) -> list[Span]:
+    def _may_be_voice(self) -> np.ndarray:
+        """The mask of what is near a voice that the VAD takes for no speech, or is not sure of."""
+        mask = np.zeros(len(self._levels), bool)
+        for run in runs(self._sound & ~_widened(self._clear | self._certain, _PAD)):
+            voice = may_be_voice(self._samples[run.start * FRAME : run.end * FRAME])
+            if len(voice) > _ALONE:
+                # Instruments sound like a voice now and then, a singer does more often.
+                near = np.convolve(voice, np.ones(2 * _ALONE + 1))[_ALONE : _ALONE + len(voice)]
+                voice &= near > 1.5
+            edges = np.linspace(run.start, run.end, len(voice) + 1).astype(int)
+            for part in runs(voice):
+                first, last = edges[part.start] - _AROUND_VOICE, edges[part.end] + _AROUND_VOICE
+                mask[max(run.start, first) : min(run.end, last)] = True
+        return mask
+
+    def _parts_without(self, voice: np.ndarray, gap: Span) -> list[Span]:
         """The spans of frames in a gap between speech that are dropped."""
         at_start = gap.start == 0 or not self._sound[gap.start - 1]
         at_end = gap.end == len(self._sound) or not self._sound[gap.end]
         shortest = _SHORTEST_AT_EDGE if at_start or at_end else _SHORTEST
-        if gap.end - gap.start < shortest and not (at_start and at_end):
-            return []
-        voice = may_be_voice(self._samples[gap.start * FRAME : gap.end * FRAME])
-        edges = np.linspace(gap.start, gap.end, len(voice) + 1).astype(int)
-        mask = np.zeros(gap.end - gap.start, bool)
-        for run in runs(voice):
-            first, last = edges[run.start] - gap.start, edges[run.end] - gap.start
-            mask[max(0, first - _AROUND_VOICE) : last + _AROUND_VOICE] = True
-        parts = [Span(gap.start + run.start, gap.start + run.end) for run in runs(~mask)]
-        return [part for part in parts if part == gap or part.end - part.start >= shortest]
+        parts = [
+            Span(gap.start + run.start, gap.start + run.end) for run in runs(~voice[gap.start : gap.end])
+        ]
+        whole = at_start and at_end
+        return [part for part in parts if part.end - part.start >= shortest or (whole and part == gap)]
 
 
 def _mask(spans: list[Span], frames: int) -> np.ndarray:

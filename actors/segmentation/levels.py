@@ -54,8 +54,8 @@ def smoothed(levels: np.ndarray) -> np.ndarray:
 def without_clicks(levels: np.ndarray) -> np.ndarray:
     """The levels with clicks replaced by what is around them.
 
-    A click is a run of at most 30 ms that is 12 dB louder than everything within 250 ms on both sides. No word
-    is: it is longer, or has other sounds around it. Recordings with clicks keep them where there is sound.
+    A click is a run of at most 30 ms that is 12 dB louder than everything within 250 ms on both sides.
+    No word is: it is longer, or has other sounds around it.
 
     Args:
         levels: see `frame_levels`.
@@ -63,6 +63,8 @@ def without_clicks(levels: np.ndarray) -> np.ndarray:
     Returns:
         float64, shape (frames,).
     """
+    if not len(levels):
+        return levels
     padded = np.pad(levels, _CLICK, mode="edge")
     count = len(levels)
     # A cheap test first: abrupt on both sides.

@@ -20,12 +20,13 @@ def cut_channels(channels: np.ndarray, config: SegmenterConfig) -> list[Judged]:
 
     Args:
         channels: int16 at 16 kHz, shape (channels, samples).
-        config: backend and limits. `hybrid` is `energy` where the extra `vad` is not installed.
+        config: backend and limits. `hybrid` is `energy` where the extra `vad` is not installed, or where
+            `audio.max_memory` is too small for it.
     """
     waves = list(channels)
     if not channels.size:
         return [Judged([], [], []) for _ in waves]
-    if config.backend == "hybrid" and silero.is_installed():
+    if config.backend == "hybrid" and silero.is_installed() and silero.fits_in_memory():
         return hybrid.segment(waves, config)
     speech = silero.find_speech(waves, config) if config.backend == "silero" else [None] * len(waves)
     spans = [energy.segment(wave, config, regions) for wave, regions in zip(waves, speech, strict=True)]
@@ -48,6 +49,6 @@ def warn_without_vad(config: SegmenterConfig) -> None:
     """Write one line to the log, once for each process, where `hybrid` falls back to `energy`."""
     if config.backend == "hybrid" and not silero.is_installed():
         log.warning(
-            "segmenter.backend is hybrid, but the extra `vad` is not installed: only silence is removed, and noise "
-            "and music are sent to the model"
+            "segmenter.backend is hybrid, but the extra `vad` is not installed: only silence is removed, "
+            "noise and music are sent to the model"
         )

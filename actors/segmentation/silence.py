@@ -1,9 +1,9 @@
 """Proven silence: stretches in which there is no speech beyond doubt, by their level alone.
 
-Proven silence is a long stretch in which every frame is quieter than an absolute limit, far below the speech of
-the recording, and close to the noise floor of its surroundings. A whisper fails one of the three conditions and
-is not dropped. In doubt, audio stays: a model can answer that there is no speech in it, but dropped speech is
-lost.
+Proven silence is a long stretch in which every frame is quieter than an absolute limit, far below the speech
+of the recording, and close to the noise floor of its surroundings. A whisper fails one of the three
+conditions and is not dropped. In doubt, audio stays: a model can answer that there is no speech in it, but
+dropped speech is lost.
 """
 
 from __future__ import annotations

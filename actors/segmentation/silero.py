@@ -1,13 +1,18 @@
 """Speech regions by Silero VAD, for recordings where energy is a poor guide, such as music or street noise.
 
-The package of Silero VAD contains the model, see `silero_network`. It is recurrent and processes audio in steps
-of 32 ms. Long recordings are split into pieces, each with a run-up of a few seconds, so that one step processes
-many pieces at once.
+The package of Silero VAD contains the model, see `silero_network`. It is recurrent and processes audio in
+steps of 32 ms. Long recordings are split into pieces, each with a run-up of a few seconds, so that one step
+processes many pieces at once.
 """
 
 from __future__ import annotations
 
+import resource
+import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +30,8 @@ _BATCH = 64
 _HYSTERESIS = 0.15
 # Seconds. Shorter bursts are not speech.
 _MIN_SPEECH = 0.1
+# Bytes that torch and the model need for a shard of ten minutes: 0.75 GiB of address space.
+_MEMORY = 3 << 28
 
 
 def find_speech(waves: list[np.ndarray], config: SegmenterConfig) -> list[list[Span]]:
@@ -46,35 +53,66 @@ def speech_probabilities(waves: list[np.ndarray]) -> list[np.ndarray]:
     Args:
         waves: int16, or float32 in [-1, 1], at 16 kHz.
     """
+    return probabilities_by_memory(waves, [(_PIECE, _RUN_UP)])[0]
+
+
+def probabilities_by_memory(
+    waves: list[np.ndarray], memories: Sequence[tuple[int, int]]
+) -> list[list[np.ndarray]]:
+    """The speech probabilities of each waveform, with different memories of the model.
+
+    Args:
+        waves: see `speech_probabilities`.
+        memories: the steps of the pieces into which waveforms are split, and of the run-up of each piece: the
+            model forgets what was before.
+
+    Returns:
+        For each memory, what `speech_probabilities` returns.
+    """
     import torch
 
     with torch.inference_mode():
         features = [network().features(_scaled(wave)) for wave in waves]
-        # Number of the waveform, first step of the run-up, first step of the piece.
-        pieces = [
-            (number, max(0, first - _RUN_UP), first)
-            for number, rows in enumerate(features)
-            for first in range(0, len(rows), _PIECE)
-        ]
-        # Pieces of a batch are about equally long.
-        pieces.sort(key=lambda piece: min(len(features[piece[0]]), piece[2] + _PIECE) - piece[1])
-        results = [np.zeros(len(rows), np.float32) for rows in features]
-        for place in range(0, len(pieces), _BATCH):
-            batch = pieces[place : place + _BATCH]
-            found = network().probabilities(
-                torch.nn.utils.rnn.pad_sequence(
-                    [features[number][begin : first + _PIECE] for number, begin, first in batch]
-                )
-            )
-            for (number, begin, first), probabilities in zip(batch, found, strict=True):
-                last = min(first + _PIECE, len(features[number]))
-                results[number][first:last] = probabilities[first - begin : last - begin]
+        return [_probabilities(features, *memory) for memory in memories]
+
+
+def _probabilities(features: list[Any], piece: int, run_up: int) -> list[np.ndarray]:
+    import torch
+
+    # Number of the waveform, first step of the run-up, first step of the piece.
+    pieces = [
+        (number, max(0, first - run_up), first)
+        for number, rows in enumerate(features)
+        for first in range(0, len(rows), piece)
+    ]
+    # Pieces of a batch are about equally long.
+    pieces.sort(key=lambda part: min(len(features[part[0]]), part[2] + piece) - part[1])
+    results = [np.zeros(len(rows), np.float32) for rows in features]
+    for place in range(0, len(pieces), _BATCH):
+        batch = pieces[place : place + _BATCH]
+        parts = [features[number][begin : first + piece] for number, begin, first in batch]
+        found = network().probabilities(torch.nn.utils.rnn.pad_sequence(parts))
+        for (number, begin, first), probabilities in zip(batch, found, strict=True):
+            last = min(first + piece, len(features[number]))
+            results[number][first:last] = probabilities[first - begin : last - begin]
     return results
 
 
 def is_installed() -> bool:
     """Whether the extra `vad` is installed."""
     return find_spec("silero_vad") is not None
+
+
+def fits_in_memory() -> bool:
+    """Whether this process may use the memory that torch and the model need, where they are not loaded yet.
+
+    A process that decodes has a limit (`audio.max_memory`), and torch crashes where it gets too little.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY or "torch" in sys.modules:
+        return True
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return limit - pages * resource.getpagesize() >= _MEMORY
 
 
 def speech_regions(probabilities: np.ndarray, threshold: float, min_silence: float, total: int) -> list[Span]:

@@ -1,9 +1,9 @@
 """The network of Silero VAD, computed over many steps at once.
 
-The package's model computes one step of 32 ms at a time, and most of that time is overhead. Only its last layer,
-an LSTM, depends on earlier steps. Here everything before it is computed for many steps together, and the LSTM
-for a whole waveform in one call: the probabilities are the same to 1e-6, a fifth of the time is needed, and a
-short clip costs little more than its share of a long one.
+The package's model computes one step of 32 ms at a time, and most of that time is overhead. Only its last
+layer, an LSTM, depends on earlier steps. Here everything before it is computed for many steps together, and
+the LSTM for a whole waveform in one call: the probabilities are the same to 1e-6, a fifth of the time is
+needed, and a short clip costs little more than its share of a long one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Cheap cues for and against speech, from levels and a few spectra. Pure functions on arrays.
 
-Speech is modulated: its level rises and falls with the syllables, 2 to 8 times a second. Its spectrum has narrow
-peaks, the harmonics of the voice, which move. Noise has no peaks, notes of most instruments have peaks that stay
-where they are, and drums are modulated but have no peaks.
+Speech is modulated: its level rises and falls with the syllables, 2 to 8 times a second. Its spectrum has
+narrow peaks, the harmonics of the voice, which move. Noise has no peaks, notes of most instruments have peaks
+that stay where they are, and drums are modulated but have no peaks.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ WINDOW = 200
 _DEPTH = 40.0
 # Frames of the averages whose difference is the modulation, about 2 to 8 Hz.
 _FAST, _SLOW = 6, 50
-# dB of modulation from which a window may be speech beyond doubt. Syllables have 4 to 11, drums 9 to 12, chords
-# and drums 2 to 6, noise below 2.
-_MODULATED = 4.0
+# dB of modulation from which a window may be speech beyond doubt. Syllables have 3 to 11, drums 9 to 12,
+# chords and drums 2 to 6, songs 1 to 4, noise below 2.
+_MODULATED = 3.0
 # Spectra in a window: at the loudest frame of each half second.
 _SPECTRA = 4
 # Samples of a spectrum: 64 ms, 16 Hz between bins.
@@ -28,13 +28,14 @@ _SIZE = 1024
 _BINS = slice(19, 230)
 # A bin is a peak if it is higher than its neighbours and so many times the typical bin.
 _PEAK = 2.5
-# Share of the peaks in the spectrum, and of lasting peaks in the peaks, of speech beyond doubt.
-_TONAL, _LASTING = 0.12, 0.5
-# Share of the peaks in the spectrum below which there is only noise: noise has 0.01 to 0.19, speech in all but
-# 2 % of windows more.
+# What speech beyond doubt has: dB of modulation, the share of the peaks in the spectrum, and less than this
+# share of lasting peaks in them. Less modulation needs more of the rest.
+_CLEAR = ((4.0, 0.12, 0.5), (_MODULATED, 0.2, 0.35))
+# Share of the peaks in the spectrum below which there is only noise: noise has 0.01 to 0.19, speech in all
+# but 2 % of windows more.
 _NOISY = 0.22
-# Share of lasting peaks from which all notes are fixed. Chords, with or without drums, and fast arpeggios have
-# 0.83 to 0.99, a song 0.62 to 0.87.
+# Share of lasting peaks from which all notes are fixed. Chords, with or without drums, and fast arpeggios
+# have 0.83 to 0.99, a song 0.62 to 0.87.
 _FIXED = 0.8
 # Samples between the spectra that decide about notes: 64 ms. Every second one is the middle of three.
 _NOTE_STEP = 1024
@@ -55,7 +56,8 @@ def is_clear_speech(samples: np.ndarray, levels: np.ndarray) -> np.ndarray:
     count = len(levels) // WINDOW
     frames = levels[: count * WINDOW].reshape(count, WINDOW)
     clear = np.zeros(count, bool)
-    modulated = np.flatnonzero(_modulation(frames) >= _MODULATED) if count else np.zeros(0, int)
+    modulation = _modulation(frames) if count else np.zeros(0)
+    modulated = np.flatnonzero(modulation >= _MODULATED)
     if not len(modulated):
         return clear
     part = WINDOW // _SPECTRA
@@ -71,12 +73,19 @@ def is_clear_speech(samples: np.ndarray, levels: np.ndarray) -> np.ndarray:
     lasting = (heights * (peaks[:, :1] & peaks[:, 1:])).sum(axis=(1, 2)).reshape(-1, _SPECTRA).sum(axis=1)
     tonal = heights.sum(axis=(1, 2)).reshape(-1, _SPECTRA).sum(axis=1)
     total = amplitudes.sum(axis=(1, 2)).reshape(-1, _SPECTRA).sum(axis=1)
-    clear[modulated] = (tonal > _TONAL * total) & (lasting < _LASTING * tonal)
+    clear[modulated] = np.any(
+        [
+            (modulation[modulated] >= least) & (tonal > share * total) & (lasting < most * tonal)
+            for least, share, most in _CLEAR
+        ],
+        axis=0,
+    )
     return clear
 
 
 def may_be_voice(samples: np.ndarray) -> np.ndarray:
-    """Which passages of about 4 s may have a voice, although a VAD does not hear speech: singing, for instance.
+    """Which passages of about 4 s may have a voice, although a VAD does not hear speech: singing, for
+    instance.
 
     Noise and music whose notes are fixed have none.
 
@@ -84,8 +93,8 @@ def may_be_voice(samples: np.ndarray) -> np.ndarray:
         samples: int16 at 16 kHz.
 
     Returns:
-        bool, shape (passages,): passages of equal length that cover the samples. Audio that is too short to judge
-        may be a voice.
+        bool, shape (passages,): passages of equal length that cover the samples. Audio that is too short to
+        judge may be a voice.
     """
     count = len(samples) // _NOTE_STEP
     middles = (count - 1) // 2

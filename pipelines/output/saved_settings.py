@@ -15,6 +15,13 @@ from pipelines.storage import files
 
 log = logging.getLogger(__name__)
 
+# Settings that determine the output and once had another default, by section and name, with that default.
+# Version 0.1.0 had these.
+FORMER_DEFAULTS: dict[tuple[str, str], Any] = {
+    ("segmenter", "backend"): "energy",
+    ("segmenter", "silence_dbfs"): -60,
+}
+
 
 def load_settings(
     out: str, record: dict[str, Any], path: str | None = None, overrides: Sequence[str] = ()
@@ -44,6 +51,26 @@ def load_settings(
     return load_config(
         path, overrides, _without_masks(start), f"the settings in {uri}, which --set can replace"
     )
+
+
+def with_former_defaults(config: RunConfig, record: dict[str, Any] | None) -> RunConfig:
+    """Settings with the defaults that `OUT` was made with, where they were others then.
+
+    The same command line goes on with an output directory after an update, and its new rows are like its old
+    ones. A setting that is given, in a file or by `--set`, is never replaced.
+
+    Args:
+        config: the settings of the next run.
+        record: the run.json of its output directory; None where there is none yet.
+    """
+    identity = (record or {}).get("identity") or {}
+    for (section, name), former in FORMER_DEFAULTS.items():
+        settings = getattr(config, section)
+        saved = identity.get(section, {}).get(name)
+        if saved == former != getattr(settings, name) and name not in settings.model_fields_set:
+            log.info("%s.%s stays %s, the default when this output was begun", section, name, former)
+            config = config.model_copy(update={section: settings.model_copy(update={name: former})})
+    return config
 
 
 def _known(

@@ -18,7 +18,7 @@ from pipelines.reporting import html_report
 from pipelines.schema import TRANSCRIPT
 from pipelines.storage import files
 
-COLUMNS = ["recording_id", "duration", "language", "status", "flags"]
+COLUMNS = ["recording_id", "duration", "silence", "language", "status", "flags"]
 FAILURES = 20  # dead letters in the report; all are in OUT/dead_letters
 
 
@@ -56,6 +56,8 @@ def build(out: str) -> dict[str, Any]:
         "exact": not any(wrong.values()),
         "discrepancies": wrong,
         "audio_hours": (pc.sum(done["duration"]).as_py() or 0.0) / 3600,
+        # Null in transcripts of version 0.1.0.
+        "silence_hours": (pc.sum(done["silence"]).as_py() or 0.0) / 3600,
         "by_status": _counts(done["status"]),
         "by_language": _hours(done),
         "by_flag": dict(
@@ -101,11 +103,12 @@ def totals_line(report: dict[str, Any]) -> str:
         if report["exact"]
         else f"the totals do not match: {wrong}; run the same command again to go on"
     )
+    silence = report["silence_hours"]
     return (
         f"{counted(report['recordings'], 'recording')}{' =' if report['exact'] else ','} "
         f"{counted(report['transcripts'], 'transcript')} + "
         f"{counted(report['dead_letters'], 'dead letter')} ({verdict}); "
-        f"{report['audio_hours']:,.2f} audio hours"
+        f"{report['audio_hours']:,.2f} audio hours{f', {silence:,.2f} of them without speech' if silence else ''}"
     )
 
 

@@ -10,7 +10,7 @@ from tests.actors.test_decoder import samples_of
 
 RATE = 16_000
 AUDIO = AudioConfig(isolate=False, retries=0)
-SEGMENTER = SegmenterConfig(max_duration=5)
+SEGMENTER = SegmenterConfig(backend="energy", max_duration=5)
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,6 @@ def ended_jobs() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
     """A decoder with tight limits, in its child process."""
-    made = Decoder(AudioConfig(timeout=120, max_memory=1, retries=0), SegmenterConfig())
+    made = Decoder(AudioConfig(timeout=120, max_memory=1, retries=0), SegmenterConfig(backend="energy"))
     yield made
     made.close()

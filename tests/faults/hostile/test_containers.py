@@ -146,7 +146,7 @@ def test_video_is_never_decoded(tmp_path: Path) -> None:
         container.mux(sound.encode(frame))
         container.mux(video.encode(None))
         container.mux(sound.encode(None))
-    decoder = Decoder(AudioConfig(timeout=120, retries=0), SegmenterConfig())
+    decoder = Decoder(AudioConfig(timeout=120, retries=0), SegmenterConfig(backend="energy"))
     decode(decoder, DEMO / "message.mp3")
     before = peak_mib(decoder)
     row = decode(decoder, path)

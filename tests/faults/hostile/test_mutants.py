@@ -32,7 +32,7 @@ NOT_ITS_FAULT = {
 
 @pytest.fixture(scope="module")
 def decoder() -> Any:
-    made = Decoder(AudioConfig(timeout=120, max_memory=2, retries=0), SegmenterConfig())
+    made = Decoder(AudioConfig(timeout=120, max_memory=2, retries=0), SegmenterConfig(backend="energy"))
     yield made
     made.close()
 

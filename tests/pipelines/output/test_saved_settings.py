@@ -123,6 +123,9 @@ def test_retry_accepts_only_error_codes_that_exist(
     assert len(retried) == 1
 
 
+DEFAULTS_OF_0_1_0 = ["segmenter.backend=energy", "segmenter.silence_dbfs=-60"]
+
+
 def _written_by_0_1_0(out: str, backend: str = "transformers") -> str:
     """Make the run.json of `out` look as version 0.1.0 wrote it.
 
@@ -137,16 +140,23 @@ def _written_by_0_1_0(out: str, backend: str = "transformers") -> str:
 
 
 def test_a_run_of_version_0_1_0_is_resumed_with_the_default_settings(tmp_path: Path) -> None:
-    run_record.open_run(str(tmp_path), RunConfig(), "transcribe", "m.jsonl")
+    then = load_config(None, DEFAULTS_OF_0_1_0)
+    run_record.open_run(str(tmp_path), then, "transcribe", "m.jsonl")
     out = _written_by_0_1_0(str(tmp_path))
-    assert run_record.checked(out, RunConfig(), "transcribe")
-    assert saved_settings.load_settings(out, run_record.require(out)) == RunConfig()
+    config = saved_settings.with_former_defaults(RunConfig(), run_record.require(out))
+    assert run_record.checked(out, config, "transcribe")
+    assert saved_settings.load_settings(out, run_record.require(out)) == config == then
 
 
 def test_a_run_of_version_0_1_0_with_a_remote_recogniser_is_resumed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = ["asr.backend=openai", "asr.openai.endpoint=transcriptions", "asr.openai.concurrency=3"]
+    settings = [
+        "asr.backend=openai",
+        *DEFAULTS_OF_0_1_0,
+        "asr.openai.endpoint=transcriptions",
+        "asr.openai.concurrency=3",
+    ]
     config = load_config(None, settings)
     run_record.open_run(str(tmp_path), config, "transcribe", "m.jsonl")
     out = _written_by_0_1_0(str(tmp_path), "openai")
@@ -154,7 +164,7 @@ def test_a_run_of_version_0_1_0_with_a_remote_recogniser_is_resumed(
     assert saved_settings.load_settings(out, run_record.require(out)) == config
     assert "does not know" not in caplog.text
     with pytest.raises(UsageError, match=r"other settings \(asr\.remote\)"):
-        run_record.checked(out, load_config(None, settings[:1]), "transcribe")
+        run_record.checked(out, load_config(None, settings[:3]), "transcribe")
 
 
 @pytest.mark.parametrize("name", ["openai", "remote"])

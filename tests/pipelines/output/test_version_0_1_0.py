@@ -36,7 +36,9 @@ SETTINGS = [
     "asr.openai.retries=3",
     "cluster.num_cpus=2",
 ]
-CONFIG = load_config(None, SETTINGS)
+# The defaults of then.
+DEFAULTS = ["segmenter.backend=energy", "segmenter.silence_dbfs=-60"]
+CONFIG = load_config(None, [*SETTINGS, *DEFAULTS])
 ARCHIVE = "/srv/archive"  # where the audio was
 SECONDS = {"short": 4, "long": 62, "late": 3}
 
@@ -116,7 +118,33 @@ def test_the_same_settings_are_accepted_and_others_are_refused(out: str) -> None
     assert [run["finished_at"] is None for run in record["runs"]] == [False, True, True]
     assert record["runs"][-1]["run_id"] == run_id
     with pytest.raises(UsageError, match=r"other settings \(asr\.language\)"):
-        run_record.open_run(out, load_config(None, [*SETTINGS, "asr.language=de"]), "transcribe", "m.jsonl")
+        run_record.open_run(
+            out, load_config(None, [*SETTINGS, *DEFAULTS, "asr.language=de"]), "transcribe", "m.jsonl"
+        )
+
+
+def test_the_same_command_keeps_the_defaults_of_then(out: str) -> None:
+    config = saved_settings.with_former_defaults(load_config(None, SETTINGS), run_record.require(out))
+    assert (config.segmenter.backend, config.segmenter.silence_dbfs) == ("energy", -60)
+    assert config.hash() == CONFIG.hash()
+    run_record.open_run(out, config, "transcribe", "m.jsonl")
+    assert run_record.require(out)["config"]["segmenter"]["silence_dbfs"] == -60
+
+
+def test_a_given_setting_is_not_replaced_by_the_default_of_then(out: str) -> None:
+    given = load_config(None, [*SETTINGS, "segmenter.silence_dbfs=-50"])
+    config = saved_settings.with_former_defaults(given, run_record.require(out))
+    assert config.segmenter.silence_dbfs == -50
+    with pytest.raises(UsageError, match=r"other settings \(segmenter\.silence_dbfs\)"):
+        run_record.open_run(out, config, "transcribe", "m.jsonl")
+
+
+def test_a_new_output_and_one_with_other_settings_keep_the_present_defaults(out: str) -> None:
+    config = load_config(None, SETTINGS)
+    assert saved_settings.with_former_defaults(config, None) is config
+    record = run_record.require(out)
+    record["identity"]["segmenter"] |= {"backend": "silero", "silence_dbfs": -40}
+    assert saved_settings.with_former_defaults(config, record) is config
 
 
 def test_the_saved_settings_are_loaded_under_their_present_names(

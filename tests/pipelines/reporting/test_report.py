@@ -40,12 +40,14 @@ def test_the_totals_line_says_whether_the_totals_are_exact() -> None:
         "transcripts": 2,
         "dead_letters": 1,
         "audio_hours": 1.0,
+        "silence_hours": 0.25,
         "exact": True,
         "discrepancies": {"twice": 0},
     }
     assert report.totals_line(sums).startswith(
         "3 recordings = 2 transcripts + 1 dead letter (nothing lost, nothing duplicated)"
     )
+    assert report.totals_line(sums).endswith("1.00 audio hours, 0.25 of them without speech")
     broken = report.totals_line(
         {**sums, "exact": False, "discrepancies": {"in_neither_table": 1, "twice": 0}}
     )
