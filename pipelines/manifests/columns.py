@@ -126,7 +126,7 @@ def _audio(rest: Row, origin: str) -> str | Embedded:
             if isinstance(value, dict) and value.get("array") is not None and not value.get("bytes"):
                 _refuse(
                     origin,
-                    f"`{name}` has decoded samples (`array`); store the audio as files, or as bytes in Parquet",
+                    f"`{name}` has decoded samples (`array`); store files, or bytes in Parquet",
                 )
             # Hugging Face writes {"path": ..., "bytes": ...}.
             audio = value.get("path") if isinstance(value, dict) else value

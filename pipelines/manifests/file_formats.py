@@ -83,8 +83,8 @@ def read_lines(uri: str, head: bytes | None = None) -> Iterator[tuple[int, str]]
             head = file.read(8)
     compression = _COMPRESSIONS.get(head[:2])
     with files.open(uri, compression=compression if compression != "zstd" else None) as file:
-        # Arrow's reader continues after the first zstd frame; `cat a.zst b.zst` and parallel compressors write
-        # several.
+        # Arrow's reader continues after the first zstd frame; `cat a.zst b.zst` and parallel compressors
+        # write several.
         yield from _lines(
             uri, pa.CompressedInputStream(pa.PythonFile(file), "zstd") if compression == "zstd" else file
         )

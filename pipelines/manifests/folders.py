@@ -1,4 +1,4 @@
-"""What is in a folder or behind a glob: which files are recordings by their names, and what is passed over."""
+"""What is in a folder or behind a glob: recordings by their names, and files that are passed over."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pipelines.storage import files
 
 logger = logging.getLogger(__name__)
 
-# The names of the formats that are decoded: see `actors.audio.formats.allowed`. Not among them are raw samples,
-# whose format only a manifest can give.
+# The names of the formats that are decoded: see `actors.audio.formats.allowed`. Not among them are raw
+# samples, whose format only a manifest can give.
 _AUDIO_NAMES = """
     3g2 3gp 3gpp 8svx aa3 aac ac3 adts aif aifc aiff amr ape asf au avi avr awb bonk bwf c2 caf dav dff
     dif divx dsf dss dts dtshd dv eac3 ec3 f4a f4b f4p f4v fap flac flv gsm gxf ircam ism isma ismv latm
@@ -34,7 +34,7 @@ def is_audio(uri: str) -> bool:
 
 
 def is_tar(uri: str) -> bool:
-    """Whether a file is an archive of recordings by its name; compressed ones are refused when they are read."""
+    """Whether a file is an archive by its name; compressed ones are refused when they are read."""
     return uri.lower().endswith((TAR_SUFFIX, *_PACKED_TARS))
 
 

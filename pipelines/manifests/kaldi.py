@@ -69,8 +69,8 @@ def kaldi_rows(uri: str, lines: Lines) -> Iterator[tuple[str, int, Row, str]]:
         if len(cells) < 4 or cells[1] not in audio:
             what = "is not in wav.scp" if len(cells) >= 4 else "has no start and end"
             raise UsageError(
-                f"{segments}: line {number}: {' '.join(cells)[:80]!r} {what}; a line is: utterance, recording, "
-                "start, end"
+                f"{segments}: line {number}: {' '.join(cells)[:80]!r} {what}; a line is: utterance, "
+                "recording, start, end"
             )
         utterance, recording, start, end = cells[:4]
         used.add(recording)

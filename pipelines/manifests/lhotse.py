@@ -12,11 +12,12 @@ _CUTS = frozenset({"MonoCut", "MultiCut", "DataCut"})
 def flatten_lhotse(row: Row, uri: str, line: int) -> Row:
     """Convert an entry of a RecordingSet or a CutSet to the columns of a manifest; other rows stay unchanged.
 
-    A cut of a part of a recording becomes a window. Text and language come from the supervisions of a cut; the
-    supervisions and `custom` become metadata.
+    A cut of a part of a recording becomes a window. Text and language come from the supervisions of a cut;
+    the supervisions and `custom` become metadata.
 
     Raises:
-        UsageError: the entry is a mix, has audio that is not one file, transforms its samples, or takes some of
+        UsageError: the entry is a mix, has audio that is not one file, transforms its samples, or takes some
+            of
             several channels.
     """
     kind = row.get("type")
@@ -107,6 +108,6 @@ def _refuse_transforms(row: Row, uri: str, line: int) -> None:
         return
     names = ", ".join(str(one.get("name") if isinstance(one, dict) else one) for one in transforms)
     raise UsageError(
-        f"{uri}: line {line}: {row.get('id')!r} has transforms ({names}), which are not applied here; list the "
+        f"{uri}: line {line}: {row.get('id')!r} has transforms ({names}), which are not applied; list the "
         "original, or save the transformed audio (`cut.save_audio`)"
     )

@@ -39,9 +39,9 @@ def read_manifest(uri: str, names: Mapping[str, str] | None = None) -> Iterator[
 
     Columns: the address of the audio (`audio`, `audio_filepath`, `uri`, `url`, `path` or `file_name`; a
     relative path is relative to the folder of the manifest), and optionally `id`, `language`, `context`,
-    `text`, `duration`, `channel`, and `offset` or `start`, `end` for a part of a file. All other columns become
-    metadata. The id of a recording without an `id` is its audio as spelled in the manifest, with its window if
-    it has one, so entries with the same audio need ids.
+    `text`, `duration`, `channel`, and `offset` or `start`, `end` for a part of a file. All other columns
+    become metadata. The id of a recording without an `id` is its audio as spelled in the manifest, with its
+    window if it has one, so entries with the same audio need ids.
 
     Args:
         uri: a path or any fsspec URI.

@@ -1,4 +1,4 @@
-"""Plain lists of paths, one a line: text files, playlists (m3u), and Kaldi's `wav.scp` with an id per line."""
+"""Plain lists of paths, one a line: text files, playlists (m3u), and Kaldi's `wav.scp` with ids."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_path_list(
         entry = first.rstrip("\r\n")
         if is_playlist and entry.startswith("#EXT-X-"):
             raise UsageError(
-                f"{uri}: line {number}: an HLS playlist, whose files are pieces of one recording; join them into "
+                f"{uri}: line {number}: an HLS playlist, with pieces of one recording; join them into "
                 "one file, such as with ffmpeg"
             )
         if entry.strip() and not (is_playlist and entry.startswith("#")):
@@ -70,12 +70,12 @@ def scp_entry(uri: str, number: int, entry: str) -> Row:
     recording, path = parts[0], parts[1].strip()
     if path.endswith("|"):
         raise UsageError(
-            f"{uri}: line {number}: {recording!r} is the output of a command, and commands of a manifest are not "
+            f"{uri}: line {number}: {recording!r} is the output of a command, and commands are not "
             f"executed; name the audio file itself: {path[:80]!r}"
         )
     stem, colon, place = path.rpartition(":")
     if colon and place.isdigit() and not is_audio(path) and not is_tar(stem):
         raise UsageError(
-            f"{uri}: line {number}: {recording!r} is in an archive of Kaldi's ({path[:80]!r}); name an audio file"
+            f"{uri}: line {number}: {recording!r} is in an archive of Kaldi's ({path[:80]!r}); name a file"
         )
     return {"id": recording, "audio": path}

@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 _CONCURRENCY = 8
 # Bytes of a text beside the audio; larger ones are passed over.
 _MAX_TEXT = 1 << 20
-# Columns that a sample's JSON may fill in. The others may be about the recording that the sample was cut from.
+# Columns that a sample's JSON may fill in. The others may be about the recording that the sample was cut
+# from.
 _SAMPLE_COLUMNS = ("text", "context", *LANGUAGE_COLUMNS)
 # NeMo and WebDataset name numbered files `audio__OP_0..127_CL_.tar` and `audio_{000..127}.tar`.
 _NUMBERS = re.compile(r"(?:_OP_|[{(\[<])(\d+)\.\.(\d+)(?:_CL_|[})\]>])")
@@ -88,7 +89,7 @@ def read_index(uri: str) -> list[TarMember]:
 def _members(file: AudioFile) -> list[TarMember]:
     if file.is_copy:
         raise UsageError(
-            f"{file.uri}: its server does not support range requests, so that every member would cost a transfer "
+            f"{file.uri}: its server does not support range requests, so that a member would cost a transfer "
             "of the whole archive; store it elsewhere"
         )
     try:

@@ -1,4 +1,4 @@
-"""The columns that narrow a recording to a part of its file: `offset` or `start`, with `duration` or `end`."""
+"""The columns that narrow a recording to a part of its file: `offset` or `start`, `duration` or `end`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def read_window(rest: Row, origin: str) -> tuple[Window | None, float | None]:
     """Take the window columns out of a row.
 
     Returns:
-        The window in seconds of the file, its end None where it goes to the end of the file, and None where the
-        recording is a whole file; and the duration that the manifest claims for the recording.
+        The window in seconds of the file, its end None where it goes to the end of the file, and None where
+        the recording is a whole file; and the duration that the manifest claims for the recording.
 
     Raises:
         UsageError: a column is no number of seconds, or the columns contradict each other.

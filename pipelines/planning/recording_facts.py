@@ -13,7 +13,8 @@ from pipelines.planning.header_scan import ProbeFunction, Progress, plausible, r
 from pipelines.planning.members import addresses
 from pipelines.planning.raw_samples import with_raw_samples
 
-# How far a duration of the manifest may be below that of the header without a window: seconds, or a part of it.
+# How far a duration of the manifest may be below that of the header without a window: seconds, or a part of
+# it.
 _MAX_BELOW = (1.0, 0.1)
 
 
@@ -87,7 +88,7 @@ def _append(table: pa.Table, facts: pa.Table) -> pa.Table:
 
 
 def _refuse_unsaid_windows(table: pa.Table, is_trusted: np.ndarray) -> None:
-    """Refuse a duration that is far below the header's: the rest would be transcribed without being wanted."""
+    """Refuse a duration that is far below the header's: the rest would be transcribed, too."""
     claimed, header = _floats(table["claimed"]), _floats(table["duration"])
     with np.errstate(invalid="ignore"):
         is_below = claimed < header - np.maximum(_MAX_BELOW[0], _MAX_BELOW[1] * header)

@@ -30,7 +30,10 @@ def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A table with the columns of `schema`. Those that it lacks are null: older versions did not write them."""
+    """A table with the columns of `schema`.
+
+    Those that it lacks are null: older versions did not write them.
+    """
     columns = [
         table[field.name] if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
         for field in schema

@@ -1,8 +1,8 @@
 """Audio in the cells of Parquet files, as files of their own for `actors.audio.sources`.
 
-A cell has the address `cell://COLUMN/ROW_GROUP/ROW/FILE`. Importing this module makes fsspec know it, in every
-process that decodes (see `actors.process.isolation.Child`). Only there is a cell read, one at a time, and the
-pages of its column are streamed, so that a row group may be larger than the memory.
+A cell has the address `cell://COLUMN/ROW_GROUP/ROW/FILE`. Importing this module makes fsspec know it, in
+every process that decodes (see `actors.process.isolation.Child`). Only there is a cell read, one at a time,
+and the pages of its column are streamed, so that a row group may be larger than the memory.
 """
 
 from __future__ import annotations

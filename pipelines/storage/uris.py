@@ -64,8 +64,8 @@ def _with_lower_scheme(uri: str) -> str:
 def _local(uri: str) -> str:
     """The path of a local address.
 
-    `file:///a%20b`, `file://localhost/a%20b` and `file:/a%20b` name `/a b`. Many tools write file URIs without
-    encoding, so a file whose name has a `%` itself comes first.
+    `file:///a%20b`, `file://localhost/a%20b` and `file:/a%20b` name `/a b`. Many tools write file URIs
+    without encoding, so a file whose name has a `%` itself comes first.
     """
     if uri.startswith("local://"):
         return uri[len("local://") :]

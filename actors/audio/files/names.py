@@ -25,8 +25,8 @@ def names_in(folder: str) -> Sequence[str]:
 def existing_path(path: str, listing: Listing = names_in) -> str | None:
     """The local path that exists and means the same as a missing one; None where there is none or several.
 
-    macOS writes an accented letter as two characters (NFD), most others as one (NFC); spreadsheets drop spaces
-    at the ends of names; players and browsers write `%20` for a space.
+    macOS writes an accented letter as two characters (NFD), most others as one (NFC); spreadsheets drop
+    spaces at the ends of names; players and browsers write `%20` for a space.
 
     Args:
         path: absolute.

@@ -1,4 +1,6 @@
-"""Manifests that hold or name the parts of other files: archives, tables with audio, Kaldi's folders, folders."""
+"""Manifests that hold or name the parts of other files: archives, tables with audio, Kaldi's folders,
+folders.
+"""
 
 from __future__ import annotations
 
