@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from actors.audio.byte_ranges import RangeReader, read_s3, require_complete, serves_ranges
 from actors.audio.files.audio_file import AudioFile
+from actors.audio.files.byte_ranges import RangeReader, read_s3, require_complete, serves_ranges
 from actors.audio.files.etags import etag_of_info, info_of, is_s3, local_etag
 from actors.audio.files.names import hint_of
 from actors.audio.files.slices import Slice, parse_cell, parse_member, parse_slice

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.errors import UsageError
-from pipelines.evaluation import confidence, outputs, page, references, summary, tables
-from pipelines.evaluation.normalizers import Normalizer, normalizer, segment_normalizer
+from pipelines.evaluation import outputs, page, references, summary, tables
+from pipelines.evaluation.metrics import confidence
+from pipelines.evaluation.metrics.normalizers import Normalizer, normalizer, segment_normalizer
 from pipelines.evaluation.protocol import Protocol
 from pipelines.evaluation.references import References
 from pipelines.evaluation.scoring import ScoreTable, WorstCases, score, segment_edits

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.records import Row
-from pipelines.evaluation.word_times import TimedWord
+from pipelines.evaluation.metrics.word_times import TimedWord
 from pipelines.output import run_record, transcripts
 from pipelines.storage import files
 from pipelines.storage.filesystems import call_store

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipelines.evaluation import tables
-from pipelines.evaluation.edits import DELETE, EQUAL, INSERT
+from pipelines.evaluation.metrics.edits import DELETE, EQUAL, INSERT
 
 STYLE = (
     ":root{color-scheme:light dark;--line:#8884;--bad:light-dark(#c33,#f88);"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# See `pipelines.evaluation.normalizers`.
+# See `pipelines.evaluation.metrics.normalizers`.
 NORMALIZERS = ("auto", "basic", "english", "none")
 
 # Written without spaces between words, so that only characters can be compared.

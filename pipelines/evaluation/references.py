@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from actors.errors import UsageError
+from pipelines.evaluation.metrics.word_times import TimedWord
 from pipelines.evaluation.outputs import read_transcripts, timed_words
-from pipelines.evaluation.word_times import TimedWord
 from pipelines.manifests.manifest import Recording, read_manifest
 
 # Columns of a manifest that are no metadata, but by which a table may be divided.

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.records import Row
-from pipelines.evaluation import word_times
-from pipelines.evaluation.edits import Chunk, Edits, align, edits_by_part, side_by_side
-from pipelines.evaluation.normalizers import Normalizer, characters_of, words_of
+from pipelines.evaluation.metrics import word_times
+from pipelines.evaluation.metrics.edits import Chunk, Edits, align, edits_by_part, side_by_side
+from pipelines.evaluation.metrics.normalizers import Normalizer, characters_of, words_of
 from pipelines.evaluation.outputs import timed_words
 from pipelines.evaluation.protocol import CER, UNSPACED, Protocol
 from pipelines.evaluation.references import Reference

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.evaluation.metrics.word_times import LIMITS_MS
 from pipelines.evaluation.protocol import Protocol
 from pipelines.evaluation.scoring import FIELDS, ScoreTable
-from pipelines.evaluation.word_times import LIMITS_MS
 
 RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)

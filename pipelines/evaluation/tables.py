@@ -12,8 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.evaluation.edits import EQUAL
-from pipelines.evaluation.word_times import LIMITS_MS
+from pipelines.evaluation.metrics.edits import EQUAL
+from pipelines.evaluation.metrics.word_times import LIMITS_MS
 from pipelines.plurals import counted
 
 GROUPS = 50  # rows of a table for people; JSON and CSV have all

@@ -23,10 +23,10 @@ from pipelines.serving.inference.transcriber import (
     Transcriber,
     TranscriptionRequest,
 )
-from pipelines.serving.web.bodies import JSON_MEMORY
 from pipelines.serving.web.errors import Problem, bad_request, from_dead_letter, unavailable
+from pipelines.serving.web.forms.bodies import JSON_MEMORY
+from pipelines.serving.web.forms.uploads import StoredUpload, UploadStore
 from pipelines.serving.web.tolerance import Tolerance
-from pipelines.serving.web.uploads import StoredUpload, UploadStore
 
 Result = TypeVar("Result")
 

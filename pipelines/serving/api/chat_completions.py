@@ -26,11 +26,11 @@ from pipelines.serving.inference.partial_text import PartialTranscript
 from pipelines.serving.inference.transcriber import TranscriptionRequest
 from pipelines.serving.service import ClientGone, Service, while_connected
 from pipelines.serving.web import audio_url
-from pipelines.serving.web.bodies import JSON_COPIES, parse_json_object, spool_body
 from pipelines.serving.web.errors import CLIENT_CLOSED_REQUEST
+from pipelines.serving.web.forms.bodies import JSON_COPIES, parse_json_object, spool_body
+from pipelines.serving.web.forms.uploads import StoredUpload
 from pipelines.serving.web.sse import DONE, KEEP_ALIVE, EventStream, event
 from pipelines.serving.web.tolerance import Tolerance
-from pipelines.serving.web.uploads import StoredUpload
 
 
 async def create_completion(http_request: Request, service: Service) -> Response:

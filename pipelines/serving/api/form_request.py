@@ -10,8 +10,8 @@ from starlette.datastructures import FormData, UploadFile
 from pipelines.serving.api import responses
 from pipelines.serving.service import Service
 from pipelines.serving.web.errors import Problem, bad_request
-from pipelines.serving.web.form_fields import list_field
-from pipelines.serving.web.multipart import FILE_FIELD
+from pipelines.serving.web.forms.fields import list_field
+from pipelines.serving.web.forms.multipart import FILE_FIELD
 from pipelines.serving.web.parameters import (
     checked_language,
     checked_prompt,

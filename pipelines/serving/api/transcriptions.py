@@ -16,11 +16,11 @@ from pipelines.serving.api.form_request import FormRequest, parse_form
 from pipelines.serving.inference.partial_text import PartialTranscript
 from pipelines.serving.inference.transcriber import TranscriptionRequest
 from pipelines.serving.service import ClientGone, Service, while_connected
-from pipelines.serving.web.bodies import read_form
 from pipelines.serving.web.errors import CLIENT_CLOSED_REQUEST
+from pipelines.serving.web.forms.bodies import read_form
+from pipelines.serving.web.forms.uploads import StoredUpload
 from pipelines.serving.web.sse import DONE, KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream, event
 from pipelines.serving.web.tolerance import Tolerance
-from pipelines.serving.web.uploads import StoredUpload
 
 
 async def create_transcription(http_request: Request, service: Service) -> Response:

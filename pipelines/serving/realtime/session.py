@@ -11,8 +11,8 @@ import numpy as np
 from actors.segmentation.endpointing import TurnDetection
 from pipelines.serving.realtime.events import Event
 from pipelines.serving.service import Service
-from pipelines.serving.web.bodies import MAX_VALUES
 from pipelines.serving.web.errors import bad_request
+from pipelines.serving.web.forms.bodies import MAX_VALUES
 from pipelines.serving.web.parameters import (
     checked_language,
     checked_prompt,

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pipelines.planning.uri_policy import is_inside
 from pipelines.serving.web.errors import Problem, bad_request
-from pipelines.serving.web.uploads import reporting_full_disk
+from pipelines.serving.web.forms.uploads import reporting_full_disk
 
 if TYPE_CHECKING:
     from aiohttp.abc import ResolveResult

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipelines.config_sections import ServeConfig
-from pipelines.serving.web import bodies
 from pipelines.serving.web.auth import Keys, Rates
 from pipelines.serving.web.errors import Problem, bad_request, unavailable
 from pipelines.serving.web.exchange import ClientNotReading, Exchange, is_public_path, route_path
+from pipelines.serving.web.forms import bodies
 
 _MIB = 1 << 20
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipelines.evaluation.confidence import (
+from pipelines.evaluation.metrics.confidence import (
     BINS,
     Confidences,
     auc,
@@ -13,7 +13,7 @@ from pipelines.evaluation.confidence import (
     isotonic,
     summary,
 )
-from pipelines.evaluation.edits import Edits
+from pipelines.evaluation.metrics.edits import Edits
 
 
 def test_auc_is_the_share_of_pairs_in_the_right_order() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.evaluation.edits import (
+from pipelines.evaluation.metrics.edits import (
     DELETE,
     EQUAL,
     INSERT,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from actors.errors import UsageError
-from pipelines.evaluation.normalizers import (
+from pipelines.evaluation.metrics.normalizers import (
     characters_of,
     comparable,
     normalizer,

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from pipelines.evaluation.edits import Edits
+from pipelines.evaluation.metrics.edits import Edits
+from pipelines.evaluation.metrics.word_times import Shifts
 from pipelines.evaluation.protocol import Protocol
 from pipelines.evaluation.scoring import Score, ScoreTable
 from pipelines.evaluation.summary import RESAMPLES, figures, interval, ratio, resampled_totals, tables
-from pipelines.evaluation.word_times import Shifts
 
 
 def scored(

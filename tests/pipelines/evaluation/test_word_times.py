@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.evaluation.word_times import Shifts, compare
+from pipelines.evaluation.metrics.word_times import Shifts, compare
 
 
 def test_equal_times_have_no_shift() -> None:

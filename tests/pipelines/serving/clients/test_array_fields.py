@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pipelines.serving.web.form_fields import list_field
+from pipelines.serving.web.forms.fields import list_field
 from tests.pipelines.serving.conftest import Make, form, voice, wav
 
 AUDIO = wav(voice(2))

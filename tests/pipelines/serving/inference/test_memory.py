@@ -27,7 +27,7 @@ import pytest
 import soundfile
 from websockets.sync.client import connect
 
-from pipelines.serving.web.bodies import JSON_COPIES, JSON_MEMORY, MAX_FIELD_BYTES, MAX_FIELDS
+from pipelines.serving.web.forms.bodies import JSON_COPIES, JSON_MEMORY, MAX_FIELD_BYTES, MAX_FIELDS
 from tests.pipelines.serving.conftest import form, voice, wav
 
 ROOT = Path(__file__).resolve().parents[4]

@@ -15,7 +15,7 @@ from actors.segmentation.endpointing import TurnDetection
 from pipelines.config import RunConfig
 from pipelines.serving.realtime.session import Session
 from pipelines.serving.realtime.websocket import _Stream
-from pipelines.serving.web.bodies import MAX_VALUES
+from pipelines.serving.web.forms.bodies import MAX_VALUES
 
 MAX_PROMPT = RunConfig().serve.max_prompt
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.config import RunConfig
 from pipelines.serving.api import chat_request
-from pipelines.serving.web import bodies
+from pipelines.serving.web.forms import bodies
 from pipelines.serving.web.parameters import decode_data_uri
 from tests.pipelines.serving.conftest import Make, data_uri, form, voice, wav
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import starlette.formparsers
 
-from pipelines.serving.web.uploads import UploadStore
+from pipelines.serving.web.forms.uploads import UploadStore
 from tests.pipelines.serving.conftest import Make, voice, wav
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluation.edits import Edits
+from pipelines.evaluation.metrics.edits import Edits
 
 BINS = 10
 CALIBRATION_KIND = "scriptorium calibration"

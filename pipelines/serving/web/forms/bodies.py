@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from pipelines.serving.web.errors import Problem, bad_request
-from pipelines.serving.web.multipart import FILE_FIELD, FieldTooLarge, FormParser
-from pipelines.serving.web.uploads import COPY_BYTES, reporting_full_disk
+from pipelines.serving.web.forms.multipart import FILE_FIELD, FieldTooLarge, FormParser
+from pipelines.serving.web.forms.uploads import COPY_BYTES, reporting_full_disk
 
 # Form fields other than files stay in memory during the request. One emoji widens a field to four bytes per
 # character: 4 MiB per request in all.

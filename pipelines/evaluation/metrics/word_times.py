@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 
-from pipelines.evaluation.edits import EQUAL, align
-from pipelines.evaluation.normalizers import comparable
+from pipelines.evaluation.metrics.edits import EQUAL, align
+from pipelines.evaluation.metrics.normalizers import comparable
 
 LIMITS_MS = (50, 100, 200)
 
