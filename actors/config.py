@@ -121,8 +121,8 @@ class SegmenterConfig(Settings):
     backend: Literal["hybrid", "energy", "silero"] = Field(
         "hybrid",
         description="energy: removes silence, without a model; hybrid: also removes noise, and music "
-        "without a voice, by a VAD model where needed (extra `vad`; without it, and with the fake recogniser, "
-        "energy); "
+        "without a voice, by a VAD model where needed (extra `vad`; without it, and with the fake "
+        "recogniser, energy); "
         "silero: the VAD model decides",
     )
     max_duration: float = Field(

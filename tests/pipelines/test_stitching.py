@@ -3,82 +3,12 @@
 import random
 from datetime import UTC, datetime
 
-import pyarrow as pa
 import pytest
 
 from actors.text.languages import name_of
-from pipelines.schema import DEAD_LETTER, TRANSCRIPT
-from pipelines.stitching import join_texts, stitch
+from pipelines.stitching import join_texts
 from tests.golden.reference.merging import merge_chunks
-
-
-def word(text, start, end, char_start=0, char_end=None):
-    return {
-        "text": text,
-        "start": start,
-        "end": end,
-        "char_start": char_start,
-        "char_end": char_start + len(text) if char_end is None else char_end,
-    }
-
-
-def segment(start, end, text, language="en", channel=None, words=(), flags=()):
-    return {
-        "start": start,
-        "end": end,
-        "channel": channel,
-        "language": language,
-        "text": text,
-        "raw": text,
-        "confidence": 0.9,
-        "flags": list(flags),
-        "words": list(words),
-        "word_source": "aligner" if words else "none",
-    }
-
-
-def shard(index=0, start=0.0, end=None, segments=(), status="ok", decoded=None, **columns):
-    failed = status == "error"
-    row = {
-        "shard_id": f"r-{index}",
-        "recording_id": "r",
-        "audio": "r.wav",
-        "index": index,
-        "shard_count": 1,
-        "start": start,
-        "end": end,
-        "duration": None,
-        "metadata": '{"speaker": "a"}',
-        "etag": "e",
-        "audio_bytes": 10,
-        "codec": "pcm_s16le",
-        "sampling_rate": 8000,
-        "channels": 2,
-        "attempt": 1,
-        "status": status,
-        "error_stage": "decode" if failed else None,
-        "error_code": "corrupt_audio" if failed else None,
-        "error_message": "bad" if failed else None,
-        "flags": [],
-        "decoded_start": None if failed else start,
-        "decoded_end": None if failed else (decoded if decoded is not None else end),
-        "segments": list(segments),
-        "asr_model": None if failed else "asr",
-        "asr_revision": None if failed else "1",
-        "aligner_model": None,
-        "aligner_revision": None,
-        "run_id": "run",
-        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
-    }
-    return row | columns
-
-
-def stitched(*rows):
-    row = stitch(list(rows), config_hash="h", version="v")
-    schema = DEAD_LETTER if "error_code" in row else TRANSCRIPT
-    assert set(row) == set(schema.names)
-    assert pa.Table.from_pylist([row], schema=schema).num_rows == 1
-    return row
+from tests.pipelines.stitching_rows import segment, shard, stitched, word
 
 
 def test_shards_become_one_transcript():
@@ -312,51 +242,22 @@ def test_the_transcript_has_the_date_of_its_newest_shard():
     assert (row["provenance"]["created_at"], row["provenance"]["run_id"]) == (later, "second")
 
 
-def window_shard(start, end, window, duration, **more):
-    given = {"start": window[0], "end": window[1]}
-    text = [segment(start, end or more["decoded"], "one")]
-    return shard(start=start, end=end, window=given, duration=duration, segments=text, **more)
+def test_silence_is_summed_over_the_decoded_shards():
+    shards = [
+        shard(0, 0.0, 10.0, [segment(0, 5, "One.")], silence=4.25),
+        shard(1, 10.0, 20.0, [segment(10, 15, "Two.")], silence=0.5),
+        shard(2, 20.0, None, status="error"),
+    ]
+    assert stitched(*shards)["silence"] == 4.75
 
 
-def test_a_window_has_its_own_duration_and_the_times_of_the_file():
-    row = stitched(window_shard(100.0, 160.0, (100.0, 160.0), 60.0))
-    assert (row["duration"], row["window"], row["flags"]) == (60.0, {"start": 100.0, "end": 160.0}, [])
-    assert (row["segments"][0]["start"], row["segments"][0]["end"]) == (100.0, 160.0)
+def test_silence_is_unknown_where_a_shard_of_version_0_1_0_does_not_say_it():
+    shards = [shard(0, 0.0, 10.0, [segment(0, 5, "One.")], silence=4.25), shard(1, 10.0, None, decoded=20.0)]
+    assert stitched(*shards)["silence"] is None
 
 
-def test_a_whole_file_has_no_window():
-    assert stitched(shard(end=5.0, segments=[segment(0, 5, "one")]))["window"] is None
-
-
-def test_a_window_to_the_end_is_compared_with_the_header():
-    row = stitched(window_shard(100.0, None, (100.0, None), 60.0, decoded=160.2))
-    assert (row["duration"], row["flags"]) == (60.2, [])
-    row = stitched(window_shard(100.0, None, (100.0, None), 60.0, decoded=130.0))
-    assert (row["duration"], row["flags"]) == (30.0, ["header_duration_wrong"])
-
-
-def test_a_window_that_ends_behind_its_file_has_only_its_own_flag():
-    row = stitched(
-        window_shard(100.0, 160.0, (100.0, 160.0), 60.0, decoded=130.0, status="partial")
-        | {"flags": ["beyond_end"]}
-    )
-    assert (row["duration"], row["status"], row["flags"]) == (30.0, "partial", ["beyond_end"])
-
-
-def test_a_lost_shard_of_a_window_is_lost_in_the_time_of_the_file():
-    window = {"start": 100.0, "end": None}
-    row = stitched(
-        shard(0, 100.0, 130.0, [segment(100, 130, "one")], window=window, duration=60.0),
-        shard(1, 130.0, None, status="error", window=window, duration=60.0),
-    )
-    assert (row["duration"], row["status"]) == (60.0, "partial")
-    assert row["flags"] == ["lost:130-160", "error:corrupt_audio"]
-
-
-def test_the_dead_letter_of_a_window_has_its_window():
-    row = stitched(shard(0, 5.0, 9.0, status="error", window={"start": 5.0, "end": 9.0}, duration=4.0))
-    assert (row["error_code"], row["window"], row["duration"]) == (
-        "corrupt_audio",
-        {"start": 5.0, "end": 9.0},
-        4.0,
-    )
+def test_a_segment_that_is_only_unlikely_to_be_speech_and_has_no_text_is_left_out():
+    unlikely = [segment(0, 5, "", flags=["speech_unlikely"]), segment(5, 9, "La.", flags=["speech_unlikely"])]
+    row = stitched(shard(0, 0.0, None, unlikely, decoded=9.0))
+    assert [part["text"] for part in row["segments"]] == ["La."]
+    assert row["segments"][0]["flags"] == ["speech_unlikely"]

@@ -194,7 +194,7 @@ def mixes(clips: Sequence[Clip], seed: int = 16) -> Iterator[Mix]:
         wave = change(wave + 10 ** (floor / 20) * rng.standard_normal(len(wave)))
         return Mix(name, np.rint(wave * 32767).clip(-32768, 32767).astype(np.int16), words)
 
-    def alone(maker: Maker, seconds: float, dbfs: float) -> Clip:
+    def bed(maker: Maker, seconds: float, dbfs: float) -> Clip:
         return Clip(at_level(maker(round(seconds * SAMPLING_RATE), rng), dbfs), [])
 
     def over(speech: Clip, maker: Maker, dbfs: float) -> Clip:
@@ -203,32 +203,26 @@ def mixes(clips: Sequence[Clip], seed: int = 16) -> Iterator[Mix]:
     for quiet in (-55.0, -62.0, -68.0):
         parts = [over(spoken(-20, 12), white, -45), spoken(quiet)]
         yield joined(f"speech at {quiet:g} dB behind speech over noise", parts, -90)
-    yield joined(
-        "speech at -66 dB behind music", [alone(band, 60, -20), spoken(-66), alone(band, 20, -20)], -90
-    )
+    yield joined("speech at -66 dB behind music", [bed(band, 60, -20), spoken(-66), bed(band, 20, -20)], -90)
     for number, maker in enumerate((chords, drums, band)):
-        bed = [alone(maker, 25, -30), over(spoken(-20), maker, -30), alone(maker, 40, -30)]
-        yield joined(f"a bed of {maker.__name__}", [*bed, over(spoken(-22), maker, -32)], -80)
-        music = [alone(maker, 40, -22), spoken(-20), alone(maker, 30, -18), spoken(-24, 4 + number)]
+        parts = [bed(maker, 25, -30), over(spoken(-20), maker, -30), bed(maker, 40, -30)]
+        yield joined(f"a bed of {maker.__name__}", [*parts, over(spoken(-22), maker, -32)], -80)
+        music = [bed(maker, 40, -22), spoken(-20), bed(maker, 30, -18), spoken(-24, 4 + number)]
         yield joined(f"speech between {maker.__name__}", music, -75)
     for dbfs in (-40.0, -50.0, -55.0):
-        parts = [alone(hum, 60, dbfs), over(spoken(-22), hum, dbfs), alone(hum, 50, dbfs)]
+        parts = [bed(hum, 60, dbfs), over(spoken(-22), hum, dbfs), bed(hum, 50, dbfs)]
         yield joined(f"hum at {dbfs:g} dB", parts, -85)
     for dbfs in (-30.0, -40.0):
-        noise = [alone(street, 45, dbfs), over(spoken(-22), street, dbfs), alone(street, 40, dbfs)]
+        noise = [bed(street, 45, dbfs), over(spoken(-22), street, dbfs), bed(street, 40, dbfs)]
         yield joined(f"a street at {dbfs:g} dB", noise, -80)
-    yield joined("hiss", [alone(white, 60, -35), over(spoken(-22), white, -35), alone(white, 40, -35)], -90)
+    yield joined("hiss", [bed(white, 60, -35), over(spoken(-22), white, -35), bed(white, 40, -35)], -90)
+    yield joined("clicks", [bed(clicks, 60, -50), over(spoken(-25), clicks, -50), bed(clicks, 40, -50)], -85)
     yield joined(
-        "clicks", [alone(clicks, 60, -50), over(spoken(-25), clicks, -50), alone(clicks, 40, -50)], -85
+        "clicks and hiss", [bed(clicks, 40, -45), spoken(-30), bed(white, 30, -45), spoken(-26)], -70
     )
-    yield joined(
-        "clicks and hiss", [alone(clicks, 40, -45), spoken(-30), alone(white, 30, -45), spoken(-26)], -70
-    )
-    line = [alone(hum, 30, -45), over(spoken(-20), hum, -45), alone(white, 40, -50), spoken(-26)]
+    line = [bed(hum, 30, -45), over(spoken(-20), hum, -45), bed(white, 40, -50), spoken(-26)]
     yield joined("a telephone", line, -60, telephone)
-    yield joined(
-        "a quiet telephone", [alone(white, 40, -55), spoken(-38), alone(white, 40, -55)], -60, telephone
-    )
+    yield joined("a quiet telephone", [bed(white, 40, -55), spoken(-38), bed(white, 40, -55)], -60, telephone)
 
 
 def labelled_recordings(folder: Path) -> Iterator[Mix]:
