@@ -2,15 +2,18 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from unittest.mock import MagicMock
 
 import pyarrow as pa
 import pytest
 
 from actors.asr import ASRActor
 from actors.backends.cost_model import CostModel
-from actors.config import AlignerConfig, ASRConfig
+from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
 from actors.errors import FatalError
 from actors.process import exit as process_exit
+from pipelines.execution import stages
 from pipelines.execution.ray_data import BYTES_PER_SECOND
 from pipelines.execution.stages import Align, Recognise, SerializedStage
 from pipelines.schema import DECODED
@@ -186,3 +189,20 @@ def test_what_a_model_measured_when_it_was_loaded_is_reported(monkeypatch):
     stage._report_costs("recognise", Actor, 30.0, SupervisorHandle)
     fitted = {"call_seconds": 0.001, "padded_second": 0.0002, "rows": 128, "device": "NVIDIA H200"}
     assert reports[0][2]["fitted"] == fitted
+
+
+@pytest.mark.parametrize("error", [FatalError("no module"), ModuleNotFoundError("No module named 'av'")])
+def test_a_worker_that_cannot_decode_anything_stops_the_run(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise every recording would become a dead letter."""
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    supervisor = MagicMock()
+    monkeypatch.setattr(stages, "_decoder", lambda *_: fail)
+    table = pa.Table.from_pylist([{"shard_id": "a", "audio": "a.wav"}])
+    with pytest.raises(FatalError, match=r"decoding cannot run: [Nn]o module"):
+        list(stages.decode(table, AudioConfig(), SegmenterConfig(), supervisor))
+    supervisor.stop_run.remote.assert_called_once_with(f"decoding cannot run: {error}")
