@@ -15,10 +15,10 @@ import pyarrow as pa
 from actors.errors import ScriptoriumError, UsageError
 from actors.records import Row
 from pipelines.manifests.columns import AUDIO_COLUMNS
-from pipelines.manifests.delimited import delimiter_of, read_delimited
-from pipelines.manifests.json_rows import LINE_LIMIT, json_rows
-from pipelines.manifests.parquet_rows import parquet_rows
-from pipelines.manifests.path_lists import LIST_SUFFIXES, is_path_list, read_path_list
+from pipelines.manifests.formats.delimited import delimiter_of, read_delimited
+from pipelines.manifests.formats.json_rows import LINE_LIMIT, json_rows
+from pipelines.manifests.formats.parquet_rows import parquet_rows
+from pipelines.manifests.formats.path_lists import LIST_SUFFIXES, is_path_list, read_path_list
 from pipelines.storage import files
 
 MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq", *LIST_SUFFIXES)

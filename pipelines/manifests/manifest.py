@@ -21,8 +21,8 @@ from actors.records import Row
 from pipelines.manifests.columns import Recording, read_row
 from pipelines.manifests.file_formats import MANIFEST_SUFFIXES, read_file, read_lines
 from pipelines.manifests.folders import AUDIO_SUFFIXES, audio_rows, is_audio, is_tar, report_passed_over
-from pipelines.manifests.kaldi import is_kaldi_folder, kaldi_rows
-from pipelines.manifests.tars import NemoShards, expand_numbers, tar_rows
+from pipelines.manifests.formats.kaldi import is_kaldi_folder, kaldi_rows
+from pipelines.manifests.formats.tars import NemoShards, expand_numbers, tar_rows
 from pipelines.plurals import counted
 from pipelines.storage import files
 from pipelines.storage.streams import copied_stream, is_stream

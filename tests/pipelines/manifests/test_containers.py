@@ -173,7 +173,7 @@ def test_decoded_samples_in_a_table_are_refused(tmp_path: Path) -> None:
 
 
 def test_large_cells_are_not_read_for_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.manifests import parquet_rows
+    from pipelines.manifests.formats import parquet_rows
 
     monkeypatch.setattr(parquet_rows, "PARQUET_LIMIT", 1 << 16)
     cells = [{"bytes": os.urandom(1 << 18), "path": f"{n}.wav"} for n in range(8)]

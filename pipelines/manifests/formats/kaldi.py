@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from actors.errors import UsageError
 from actors.records import Row
-from pipelines.manifests.path_lists import scp_entry
+from pipelines.manifests.formats.path_lists import scp_entry
 from pipelines.plurals import counted
 from pipelines.storage import files
 

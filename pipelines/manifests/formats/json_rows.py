@@ -9,7 +9,7 @@ from typing import Any
 
 from actors.errors import UsageError
 from actors.records import Row
-from pipelines.manifests.lhotse import flatten_lhotse
+from pipelines.manifests.formats.lhotse import flatten_lhotse
 
 # Bytes of a line or of an object; a file with longer ones is not a manifest.
 LINE_LIMIT = 64 * 2**20
