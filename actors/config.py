@@ -7,70 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from actors.settings import LABEL, Labels, Settings, Timeout
+from actors.settings import PoolConfig, Settings, Timeout
 from actors.text.languages import normalize_language
-
-
-class PoolConfig(Settings):
-    """The replicas of an actor, and what each of them takes from the cluster."""
-
-    size: int | None = Field(
-        None,
-        ge=1,
-        description="number of replicas; null: one for each GPU of the cluster (or for each `num_gpus` of "
-        "them), one without GPUs",
-    )
-    num_gpus: float | None = Field(
-        None,
-        ge=0,
-        description="GPUs per replica; a fraction shares a GPU; null: 1 where the cluster has GPUs, else 0",
-    )
-    num_cpus: float = Field(
-        0, ge=0, description="logical CPUs reserved per replica; 0 leaves all of them to decoding"
-    )
-    accelerator: str | None = Field(
-        None,
-        description="run only on nodes with GPUs of this type, in Ray's spelling (H100), or of these types "
-        "(L4, A10G)",
-    )
-    labels: Labels = Field(
-        {},
-        description="run only on nodes with these labels; values are Ray's selectors: spot, !spot, in(a, b), "
-        "!in(a, b)",
-    )
-    max_task_retries: int = Field(
-        2, ge=0, description="how often a shard is retried, isolated, after the process that held it crashed"
-    )
-
-    @field_validator("num_gpus")
-    @classmethod
-    def _check_whole_gpus(cls, value: float | None) -> float | None:
-        if value is not None and value > 1 and not value.is_integer():
-            raise ValueError(
-                "more than one GPU per replica must be a whole number: Ray divides one GPU, not several"
-            )
-        return value
-
-    @field_validator("accelerator")
-    @classmethod
-    def _check_accelerator(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(rf"{LABEL}(, ?{LABEL})*", value):
-            raise ValueError(f"must be a type such as H100, or several such as L4, A10G, not {value!r}")
-        return value
-
-
-class StorageConfig(Settings):
-    """Requests to stores: audio, manifests and the output directory."""
-
-    retries: int = Field(
-        8,
-        ge=0,
-        description="retries after a transient error, with exponential back-off and jitter: about a minute "
-        "in all",
-    )
-    timeout: Timeout = Field(
-        30, description="seconds without a response, or without its next byte, after which an attempt fails"
-    )
 
 
 class AudioConfig(Settings):
@@ -83,7 +21,8 @@ class AudioConfig(Settings):
     )
     track: str = Field(
         "auto",
-        description="audio track of files with several: auto: the one that FFmpeg selects, and the next one where "
+        description="audio track of files with several: auto: the one that FFmpeg selects, and the next one "
+        "where "
         "that is silent | number from 0 | each | mix; a manifest's `track` takes precedence",
     )
     timeout: Timeout = Field(600, description="time limit for fetching and decoding one shard, in seconds")
@@ -186,7 +125,8 @@ class ModelConfig(Settings):
     )
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
         "auto",
-        description="auto: torch's own flash attention, and Triton kernels for decoding, on GPUs from Ampere on "
+        description="auto: torch's own flash attention, and Triton kernels for decoding, on GPUs from Ampere "
+        "on "
         "in half precision; sdpa elsewhere; sdpa, eager: neither of them; flash_attention_2: as auto, but "
         "refused without the package flash-attn, which nothing needs",
     )

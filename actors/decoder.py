@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from actors.audio.decoding import Decoded, decode_span
+from actors.audio.decoding import Decoded
 from actors.audio.files.slices import file_of
 from actors.audio.formats.raw_pcm import with_header
-from actors.audio.header_facts import duration_is_estimated
 from actors.audio.probing import probe
-from actors.audio.pts import longest_believable
+from actors.audio.recordings.ends import end_sample, ended_early, sample_limit
 from actors.audio.recordings.tracks import Tracks, decode_all, decode_others, decode_tracks, open_tracks
 from actors.audio.sources import AudioFile, open_audio
-from actors.audio.timeline import Reader
 from actors.audio.windows import Window
 from actors.config import AudioConfig, SegmenterConfig
 from actors.errors import FatalError, RowError, as_row_error
@@ -31,13 +29,8 @@ from actors.segmentation.segmenter import cut_channels, silent_samples, warn_wit
 
 # Seconds on both sides of a nominal shard border in which the cut is searched.
 _REACH = 2.5
-# Seconds that a recording may last beyond its header's duration.
-_MAX_BEYOND = 3600.0
 # Seconds of lost audio that make a shard partial.
 _MAX_LOST = 0.5
-# Seconds that a file may end before its header's duration: 1 % of it, within these bounds. Encoders' delays
-# and coarse time stamps cause less.
-_MIN_SHORT, _MAX_SHORT = 0.25, 5.0
 # The flag of segments that may be no speech, and of shards of which something else than silence was dropped.
 _UNLIKELY = "speech_unlikely"
 
@@ -219,10 +212,10 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
         end = None if planned_end is None else border(tracks, planned_end, window)
     flags = [*recording.flags, *(["several_audio_streams"] if recording.audio_streams > 1 else [])]
     if start is None:
-        true_end = _true_end(recording, round(row["start"] * SAMPLING_RATE)) / SAMPLING_RATE
+        true_end = end_sample(recording, round(row["start"] * SAMPLING_RATE)) / SAMPLING_RATE
         status = "no_speech" if window.end is None else "partial"
         return _outcome(row, status, [*flags, "beyond_end"], true_end, true_end, [])
-    channel, limit = row.get("channel") or audio.channel, _limit(row, recording)
+    channel, limit = row.get("channel") or audio.channel, sample_limit(row, recording)
     decoded = decode_tracks(tracks, start, end, channel, limit)
     channels = cut_channels(decoded.samples, segmenter)
     if tracks.others and not any(judged.spans for judged in channels):
@@ -238,7 +231,7 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
     beyond = decoded.reached_end and window.lacks(decoded.end / SAMPLING_RATE)
     if beyond:
         flags.append("beyond_end")
-    if decoded.losses.broken or (decoded.reached_end and _ended_early(row, recording, decoded)):
+    if decoded.losses.broken or (decoded.reached_end and ended_early(row, recording, decoded)):
         flags.append("truncated")
     # What was not read is behind the end of the recording.
     unread = tracks.unread or (decoded.reached_end and "audio_unread" in flags)
@@ -257,19 +250,6 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
         status = "partial"
     span = (decoded.start / SAMPLING_RATE, decoded.end / SAMPLING_RATE)
     return _outcome(row, status, flags, *span, segments, silence)
-
-
-def _limit(row: Row, recording: Reader) -> int:
-    """The sample that decoding must not exceed.
-
-    A header's duration may be too short by `_MAX_BEYOND`. An estimated one may be any that the file has bytes
-    for.
-    """
-    duration = Window.of(row).end_in_file(row.get("duration"))
-    planned = max(duration or 0.0, row.get("end") or 0.0, row["start"], recording.header_duration or 0.0)
-    if duration_is_estimated(recording.file, recording.format):
-        planned = max(planned, longest_believable(recording.file.size))
-    return round((planned + _MAX_BEYOND) * SAMPLING_RATE)
 
 
 def _segments(decoded: Decoded, channels: list[Judged]) -> list[Row]:
@@ -321,22 +301,3 @@ def _require_planned_object(row: Row, file: AudioFile) -> None:
             f"planned as {planned} ({size} bytes), now {file.etag} ({file.size} bytes): plan it again",
             "audio_changed",
         )
-
-
-def _ended_early(row: Row, recording: Reader, decoded: Decoded) -> bool:
-    """Whether the file ended noticeably before what its header, its index or its end mark says."""
-    window = Window.of(row)
-    if window.end is not None:
-        return recording.is_cut_off and window.lacks(decoded.end / SAMPLING_RATE)
-    if recording.is_cut_off:
-        return True
-    duration = recording.header_duration
-    if duration is None:
-        return False
-    allowed = min(_MAX_SHORT, max(_MIN_SHORT, 0.01 * duration))
-    return decoded.end / SAMPLING_RATE < duration - allowed
-
-
-def _true_end(recording: Reader, nominal: int) -> int:
-    """The sample at which a recording ends that ends before sample `nominal`."""
-    return min(nominal, decode_span(recording, nominal, nominal + 1).end)

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from actors.config import StorageConfig
 from actors.errors import RetryableError, RowError, ScriptoriumError, UsageError
+from actors.settings import StorageConfig
 
 # Seconds of back-off.
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
@@ -48,7 +48,8 @@ _TRANSIENT_S3_CODES = {
     "OperationAborted",
 }
 STORE_LIBRARIES = (
-    "botocore", "aiobotocore", "aiohttp", "fsspec", "gcsfs", "google", "adlfs", "azure", "oss2", "ossfs", "oci",
+    "botocore", "aiobotocore", "aiohttp", "fsspec", "gcsfs", "google", "adlfs", "azure", "oss2", "ossfs",
+    "oci",
     "ocifs", "huggingface_hub", "requests", "httpx", "urllib3", "paramiko", "smbprotocol",
 )  # fmt: skip
 _RETRIES, _TIMEOUT = "SCRIPTORIUM_STORAGE_RETRIES", "SCRIPTORIUM_STORAGE_TIMEOUT"

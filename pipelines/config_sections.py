@@ -138,7 +138,8 @@ class ServeConfig(Settings):
     )
     model_names: list[str] = Field(
         [],
-        description="model names that clients may use, with any aliases; empty: the hub id, or the name of the "
+        description="model names that clients may use, with any aliases; empty: the hub id, or the name of "
+        "the "
         "model's folder, and OpenAI's names such as whisper-1",
     )
     lenient: bool = Field(

@@ -178,7 +178,9 @@ FLAGS: dict[str, dict[str, str]] = {
         "files_joined": "several files in one, joined byte for byte: all of them were read",
         "audio_unread": "behind the audio are bytes that could not be read: speech may be missing",
         "several_audio_streams": "one of several audio streams was used, the one that FFmpeg selects",
-        "silent_track_replaced": "the audio stream that was selected is silent here, and the next one with sound was used",
+        "silent_track_replaced": (
+            "the audio stream that was selected is silent here, and the next one with sound was used"
+        ),
     },
     "signal": {
         "clipped": "the signal is clipped",

@@ -16,7 +16,7 @@ import soxr
 
 from actors.audio.frames import PACKET_SECONDS, DecodeLosses, require_frames
 from actors.audio.pcm import finite, to_int16
-from actors.audio.timeline import Block, Reader
+from actors.audio.recordings.reader import Block, Reader
 from actors.errors import RowError
 from actors.records import SAMPLING_RATE
 

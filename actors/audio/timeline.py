@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from itertools import chain
-from typing import Protocol
 
 import av
 import numpy as np
@@ -42,6 +41,7 @@ from actors.audio.pts import (
     longest_believable,
     max_hole_end,
 )
+from actors.audio.recordings.reader import Block
 from actors.audio.sources import AudioFile
 from actors.audio.structure.contents import read_contents
 from actors.audio.structure.cut_offs import COARSE_DURATIONS, is_cut_off
@@ -55,40 +55,6 @@ PRE_ROLL = 1.5
 _ANCHOR = 1.0
 # Seconds. Places nearer to the start are reached by decoding up to them.
 _FROM_START = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Consecutive samples: float32, shape (samples, channels), starting at `position`."""
-
-    position: int
-    samples: np.ndarray
-
-
-class Reader(Protocol):
-    """What decodes a recording: `SampleReader`, or `ChainedReader` for a chain of files."""
-
-    file: AudioFile
-    format: str
-    codec: str
-    sampling_rate: int
-    channels: int
-    audio_streams: int
-    # The number of the audio track, from 0.
-    track: int
-    # Flags of the file as a whole.
-    flags: list[str]
-    # Whether the file ends before its own header, index or end mark says.
-    is_cut_off: bool
-    # Seconds that the sound lasts by the header; None where it does not say.
-    header_duration: float | None
-
-    @property
-    def can_seek(self) -> bool:
-        """Whether places are reached by seeking."""
-
-    def blocks(self, first: int, losses: DecodeLosses) -> Iterator[Block]:
-        """See `SampleReader.blocks`."""
 
 
 class SampleReader:

@@ -8,8 +8,8 @@ the plan once more. Files without an index are left over from an interrupted pla
 them. Readers of the plan read indices instead of a hundred thousand files. The index is Parquet too; its name
 keeps readers of the folder from taking it for a part of the table.
 
-Only the plan has the addresses of the audio as the manifest gives them, because they are needed to fetch it. If
-one of them has a password or a query, only the user who planned can read a plan on a local disk.
+Only the plan has the addresses of the audio as the manifest gives them, because they are needed to fetch it.
+If one of them has a password or a query, only the user who planned can read a plan on a local disk.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from actors.audio.files.slices import Slice, file_of, parse_member, parse_slice
 from actors.errors import RetryableError, RowError, UsageError
-from pipelines.manifests.tars import read_index
+from pipelines.manifests.formats.tars import read_index
 from pipelines.storage import files
 
 # Archives whose headers are read at the same time.

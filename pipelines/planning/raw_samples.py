@@ -1,4 +1,4 @@
-"""Headers of files that have none: samples that the manifest describes (`format`, `sampling_rate`, `channels`)."""
+"""Headers for raw samples that the manifest describes (`format`, `sampling_rate`, `channels`)."""
 
 from __future__ import annotations
 

@@ -108,7 +108,8 @@ def totals_line(report: dict[str, Any]) -> str:
         f"{counted(report['recordings'], 'recording')}{' =' if report['exact'] else ','} "
         f"{counted(report['transcripts'], 'transcript')} + "
         f"{counted(report['dead_letters'], 'dead letter')} ({verdict}); "
-        f"{report['audio_hours']:,.2f} audio hours{f', {silence:,.2f} of them without speech' if silence else ''}"
+        f"{report['audio_hours']:,.2f} audio hours"
+        f"{f', {silence:,.2f} of them without speech' if silence else ''}"
     )
 
 

@@ -212,9 +212,7 @@ def read_tables(uri: str, columns: Sequence[str] | None = None, schema: pa.Schem
     )
     tables = [*iter_tables(uri, columns)]
     if wanted is not None:
-        return pa.concat_tables(
-            [conform(table, wanted) for table in tables] or [wanted.empty_table()]
-        )
+        return pa.concat_tables([conform(table, wanted) for table in tables] or [wanted.empty_table()])
     return (
         pa.concat_tables(tables, promote_options="permissive")
         if tables

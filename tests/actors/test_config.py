@@ -7,16 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from actors.config import (
-    AlignerConfig,
-    ASRConfig,
-    AudioConfig,
-    PoolConfig,
-    RemoteConfig,
-    SegmenterConfig,
-    StorageConfig,
-)
-from actors.settings import LONGEST_TIMEOUT, Settings
+from actors.config import AlignerConfig, ASRConfig, AudioConfig, RemoteConfig, SegmenterConfig
+from actors.settings import LONGEST_TIMEOUT, PoolConfig, Settings, StorageConfig
 
 LIMITS: list[tuple[type[Settings], str]] = [
     (StorageConfig, "timeout"),

@@ -12,10 +12,11 @@ from actors.audio.containers import open_container
 from actors.audio.formats.links import find_links
 from actors.audio.frames import DecodeLosses
 from actors.audio.pts import duration_of, longest_believable, max_hole_end, walk_packets
+from actors.audio.recordings.reader import Block, Reader
 from actors.audio.sources import AudioFile
 from actors.audio.structure.front_tags import skip_front_tags
 from actors.audio.structure.views import join_pieces, read_at
-from actors.audio.timeline import Block, Reader, SampleReader
+from actors.audio.timeline import SampleReader
 from actors.errors import RowError
 
 # Seconds by which a link's duration by its header and by its packets may differ.

@@ -10,7 +10,7 @@ from actors.audio.decoding import Decoded, decode_channels, decode_span
 from actors.audio.files.audio_file import AudioFile
 from actors.audio.frames import DecodeLosses
 from actors.audio.recordings.chained_reader import open_recording
-from actors.audio.timeline import Reader
+from actors.audio.recordings.reader import Reader
 from actors.errors import RowError
 from actors.records import track_channel
 

@@ -138,11 +138,9 @@ class Encoder(nn.Module):
         return torch.cat([self._convolve_slice(part) for part in slices])[:count]
 
     def _convolve_slice(self, chunks: torch.Tensor) -> torch.Tensor:
-        if chunks.device.type == "cpu":
-            hidden = self.convolutions[0](chunks[:, None])
-        else:
-            hidden = convolve_patches(self.convolutions[0], chunks)
-        hidden = functional.gelu(hidden)
+        first = self.convolutions[0]
+        on_cpu = chunks.device.type == "cpu"
+        hidden = functional.gelu(first(chunks[:, None]) if on_cpu else convolve_patches(first, chunks))
         for convolution in self.convolutions[1:]:
             hidden = functional.gelu(convolution(hidden))
         hidden = self.conv_out(hidden.permute(0, 3, 1, 2).flatten(2))

@@ -260,10 +260,8 @@ class Session:
         left = max(row.task.job.budget - row.count for row in self.running.values())
         steps = max(1, min(self.policy.steps, left))
         lengths = [row.prompt + row.count for row in self.running.values()]
-        if self.network.flash:
-            span = self.capacity
-        else:
-            span = self.policy.span(max(lengths) + steps - 1, self.capacity)
+        needed = self.policy.span(max(lengths) + steps - 1, self.capacity)
+        span = self.capacity if self.network.flash else needed
         # Not on a GPU: a graph stays when the lengths change.
         equal = not self.policy.on_gpu and min(lengths) == span
         self.graphs.run(

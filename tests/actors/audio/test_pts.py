@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from actors import decoder
 from actors.audio import probing, pts
 from actors.audio.decoding import decode_span
 from actors.audio.header_facts import has_constant_bit_rate
 from actors.audio.probing import probe, probe_many
+from actors.audio.recordings import ends
 from actors.audio.sources import open_audio
 from actors.audio.timeline import SampleReader
 from actors.config import AudioConfig, SegmenterConfig
@@ -215,7 +215,7 @@ def test_an_mp3_that_begins_at_a_high_bit_rate_is_decoded_to_its_end(tmp_path, s
     guess = probe(str(path))
     assert guess.duration < 32
     assert guess.flags == ("duration_estimated",)
-    monkeypatch.setattr(decoder, "_MAX_BEYOND", 5.0)
+    monkeypatch.setattr(ends, "_MAX_BEYOND", 5.0)
     row = decode(path, 12.0, None, 1, guess.duration)
     assert row["status"] == "ok"
     assert row["decoded_end"] == pytest.approx(60, abs=0.3)

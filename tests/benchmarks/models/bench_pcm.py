@@ -1,4 +1,4 @@
-"""Reading uncompressed and lossless samples: libsndfile against PyAV, CPU milliseconds for ten minutes of sound.
+"""Reading PCM and lossless samples: libsndfile against PyAV, CPU milliseconds for ten minutes of sound.
 
 `actors.audio.structure.pcm_samples` uses libsndfile where it is as fast.
 """

@@ -2,8 +2,9 @@
 
 import pytest
 
-from actors.config import AlignerConfig, ASRConfig, AudioConfig, PoolConfig
+from actors.config import AlignerConfig, ASRConfig, AudioConfig
 from actors.errors import FatalError, UsageError
+from actors.settings import PoolConfig
 from pipelines.cluster.nodes import ACCELERATOR, NODE_ID, Node
 from pipelines.cluster.placement import Placement, lay_out, place
 from pipelines.cluster.pools import PoolResources

@@ -20,8 +20,9 @@ from actors.backends.vllm.engine_args import (
     gpu_share,
     shape_of,
 )
-from actors.config import AlignerConfig, ASRConfig, PoolConfig, VLLMConfig
+from actors.config import AlignerConfig, ASRConfig, VLLMConfig
 from actors.errors import FatalError
+from actors.settings import PoolConfig
 
 DEMO = Path(__file__).resolve().parents[4] / "configs/demo"
 SMALL = {
