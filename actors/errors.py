@@ -13,7 +13,7 @@ meaning.
 
 from __future__ import annotations
 
-from actors.text.redaction import redacted
+from actors.redaction import redacted
 
 CODES: dict[str, str] = {
     "empty_file": "the file has no bytes",

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from actors.config.base import StorageConfig
 from actors.errors import RetryableError, RowError, ScriptoriumError, UsageError
-from actors.settings import StorageConfig
 
 # Seconds of back-off.
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0

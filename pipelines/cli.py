@@ -48,18 +48,18 @@ def _run(given: argparse.Namespace) -> int:
         _say(f"scriptorium: {error.message}")
         return 2
     except KeyboardInterrupt:
-        kept = " Finished work is kept; the same command goes on from there." if _stores_work(given) else ""
-        _say(f"scriptorium: interrupted.{kept}")
+        advice = " Finished work is kept; the same command goes on from there." if _stores_work(given) else ""
+        _say(f"scriptorium: interrupted.{advice}")
         return 1
     except BrokenPipeError:
         return 1
     except StorageError as error:
-        kept = (
+        advice = (
             ". Finished work is kept; once this is fixed, the same command goes on from there."
             if _stores_work(given)
             else ""
         )
-        _say(f"scriptorium: {error.message}{kept}")
+        _say(f"scriptorium: {error.message}{advice}")
         return 1
     except ScriptoriumError as error:
         _say(f"scriptorium: {error.message}")
@@ -67,8 +67,8 @@ def _run(given: argparse.Namespace) -> int:
     except Exception as error:
         if os.environ.get("SCRIPTORIUM_TRACEBACK"):
             raise
-        kept = "Finished work is kept. " if _stores_work(given) else ""
-        _say(f"scriptorium: {_cause(error)}\n{kept}Set SCRIPTORIUM_TRACEBACK=1 to see the whole traceback.")
+        advice = "Finished work is kept. " if _stores_work(given) else ""
+        _say(f"scriptorium: {_cause(error)}\n{advice}Set SCRIPTORIUM_TRACEBACK=1 to see the whole traceback.")
         return 1
 
 

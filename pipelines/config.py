@@ -17,8 +17,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError, model_validator
 
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig, Settings
+from actors.config.base import StorageConfig
 from actors.errors import UsageError
-from actors.settings import StorageConfig
 from pipelines.config_files import (
     assign,
     current_name,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from actors.settings import LONGEST_TIMEOUT, Labels, Settings, Timeout
+from actors.config.base import LONGEST_TIMEOUT, Labels, Settings, Timeout
 
 
 class PlanConfig(Settings):

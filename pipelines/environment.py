@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from actors.process.import_path import leave_working_directory
-from actors.text.redaction import redacted
+from actors.redaction import redacted
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 

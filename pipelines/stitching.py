@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from actors.records import Row, SegmentRow, WordRow, channel_flags
+from actors.redaction import redacted_address
 from actors.text.languages import is_spaced, name_of
-from actors.text.redaction import redacted_address
 
 _SEAM_TOLERANCE = 0.001  # seconds between the end of a shard and the start of the next one
 _MAX_GAP = 0.1  # seconds; a longer gap at a seam counts as lost

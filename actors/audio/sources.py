@@ -37,7 +37,7 @@ MIN_FREE_DISK_BYTES = 1 << 30
 
 
 # The file that was read last, where the next recording is in it, too.
-_kept: list[AudioFile] = []
+_open_files: list[AudioFile] = []
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def open_audio(
     """
     part = _part_of(uri, retries)
     address = part.address if part else uri
-    whole = _take_kept(address) or open_file(address, retries, block_size, single_request_bytes)
+    whole = _take_open(address) or open_file(address, retries, block_size, single_request_bytes)
     try:
         file = whole.part(part, uri, closes=False) if part else whole
         yield file
@@ -73,15 +73,15 @@ def open_audio(
         whole.close()
         raise
     if keep_open and _local_path(address) is None:
-        _kept.append(whole)
+        _open_files.append(whole)
     else:
         whole.close()
 
 
-def _take_kept(address: str) -> AudioFile | None:
+def _take_open(address: str) -> AudioFile | None:
     """The file that was kept open, if it is this one. Any other is closed."""
-    while _kept:
-        file = _kept.pop()
+    while _open_files:
+        file = _open_files.pop()
         if file.uri == address and not file.closed:
             file.end = file.size
             file.seek(0)

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from actors.config.base import PoolConfig
 from actors.errors import FatalError, UsageError
-from actors.settings import PoolConfig
 from pipelines.cluster.nodes import ACCELERATOR, NODE_ID, Node, matches, on_nodes_with
 from pipelines.cluster.pools import EPSILON, PoolResources, decide_pools
 from pipelines.config import RunConfig

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from actors.config.base import PoolConfig
 from actors.errors import UsageError
-from actors.settings import PoolConfig
 from pipelines.cluster.nodes import ACCELERATOR, NODE_ID, Node, matches, on_nodes_with
 from pipelines.config import RunConfig
 

@@ -24,7 +24,7 @@ from actors.decoder import Decoder
 from actors.errors import FatalError
 from actors.known_text import KnownTextActor
 from actors.records import Row
-from actors.text.redaction import redacted_address
+from actors.redaction import redacted_address
 from pipelines.execution.arrow_rows import to_rows, to_table
 from pipelines.execution.ray_data import BYTES_PER_SECOND
 from pipelines.schema import DECODED, RECOGNISED, SHARD

@@ -17,8 +17,8 @@ from actors.audio.files.slices import CELL, SLICE
 from actors.audio.formats.raw_pcm import raw_format
 from actors.errors import ScriptoriumError, UsageError
 from actors.records import Row
+from actors.redaction import redacted_address
 from actors.text.languages import CODES, code_of, normalize_language
-from actors.text.redaction import redacted_address
 from pipelines.manifests.windows import WINDOW_COLUMNS, Window, read_window, window_suffix
 from pipelines.storage import files
 from pipelines.storage.uris import is_windows_path

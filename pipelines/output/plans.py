@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from actors.text.redaction import redacted
+from actors.redaction import redacted
 from pipelines.schema import PLAN
 from pipelines.storage import files
 from pipelines.storage.parquet import conform, read_table

@@ -16,7 +16,7 @@ from importlib import metadata
 from typing import Any
 
 from actors.errors import UsageError
-from actors.text.redaction import redacted
+from actors.redaction import redacted
 from pipelines import __version__
 from pipelines.config import RunConfig, is_secret
 from pipelines.config_files import current_name

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.records import Row
-from actors.text.redaction import redacted, redacted_address
+from actors.redaction import redacted, redacted_address
 from pipelines.schema import SHARD
 from pipelines.storage import files
 from pipelines.storage.parquet import conform, read_all

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.text.redaction import redacted
+from actors.redaction import redacted
 from pipelines.config import RunConfig
 from pipelines.manifests.manifest import Recording
 from pipelines.output import plans

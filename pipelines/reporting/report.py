@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.text.redaction import redacted
+from actors.redaction import redacted
 from pipelines.output import run_record, transcripts
 from pipelines.planning import planner
 from pipelines.plurals import counted

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, RemoteConfig, SegmenterConfig
-from actors.settings import LONGEST_TIMEOUT, PoolConfig, Settings, StorageConfig
+from actors.config.base import LONGEST_TIMEOUT, PoolConfig, Settings, StorageConfig
 
 LIMITS: list[tuple[type[Settings], str]] = [
     (StorageConfig, "timeout"),

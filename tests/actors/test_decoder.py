@@ -318,20 +318,3 @@ def test_shards_of_long_real_recordings_tile_them(corpus_dir):
         whole = decode(path, segmenter=keep, duration=duration)
         assert rows[-1]["decoded_end"] == whole["decoded_end"] == pytest.approx(duration, abs=0.05)
         assert all(left["decoded_end"] == right["decoded_start"] for left, right in itertools.pairwise(rows))
-
-
-def test_a_row_says_how_many_seconds_were_left_out(tmp_path, speech):
-    wave = np.concatenate([np.zeros(5 * 16_000), speech(6, 16_000, 1), np.zeros(4 * 16_000)])
-    soundfile.write(tmp_path / "a.wav", wave, 16_000)
-    got = decode(tmp_path / "a.wav")
-    sent = sum(segment["end"] - segment["start"] for segment in got["segments"])
-    assert got["silence"] == pytest.approx(15 - sent) and got["silence"] > 8
-    assert all(segment["flags"] == [] for segment in got["segments"])
-
-
-def test_noise_is_left_out_and_the_row_is_flagged(tmp_path):
-    pytest.importorskip("silero_vad", reason="needs the extra `vad`")
-    soundfile.write(tmp_path / "a.wav", 0.05 * np.random.default_rng(1).standard_normal(160_000), 16_000)
-    got = decode(tmp_path / "a.wav", segmenter=SegmenterConfig(backend="hybrid"))
-    assert (got["status"], got["segments"], got["silence"]) == ("no_speech", [], 10.0)
-    assert got["flags"] == ["speech_unlikely"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors.errors import RowError, as_row_error
-from actors.text.redaction import redacted, redacted_address
+from actors.redaction import redacted, redacted_address
 
 S3 = (
     "https://bucket.s3.amazonaws.com/a.wav?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AK%2F2026"

@@ -5,9 +5,9 @@ import errno
 import pytest
 
 from actors import retries
+from actors.config.base import StorageConfig
 from actors.errors import RetryableError, RowError
 from actors.retries import call_with_retries, classify, is_transient, read_with_retries
-from actors.settings import StorageConfig
 
 
 @pytest.fixture

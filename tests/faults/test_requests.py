@@ -13,8 +13,8 @@ import pytest
 
 from actors import retries
 from actors.audio.sources import open_audio
+from actors.config.base import StorageConfig
 from actors.errors import RetryableError, RowError, StorageError
-from actors.settings import StorageConfig
 from pipelines.output import shards
 from pipelines.storage import conditional_writes, files
 from tests.faults.harness.proxy import KINDS, Proxy, Rule

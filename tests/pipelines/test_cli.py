@@ -55,7 +55,7 @@ def test_every_example_in_the_help_can_be_parsed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kept"),
+    ("arguments", "promised"),
     [
         (["plan", "m"], False),
         (["status", "out"], False),
@@ -68,7 +68,7 @@ def test_every_example_in_the_help_can_be_parsed() -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("odd"), StorageError("store is gone")])
 def test_only_commands_that_store_work_say_that_it_is_kept(
     arguments: list[str],
-    kept: bool,
+    promised: bool,
     error: BaseException,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -79,7 +79,7 @@ def test_only_commands_that_store_work_say_that_it_is_kept(
     for name in ("_config", "_folder"):
         monkeypatch.setattr(cli, name, fail)
     assert main(arguments) == 1
-    assert ("Finished work is kept" in capsys.readouterr().err) is kept
+    assert ("Finished work is kept" in capsys.readouterr().err) is promised
 
 
 def test_the_version_names_python_ray_and_torch_without_importing_them() -> None:

@@ -24,8 +24,8 @@ from actors.backends.transformers.kernels.fused import difference, fused_kernels
 from actors.backends.transformers.loading import load  # noqa: E402
 from actors.backends.transformers.scheduler import Generated  # noqa: E402
 from actors.config import AlignerConfig, ASRConfig  # noqa: E402
+from actors.config.base import PoolConfig  # noqa: E402
 from actors.records import SegmentRequest  # noqa: E402
-from actors.settings import PoolConfig  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,

@@ -3,8 +3,8 @@
 import pytest
 
 from actors.config import AlignerConfig, ASRConfig, AudioConfig
+from actors.config.base import PoolConfig
 from actors.errors import FatalError, UsageError
-from actors.settings import PoolConfig
 from pipelines.cluster.nodes import ACCELERATOR, NODE_ID, Node
 from pipelines.cluster.placement import Placement, lay_out, place
 from pipelines.cluster.pools import PoolResources

@@ -3,8 +3,8 @@
 import pytest
 
 from actors.config import AlignerConfig, ASRConfig
+from actors.config.base import PoolConfig
 from actors.errors import UsageError
-from actors.settings import PoolConfig
 from pipelines.cluster.nodes import ACCELERATOR, Node
 from pipelines.cluster.pools import PoolResources, decide_pools, explicit_pools, pool_resources
 from pipelines.config import RunConfig

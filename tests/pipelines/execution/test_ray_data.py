@@ -59,7 +59,7 @@ def test_a_gpu_gets_blocks_for_a_whole_call_if_the_store_has_room() -> None:
     assert block(9e9, seconds=3e8, tasks=20_000) == pytest.approx(3e8 * 32_000 / 20_000, rel=0.02)
 
 
-def placed(gpus: int, cpus: int = 16, *, on_cpus: bool = False, count: int = 1) -> Placement:
+def placement_of(gpus: int, cpus: int = 16, *, on_cpus: bool = False, count: int = 1) -> Placement:
     """Where a run goes on so many nodes."""
     node = Node({"CPU": cpus, "GPU": gpus, "object_store_memory": (2 + 2 * gpus) << 30})
     pools = {"asr": {"pool": {"num_gpus": 0}}, "aligner": {"pool": {"num_gpus": 0}}} if on_cpus else {}
@@ -70,24 +70,24 @@ HOUR = 3600.0
 
 
 def test_without_gpus_each_plan_file_is_a_task() -> None:
-    for placement in (placed(0), placed(4, on_cpus=True)):
+    for placement in (placement_of(0), placement_of(4, on_cpus=True)):
         for files in (1, 64, 5000):
             assert blocks_for(placement, files * HOUR, files, files * 6).tasks == files
-    assert blocks_for(placed(0), 64 * HOUR, 64, 384).size == BLOCK_BYTES
+    assert blocks_for(placement_of(0), 64 * HOUR, 64, 384).size == BLOCK_BYTES
 
 
 def test_a_gpu_task_reads_as_many_files_as_fit_into_a_block() -> None:
-    blocks = blocks_for(placed(1), 1000 * HOUR, 1000, 6000)
+    blocks = blocks_for(placement_of(1), 1000 * HOUR, 1000, 6000)
     # Two hours: two such tables in two calls at a time fill 15,360 padded seconds nearly.
     assert blocks == Blocks(500, GPU_BLOCK_BYTES)
     # 256 clips of 3 s in each file are 768 s; four files have 1,024 clips.
-    assert blocks_for(placed(1), 1000 * 768.0, 1000, 256_000).tasks == 250
+    assert blocks_for(placement_of(1), 1000 * 768.0, 1000, 256_000).tasks == 250
 
 
 @pytest.mark.parametrize("gpus", [1, 4, 8])
 @pytest.mark.parametrize("hours", [1, 10, 64, 150, 1000, 20_000])
 def test_a_task_is_seconds_of_work_and_no_gpu_waits(gpus: int, hours: int) -> None:
-    placement = placed(gpus, cpus=16 * gpus)
+    placement = placement_of(gpus, cpus=16 * gpus)
     each = planner.task_seconds(hours * HOUR)
     files = math.ceil(hours * HOUR / each)
     blocks = blocks_for(placement, hours * HOUR, files, files * 6)
@@ -98,7 +98,7 @@ def test_a_task_is_seconds_of_work_and_no_gpu_waits(gpus: int, hours: int) -> No
 
 
 def test_short_jobs_keep_a_task_for_each_replica_and_decoder() -> None:
-    assert blocks_for(placed(8, cpus=128), 64 * HOUR, 64, 400).tasks == 64
-    assert blocks_for(placed(1, cpus=8), 10 * HOUR, 64, 64).tasks == 16
-    assert blocks_for(placed(8), 0.0, 0, 0).tasks == 1
-    assert blocks_for(placed(1), 0.0, 3, 3).tasks == 3
+    assert blocks_for(placement_of(8, cpus=128), 64 * HOUR, 64, 400).tasks == 64
+    assert blocks_for(placement_of(1, cpus=8), 10 * HOUR, 64, 64).tasks == 16
+    assert blocks_for(placement_of(8), 0.0, 0, 0).tasks == 1
+    assert blocks_for(placement_of(1), 0.0, 3, 3).tasks == 3

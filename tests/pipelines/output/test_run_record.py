@@ -8,7 +8,7 @@ import pytest
 
 from actors.config import ASRConfig, VLLMConfig
 from actors.errors import UsageError
-from actors.text.redaction import redacted
+from actors.redaction import redacted
 from pipelines.config import RunConfig, load_config
 from pipelines.config_sections import ClusterConfig
 from pipelines.output import run_record, saved_settings

@@ -21,8 +21,8 @@ from actors.backends.vllm.engine_args import (
     shape_of,
 )
 from actors.config import AlignerConfig, ASRConfig, VLLMConfig
+from actors.config.base import PoolConfig
 from actors.errors import FatalError
-from actors.settings import PoolConfig
 
 DEMO = Path(__file__).resolve().parents[4] / "configs/demo"
 SMALL = {

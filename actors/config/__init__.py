@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from actors.settings import PoolConfig, Settings, Timeout
+from actors.config.base import PoolConfig, Settings, Timeout
 from actors.text.languages import normalize_language
 
 
