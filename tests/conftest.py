@@ -9,6 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def enabled_loggers() -> None:
+    """Enable our loggers: a Ray that an earlier test started has disabled all loggers of the process."""
+    for name, logger in logging.root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and name.startswith(("actors", "pipelines")):
+            logger.disabled = False
+
+
 @pytest.fixture(scope="session")
 def s3_bucket() -> Iterator[str]:
     """An empty bucket in a server that speaks S3 over HTTP on loopback: yields `s3://scriptorium-test`.
