@@ -256,6 +256,9 @@ def _http_status(error: BaseException) -> int | None:
 
 
 def _own_status(error: BaseException) -> int | None:
+    if type(error).__module__ == "aiohttp.http_exceptions":
+        # Of a response that broke off: its code 400 says what is wrong with the bytes, no server sent it.
+        return None
     response = getattr(error, "response", None)
     candidates = [getattr(error, name, None) for name in ("status", "status_code", "code")]
     if isinstance(response, dict):

@@ -11,10 +11,12 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def enabled_loggers() -> None:
-    """Enable our loggers: a Ray that an earlier test started has disabled all loggers of the process."""
+    """Enable our loggers: a Ray that an earlier test started reconfigures the logging of the process."""
     for name, logger in logging.root.manager.loggerDict.items():
         if isinstance(logger, logging.Logger) and name.startswith(("actors", "pipelines")):
-            logger.disabled = False
+            logger.disabled, logger.propagate = False, True
+            logger.setLevel(logging.NOTSET)
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,15 @@ class Result:
     err: str
 
 
+def clean_environment() -> dict[str, str]:
+    """The variables of this process without those that a Ray of an earlier test set in it."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("RAY_") and name != "PYTHONSAFEPATH"
+    }
+
+
 def scriptorium(
     *arguments: Any,
     environment: Environment = Environment(),
@@ -62,7 +71,7 @@ def scriptorium(
         timeout: seconds after which the test fails.
         options: of `subprocess.run`.
     """
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment.variables}
+    variables = {**clean_environment(), "PYTHONPATH": str(ROOT), **environment.variables}
     script = f'{environment.prelude or ":"}; exec "$@" {environment.redirections}'
     done = subprocess.run(
         [*environment.wrapper, "bash", "-c", script, "bash", *COMMAND, *map(str, arguments)],

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.environment.commands import COMMAND, FAKE, ROOT, SECONDS, scriptorium
+from tests.faults.environment.commands import COMMAND, FAKE, ROOT, SECONDS, clean_environment, scriptorium
 
 pytestmark = pytest.mark.faults
 
@@ -53,7 +53,9 @@ def sprung(inbox: Path) -> dict[str, str]:
 def test_the_traps_work(inbox: Path) -> None:
     """A child that has the working directory on its path falls into one."""
     code = "import statistics"
-    done = subprocess.run([sys.executable, "-c", code], cwd=inbox, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=inbox, env=clean_environment(), capture_output=True, text=True
+    )
     assert done.returncode and "was imported" in done.stderr + str(sprung(inbox))
     for mark in inbox.with_name("marks").iterdir():
         mark.unlink()

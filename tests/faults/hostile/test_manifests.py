@@ -216,7 +216,7 @@ def test_parquet_with_wrong_metadata_is_refused(tmp_path: Path, monkeypatch: pyt
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10, (
         "KiB, not the 600 MiB that the rows spell out"
     )
-    monkeypatch.setattr("pipelines.manifests.file_formats.PARQUET_LIMIT", 1 << 20)
+    monkeypatch.setattr("pipelines.manifests.formats.parquet_rows.PARQUET_LIMIT", 1 << 20)
     pq.write_table(pa.table({"audio": ["a" * (1 << 20), "b" * (1 << 20)]}), bad)
     assert "row 1: the next 2 rows take 2 MiB; this is not a manifest" in refusal(bad)
 
