@@ -10,13 +10,12 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def enabled_loggers() -> None:
-    """Enable our loggers: a Ray that an earlier test started reconfigures the logging of the process."""
+def captured_logs(caplog: pytest.LogCaptureFixture) -> None:
+    """Capture our messages: a Ray that an earlier test started disables loggers and silences all handlers."""
+    caplog.handler.setLevel(logging.NOTSET)
     for name, logger in logging.root.manager.loggerDict.items():
         if isinstance(logger, logging.Logger) and name.startswith(("actors", "pipelines")):
-            logger.disabled, logger.propagate = False, True
-            logger.setLevel(logging.NOTSET)
-    logging.disable(logging.NOTSET)
+            logger.disabled = False
 
 
 @pytest.fixture(scope="session")
