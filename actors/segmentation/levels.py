@@ -55,7 +55,8 @@ def without_clicks(levels: np.ndarray) -> np.ndarray:
     """The levels with clicks replaced by what is around them.
 
     A click is a run of at most 30 ms that is 12 dB louder than everything within 250 ms on both sides.
-    No word is: it is longer, or has other sounds around it.
+    No word is: it is longer, or has other sounds around it. Nearer to the ends nothing counts as a click:
+    it may be a word that goes on in the next shard.
 
     Args:
         levels: see `frame_levels`.
@@ -70,7 +71,8 @@ def without_clicks(levels: np.ndarray) -> np.ndarray:
     # A cheap test first: abrupt on both sides.
     before, after = padded[:count], padded[2 * _CLICK :]
     result = levels
-    for frame in np.flatnonzero(levels - np.maximum(before, after) > _CLICK_RISE):
+    abrupt = np.flatnonzero(levels - np.maximum(before, after) > _CLICK_RISE)
+    for frame in abrupt[(abrupt >= _AROUND) & (abrupt < count - _AROUND)]:
         left = levels[max(0, frame - _AROUND) : max(0, frame - _CLICK + 1)]
         right = levels[frame + _CLICK : frame + _AROUND + 1]
         around = max(left.max(initial=_LOWEST_LEVEL), right.max(initial=_LOWEST_LEVEL))
