@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import faulthandler
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from actors.errors import FatalError
@@ -48,6 +48,21 @@ def call_limit(timeout: float | None, on_gpu: bool, duration: float) -> float:
     if timeout is not None:
         return timeout
     return _MIN_LIMIT + (_PER_AUDIO_SECOND_ON_GPU if on_gpu else _PER_AUDIO_SECOND_ON_CPU) * duration
+
+
+@contextmanager
+def limited_table(timeout: float | None, durations: Sequence[float], what: str) -> Iterator[None]:
+    """`limited` for a call on a GPU with a whole table, by the seconds of audio in it.
+
+    Args:
+        timeout: see `call_limit`.
+        durations: seconds of each segment.
+        what: names the call in the message.
+    """
+    seconds = sum(durations)
+    whole = f"{what} with {len(durations)} segments of {seconds:.1f} s in all"
+    with limited(call_limit(timeout, True, seconds), whole):
+        yield
 
 
 @contextmanager

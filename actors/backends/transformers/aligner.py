@@ -8,7 +8,7 @@ without padding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from actors.backends.transformers.kernels.attention import to_device
 from actors.backends.transformers.loading import load
 from actors.backends.transformers.prompts import PASS_TOKENS, Prompt, extract_features
 from actors.config import AlignerConfig
-from actors.process.watchdog import call_limit, heartbeat, limited
+from actors.process.watchdog import heartbeat, limited_table
 from actors.records import AlignmentRequest
 
 Times = list[tuple[float, float]]
@@ -91,11 +91,9 @@ class TransformersAligner(AlignerBackend):
         spoken = [request for request in requests if request.units]
         size = max(1, len(spoken)) if self.on_gpu else 1
         groups = [spoken[start : start + size] for start in range(0, len(spoken), size)]
-        with ExitStack() as stack:
-            if self.batches_itself:
-                seconds = sum(request.duration for request in requests)
-                what = f"an aligner call with {len(requests)} segments of {seconds:.1f} s in all"
-                stack.enter_context(limited(call_limit(self.config.timeout, True, seconds), what))
+        durations = [request.duration for request in requests]
+        limit = limited_table(self.config.timeout, durations, "an aligner call")
+        with limit if self.batches_itself else nullcontext():
             found = [times for group in groups for times in self.memory.run(group, self._align)]
         if len(requests) == 1 and found and isinstance(found[0], Exception):
             raise found[0]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +30,7 @@ from actors.backends.transformers.prompts import Prompt, extract_features
 from actors.backends.transformers.scheduler import Generated, Job
 from actors.batch_limits import batch_limits
 from actors.config import ASRConfig
-from actors.process.watchdog import call_limit, heartbeat, limited
+from actors.process.watchdog import heartbeat, limited_table
 from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
 
 ANSWER_TOKENS = 3.5  # tokens a second of a usual answer
@@ -69,11 +69,9 @@ class TransformersASR(ASRBackend):
         """Recognise segments. See `ASRBackend`."""
         if not requests:
             return []
-        with ExitStack() as stack:
-            if self.batches_itself:
-                seconds = sum(request.duration for request in requests)
-                what = f"a model call with {len(requests)} segments of {seconds:.1f} s in all"
-                stack.enter_context(limited(call_limit(self.config.timeout, True, seconds), what))
+        durations = [request.duration for request in requests]
+        limit = limited_table(self.config.timeout, durations, "a model call")
+        with limit if self.batches_itself else nullcontext():
             return self.memory.run(requests, self._transcribe)
 
     def _transcribe(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis | Exception]:

@@ -3,7 +3,6 @@
 import contextlib
 import http.server
 import socket
-import threading
 
 import pytest
 
@@ -11,6 +10,7 @@ from actors import retries
 from actors.audio.probing import probe_many
 from actors.audio.sources import open_audio
 from actors.errors import CODES, RetryableError, RowError, UsageError, as_row_error
+from tests.actors.audio.loopback_http import running
 
 
 @pytest.fixture
@@ -35,13 +35,8 @@ def serve(answer):
         def log_message(self, *arguments):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/a.wav", requests
-    finally:
-        server.shutdown()
-        server.server_close()
+    with running(Handler) as address:
+        yield f"{address}/a.wav", requests
 
 
 def status(code):

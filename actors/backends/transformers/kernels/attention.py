@@ -8,6 +8,7 @@ One decoded token per row reads the whole static cache: flash attention takes th
 of which `seqused_k` says how much of each slot is valid. The heads that share keys become queries of one
 head, and long keys are split over the card (flash decoding). All shapes are static, so that a step can be
 captured as a CUDA graph.
+Where Triton's kernels can be used (`fused`), they take the decoding step over from flash attention.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ import contextlib
 import http.server
 import io
 import tarfile
-import threading
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from actors.audio.files.tar_members import walk_members
 from actors.audio.sources import open_audio
 from actors.config import AudioConfig, SegmenterConfig
 from actors.decoder import Decoder
+from tests.actors.audio.loopback_http import running
 
 RATE, SECONDS = 16_000, 600
 
@@ -62,13 +62,8 @@ def serve(files):
         def log_message(self, *arguments):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", sent
-    finally:
-        server.shutdown()
-        server.server_close()
+    with running(Handler) as address:
+        yield address, sent
 
 
 def decode_all(rows, isolate=False):
