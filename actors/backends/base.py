@@ -59,6 +59,23 @@ class Backend(Protocol):
 class ASRBackend(Backend, Protocol):
     """Speech to text."""
 
+    # Whether `SegmentRequest.repetition_penalty` has an effect.
+    takes_repetition_penalty: bool = False
+
+    def language_probabilities(
+        self, requests: Sequence[SegmentRequest], languages: Sequence[Sequence[str]]
+    ) -> list[dict[str, float]]:
+        """How probable the model finds languages, before it writes any text.
+
+        Args:
+            requests: segments whose language the model decides.
+            languages: of each request, English names of the languages in question.
+
+        Returns:
+            For each request, a probability by language; empty where the backend cannot tell.
+        """
+        return [{} for _ in requests]
+
     def prefetch(self, requests: Sequence[SegmentRequest]) -> None:
         """Prepare the next batch while the one before it runs; by default nothing is prepared."""
         return

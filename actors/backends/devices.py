@@ -1,9 +1,8 @@
-"""The device that a model runs on: precision, attention, memory shared with others, and its errors."""
+"""The device that a model runs on: precision, memory shared with others, and its errors."""
 
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import os
 import re
 import sys
@@ -120,34 +119,6 @@ def pick_dtype(setting: str, device: torch.device, parameters: int, decodes: boo
     if parameters < SMALL_MODEL:
         return torch.float64 if decodes else torch.float32
     return torch.bfloat16 if cpu_multiplies_bf16() else torch.float32
-
-
-def pick_attention(setting: str, device: torch.device, dtype: str) -> str | dict[str, str]:
-    """The attention implementation to load transformers' model with, for all of it or by its parts.
-
-    It matters for transformers' own forward pass, which a run does not use: encoder and decoder are ours,
-    over the same weights, and decide by the setting whether to use torch's flash attention and Triton's
-    kernels (`actors.backends.transformers.loading.Network.of`). They need no package flash-attn.
-
-    `auto` is sdpa. The audio encoder is loaded with flash_attention_2 where the package is installed and
-    applies: half precision on cards of compute capability 8.0 (Ampere) or later, in a version that
-    transformers accepts. The decoder never is: with a padded batch transformers' flash attention copies all
-    keys of each layer in each step and waits for the GPU twice.
-
-    Returns:
-        A name, or names by part of the model as transformers accepts them (`""` is the model as a whole).
-    """
-    if setting != "auto":
-        return setting
-    half = dtype in ("auto", "bfloat16", "float16")
-    if device.type != "cuda" or not half or importlib.util.find_spec("flash_attn") is None:
-        return "sdpa"
-    import torch
-    from transformers.utils import is_flash_attn_2_available
-
-    usable = torch.cuda.get_device_capability(device) >= (8, 0) and is_flash_attn_2_available()
-    by_part = {"": "sdpa", "text_config": "sdpa", "audio_config": "flash_attention_2"}
-    return by_part if usable else "sdpa"
 
 
 def cpu_multiplies_bf16() -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from actors.config.base import PoolConfig, Settings, Timeout
-from actors.text.languages import normalize_language
+from actors.text.languages import language_set, normalize_language
 
 
 class AudioConfig(Settings):
@@ -123,12 +123,11 @@ class ModelConfig(Settings):
         "depend a little "
         "on the other segments of a batch",
     )
-    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
+    attention: Literal["auto", "triton", "flash", "sdpa"] = Field(
         "auto",
-        description="auto: torch's own flash attention, and Triton kernels for decoding, on GPUs from Ampere "
-        "on "
-        "in half precision; sdpa elsewhere; sdpa, eager: neither of them; flash_attention_2: as auto, but "
-        "refused without the package flash-attn, which nothing needs",
+        description="kernels of backend transformers; auto: flash attention and Triton's kernels on GPUs from "
+        "Ampere on in half precision where they work, sdpa elsewhere; triton: both, or an error that says why "
+        "not; flash: flash attention without Triton, or an error; sdpa: torch's operations only",
     )
     max_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto",
@@ -150,6 +149,23 @@ class ModelConfig(Settings):
     )
     pool: PoolConfig = PoolConfig()
     vllm: VLLMConfig = VLLMConfig()
+
+    @field_validator("attention", mode="before")
+    @classmethod
+    def _rename_attention(cls, value: Any) -> Any:
+        """Accept the names of version 0.1.0, which had transformers' own kernels."""
+        former = {"eager": "sdpa", "flash_attention_2": "auto"}
+        return former.get(value, value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_attention(self) -> ModelConfig:
+        if self.attention in ("triton", "flash"):
+            for name, given in (("device", self.device), ("dtype", self.dtype)):
+                if given in ("cpu", "float64", "float32", "int8"):
+                    raise ValueError(
+                        f"attention {self.attention} is for GPUs in half precision, and {name} is {given}"
+                    )
+        return self
 
     def _fit_vllm(self, model: str) -> None:
         """Refuse settings that vLLM does not support, and replace the default model by one that it reads."""
@@ -232,6 +248,11 @@ class ASRConfig(ModelConfig):
         description="force this language (name or ISO code); null: the model decides; a manifest's "
         "`language` takes precedence",
     )
+    languages: list[str] = Field(
+        [],
+        description="languages that are expected (names or ISO codes); a segment in another one is decoded "
+        "again in the most probable of these; empty: all; a manifest's `languages` takes precedence",
+    )
     context: str = Field(
         "", description="background text for every segment; a manifest's `context` takes precedence"
     )
@@ -248,6 +269,11 @@ class ASRConfig(ModelConfig):
     @classmethod
     def _check_language(cls, value: str | None) -> str | None:
         return normalize_language(value)
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _check_languages(cls, value: Any) -> Any:
+        return list(language_set(value)) if isinstance(value, str | list | tuple) else value
 
     @model_validator(mode="after")
     def _fit_backend(self) -> ASRConfig:

@@ -19,7 +19,6 @@ from actors.backends.devices import (
     disable_cudnn_attention,
     exclusive_cards,
     limit_memory,
-    pick_attention,
     pick_device,
     pick_dtype,
     set_threads,
@@ -38,8 +37,7 @@ from actors.backends.qwen.checkpoint import (
 from actors.backends.qwen.hub import download
 from actors.backends.transformers.decoder import Decoder
 from actors.backends.transformers.encoder import Encoder
-from actors.backends.transformers.kernels.attention import flash_works
-from actors.backends.transformers.kernels.fused import fused_kernels
+from actors.backends.transformers.kernels.choice import Shape, choose_kernels
 from actors.backends.transformers.quantization import quantize
 from actors.config import ModelConfig
 from actors.errors import FatalError
@@ -74,31 +72,31 @@ class Network:
         Args:
             model: Qwen3ASRForConditionalGeneration or Qwen3ASRForTokenClassification, on its device and in
                 its precision.
-            attention: the setting; `sdpa` and `eager` keep flash attention and Triton's kernels off.
+            attention: the setting, see `kernels.choice`.
+
+        Raises:
+            ValueError: the setting demands kernels that cannot be used here.
         """
         inner = model.model
         text, audio = model.config.text_config, model.config.audio_config
-        wanted = attention not in ("sdpa", "eager")
-        heads, width = audio.encoder_attention_heads, audio.d_model
-        encoder_flash = wanted and flash_works(
-            inner.audio_tower.device, inner.audio_tower.dtype, heads, heads, width // heads
-        )
-        encoder = Encoder(inner.audio_tower, inner.multi_modal_projector, flash=encoder_flash)
+        tower, heads, width = inner.audio_tower, audio.encoder_attention_heads, audio.d_model
         decoder = Decoder(inner.language_model)
-        flash = wanted and flash_works(
-            decoder.device, decoder.dtype, text.num_attention_heads, text.num_key_value_heads, text.head_dim
-        )
-        if wanted:
-            decoder.fused = fused_kernels(
+        kernels = choose_kernels(
+            attention,
+            Shape(tower.device, tower.dtype, width, heads, heads, width // heads),
+            Shape(
                 decoder.device,
                 decoder.dtype,
                 text.hidden_size,
                 text.num_attention_heads,
                 text.num_key_value_heads,
                 text.head_dim,
-            )
+            ),
+        )
+        decoder.fused = kernels.fused
+        encoder = Encoder(tower, inner.multi_modal_projector, flash=kernels.encoder_flash)
         head = model.lm_head if hasattr(model, "lm_head") else model.score
-        return cls(encoder, decoder, head, decoder, model.config.audio_token_id, flash)
+        return cls(encoder, decoder, head, decoder, model.config.audio_token_id, kernels.flash)
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,8 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
     model_class = getattr(transformers, _CLASSES[kind])
     arguments: dict[str, Any] = {
         "dtype": "auto",
-        "attn_implementation": pick_attention(config.attention, device, config.dtype),
+        # Of transformers' own forward pass, which no run uses: see `kernels.choice` for ours.
+        "attn_implementation": "sdpa",
         "output_loading_info": True,
     }
     folder = folder or download(name, kind, settings.revision)
@@ -185,7 +184,7 @@ def _load(name: str, kind: Kind, config: ModelConfig) -> Checkpoint:
             code="device_out_of_memory",
         ) from error
     except ValueError as error:
-        raise FatalError(f"{kind}.model {name!r} cannot be run: {first_line(error)}") from error
+        raise FatalError(f"{kind}.model {name!r} cannot be run: {error}") from error
     return Checkpoint(model, network, tokenizer, extractor, settings.revision, device, dtype, timestamp_ms)
 
 

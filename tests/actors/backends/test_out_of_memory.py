@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from actors.backends.devices import classify_error, pick_attention, pick_device, pick_dtype  # noqa: E402
+from actors.backends.devices import classify_error, pick_device, pick_dtype  # noqa: E402
 from actors.backends.out_of_memory import MemoryGuard  # noqa: E402
 from actors.errors import FatalError, RowError  # noqa: E402
 
@@ -134,21 +134,3 @@ def test_precision_on_a_cpu(has_bf16: bool, dtype: str, monkeypatch: pytest.Monk
 def test_precision_on_a_gpu(capability: tuple[int, int], dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert pick_dtype("auto", torch.device("cuda"), 1) == getattr(torch, dtype)
-
-
-def test_flash_attention_is_picked_for_the_encoder_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda, cpu = torch.device("cuda"), torch.device("cpu")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name == "flash_attn" else None)
-    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert pick_attention("auto", cuda, "auto") == "sdpa"  # transformers would refuse to load
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    # Only for the encoder: it slows decoding.
-    by_part = {"": "sdpa", "text_config": "sdpa", "audio_config": "flash_attention_2"}
-    assert pick_attention("auto", cuda, "auto") == by_part
-    assert pick_attention("auto", cuda, "float32") == "sdpa"  # the kernels are for half precision only
-    assert pick_attention("flash_attention_2", cuda, "auto") == "flash_attention_2"
-    assert pick_attention("auto", cpu, "auto") == "sdpa"
-    assert pick_attention("eager", cuda, "auto") == "eager"
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert pick_attention("auto", cuda, "auto") == "sdpa"

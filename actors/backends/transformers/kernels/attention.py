@@ -8,13 +8,12 @@ One decoded token per row reads the whole static cache: flash attention takes th
 of which `seqused_k` says how much of each slot is valid. The heads that share keys become queries of one
 head, and long keys are split over the card (flash decoding). All shapes are static, so that a step can be
 captured as a CUDA graph.
-Where Triton's kernels can be used (`fused`), they take the decoding step over from flash attention.
+Where Triton's kernels are used (`choice`), they take the decoding step over from flash attention.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional
-
-log = logging.getLogger(__name__)
 
 # Largest difference between the two ways, relative to values around 1: half precision has 8 (bf16) to 11
 # bits.
@@ -211,32 +208,26 @@ def flash_operator(*arguments: Any, **named: Any) -> torch.Tensor:
     return output
 
 
-def flash_works(device: torch.device, dtype: torch.dtype, heads: int, groups: int, size: int) -> bool:
-    """Whether flash attention applies here and gives what SDPA gives, found out by running both once.
+def flash_problem(device: torch.device, dtype: torch.dtype, heads: int, groups: int, size: int) -> str | None:
+    """Why flash attention cannot be used, found out by comparing it with SDPA on random input; None: it can.
 
     Another version of torch may have another signature. That must cost speed and not a run.
 
     Args:
-        device: where the model runs.
-        dtype: of its activations.
+        device: where the model runs, a GPU of compute capability 8.0 or later.
+        dtype: of its activations, half precision.
         heads: attention heads.
         groups: key heads.
         size: of a head.
     """
-    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16) or size % 8 or size > 256:
-        return False
-    if torch.cuda.get_device_capability(device) < (8, 0):
-        return False
+    if size % 8 or size > 256:
+        return f"it has no kernel for heads of {size}"
     try:
         with torch.inference_mode():
             error = _difference(device, dtype, heads, groups, size)
     except (RuntimeError, TypeError, AttributeError, NotImplementedError) as problem:
-        log.warning("flash attention of torch %s cannot be used: %s", torch.__version__, problem)
-        return False
-    if not error <= _TOLERANCE:
-        log.warning("flash attention of torch %s differs by %.3g: not used", torch.__version__, error)
-        return False
-    return True
+        return str(problem) or type(problem).__name__
+    return None if error <= _TOLERANCE else f"it differs by {error:.3g} from SDPA"
 
 
 def _difference(device: torch.device, dtype: torch.dtype, heads: int, groups: int, size: int) -> float:

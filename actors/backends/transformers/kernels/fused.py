@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from pathlib import Path
@@ -13,33 +12,29 @@ import torch
 from actors.backends.transformers.kernels import operations
 from actors.backends.transformers.kernels.attention import attend_slots, slot_keys
 
-log = logging.getLogger(__name__)
-
 # Largest difference to float32, relative to values around 1: half precision has 8 (bf16) to 11 bits.
 _TOLERANCE = 0.06
 _EPS = 1e-6
 
 
-def fused_kernels(
+def triton_problem(
     device: torch.device, dtype: torch.dtype, hidden: int, heads: int, groups: int, size: int
-) -> ModuleType | None:
-    """The module `triton_kernels` where it can be used and gives what `operations` gives; else None.
+) -> str | None:
+    """Why the module `triton_kernels` cannot be used; None: it can, and gives what `operations` gives.
 
     Triton may be missing, may find no C compiler, or may compile to something wrong on a new card. That must
     cost speed and not a run.
 
     Args:
-        device: where the decoder runs.
-        dtype: of its activations.
+        device: where the decoder runs, a GPU of compute capability 8.0 or later.
+        dtype: of its activations, half precision.
         hidden: size of its residual stream.
         heads: attention heads.
         groups: key heads.
         size: of a head.
     """
-    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
-        return None
-    if torch.cuda.get_device_capability(device) < (8, 0) or size not in (64, 128, 256) or heads % groups:
-        return None
+    if size not in (64, 128, 256) or heads % groups:
+        return f"they are not made for {heads} heads of {size} with {groups} key heads"
     _choose_cache_folder()
     try:
         from actors.backends.transformers.kernels import triton_kernels
@@ -47,12 +42,8 @@ def fused_kernels(
         with torch.inference_mode():
             error = difference(triton_kernels, device, dtype, hidden, heads, groups, size)
     except Exception as problem:  # Triton raises classes of its own, and those of the C compiler
-        log.warning("the decoder's Triton kernels cannot be used, it will be slower: %s", first_line(problem))
-        return None
-    if not error <= _TOLERANCE:
-        log.warning("the decoder's Triton kernels differ by %.3g from torch's: not used", error)
-        return None
-    return triton_kernels
+        return first_line(problem)
+    return None if error <= _TOLERANCE else f"they differ by {error:.3g} from torch's"
 
 
 def difference(

@@ -85,10 +85,9 @@ def test_slots_follow_padded_seconds(backend, prompts, monkeypatch: pytest.Monke
     assert asked == [2]
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_every_attention_setting_gives_the_same(tiny_models, backend, prompts, attention: str) -> None:
+def test_sdpa_gives_the_same(tiny_models, backend, prompts) -> None:
     other = TransformersASR(
-        ASRConfig(model=str(tiny_models.asr), dtype=backend.config.dtype, attention=attention)
+        ASRConfig(model=str(tiny_models.asr), dtype=backend.config.dtype, attention="sdpa")
     )
     assert not other.network.flash and not other.network.encoder.flash
     assert_equal(
