@@ -8,6 +8,7 @@ code, not of torch versions.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -31,11 +32,18 @@ PACKAGES = [
     "librosa==0.11.0",
     "nagisa==0.2.11",
     "soynlp==0.0.493",
+    "scikit-learn==1.9.1",
+    "scipy==1.17.1",
+    "joblib==1.6.0",
+    "threadpoolctl==3.8.0",
+    "narwhals==2.29.0",
     "lazy_loader==0.6",
     "decorator==5.3.1",
     "pooch==1.9.0",
 ]
-FOLDER = Path(tempfile.gettempdir()) / "scriptorium-bench-qwen-asr-0.0.6"
+# Named by what it holds, so that a change of the list is installed.
+_DIGEST = hashlib.sha256("\n".join(PACKAGES).encode()).hexdigest()[:8]
+FOLDER = Path(tempfile.gettempdir()) / f"scriptorium-bench-qwen-asr-0.0.6-{_DIGEST}"
 
 
 def install() -> Path:
