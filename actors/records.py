@@ -11,14 +11,31 @@ import numpy as np
 Row = dict[str, Any]
 
 
-class WordRow(TypedDict):
-    """A word in a row: seconds from the start of the recording, characters in the segment's text."""
+class WordTimes(TypedDict):
+    """What every word has: seconds from the start of the recording, characters in the segment's text."""
 
     text: str
     start: float
     end: float
     char_start: int
     char_end: int
+
+
+class WordRow(WordTimes, total=False):
+    """A word in a row. A missing field is null in the tables."""
+
+    confidence: float | None  # 0..1
+    speaker: str | None
+
+
+class CandidateRow(TypedDict):
+    """A text that the repair of a segment tried and rejected."""
+
+    source: str
+    text: str
+    language: str | None
+    confidence: float | None
+    flags: list[str]
 
 
 class SegmentRow(TypedDict, total=False):
@@ -35,6 +52,10 @@ class SegmentRow(TypedDict, total=False):
     flags: list[str]
     words: list[WordRow]
     word_source: str  # "aligner" or "none"
+    min_confidence: float | None
+    language_confidence: float | None
+    candidates: list[CandidateRow] | None
+    speaker: str | None
 
 
 SAMPLING_RATE = 16_000  # Hz: the only rate of the models
@@ -64,6 +85,10 @@ class SegmentRequest:
     prefix: str = ""
     # For streams: how many tokens at the end of the output a later one may change.
     unsettled_tokens: int = 0
+    # The model's English names of the languages that are expected; empty: all.
+    languages: tuple[str, ...] = ()
+    # Divides the logits of tokens that the answer already has; 1: none. For backends that can.
+    repetition_penalty: float = 1.0
 
     @property
     def duration(self) -> float:

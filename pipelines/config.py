@@ -18,7 +18,9 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig, Settings
 from actors.config.base import StorageConfig
+from actors.config.repair import RepairConfig
 from actors.errors import UsageError
+from actors.text.languages import CODES, code_of
 from pipelines.config_files import (
     assign,
     current_name,
@@ -43,6 +45,7 @@ class RunConfig(Settings):
     segmenter: SegmenterConfig = SegmenterConfig()
     asr: ASRConfig = ASRConfig()
     aligner: AlignerConfig = AlignerConfig()
+    repair: RepairConfig = RepairConfig()
     plan: PlanConfig = PlanConfig()
     estimate: EstimateConfig = EstimateConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -65,6 +68,13 @@ class RunConfig(Settings):
             )
         if self.segmenter.max_duration > self.plan.shard_duration:
             raise ValueError("segmenter.max_duration must not be above plan.shard_duration: lower it")
+        return self
+
+    @model_validator(mode="after")
+    def _second_model_fits(self) -> RunConfig:
+        if not set(self.repair.languages) <= {code_of(name) for name in self.asr.languages or CODES}:
+            raise ValueError("repair.languages has languages that asr.languages does not allow")
+        self.repair.second_model(self.asr)
         return self
 
     @model_validator(mode="after")
@@ -93,13 +103,15 @@ class RunConfig(Settings):
             "audio": {"channel": self.audio.channel}
             | ({} if self.audio.track == "auto" else {"track": self.audio.track}),
             "segmenter": settings["segmenter"],
-            "asr": {k: v for k, v in settings["asr"].items() if k not in {*speed, "remote"}}
+            "asr": {
+                k: v for k, v in settings["asr"].items() if k not in {*speed, *_unset(self.asr), "remote"}
+            }
             | self._remote_endpoint()
             | _engine(self.asr),
             "aligner": {k: v for k, v in settings["aligner"].items() if k not in speed}
             | _engine(self.aligner),
             "plan": {"shard_duration": settings["plan"]["shard_duration"]},
-        }
+        } | ({"repair": repair} if (repair := self.repair.identity()) else {})
 
     def _remote_endpoint(self) -> dict[str, Any]:
         # Under the name that the section had in version 0.1.0, so that runs begun by it keep their hash.
@@ -108,6 +120,11 @@ class RunConfig(Settings):
     def hash(self) -> str:
         """A digest of `identity()`, 16 hex digits: rows with the same hash were made in the same way."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _unset(asr: ASRConfig) -> set[str]:
+    """Settings of the recogniser that earlier versions did not have, where they change nothing."""
+    return {"languages"} if not asr.languages else set()
 
 
 def _engine(config: ASRConfig | AlignerConfig) -> dict[str, Any]:

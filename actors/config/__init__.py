@@ -125,9 +125,9 @@ class ModelConfig(Settings):
     )
     attention: Literal["auto", "triton", "flash", "sdpa"] = Field(
         "auto",
-        description="kernels of backend transformers; auto: flash attention and Triton's kernels on GPUs from "
-        "Ampere on in half precision where they work, sdpa elsewhere; triton: both, or an error that says why "
-        "not; flash: flash attention without Triton, or an error; sdpa: torch's operations only",
+        description="kernels of backend transformers; auto: flash attention and Triton's kernels on GPUs "
+        "from Ampere on in half precision where they work, sdpa elsewhere; triton: both, or an error that "
+        "says why not; flash: flash attention without Triton, or an error; sdpa: torch's operations only",
     )
     max_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto",
@@ -274,6 +274,12 @@ class ASRConfig(ModelConfig):
     @classmethod
     def _check_languages(cls, value: Any) -> Any:
         return list(language_set(value)) if isinstance(value, str | list | tuple) else value
+
+    @model_validator(mode="after")
+    def _fit_languages(self) -> ASRConfig:
+        if self.language and self.languages and self.language not in self.languages:
+            raise ValueError(f"language {self.language} is none of languages: {', '.join(self.languages)}")
+        return self
 
     @model_validator(mode="after")
     def _fit_backend(self) -> ASRConfig:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from actors.errors import UsageError
 
@@ -144,6 +145,20 @@ def normalize_language(value: str | None) -> str | None:
             f"unknown language {value!r}: give one of {known}, or leave it empty to let the model decide"
         )
     return name
+
+
+def language_set(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The model's names of several languages, each once, in the order given.
+
+    Args:
+        value: names or ISO codes, as a list or as text with commas; None and "" are none.
+
+    Raises:
+        UnknownLanguage: the model does not know one of them.
+    """
+    parts = re.split(r"[,;|+]", value) if isinstance(value, str) else list(value or ())
+    names = (normalize_language(str(part)) for part in parts)
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def code_of(name: str | None) -> str | None:

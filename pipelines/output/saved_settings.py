@@ -70,6 +70,9 @@ def with_former_defaults(config: RunConfig, record: dict[str, Any] | None) -> Ru
         if saved == former != getattr(settings, name) and name not in settings.model_fields_set:
             log.info("%s.%s stays %s, the default when this output was begun", section, name, former)
             config = config.model_copy(update={section: settings.model_copy(update={name: former})})
+    if identity and "repair" not in identity and not config.repair.model_fields_set:
+        # Begun by version 0.1.0, which had no repair, or with it switched off.
+        config = config.model_copy(update={"repair": config.repair.model_copy(update={"enabled": False})})
     return config
 
 
