@@ -60,6 +60,21 @@ WORD = pa.struct(
         ("end", pa.float64()),
         ("char_start", pa.int32()),
         ("char_end", pa.int32()),
+        # Probability that the word is right, 0..1; null: the model gave no token probabilities.
+        ("confidence", pa.float64()),
+        # S1, S2 ... in order of appearance; null: not asked for, or several people speak at once.
+        ("speaker", pa.string()),
+    ]
+)
+
+# What the repair of a segment tried and rejected.
+CANDIDATE = pa.struct(
+    [
+        ("source", pa.string()),  # the step of the repair that this text comes from
+        ("text", pa.string()),
+        ("language", pa.string()),
+        ("confidence", pa.float64()),
+        ("flags", pa.list_(pa.string())),
     ]
 )
 
@@ -71,8 +86,15 @@ _HYPOTHESIS = [
     ("language", pa.string()),
     ("text", pa.string()),
     ("raw", pa.string()),
+    # Geometric mean of the token probabilities; null where there are none, or where they say nothing.
     ("confidence", pa.float64()),
     ("flags", pa.list_(pa.string())),
+    # Of the least certain word of the text.
+    ("min_confidence", pa.float64()),
+    # Probability of the language tag; null where the language was forced.
+    ("language_confidence", pa.float64()),
+    # Texts that were tried and rejected; null: there was nothing to repair.
+    ("candidates", pa.list_(CANDIDATE)),
 ]
 _ASR = [("asr_model", pa.string()), ("asr_revision", pa.string())]
 _WORDS = [("words", pa.list_(WORD)), ("word_source", pa.string())]
@@ -107,6 +129,22 @@ TRANSCRIPT_SEGMENT = pa.struct(
         ("words", pa.list_(WORD)),
         ("word_source", pa.string()),  # aligner | none
         ("flags", pa.list_(pa.string())),
+        # As in the rows of shards.
+        ("min_confidence", pa.float64()),
+        ("language_confidence", pa.float64()),
+        ("candidates", pa.list_(CANDIDATE)),
+        # As in words; null also where several speakers have words in the segment.
+        ("speaker", pa.string()),
+    ]
+)
+
+# One speaker of a recording.
+SPEAKER = pa.struct(
+    [
+        ("speaker", pa.string()),  # as in segments and words
+        ("name", pa.string()),  # of the enrolled voice that matches; null: none does
+        ("score", pa.float64()),  # similarity with the enrolled voice
+        ("duration", pa.float64()),  # seconds of speech
     ]
 )
 
@@ -145,6 +183,9 @@ TRANSCRIPT = pa.schema(
         ("silence", pa.float64()),
         ("provenance", PROVENANCE),
         ("window", WINDOW),  # null: the recording is a whole file
+        # model | given (the manifest's text) | corrected (by people); null: no text, or not known (0.1.0).
+        ("text_source", pa.string()),
+        ("speakers", pa.list_(SPEAKER)),  # null: speakers were not asked for
     ]
 )
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from actors.records import Row
 from pipelines.evaluation.metrics.word_times import TimedWord
 from pipelines.output import run_record, transcripts
+from pipelines.schema import TRANSCRIPT
 from pipelines.storage import files
-from pipelines.storage.filesystems import call_store
+from pipelines.storage.parquet import iter_rows
 
 COLUMNS = ["recording_id", "duration", "language", "text", "segments", "status"]
+_SCHEMA = pa.schema([TRANSCRIPT.field(name) for name in COLUMNS])
 BATCH_ROWS = 64  # transcripts in memory at once; one of an hour takes about 9 MiB with its words
 
 
@@ -28,10 +28,7 @@ def read_transcripts(out: str) -> Iterator[Row]:
         Rows with the COLUMNS of `pipelines.schema.TRANSCRIPT`.
     """
     for uri in files.list(files.join(out, "transcripts"), ".parquet"):
-        store, path = files.arrow_filesystem(uri)
-        with call_store("read", uri, partial(store.open_input_file, path)) as file:
-            for batch in pq.ParquetFile(file).iter_batches(BATCH_ROWS, columns=COLUMNS):
-                yield from batch.to_pylist()
+        yield from iter_rows(uri, _SCHEMA, BATCH_ROWS)
 
 
 def dead_letters(out: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,10 +30,25 @@ def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     return call_store("read", uri, read)
 
 
-def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A table with the columns of `schema`.
+def iter_rows(uri: str, schema: pa.Schema, batch_rows: int) -> Iterator[dict[str, Any]]:
+    """The rows of one Parquet file as dictionaries, with `batch_rows` of them in memory.
 
-    Those that it lacks are null: older versions did not write them.
+    Args:
+        uri: address of the file.
+        schema: of the rows: see `conform`.
+        batch_rows: rows that are read at once.
+    """
+    store, path = arrow_filesystem(uri)
+    with call_store("read", uri, lambda: store.open_input_file(path)) as file:
+        for batch in pq.ParquetFile(file).iter_batches(batch_rows, columns=schema.names):
+            yield from conform(pa.Table.from_batches([batch]), schema).to_pylist()
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table with the columns of `schema`; every reader of stored rows uses it, or a function that does.
+
+    Columns that the table lacks are null, and so are fields that its structs lack, however deep in lists:
+    older versions did not write them. What `schema` does not have is dropped.
     """
     columns = [
         table[field.name] if field.name in table.column_names else pa.nulls(table.num_rows, field.type)

@@ -21,6 +21,7 @@ import pytest
 
 from actors.errors import UsageError
 from pipelines.config import load_config
+from pipelines.evaluation import outputs
 from pipelines.manifests.manifest import read_manifest
 from pipelines.output import plans, run_record, saved_settings, shards, transcripts
 from pipelines.planning import planner
@@ -181,6 +182,13 @@ def test_old_and_new_shards_are_stitched_into_one_transcript(out: str) -> None:
     assert rows["long"]["text"].startswith("Rize zuvura se narofo") and rows["late"]["status"] == "no_speech"
     assert rows["long"]["provenance"]["config_hash"] == run_record.require(out)["config_hash"]
     assert report.build(out)["exact"]
+
+
+def test_its_transcripts_are_evaluated(out: str) -> None:
+    (row,) = outputs.read_transcripts(out)
+    assert row["recording_id"] == "short"
+    assert {segment["min_confidence"] for segment in row["segments"]} <= {None}
+    assert {word["confidence"] for segment in row["segments"] for word in segment["words"]} == {None}
 
 
 def test_its_dead_letter_is_planned_again(out: str, tmp_path: Path) -> None:

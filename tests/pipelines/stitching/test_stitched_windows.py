@@ -1,6 +1,6 @@
 """Stitching of recordings that are a window of a file."""
 
-from tests.pipelines.stitching_rows import segment, shard, stitched
+from tests.pipelines.stitching.stitching_rows import segment, shard, stitched
 
 
 def window_shard(start, end, window, duration, **more):

@@ -8,7 +8,7 @@ import pytest
 from actors.text.languages import name_of
 from pipelines.stitching import join_texts
 from tests.golden.reference.merging import merge_chunks
-from tests.pipelines.stitching_rows import segment, shard, stitched, word
+from tests.pipelines.stitching.stitching_rows import segment, shard, stitched, word
 
 
 def test_shards_become_one_transcript():
@@ -261,3 +261,15 @@ def test_a_segment_that_is_only_unlikely_to_be_speech_and_has_no_text_is_left_ou
     row = stitched(shard(0, 0.0, None, unlikely, decoded=9.0))
     assert [part["text"] for part in row["segments"]] == ["La."]
     assert row["segments"][0]["flags"] == ["speech_unlikely"]
+
+
+def test_the_source_of_the_text_is_told_where_there_is_text():
+    assert stitched(shard(segments=[segment(0, 1, "a")], end=1.0))["text_source"] == "model"
+    given = segment(0, 1, "a", flags=["text_given"])
+    assert stitched(shard(segments=[given], end=1.0))["text_source"] == "given"
+    assert stitched(shard(end=1.0))["text_source"] is None
+
+
+def test_segments_of_older_shards_have_null_in_newer_columns():
+    row = stitched(shard(segments=[segment(0, 1, "a", words=[word("a", 0, 1)])], end=1.0))
+    assert row["segments"][0]["speaker"] is None and row["segments"][0]["candidates"] is None
