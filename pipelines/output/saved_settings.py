@@ -48,6 +48,8 @@ def load_settings(
             uri,
             ", ".join(unknown),
         )
+    # Versions without repair ran as if it was switched off.
+    start.setdefault("repair", {"enabled": False})
     return load_config(
         path, overrides, _without_masks(start), f"the settings in {uri}, which --set can replace"
     )
