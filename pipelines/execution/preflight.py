@@ -25,10 +25,11 @@ from pipelines.cluster.placement import Placement, place
 from pipelines.cluster.pools import PoolResources
 from pipelines.config import RunConfig
 from pipelines.execution import ray_data
+from pipelines.execution.expected_time import recognises, recorded_speeds, wall_hours
 from pipelines.manifests.manifest import recordings_of
 from pipelines.output import run_record, saved_settings, shards
 from pipelines.planning import estimate, planner
-from pipelines.planning.measured_speeds import MeasuredSpeeds, measured_speeds
+from pipelines.planning.measured_speeds import MeasuredSpeeds
 from pipelines.storage.files import absolute
 
 
@@ -248,12 +249,7 @@ def _remaining_lines(
     of_recordings = "1 recording" if recordings == 1 else f"{recordings:,} recordings"
     lines = [f"planned and not done in {out}: {shards_left} of {of_recordings}, {hours:,.2f} h"]
     if todo.num_rows:
-        types = {
-            node.labels[nodes.ACCELERATOR]
-            for node in placement.nodes
-            if node.gpus and nodes.ACCELERATOR in node.labels
-        }
-        speeds = measured_speeds(measured, config, types, placement.on_gpu)
+        speeds = recorded_speeds(measured, config, placement)
         lines.append(_time_line(hours, placement, config, command, speeds))
     return lines
 
@@ -261,35 +257,27 @@ def _remaining_lines(
 def _time_line(
     hours: float, placement: Placement, config: RunConfig, command: str, speeds: MeasuredSpeeds
 ) -> str:
-    """How long the work may take: each stage on its own cards, and both together on all cards."""
-    recognise = command != "align" and config.asr.backend != "openai"
-    words = config.aligner.backend != "none"
-    recognising, aligning, decoding = estimate.stage_hours(
-        hours, speeds.apply(config.estimate), recognise=recognise, words=words
-    )
-    on_cpus = [
+    """How long the work may take."""
+    recognise, words = recognises(config, command), config.aligner.backend != "none"
+    unknown = [
         name
-        for name, stage, needed in (("recognisers", "recogniser", recognise), ("aligners", "aligner", words))
-        if needed and not placement.cards(stage)
-    ]
-    if on_cpus:
-        return (
-            f"no time is estimated: the {' and '.join(on_cpus)} run on CPUs, and the speeds of section "
-            "`estimate` are those of GPUs"
+        for name, stage, needed, speed in (
+            ("recognisers", "recogniser", recognise, "asr_rtfx_per_core"),
+            ("aligners", "aligner", words, "aligner_rtfx_per_core"),
         )
-    by_gpu = max(
-        recognising / max(1, placement.cards("recogniser")),
-        aligning / max(1, placement.cards("aligner")),
-        (recognising + aligning) / max(1, placement.cards("recogniser", "aligner")),
-    )
-    by_decode = decoding / max(1, sum(placement.decode_tasks))
-    bound = "GPUs" if by_gpu >= by_decode else "decoding"
+        if needed and not placement.cards(stage) and speed not in speeds.speeds
+    ]
+    if unknown:
+        return (
+            f"no time is estimated: the {' and '.join(unknown)} run on CPUs, and no earlier run has measured "
+            "them there"
+        )
+    time, bound = wall_hours(hours, placement, config, speeds.apply(config.estimate), command)
     remote = config.asr.backend == "openai" and command != "align"
     note = "; the recognition server's own speed is not known" if remote else ""
-    time = estimate.in_words(max(by_gpu, by_decode))
     origins = " and ".join(dict.fromkeys(speeds.origins.values()))
     source = f"speeds measured by {origins}" if origins else "assumed speeds (section `estimate`)"
-    return f"at the {source}: {time}, bound by {bound}{note}"
+    return f"at the {source}: {estimate.in_words(time)}, bound by {bound}{note}"
 
 
 def _gib(size: float | None) -> str:

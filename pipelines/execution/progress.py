@@ -9,12 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 PLAIN_INTERVAL = 10.0  # seconds between plain lines
 LIVE_INTERVAL = 0.5  # seconds between updates of a live line
+# The expected speed weighs as much as so many seconds of a run at that speed. It decides the first minute, in
+# which models are loaded and few tables come back; after ten minutes it hardly counts.
+EXPECTED_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Snapshot:
         failed: those of them with a failed shard.
         seconds: of audio, finished in this run.
         elapsed: wall seconds since the start.
+        expected: audio seconds per wall second by earlier measurements; None: nothing is known.
     """
 
     totals: Totals
@@ -44,6 +49,7 @@ class Snapshot:
     failed: int
     seconds: float
     elapsed: float
+    expected: float | None = None
 
     @property
     def rtfx(self) -> float:
@@ -52,9 +58,12 @@ class Snapshot:
 
     @property
     def eta(self) -> float | None:
-        """Seconds left at this speed; None before anything is finished."""
-        left = self.totals.seconds - self.totals.done_seconds - self.seconds
-        return max(0.0, left) / self.rtfx if self.rtfx > 0 else None
+        """Seconds left at the speed of this run, blended with the expected one; None if neither is known."""
+        left = max(0.0, self.totals.seconds - self.totals.done_seconds - self.seconds)
+        if self.expected is None:
+            return left / self.rtfx if self.rtfx > 0 else None
+        speed = (self.seconds + EXPECTED_SECONDS * self.expected) / (self.elapsed + EXPECTED_SECONDS)
+        return left / speed if speed > 0 else None
 
     def line(self) -> str:
         """The progress in one line."""
@@ -77,6 +86,7 @@ class ProgressDisplay:
         read: returns (recordings, failed, seconds) so far.
         store: called with a snapshot at the plain interval, for `status` to find.
         stream: where to show the progress; a terminal gets a live line.
+        expected: returns the expected speed, see `Snapshot`; asked until it is known.
     """
 
     def __init__(
@@ -85,11 +95,14 @@ class ProgressDisplay:
         read: Callable[[], tuple[int, int, float]],
         store: Callable[[Snapshot], None] | None = None,
         stream: Any = None,
+        expected: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.totals = totals
         self._read = read
         self._store = store
         self._stream = stream or sys.stderr
+        self._expected = expected
+        self._speed: float | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._started = time.monotonic()
@@ -135,7 +148,11 @@ class ProgressDisplay:
         # again.
         try:
             recordings, failed, seconds = self._read()
-            self.last = Snapshot(self.totals, recordings, failed, seconds, time.monotonic() - self._started)
+            if self._speed is None:
+                with suppress(Exception):
+                    self._speed = self._expected()
+            elapsed = time.monotonic() - self._started
+            self.last = Snapshot(self.totals, recordings, failed, seconds, elapsed, self._speed)
             if store and self._store is not None:
                 self._store(self.last)
         except Exception:

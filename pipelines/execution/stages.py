@@ -107,16 +107,17 @@ class SerializedStage:
     ) -> None:
         """Report a call with so many seconds of audio; calls without audio are not counted."""
         busy = self._timer.take()
-        if not seconds:
-            return
+        if seconds:
+            record = {"calls": 1, "audio_seconds": seconds, "busy_seconds": busy}
+            self._report(stage, actor, record, supervisor)
+
+    def _report(
+        self, stage: str, actor: ASRActor | AlignerActor, record: dict[str, Any], supervisor: Any
+    ) -> None:
+        """Report calls, or none and only what the model measured when it was loaded."""
         backend = actor.config.backend
         device = model_costs.SERVER if backend == "openai" else device_name(cast(Any, actor.backend.device))
-        record: dict[str, Any] = {
-            "calls": 1,
-            "audio_seconds": seconds,
-            "busy_seconds": busy,
-            "model": actor.model,
-        }
+        record = {**record, "model": actor.model}
         if device == model_costs.CPU:
             record["threads"] = actor.config.threads
         if actor.cost_model is not None:
@@ -136,6 +137,8 @@ class Recognise(SerializedStage):
         self.actor = self.guarded.actor
         self.guarded.before_end = self._report_usage
         super().__init__(self.actor.max_concurrent_calls)
+        if isinstance(self.actor, ASRActor) and self.actor.cost_model is not None:
+            self._report(model_costs.RECOGNISE, self.actor, {}, supervisor)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = to_rows(table)

@@ -16,6 +16,7 @@ from pipelines.cluster import session
 from pipelines.cluster.placement import Placement
 from pipelines.config import RunConfig
 from pipelines.execution import ray_data
+from pipelines.execution.expected_time import expected_rtfx
 from pipelines.execution.progress import ProgressDisplay, Snapshot, Totals
 from pipelines.output import run_record, shards
 from pipelines.planning import planner
@@ -116,6 +117,7 @@ def supervised_pass(
             work.totals,
             lambda: tuple(ray.get(supervisor.read.remote(), timeout=5)),
             _progress_writer(work.out),
+            expected=_expectation(work, placement, supervisor),
         ),
     ):
         try:
@@ -145,6 +147,26 @@ def _replicas_per_gpu(placement: Placement) -> dict[str, float]:
         model_costs.ALIGN: ("aligner", placement.aligner.size),
     }
     return {stage: size / cards for stage, (pool, size) in pools.items() if (cards := placement.cards(pool))}
+
+
+def _expectation(work: ShardPass, placement: Placement, supervisor: Any) -> Callable[[], float | None]:
+    """What returns the expected speed of the pass: by earlier runs, else by what its models measured."""
+    import ray
+
+    earlier = files.absolute(work.config.estimate.run) if work.config.estimate.run else work.out
+    with contextlib.suppress(Exception):  # an ETA is no reason to end a run
+        record = run_record.read(earlier)
+        expected = expected_rtfx(record, work.config, placement, work.command)
+        if expected is not None:
+            return lambda: expected
+
+    def ask() -> float | None:
+        if not placement.on_gpu:  # only models on GPUs measure themselves
+            return None
+        costs = ray.get(supervisor.model_costs.remote(), timeout=5)
+        return expected_rtfx(None, work.config, placement, work.command, costs)
+
+    return ask
 
 
 def _progress_writer(out: str) -> Callable[[Snapshot], None]:

@@ -2,6 +2,8 @@
 
 import io
 
+import pytest
+
 from pipelines.execution.progress import ProgressDisplay, Snapshot, Totals, clock
 from pipelines.supervision.supervisor import Counter
 
@@ -56,3 +58,40 @@ def test_a_recording_that_an_earlier_run_began_counts_when_its_last_shard_is_don
     counter = Counter(unfinished={"a": [2, False]})
     counter.add([("a", 3, 5.0, True)])
     assert counter.read() == (1, 1, 5.0)
+
+
+def test_the_expected_speed_decides_the_beginning_and_the_measured_one_the_rest() -> None:
+    totals = Totals(recordings=100, seconds=360_000)
+
+    def eta(seconds: float, elapsed: float) -> float:
+        found = Snapshot(totals, 0, 0, seconds, elapsed, expected=100.0).eta
+        assert found is not None
+        return found
+
+    assert eta(0, 0) == 3600
+    # Models are still being loaded: the time is not forgotten, but counts as little as it is.
+    assert eta(0, 30) == 5400
+    assert eta(3_000, 60) == pytest.approx(357_000 / 75)
+    # Half as fast as expected.
+    assert eta(60_000, 1200) == pytest.approx(300_000 / 50, rel=0.06)
+    assert eta(360_000, 7200) == 0
+
+
+def test_the_expected_speed_is_asked_for_until_it_is_known() -> None:
+    answers = iter([None, 50.0])
+    display = ProgressDisplay(
+        Totals(2, 6000), lambda: (0, 0, 0.0), None, io.StringIO(), lambda: next(answers)
+    )
+    assert display._update().eta is None
+    for _ in range(3):
+        found = display._update().eta
+        assert found is not None and 120 <= found < 130
+
+
+def test_an_expected_speed_that_cannot_be_asked_for_changes_nothing_else() -> None:
+    def broken() -> float:
+        raise TimeoutError
+
+    display = ProgressDisplay(Totals(2, 60), lambda: (1, 0, 30.0), None, io.StringIO(), broken)
+    snapshot = display._update()
+    assert (snapshot.recordings, snapshot.expected) == (1, None)

@@ -107,7 +107,7 @@ def test_a_recogniser_reports_its_usage_before_it_ends(monkeypatch):
     reports = []
 
     class PaidActor(ASRActor):
-        max_concurrent_calls, model, revision = 1, "m", None
+        max_concurrent_calls, model, revision, cost_model = 1, "m", None, None
 
         def __init__(self, config):
             self.requests = 3
@@ -189,6 +189,9 @@ def test_what_a_model_measured_when_it_was_loaded_is_reported(monkeypatch):
     stage._report_costs("recognise", Actor, 30.0, SupervisorHandle)
     fitted = {"call_seconds": 0.001, "padded_second": 0.0002, "rows": 128, "device": "NVIDIA H200"}
     assert reports[0][2]["fitted"] == fitted
+    # Before any call, so that the run has an expected speed.
+    stage._report("recognise", Actor, {}, SupervisorHandle)
+    assert reports[1][2] == {"model": "m", "fitted": fitted, "threads": None}
 
 
 @pytest.mark.parametrize("error", [FatalError("no module"), ModuleNotFoundError("No module named 'av'")])
