@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -24,6 +25,8 @@ class OpenAIASR(RemoteASR):
         """See `RemoteASR`."""
         # `transcriptions` only: ask for verbose_json until the server refuses it.
         self._verbose = True
+        # vLLM and SGLang have the field, also for `transcriptions`; until the server refuses it.
+        self.takes_repetition_penalty = config.remote.endpoint in ("chat", "transcriptions")
         super().__init__(config)
 
     def _attempts(self, request: SegmentRequest, call: Call) -> Callable[[int], Awaitable[Hypothesis]]:
@@ -54,6 +57,9 @@ class OpenAIASR(RemoteASR):
             # gpt-4o-transcribe, and vLLM for such models, have no verbose_json.
             self._verbose = False
             return await self._attempt(request, before)
+        if meaning == "refused" and request.repetition_penalty != 1 and "repetition_penalty" in message:
+            self.takes_repetition_penalty = False
+            return await self._attempt(dataclasses.replace(request, repetition_penalty=1.0), before)
         subject = f"a segment of {request.duration:.1f} s"
         self.server.raise_for_error(response, subject, _hint(http_request, message))
         body = self.server.json(response)

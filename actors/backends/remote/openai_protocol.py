@@ -101,6 +101,7 @@ def build_request(
         form = {"model": model, "response_format": "verbose_json" if verbose else "json", "temperature": "0"}
         form |= {"language": code_of(segment.language) or ""} if segment.language else {}
         form |= {"prompt": context} if context else {}
+        form |= {key: str(value) for key, value in _penalty(segment).items()}
         return HTTPRequest("/audio/transcriptions", form=form, file=audio)
     data_uri = "data:audio/wav;base64," + base64.b64encode(audio).decode()
     if endpoint == "dashscope":
@@ -133,12 +134,17 @@ def _chat_body(
         "temperature": 0,
         "max_completion_tokens": max_tokens,
         "logprobs": True,
-    }
+    } | _penalty(segment)
     forced = f"language {segment.language}{TAG}" if segment.language else ""
     if beginning := forced + segment.prefix:
         messages.append({"role": "assistant", "content": beginning})
         body |= {"continue_final_message": True, "add_generation_prompt": False}
     return body
+
+
+def _penalty(segment: SegmentRequest) -> dict[str, Any]:
+    """The field of vLLM and SGLang; other servers are never asked for a penalty of 1."""
+    return {} if segment.repetition_penalty == 1 else {"repetition_penalty": segment.repetition_penalty}
 
 
 def parse_json(data: bytes) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from actors.backends.cost_model import measure
 from actors.backends.devices import device_name, gpu_memory
 from actors.backends.out_of_memory import MemoryGuard
 from actors.backends.qwen import features as mel
-from actors.backends.qwen.asr_processor import ASRProcessor
+from actors.backends.qwen.asr_processor import LANGUAGE_WORD, ASRProcessor
+from actors.backends.transformers import prompts as packed
 from actors.backends.transformers.generation import Generator, Limits
 from actors.backends.transformers.kv_cache import cache_bytes
 from actors.backends.transformers.loading import load
@@ -43,6 +44,7 @@ class TransformersASR(ASRBackend):
     """
 
     device: torch.device
+    takes_repetition_penalty = True
 
     def __init__(self, config: ASRConfig) -> None:
         """Load the model.
@@ -104,12 +106,37 @@ class TransformersASR(ASRBackend):
             raise results[0]
         return results
 
+    @torch.inference_mode()
+    def language_probabilities(
+        self, requests: Sequence[SegmentRequest], languages: Sequence[Sequence[str]]
+    ) -> list[dict[str, float]]:
+        """See `ASRBackend`: the probabilities of the names' first tokens behind the word `language`.
+
+        Only the prompts run, no token is generated. Names that begin with the same token cannot be told
+        apart.
+        """
+        found: list[dict[str, float]] = []
+        for request, names in zip(requests, languages, strict=True):
+            tokens = [self.processor.first_token_of(name) for name in names]
+            [prompt] = self.prompts([replace(request, language=None, prefix=LANGUAGE_WORD)])
+            if len(set(tokens)) < len(tokens) or isinstance(prompt, Exception):
+                found.append({})
+                continue
+            network, prefiller = self.network, self.network.prefiller
+            batch = packed.stage([prompt], network)
+            flash = network.flash and prefiller.dtype == network.decoder.dtype
+            last = packed.run(network, prefiller, batch, flash=flash)[-1:]
+            logits = network.head(last.to(network.decoder.dtype))[0]
+            scores = logits.float().softmax(-1)[torch.tensor(tokens, device=logits.device)].tolist()
+            found.append(dict(zip(names, scores, strict=True)))
+        return found
+
     def job(self, request: SegmentRequest) -> Job:
         """What the generator must know of a request before its prompt is made."""
         frames = mel.frames_of(len(request.waveform))
         budget = self.processor.budget(request)
         tokens = len(self.processor.prompt(request, 0)) + self.network.encoder.tokens(frames) + budget
-        return Job(tokens, budget, request.duration)
+        return Job(tokens, budget, request.duration, request.repetition_penalty)
 
     def prompts(self, requests: Sequence[SegmentRequest]) -> list[Prompt | Exception]:
         """The prompts of requests with their features; in place of one that cannot be made, the error."""

@@ -18,6 +18,7 @@ import torch
 from actors.backends.devices import classify_error
 from actors.backends.transformers.decoder import Decoder
 from actors.backends.transformers.kernels.attention import SlotKeys, attend_slots, slot_keys, to_device
+from actors.backends.transformers.kernels.penalty import penalised
 from actors.backends.transformers.kv_cache import KeyValueCache
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ class DecodeState:
             4, rows, dtype=torch.long, device=device
         ).unbind()
         self.finished = torch.ones(rows, dtype=torch.bool, device=device)
+        # Repetition penalty of each row, and whether any row may have one other than 1.
+        self.penalty, self.penalties = torch.ones(rows, dtype=torch.float32, device=device), False
         # One column more than an answer has: rows that have ended write there.
         self.tokens = torch.zeros(rows, width + 1, dtype=torch.long, device=device)
         self.logprobs = torch.zeros(rows, width + 1, dtype=torch.float32, device=device)
@@ -61,6 +64,7 @@ class DecodeState:
             self.left,
             self.count,
             self.finished,
+            self.penalty,
             self.tokens,
             self.logprobs,
         ):
@@ -71,6 +75,14 @@ class DecodeState:
         """Count all rows as ended."""
         self.finished.fill_(True)
         self.length.zero_()
+
+    def set_penalties(self, rows: torch.Tensor, penalties: torch.Tensor | None) -> None:
+        """Repetition penalties of rows; None: none."""
+        if penalties is not None:
+            self.penalty.index_copy_(0, rows, penalties)
+            self.penalties = True
+        elif self.penalties:
+            self.penalty.index_fill_(0, rows, 1.0)
 
 
 class DecodeStep:
@@ -99,7 +111,12 @@ class DecodeStep:
         self.ends = torch.tensor(list(ends), dtype=torch.long, device=decoder.device)
 
     def begin(
-        self, rows: torch.Tensor, lengths: torch.Tensor, budgets: torch.Tensor, hidden: torch.Tensor
+        self,
+        rows: torch.Tensor,
+        lengths: torch.Tensor,
+        budgets: torch.Tensor,
+        hidden: torch.Tensor,
+        penalties: torch.Tensor | None = None,
     ) -> None:
         """Put rows whose prompts have run into their slots, with their first token.
 
@@ -108,8 +125,10 @@ class DecodeStep:
             lengths: tokens of the prompts, (rows,).
             budgets: most tokens of the answers, at least 1, (rows,).
             hidden: of the last token of each prompt, (rows, hidden size).
+            penalties: repetition penalties, (rows,); None: none.
         """
         state = self.state
+        state.set_penalties(rows, penalties)
         chosen, logprobs = choose(self.head(hidden))
         finished_now = (chosen[:, None] == self.ends).any(1) | (budgets <= 1)
         for tensor, value in (
@@ -123,7 +142,9 @@ class DecodeStep:
         ):
             tensor.index_copy_(0, rows, value)
 
-    def advance(self, rows: int, capacity: int, span: int, equal: bool = False) -> None:
+    def advance(
+        self, rows: int, capacity: int, span: int, equal: bool = False, penalties: bool = False
+    ) -> None:
         """Choose a token for each of the first `rows` rows that has not ended.
 
         Args:
@@ -131,6 +152,7 @@ class DecodeStep:
             capacity: tokens of a slot.
             span: no slot has more valid tokens, the new one included.
             equal: whether all of them have exactly `span`.
+            penalties: whether any of them has a repetition penalty.
         """
         state = self.state
         finished, length, left = state.finished[:rows], state.length[:rows], state.left[:rows]
@@ -139,7 +161,12 @@ class DecodeStep:
         read = (length + 1).masked_fill(finished, 1)
         slots = slot_keys(read, capacity, span, self.flash, equal)
         hidden = self._hidden(state.token[:rows], length, slots)
-        chosen, logprobs = choose(self.head(hidden))
+        logits = self.head(hidden)
+        chosen, logprobs = choose(logits)
+        if penalties:
+            answers = state.tokens[:rows, : state.width], state.count[:rows]
+            chosen = penalised(logits, *answers, state.penalty[:rows]).argmax(-1)
+            logprobs = logprobs_of(logits, chosen)
         column = state.count[:rows].masked_fill(finished, state.width)[:, None]
         state.tokens[:rows].scatter_(1, column, chosen[:, None])
         state.logprobs[:rows].scatter_(1, column, logprobs[:, None])
@@ -178,6 +205,12 @@ def choose(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     logits = logits.float()
     best = logits.max(-1)
     return best.indices, best.values - logits.logsumexp(-1)
+
+
+def logprobs_of(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Log-probability of one token of each row in float32, (rows,)."""
+    logits = logits.float()
+    return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,13 @@ class Job:
         tokens: at least as many as prompt and answer together will have.
         budget: most tokens of the answer, at least 1.
         seconds: of audio.
+        penalty: repetition penalty; 1: none.
     """
 
     tokens: int
     budget: int
     seconds: float
+    penalty: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -238,8 +240,16 @@ class Session:
             to_device([row.prompt for row in rows], device),
             to_device([row.task.job.budget for row in rows], device),
             hidden.index_select(0, to_device(batch.last, device)).to(self.network.decoder.dtype),
+            self._penalties(rows),
         )
         self.running.update(zip(free, rows, strict=True))
+
+    def _penalties(self, rows: Iterable[Row]) -> torch.Tensor | None:
+        """Repetition penalties of rows on the device; None where no row has one."""
+        penalties = [row.task.job.penalty for row in rows]
+        if all(penalty == 1 for penalty in penalties):
+            return None
+        return to_device(np.array(penalties), self.device, torch.float32)
 
     def _compact(self) -> None:
         """Move rows from the last slots into free ones, where steps can then have fewer rows."""
@@ -264,9 +274,10 @@ class Session:
         span = self.capacity if self.network.flash else needed
         # Not on a GPU: a graph stays when the lengths change.
         equal = not self.policy.on_gpu and min(lengths) == span
+        penalties = any(row.task.job.penalty != 1 for row in self.running.values())
         self.graphs.run(
-            (rows, self.capacity, span),
-            lambda: self.step.advance(rows, self.capacity, span, equal),
+            (rows, self.capacity, span, int(penalties)),
+            lambda: self.step.advance(rows, self.capacity, span, equal, penalties),
             steps,
         )
 

@@ -21,6 +21,8 @@ from actors.records import Hypothesis, SegmentRequest
 class VLLMASR(VLLMBackend[ASRConfig], ASRBackend):
     """A recogniser. See `ASRBackend`."""
 
+    takes_repetition_penalty = True
+
     def __init__(self, config: ASRConfig) -> None:
         """Load the model.
 
@@ -55,6 +57,8 @@ class VLLMASR(VLLMBackend[ASRConfig], ASRBackend):
 
         return SamplingParams(
             temperature=0,
+            # vLLM also counts the tokens of the prompt.
+            repetition_penalty=request.repetition_penalty,
             max_tokens=self.processor.budget(request),
             stop_token_ids=self.processor.ends,
             logprobs=0,  # only that of the generated token

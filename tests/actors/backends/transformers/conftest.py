@@ -39,10 +39,14 @@ def reference(backend, tiny_models, prompts) -> Any:
 
     model, prefiller = load_reference(tiny_models.asr, backend.dtype)
 
-    def decode(budgets: Sequence[int], ends: Sequence[int]) -> Answers:
+    def decode(
+        budgets: Sequence[int], ends: Sequence[int], penalties: Sequence[float] | None = None
+    ) -> Answers:
         return [
-            reference_decode(model, prefiller, prompt.tokens, prompt.features, budget, ends)
-            for prompt, budget in zip(prompts, budgets, strict=True)
+            reference_decode(model, prefiller, prompt.tokens, prompt.features, budget, ends, penalty)
+            for prompt, budget, penalty in zip(
+                prompts, budgets, penalties or [1.0] * len(prompts), strict=True
+            )
         ]
 
     return decode

@@ -21,11 +21,12 @@ def decode(
     ends: Sequence[int],
     limits: Limits = Limits(10_000, 128),  # noqa: B008
     generator: Generator | None = None,
+    penalties: Sequence[float] | None = None,
 ) -> Answers:
     generator = generator or Generator(backend.network, ends)
     jobs = [
-        Job(len(prompt.tokens) + budget, budget, prompt.features.frames / 100)
-        for prompt, budget in zip(prompts, budgets, strict=True)
+        Job(len(prompt.tokens) + budget, budget, prompt.features.frames / 100, penalty)
+        for prompt, budget, penalty in zip(prompts, budgets, penalties or [1.0] * len(prompts), strict=True)
     ]
     answers: dict[int, Generated] = {}
 

@@ -49,8 +49,13 @@ def reference_decode(
     features: Mel,
     budget: int,
     ends: Sequence[int],
+    penalty: float = 1.0,
 ) -> tuple[list[int], list[float]]:
-    """Tokens and log-probabilities of the answer to one prompt, up to and with what ended it."""
+    """Tokens and log-probabilities of the answer to one prompt, up to and with what ended it.
+
+    A repetition penalty counts the tokens of the answer only, and does not change the log-probabilities.
+    """
+    penalise = transformers.RepetitionPenaltyLogitsProcessor(penalty)
     ids = torch.tensor([list(prompt)])
     embeds = prefiller.get_input_embeddings()(ids)
     embeds[ids == model.config.audio_token_id] = reference_encode(model, features).to(embeds.dtype)
@@ -64,13 +69,14 @@ def reference_decode(
     logprobs: list[float] = []
     while True:
         logits = model.lm_head(hidden).float()
-        best = logits.max(-1)
-        tokens.append(int(best.indices))
-        logprobs.append(float((best.values - logits.logsumexp(-1)).double()))
+        scores = penalise(torch.tensor([tokens]), logits) if tokens else logits
+        chosen = scores.argmax(-1)
+        tokens.append(int(chosen))
+        logprobs.append(float((logits[0, chosen[0]] - logits.logsumexp(-1)).double()))
         if tokens[-1] in ends or len(tokens) == budget:
             return tokens, logprobs
         output = decoder(
-            input_ids=best.indices[:, None],
+            input_ids=chosen[:, None],
             position_ids=torch.tensor([[len(prompt) + len(tokens) - 1]]),
             past_key_values=cache,
             use_cache=True,
