@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -16,14 +17,17 @@ class TextEvidence:
     tag: str | None = None  # ISO code of the language that the model itself wrote, if it wrote one
     forced_language: str | None = None  # ISO code
     allowed_languages: tuple[str, ...] = ()  # ISO codes; empty: all are allowed
-    speech_seconds: float | None = None  # seconds of the segment that sound like speech
-    speech_probability: float | None = None  # highest probability of speech that lasted 0.1 s, by a VAD
+    heard_syllables: int | None = None  # see `actors.guards.sound`
+    # By a VAD, which is only asked where cheaper evidence leaves a doubt.
+    speech_seconds: float | None = None
+    speech_probability: float | None = None  # the highest one that lasts 0.1 s
+    speech_syllables: int | None = None  # that are heard where there may be speech
     confidence: float | None = None  # geometric mean of the probabilities of the text's tokens
     language_confidence: float | None = None  # probability of the language's name
     context: str = ""  # what the model was given as background
     tokens: int | None = None  # generated tokens
     budget_spent: bool = False  # the limit of tokens ended the answer, not the model
-    # A server's own judgement: Whisper's `no_speech_prob` and `compression_ratio`.
+    # A server's own judgement: the highest `no_speech_prob` and `compression_ratio` of its segments.
     no_speech_probability: float | None = None
     compression_ratio: float | None = None
     flags: tuple[str, ...] = ()  # that the segment has already
@@ -37,12 +41,13 @@ class WordEvidence:
     duration: float  # seconds of the segment
     language: str | None = None  # ISO code
     silences: tuple[tuple[float, float], ...] = ()  # proven silence inside the segment: start, end
-    # The stretches that sound like speech: start, end; None: not known.
-    speech: tuple[tuple[float, float], ...] | None = None
+    heard_syllables: tuple[float, ...] | None = None  # times, see `actors.guards.sound`; None: not known
+    # The same by a VAD where there may be speech; None: it was not asked.
+    speech_syllables: tuple[float, ...] | None = None
     repaired: int = 0  # time stamps that `timestamp_repair` changed, of two for each word
     flags: tuple[str, ...] = ()  # that the segment has already
 
 
-def names(flags: tuple[str, ...] | list[str]) -> set[str]:
+def flag_names(flags: Iterable[str]) -> set[str]:
     """Flags without what follows a colon: `unknown_language:Klingon` is `unknown_language`."""
     return {flag.partition(":")[0] for flag in flags}

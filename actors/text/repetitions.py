@@ -28,7 +28,7 @@ _REPETITIVE = 10.0  # bytes of text per compressed byte; speech stays below 5
 
 # A word, or a single ideograph, kana or Thai letter, because their scripts have no spaces.
 _SINGLE = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af"
-_TOKEN = re.compile(rf"[{_SINGLE}]|[^\W{_SINGLE}]+(?:[-'’][^\W{_SINGLE}]+)*")
+TOKEN = re.compile(rf"[{_SINGLE}]|[^\W{_SINGLE}]+(?:[-'’][^\W{_SINGLE}]+)*")
 _LONGEST_INSIDE = 60  # characters
 _INSIDE = re.compile(rf"(\S{{1,{_LONGEST_INSIDE}}}?|\s)\1{{{_COPIES - 1},}}")
 
@@ -117,7 +117,7 @@ def _collapse_inside(match: re.Match[str]) -> str:
 
 
 def _collapse_phrases(text: str) -> str:
-    tokens = list(_TOKEN.finditer(text))
+    tokens = list(TOKEN.finditer(text))
     total = len(tokens)
     if total < _LONG_COPIES:
         return text
