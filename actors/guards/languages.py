@@ -137,6 +137,12 @@ def _scores(text: str) -> dict[str, float]:
     return {code: math.log(max(probability, 1e-30)) for code, probability in ranking}
 
 
+def load() -> None:
+    """Load the model, which takes a second, before it is needed."""
+    with _LOCK:
+        _identifier()
+
+
 _LOCK = threading.Lock()
 
 
