@@ -15,8 +15,9 @@ class WordTimes(TypedDict):
     """What every word has: seconds from the start of the recording, characters in the segment's text."""
 
     text: str
-    start: float
-    end: float
+    # None: the word stands in a given text, but is not said.
+    start: float | None
+    end: float | None
     char_start: int
     char_end: int
 
@@ -38,6 +39,15 @@ class CandidateRow(TypedDict):
     flags: list[str]
 
 
+class PartRow(TypedDict):
+    """A part of a segment's given text: see `actors.text.given_text.spoken_text.Part`."""
+
+    kind: Any
+    start: int
+    end: int
+    text: str
+
+
 class SegmentRow(TypedDict, total=False):
     """A segment in a row. Each stage adds its fields; only decoded and recognised segments have samples."""
 
@@ -54,8 +64,13 @@ class SegmentRow(TypedDict, total=False):
     word_source: str  # "aligner" or "none"
     min_confidence: float | None
     language_confidence: float | None
+    # Until words are made: see `actors.confidence.token_spans`.
+    token_ends: list[int] | None
+    token_log_probabilities: list[float | None] | None
     candidates: list[CandidateRow] | None
     speaker: str | None
+    # Of a given text, until words are made: see `actors.text.given_text.spoken_text.Part`.
+    parts: list[PartRow] | None
 
 
 SAMPLING_RATE = 16_000  # Hz: the only rate of the models
@@ -89,6 +104,8 @@ class SegmentRequest:
     languages: tuple[str, ...] = ()
     # Divides the logits of tokens that the answer already has; 1: none. For backends that can.
     repetition_penalty: float = 1.0
+    # What the segment has already, such as `speech_unlikely`.
+    flags: tuple[str, ...] = ()
 
     @property
     def duration(self) -> float:
@@ -108,6 +125,25 @@ class Hypothesis:
     flags: tuple[str, ...] = ()
     # For streams: `raw` without its unsettled tokens, in whole characters, and never shorter than the prefix.
     settled: str = ""
+    language_confidence: float | None = None  # probability of the language tag; None where it was forced
+    # Where the tokens end in `text`, and their log-probabilities: see `actors.confidence.token_spans`.
+    token_ends: tuple[int, ...] = ()
+    token_log_probabilities: tuple[float | None, ...] = ()
+    # A Whisper-type server's own judgement, the highest of its parts: `no_speech_prob`, `compression_ratio`.
+    no_speech_probability: float | None = None
+    compression_ratio: float | None = None
+    # What the repair tried and rejected.
+    candidates: tuple[CandidateRow, ...] = ()
+    # Parts of the segment in different languages, which become segments of their own; empty: it is one.
+    pieces: tuple[Piece, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a segment, in samples from its start, and what was said in it."""
+
+    span: Span
+    hypothesis: Hypothesis
 
 
 @dataclass(frozen=True, slots=True)

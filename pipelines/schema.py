@@ -107,7 +107,12 @@ def _row(
 
 
 DECODED = _row([*_SPAN, *_SAMPLES, ("flags", pa.list_(pa.string()))])
-RECOGNISED = _row(_SPAN + _SAMPLES + _HYPOTHESIS, _ASR)
+# Where the tokens end in the text, and their log-probabilities: see `actors.confidence.token_spans`.
+_TOKENS = [("token_ends", pa.list_(pa.int32())), ("token_log_probabilities", pa.list_(pa.float64()))]
+# What of a given text is said; null: the text is not given. See `actors.text.given_text.spoken_text`.
+_PART = [("kind", pa.string()), ("start", pa.int32()), ("end", pa.int32()), ("text", pa.string())]
+_PARTS = [("parts", pa.list_(pa.struct(_PART)))]
+RECOGNISED = _row(_SPAN + _SAMPLES + _HYPOTHESIS + _TOKENS + _PARTS, _ASR)
 SHARD = _row(
     _SPAN + _HYPOTHESIS + _WORDS,
     [
@@ -249,6 +254,8 @@ FLAGS: dict[str, dict[str, str]] = {
         "text is wrong or missing",
         "tag_removed": "the model wrote its own markup into the text, and it was removed",
         "text_given": "the text comes from the manifest",
+        "text_unlike_audio:SHARE": "this share of the given text's words is not said; they have no times",
+        "speech_without_text:SHARE": "this share of the recognised words is not in the given text",
     },
     "language": {
         "no_language_tag": "the model named no language",

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import math
 import os
 import signal
 import time
@@ -93,9 +94,26 @@ class FakeASR(ASRBackend):
         confidence = round(1 - zlib.crc32(text.encode()) % 1000 / 10_000, 4) if words else None
         raw = f"language {language}<asr_text>{text}"
         settled = " ".join(raw.split(" ")[: -request.unsettled_tokens]) if request.unsettled_tokens else ""
+        # A token is a word with the space before it.
+        ends = [*itertools.accumulate((len(word) + 1 for word in words), initial=-1)][1:]
+        if ends:
+            ends[-1] = len(text)
         return Hypothesis(
-            text, language, raw, confidence, len(words), settled=max(settled, request.prefix, key=len)
+            text,
+            language,
+            raw,
+            confidence,
+            len(words),
+            settled=max(settled, request.prefix, key=len),
+            language_confidence=0.99 if words and not request.language else None,
+            token_ends=tuple(ends),
+            token_log_probabilities=tuple(_log_probability(word) for word in words),
         )
+
+
+def _log_probability(word: str) -> float:
+    """A probability from 0.9 to 1 that depends on the word, as a logarithm."""
+    return round(math.log(1 - zlib.crc32(word.encode()) % 1000 / 10_000), 6)
 
 
 class FakeAligner(AlignerBackend):

@@ -22,11 +22,11 @@ import math
 import re
 import wave
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from actors.backends.qwen.prompts import clean_context
-from actors.backends.remote.raw_output import TAG, parse_raw, with_language_tag
+from actors.backends.remote.raw_output import TAG, parse_raw, with_language_tag, with_tokens
 from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
 from actors.text.languages import code_of
 
@@ -207,19 +207,21 @@ def parse_response(
         tokens.pop()
     if endpoint == "dashscope":
         content = with_language_tag(content, annotations[0]["language"] if annotations else None, segment)
-    scores = [score for _, score, _ in tokens[_text_start([token for token, _, _ in tokens]) :]]
     settled = segment.prefix
     if segment.unsettled_tokens:
         settled += _text_of(tokens[: -segment.unsettled_tokens])
-    return parse_raw(
-        (segment.prefix if endpoint == "chat" else "") + content,
+    prefix = segment.prefix if endpoint == "chat" else ""
+    hypothesis = parse_raw(
+        prefix + content,
         segment,
         compatible,
-        confidence=round(math.exp(math.fsum(scores) / len(scores)), CONFIDENCE_DIGITS) if scores else None,
+        confidence=None,
         tokens=len(tokens) if has_tokens else token_counts(response).completion,
         truncated=choice.get("finish_reason") == "length",
         settled=settled if segment.unsettled_tokens else "",
     )
+    pieces = [(_bytes_of(token, raw), score) for token, score, raw in tokens]
+    return with_tokens(hypothesis, pieces, segment, prefix)
 
 
 def token_counts(response: Mapping[str, Any]) -> TokenCounts:
@@ -253,7 +255,7 @@ def _parse_transcription(response: dict[str, Any], segment: SegmentRequest, comp
         confidence = round(
             math.exp(sum(score * weight for score, weight in known) / total), CONFIDENCE_DIGITS
         )
-    return parse_raw(
+    hypothesis = parse_raw(
         with_language_tag(text, language, segment),
         segment,
         compatible,
@@ -261,6 +263,8 @@ def _parse_transcription(response: dict[str, Any], segment: SegmentRequest, comp
         tokens=token_counts(response).completion,
         settled=segment.prefix,
     )
+    found = with_tokens(hypothesis, _word_probabilities(response, parts), segment)
+    return found if confidence is None else replace(found, confidence=hypothesis.confidence)
 
 
 def _confidence(part: dict[str, Any]) -> float | None:
@@ -275,17 +279,31 @@ def _logprobs(choice: dict[str, Any]) -> list[dict[str, Any]]:
     return (choice.get("logprobs") or {}).get("content") or []
 
 
-def _text_start(tokens: Sequence[str]) -> int:
-    """Index of the first token after the tag; 0 without a tag. The tag may be several tokens."""
-    end = ""
-    for index, token in enumerate(tokens):
-        end = (end + token)[-len(TAG) - len(token) :]
-        if TAG in end:
-            return index + 1
-    return 0
+def _word_probabilities(response: dict[str, Any], parts: list[dict[str, Any]]) -> list[tuple[bytes, float]]:
+    """The words of verbose_json and their log-probabilities; empty where one has none.
+
+    Servers list words at the top, or in each segment, and call the value `probability` or `confidence`.
+    """
+    words = response.get("words") or [word for part in parts for word in part.get("words") or []]
+    found = []
+    for word in words if isinstance(words, list) else []:
+        entry = word if isinstance(word, dict) else {}
+        value = entry.get("probability", entry.get("confidence"))
+        if not isinstance(value, int | float) or not 0 < value <= 1:
+            return []
+        found.append((str(entry.get("word") or entry.get("text") or "").encode(), math.log(value)))
+    return found
+
+
+def _bytes_of(token: str, raw: Any) -> bytes:
+    """The bytes of a token, which the server may list, because a token may end within a character."""
+    try:
+        return bytes(raw) if isinstance(raw, list) else token.encode()
+    except (TypeError, ValueError):  # not numbers, or not of bytes
+        return token.encode()
 
 
 def _text_of(tokens: Sequence[tuple[str, float, Any]]) -> str:
     """The text of tokens, without an incomplete character at its end."""
-    data = b"".join(bytes(raw) if isinstance(raw, list) else token.encode() for token, _, raw in tokens)
+    data = b"".join(_bytes_of(token, raw) for token, _, raw in tokens)
     return data.decode(errors="replace").rstrip("\ufffd")
