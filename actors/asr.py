@@ -10,18 +10,22 @@ import numpy as np
 
 from actors.backends import create_asr
 from actors.batching import dispatch_to
+from actors.confidence.token_spans import TokenSpans
+from actors.confidence.words import least_confidence
 from actors.config import ASRConfig
+from actors.config.repair import RepairConfig
+from actors.config.trust import GuardsConfig
 from actors.errors import RetryableError, UsageError, as_row_error
+from actors.guards.text_guard import TextGuard
 from actors.records import SAMPLING_RATE, Hypothesis, Row, SegmentRequest, SegmentRow
-from actors.text.languages import code_of, normalize_language
+from actors.repair.budget import Budget, LocalBudget
+from actors.repair.ladder import REPAIRED, Ladder
+from actors.segmentation.endings import end_in_silence
+from actors.text.languages import code_of, language_set, normalize_language
 
 STAGE = "recognise"
+SAMPLE_BYTES = 2
 _NOTHING = Hypothesis(text="", language=None)
-# Samples of silence behind a segment that ends within sound: 0.1 s. Of 416 clips of the demo recordings, cut
-# at the end of a word, 7 lost that word without it and none with it (docs/decisions.md).
-_SILENT_SAMPLES = SAMPLING_RATE // 10
-# A segment ends within sound where its last 50 ms are louder than this share of the whole.
-_END_SAMPLES, _LOUD_END = SAMPLING_RATE // 20, 0.1
 # Flags of an answer in which the model repeated itself until its tokens were used up.
 _ENDLESS_LOOP = frozenset({"loop_collapsed", "truncated"})
 
@@ -30,20 +34,42 @@ class ASRActor:
     """Recognises rows; the output has one row for each input row, in order.
 
     Reads: `status`, `language` (ISO code, forces it), `context`, `segments[].samples`. Adds to each segment:
-    `language` (ISO code, None where nothing was said), `text`, `raw`, `confidence`, `flags`. Changes: a row
+    `language` (ISO code, None where nothing was said), `text`, `raw`, `confidence`, `flags`,
+    `min_confidence`, `language_confidence`, and the spans of the tokens for the words. Changes: a row
     in which some segments failed becomes `partial`, and those segments get the flag `failed`. A row in which
     all segments failed becomes `error` and loses its segments. A row with an unreliable answer becomes
     `partial`, and that segment gets the flag `unreliable`. Rows without segments are returned unchanged.
     """
 
-    def __init__(self, config: ASRConfig) -> None:
+    def __init__(
+        self,
+        config: ASRConfig,
+        guards: GuardsConfig | None = None,
+        repair: RepairConfig | None = None,
+        budget: Budget | None = None,
+    ) -> None:
         """Load the model.
+
+        Args:
+            config: settings of the recogniser.
+            guards: settings of the guards; None: the defaults, and none for the fake recogniser.
+            repair: settings of the repair of doubtful segments; None: there is none.
+            budget: of the repair; None: `repair.max_share` of what this process has recognised.
 
         Raises:
             FatalError: the model cannot be loaded; the message says what to do.
         """
         self.config = config
         self.backend = create_asr(config)
+        self.guard = TextGuard(guards or GuardsConfig(enabled=config.backend != "fake"))
+        repair = repair or RepairConfig(enabled=False)
+        self.ladder = Ladder(
+            repair,
+            self.backend,
+            self._transcribe,
+            self.guard.judged_text,
+            budget or LocalBudget(repair.max_share),
+        )
         self.model = self.backend.model
         self.revision = self.backend.revision
         self.max_concurrent_calls = self.backend.max_concurrent_calls
@@ -66,6 +92,11 @@ class ASRActor:
 
     def recognise(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis | Exception]:
         """The hypothesis for each request, in order, or the exception that this request alone raised."""
+        heard = self.guard.listen(requests)
+        results = self.guard.judged(requests, self._transcribe(requests), heard)
+        return self.ladder.repaired(requests, results)
+
+    def _transcribe(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis | Exception]:
         return dispatch_to(self.backend, self.backend.transcribe, self.config, requests)
 
 
@@ -83,30 +114,20 @@ def segment_requests(row: Row, config: ASRConfig) -> list[SegmentRequest] | Usag
         return []
     try:
         language = normalize_language(row.get("language")) or config.language
+        languages = language_set(row.get("languages") or config.languages)
     except UsageError as error:
         return error
     context = row.get("context") or config.context
     return [
         SegmentRequest(
-            _end_in_silence(np.frombuffer(segment["samples"], dtype="<i2")),
+            end_in_silence(np.frombuffer(segment["samples"], dtype="<i2")),
             language=language,
             context=context,
+            flags=tuple(segment.get("flags") or ()),
+            languages=languages,
         )
         for segment in row["segments"]
     ]
-
-
-def _end_in_silence(waveform: np.ndarray) -> np.ndarray:
-    """Append silence to a segment that ends within sound, without which its last word is lost more often.
-
-    It depends on the segment alone, so that a text does not depend on its neighbours in a batch.
-    """
-    end = waveform[-_END_SAMPLES:].astype(np.float32)
-    if not len(end) or np.sqrt(np.mean(end**2)) <= _LOUD_END * np.sqrt(
-        np.mean(waveform.astype(np.float32) ** 2)
-    ):
-        return waveform
-    return np.concatenate([waveform, np.zeros(_SILENT_SAMPLES, waveform.dtype)])
 
 
 def recognised_row(row: Row, results: list[Hypothesis | Exception] | UsageError) -> Row:
@@ -126,9 +147,9 @@ def recognised_row(row: Row, results: list[Hypothesis | Exception] | UsageError)
     segments = []
     for segment, result in zip(row["segments"], results, strict=True):
         hypothesis = replace(_NOTHING, flags=("failed",)) if isinstance(result, Exception) else result
-        fields = recognised_fields(hypothesis)
-        flags = [*(segment.get("flags") or []), *fields["flags"]]
-        segments.append({**segment, **fields, "flags": flags})
+        for part, own in _parts(segment, hypothesis):
+            fields = recognised_fields(own)
+            segments.append({**part, **fields, "flags": [*(segment.get("flags") or []), *fields["flags"]]})
     row = {**row, "segments": segments}
     if any("unreliable" in segment["flags"] for segment in segments):
         row["status"] = "partial"
@@ -140,6 +161,28 @@ def recognised_row(row: Row, results: list[Hypothesis | Exception] | UsageError)
             error = next((error for error in errors if isinstance(error, RetryableError)), errors[0])
             row |= _error_columns(error)
     return row
+
+
+def _parts(segment: Row, hypothesis: Hypothesis) -> list[tuple[Row, Hypothesis]]:
+    """The segment and its answer, or the segments that it becomes: see `Hypothesis.pieces`."""
+    if not hypothesis.pieces:
+        return [(segment, hypothesis)]
+    parts = []
+    samples = memoryview(segment["samples"])
+    total = len(samples) // SAMPLE_BYTES
+    done = tuple(flag for flag in hypothesis.flags if flag.startswith(f"{REPAIRED}:"))
+    for number, piece in enumerate(hypothesis.pieces):
+        first, last = min(piece.span.start, total), min(piece.span.end, total)
+        end = segment["start"] + last / SAMPLING_RATE if last < total else segment["end"]
+        own = replace(
+            piece.hypothesis,
+            flags=(*piece.hypothesis.flags, *done),
+            candidates=hypothesis.candidates if number == 0 else (),
+        )
+        times = {"start": round(segment["start"] + first / SAMPLING_RATE, 6), "end": round(end, 6)}
+        cut = bytes(samples[first * SAMPLE_BYTES : last * SAMPLE_BYTES])
+        parts.append(({**segment, **times, "samples": cut}, own))
+    return parts
 
 
 def recognised_fields(hypothesis: Hypothesis) -> SegmentRow:
@@ -158,6 +201,27 @@ def recognised_fields(hypothesis: Hypothesis) -> SegmentRow:
         "raw": hypothesis.raw,
         "confidence": hypothesis.confidence if text and not unreliable else None,
         "flags": [*hypothesis.flags, *(["unreliable"] if unreliable else [])],
+        "candidates": [*hypothesis.candidates] or None,
+        **_token_fields(hypothesis, text, known=bool(text) and not unreliable),
+    }
+
+
+def _token_fields(hypothesis: Hypothesis, text: str, known: bool) -> SegmentRow:
+    """What the tokens of an answer say about its text, and where they stand in it, for its words.
+
+    Args:
+        hypothesis: the answer.
+        text: its text without outer spaces.
+        known: whether the probabilities say anything.
+    """
+    before = len(hypothesis.text) - len(hypothesis.text.lstrip())
+    tokens = TokenSpans(hypothesis.token_ends, hypothesis.token_log_probabilities).shifted(before, len(text))
+    ends, scores = (tokens.ends, tokens.log_probabilities) if known else ((), ())
+    return {
+        "min_confidence": least_confidence(ends, scores, text),
+        "language_confidence": hypothesis.language_confidence if known else None,
+        "token_ends": [*ends],
+        "token_log_probabilities": [*scores],
     }
 
 

@@ -160,6 +160,13 @@ class AlignmentRequest:
         return len(self.waveform) / SAMPLING_RATE
 
 
+class AlignedTimes(list[tuple[float, float]]):
+    """The start and end of each unit of an `AlignmentRequest`, in seconds from the start of its waveform."""
+
+    # How many of them, counted singly, were out of order and had to be repaired.
+    repaired: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """Facts from the header of an audio file."""

@@ -90,9 +90,15 @@ def _parts(text: str) -> list[str]:
     """A text in parts of about twelve words; a text that is too short has none."""
     if len(text.encode()) < _SHORTEST:
         return []
+    words = text.split()
+    if len(words) >= len(text) // 20:
+        # A word that is repeated says nothing more about the language.
+        words = list(dict.fromkeys(words))
+        text = " ".join(words)
+        if len(text.encode()) < _SHORTEST:
+            return []
     if len(text.encode()) < 2 * _PART:
         return [text]
-    words = text.split()
     if len(words) < len(text) // 20:
         # A script without spaces.
         step = max(1, _PART * len(text) // len(text.encode()))

@@ -1,9 +1,9 @@
-"""Guards of a segment's word times: one flag for each kind of fault."""
+"""Guards of a segment's word times: one flag for each kind of fault. Pure functions of the evidence."""
 
 from __future__ import annotations
 
 from actors.config.trust import GuardsConfig
-from actors.guards.evidence import WordEvidence
+from actors.guards.evidence import WordEvidence, flag_names
 
 # Flags of word times that are probably wrong: each calls for a repair. `speech_without_words` is about the
 # text: it misses what is said.
@@ -18,6 +18,17 @@ SUSPECT_WORD_FLAGS: frozenset[str] = frozenset(
 )
 DEFAULTS = GuardsConfig()
 
+# Words without duration in a row, and in all, with their share of the words.
+_ZERO_RUN, _ZERO_WORDS, _ZERO_SHARE = 3, 4, 0.3
+# Words in a row that nobody says in so many seconds.
+_PILE, _PILE_SECONDS = 6, 0.3
+# Share of a word that is in silence, and words of which that is true, all of a text or several.
+_SILENT_SHARE, _SILENT_WORDS = 0.8, 2
+# Seconds around a word in which a syllable still belongs to it.
+_AROUND = 0.05
+# Time stamps that are repaired, at least.
+_REPAIRED = 4
+
 
 def word_flags(evidence: WordEvidence, limits: GuardsConfig = DEFAULTS) -> tuple[str, ...]:
     """The flags that the guards give to a segment's words, beyond those that it has.
@@ -26,4 +37,66 @@ def word_flags(evidence: WordEvidence, limits: GuardsConfig = DEFAULTS) -> tuple
         evidence: what is known about them.
         limits: the settings.
     """
-    return ()
+    if not limits.enabled or not evidence.words:
+        return ()
+    stamps = 2 * len(evidence.words)
+    found = {
+        "zero_length_run": _has_zero_run(evidence),
+        "words_piled_up": _has_pile(evidence),
+        "words_in_silence": _silent_words(evidence) >= min(_SILENT_WORDS, len(evidence.words)),
+        "many_times_repaired": evidence.repaired >= max(_REPAIRED, limits.max_repaired_share * stamps),
+        "speech_without_words": _uncovered(evidence) >= limits.max_uncovered_syllables,
+    }
+    known = flag_names(evidence.flags)
+    return tuple(flag for flag, is_set in found.items() if is_set and flag not in known)
+
+
+def needs_speech(evidence: WordEvidence, limits: GuardsConfig = DEFAULTS) -> bool:
+    """Whether syllables are heard where no word is: a VAD can tell whether that is speech."""
+    return (
+        evidence.speech_syllables is None
+        and bool(evidence.words)
+        and _uncovered(evidence) >= limits.max_uncovered_syllables
+    )
+
+
+def _has_zero_run(evidence: WordEvidence) -> bool:
+    run = longest = total = 0
+    for _, start, end in evidence.words:
+        run = run + 1 if end <= start else 0
+        longest, total = max(longest, run), total + (end <= start)
+    return longest >= _ZERO_RUN or (total >= _ZERO_WORDS and total >= _ZERO_SHARE * len(evidence.words))
+
+
+def _has_pile(evidence: WordEvidence) -> bool:
+    starts = [start for _, start, _ in evidence.words]
+    ends = [end for _, _, end in evidence.words]
+    return any(end - start <= _PILE_SECONDS for start, end in zip(starts, ends[_PILE - 1 :], strict=False))
+
+
+def _silent_words(evidence: WordEvidence) -> int:
+    return sum(
+        any(
+            min(end, silence_end) - max(start, silence_start) >= _SILENT_SHARE * (end - start)
+            for silence_start, silence_end in evidence.silences
+            # A word without duration is where it stands.
+            if silence_start <= (start + end) / 2 <= silence_end
+        )
+        for _, start, end in evidence.words
+    )
+
+
+def _uncovered(evidence: WordEvidence) -> int:
+    """The longest row of syllables that are heard where no word is."""
+    spoken = evidence.speech_syllables
+    syllables = evidence.heard_syllables if spoken is None else spoken
+    longest = run = position = 0
+    words = sorted((start, end) for _, start, end in evidence.words)
+    latest_end = float("-inf")
+    for time in syllables or ():
+        while position < len(words) and words[position][0] - _AROUND <= time:
+            latest_end = max(latest_end, words[position][1])
+            position += 1
+        run = 0 if time <= latest_end + _AROUND else run + 1
+        longest = max(longest, run)
+    return longest

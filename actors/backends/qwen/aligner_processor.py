@@ -7,7 +7,7 @@ from typing import Any
 
 from actors.backends.qwen.prompts import TIMESTAMP, aligner_prompt
 from actors.errors import RowError
-from actors.records import AlignmentRequest
+from actors.records import AlignedTimes, AlignmentRequest
 from actors.text.timestamp_repair import repair
 
 MAX_SECONDS = 180.0  # the reference's limit; in longer clips words pile up on one time
@@ -62,8 +62,11 @@ class AlignerProcessor:
         position = prompt.index(self._audio)
         return [*prompt[:position], *[self._audio] * audio_tokens, *prompt[position + 1 :]]
 
-    def times(self, request: AlignmentRequest, classes: Sequence[int]) -> list[tuple[float, float]]:
+    def times(self, request: AlignmentRequest, classes: Sequence[int]) -> AlignedTimes:
         """Word times in seconds from classes (start, end, start ...), never decreasing, within the clip."""
-        repaired = repair([int(number * self.class_ms) for number in classes])
+        predicted = [int(number * self.class_ms) for number in classes]
+        repaired = repair(predicted)
         seconds = [min(time / 1000, request.duration) for time in repaired]
-        return list(zip(seconds[::2], seconds[1::2], strict=True))
+        times = AlignedTimes(zip(seconds[::2], seconds[1::2], strict=True))
+        times.repaired = sum(before != after for before, after in zip(predicted, repaired, strict=True))
+        return times
