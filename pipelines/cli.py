@@ -6,6 +6,7 @@ Heavy imports stay inside the commands, so that `--help` and wrong arguments are
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from actors.errors import ScriptoriumError, StorageError, UsageError
 from pipelines.cli_arguments import build_parser
-from pipelines.environment import prepared_process
+from pipelines.environment import Output, prepared_process
+from pipelines.export.arguments import run_export
 from pipelines.plurals import counted
 from pipelines.supervision import shutdown
 
@@ -31,13 +33,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: see `pipelines.cli_arguments.EXIT_CODES`.
     """
-    with prepared_process():
+    owns_process = arguments is None
+    if owns_process:
+        atexit.register(shutdown.ignore_signals)
+    with prepared_process() as output:
         parser = _parser()
-        given = parser.parse_args(arguments)
-        if not hasattr(given, "run"):
+        try:
+            given = parser.parse_args(arguments)
+        except SystemExit as end:  # --help, or wrong arguments
+            raise SystemExit(_checked(output, int(end.code or 0), keep=False)) from None
+        if hasattr(given, "run"):
+            code = _run(given)
+        else:
             parser.print_help()
-            return 2
-        return _run(given)
+            code = 2
+        code = _checked(output, code, keep=_stores_work(given))
+        if owns_process:
+            shutdown.leave(code)
+        return code
+
+
+def _checked(output: Output, code: int, *, keep: bool) -> int:
+    """The exit code of a command: 1 where what it should print could not be written, unless `keep`.
+
+    The results of a run are in OUT, so its exit code does not depend on what is printed.
+    """
+    problem = output.check()
+    if problem is None:
+        return code
+    _say(f"scriptorium: standard output cannot be written: {problem}")
+    return code or (0 if keep else 1)
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -74,7 +99,7 @@ def _run(given: argparse.Namespace) -> int:
 
 def _stores_work(given: argparse.Namespace) -> bool:
     """Whether the command stores results in OUT that a later run need not do again."""
-    is_run = given.run in (_transcribe, _retry)
+    is_run = getattr(given, "run", None) in (_transcribe, _retry)
     return is_run and not given.print_config and not getattr(given, "dry_run", False)
 
 
@@ -294,4 +319,5 @@ COMMANDS = {
     "serve": _serve,
     "report": _report,
     "evaluate": _evaluate,
+    "export": run_export,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
@@ -15,31 +16,68 @@ from actors.redaction import redacted
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
+class Output:
+    """Standard output of a command.
+
+    Attributes:
+        problem: why something that was written is lost, other than that nobody reads any more; None: nothing
+            is.
+    """
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+
+    def check(self) -> str | None:
+        """Write what is buffered; returns `problem`."""
+        sys.stdout.flush()
+        return self.problem
+
+    def fail(self, error: OSError) -> None:
+        """Note that writing failed."""
+        self.problem = self.problem or error.strerror or str(error)
+
+
 @contextmanager
-def prepared_process() -> Iterator[None]:
+def prepared_process() -> Iterator[Output]:
     """Make this process fit to run a command inside a `with` block.
 
     - Modules are never imported from the working directory.
     - Nothing on this machine is reached through a proxy.
     - Output that nobody reads any more (`| head`, a closed stream) is dropped: it ends no run and changes no
-      exit code.
+      exit code. So is output that cannot be written (a full disk); `Output` knows whether any was.
     - Messages have no passwords or queries of addresses.
+    - Warnings of libraries, which are for developers, are not shown, and never become errors.
     """
     leave_working_directory()
     bypass_proxies()
     # A log file whose encoding lacks a character is no reason to print a traceback.
     logging.raiseExceptions = bool(os.environ.get("SCRIPTORIUM_TRACEBACK"))
     _open_closed_streams()
+    output = Output()
     streams = sys.stdout, sys.stderr
-    sys.stdout = _PipeGuard(streams[0])
-    sys.stderr = _PipeGuard(streams[1], redacted)
+    sys.stdout = _StreamGuard(streams[0], failed=output.fail)
+    sys.stderr = _StreamGuard(streams[1], redacted)
     try:
-        yield
+        with _without_warnings():
+            yield output
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
         sys.stdout, sys.stderr = streams
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Ignore warnings in a `with` block, also in processes that are started in it."""
+    if os.environ.get("SCRIPTORIUM_TRACEBACK"):
+        yield
+        return
+    if "PYTHONWARNINGS" in os.environ:
+        os.environ["PYTHONWARNINGS"] = "ignore"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def bypass_proxies() -> None:
@@ -53,36 +91,44 @@ def bypass_proxies() -> None:
         os.environ.update(dict.fromkeys(both, ",".join(hosts)))
 
 
-class _PipeGuard:
-    """A text stream that drops what is written once its reader is gone, and escapes what its encoding lacks.
+class _StreamGuard:
+    """A text stream that drops what is written once that fails, and escapes what its encoding lacks.
 
     Args:
         stream: the real one.
         edit: applied to every text.
+        failed: called with the first error, unless it is that the reader is gone.
     """
 
-    def __init__(self, stream: TextIO, edit: Callable[[str], str] = str) -> None:
-        self._stream, self._edit = stream, edit
+    def __init__(
+        self,
+        stream: TextIO,
+        edit: Callable[[str], str] = str,
+        failed: Callable[[OSError], None] = lambda error: None,
+    ) -> None:
+        self._stream, self._edit, self._failed = stream, edit, failed
         with suppress(AttributeError, ValueError, OSError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
 
     def write(self, text: str) -> int:
-        """Write `text`; returns its length, also if nobody reads it."""
+        """Write `text`; returns its length, also if it is lost."""
         try:
             self._stream.write(self._edit(text))
-        except BrokenPipeError:
-            self._drop()
+        except OSError as error:
+            self._drop(error)
         return len(text)
 
     def flush(self) -> None:
         """Flush what was written."""
         try:
             self._stream.flush()
-        except BrokenPipeError:
-            self._drop()
+        except OSError as error:
+            self._drop(error)
 
-    def _drop(self) -> None:
+    def _drop(self, error: OSError) -> None:
         """Point the stream's file descriptor at nothing: what is buffered goes there too."""
+        if not isinstance(error, BrokenPipeError):
+            self._failed(error)
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, self._stream.fileno())
         os.close(null)

@@ -81,7 +81,7 @@ def running_ray(config: ClusterConfig) -> Iterator[None]:
             yield
         finally:
             if not initialized:
-                with _hide_native_stderr():
+                with shutdown.uninterrupted(), _hide_native_stderr():
                     ray.shutdown()
 
 

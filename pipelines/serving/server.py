@@ -14,7 +14,6 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import socket
 import sys
 import time
@@ -22,6 +21,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -39,6 +39,7 @@ from pipelines.serving.web import middleware
 from pipelines.serving.web.errors import Problem
 from pipelines.serving.web.exchange import SEND_TIMEOUT, access_log
 from pipelines.serving.web.http_server import http_server
+from pipelines.supervision import shutdown
 
 # Names of the Ray Serve applications; a suffix unique to this server is added.
 _APPLICATION_NAMES = ("scriptorium-recogniser", "scriptorium-aligner")
@@ -63,12 +64,13 @@ def serve(config: RunConfig) -> int:
     except (Problem, FatalError) as error:
         raise UsageError(error.message) from None
     with (
+        contextlib.ExitStack() as until_stopped,
         _bound_socket(config) as listener,
         _logging(),
         session.running_ray(config.cluster),
         deployed(config) as make_client,
     ):
-        asyncio.run(_listen(Application(config, make_client), config, listener))
+        asyncio.run(_listen(Application(config, make_client), config, listener, until_stopped))
     return 0
 
 
@@ -99,11 +101,12 @@ def deployed(config: RunConfig) -> Iterator[Callable[[], ModelClient]]:
             handles.append(serve.run(application, name=name, route_prefix=None))
         yield lambda: ModelClient(config, handles[0], handles[1] if len(handles) > 1 else None)
     finally:
-        for name in started:
-            with contextlib.suppress(Exception):
-                serve.delete(name)
-        if config.cluster.address == "local":
-            serve.shutdown()
+        with shutdown.uninterrupted():
+            for name in started:
+                with contextlib.suppress(Exception):
+                    serve.delete(name)
+            if config.cluster.address == "local":
+                serve.shutdown()
 
 
 def applications(config: RunConfig, wanted: Mapping[str, PoolResources]) -> list[Any]:
@@ -129,22 +132,30 @@ def web_server(application: Application) -> uvicorn.Server:
     return http_server(application.asgi, MAX_APPEND + _EVENT_BYTES)
 
 
-async def _listen(application: Application, config: RunConfig, listener: socket.socket) -> None:
+async def _listen(
+    application: Application,
+    config: RunConfig,
+    listener: socket.socket,
+    until_stopped: contextlib.ExitStack,
+) -> None:
     """Serve until a signal arrives, then finish running requests for up to `serve.drain_timeout` seconds.
 
-    A second signal ends the server at once.
+    A second signal drops the requests. However many arrive, they are handled until `until_stopped` ends,
+    which is when Ray has stopped: the server has been asked to end, and ends without an error.
     """
     server = web_server(application)
     stop_requested = asyncio.Event()
+    loop = asyncio.get_running_loop()
     signals = 0
 
-    def stop() -> None:
+    def stop(signum: int, frame: FrameType | None) -> None:
         nonlocal signals
         signals += 1
-        stop_requested.set()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(stop_requested.set)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+    # Not the loop's own handlers: it would remove them before the models are stopped.
+    until_stopped.enter_context(shutdown.handled_by(stop))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(_POLL_SECONDS)
@@ -157,6 +168,8 @@ async def _listen(application: Application, config: RunConfig, listener: socket.
     _print(f"shutting down; requests and streams still being served: {application.active}")
     while application.active and time.monotonic() < deadline and signals < 2 and not serving.done():
         await asyncio.sleep(_POLL_SECONDS)
+    if application.active and not serving.done():
+        _print(f"stopping at once; requests and streams that are dropped: {application.active}")
     server.should_exit = True
     server.force_exit = signals > 1
     await serving

@@ -190,9 +190,11 @@ def _is_s3(uri: str) -> bool:
 def _redirected_s3() -> bool:
     if fsspec.config.conf.get("s3"):
         return True
-    profile = Path(os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")).expanduser()
-    return (
-        not os.environ.get("AWS_ENDPOINT_URL")
-        and profile.is_file()
-        and "endpoint_url" in profile.read_text(errors="replace")
-    )
+    if os.environ.get("AWS_ENDPOINT_URL"):
+        return False
+    # Unlike Path.expanduser, this needs no home directory.
+    profile = os.path.expanduser(os.environ.get("AWS_CONFIG_FILE", "~/.aws/config"))
+    try:
+        return "endpoint_url" in Path(profile).read_text(errors="replace")
+    except OSError:
+        return False

@@ -14,11 +14,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 GRACE_SECONDS = 2.0
+UNINTERRUPTED_SECONDS = 20.0  # in which Ray and what runs on it are stopped without regard to signals
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 stop_requested = threading.Event()
@@ -81,14 +82,8 @@ def handle_signals() -> Iterator[None]:
         return
     stop_requested.clear()
     _aborted.clear()
-    before = _handlers()
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # `nohup` ignores SIGHUP on purpose
-            signal.signal(number, interrupt)
-    try:
+    with handled_by(interrupt):
         yield
-    finally:
-        _restore(before)
 
 
 @contextmanager
@@ -102,6 +97,64 @@ def preserve_handlers() -> Iterator[None]:
         yield
     finally:
         _restore(before)
+
+
+@contextmanager
+def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Call `handler` for each signal inside a `with` block; only the main thread can, others do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = _handlers()
+    _set_handlers(handler)
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Finish a `with` block though signals arrive, such as a second Ctrl-C while Ray is being stopped.
+
+    An interrupted stop would leave processes behind, whose messages end on the terminal. Where it takes
+    longer than UNINTERRUPTED_SECONDS, a signal ends this process at once.
+    """
+    began = time.monotonic()
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if time.monotonic() - began > UNINTERRUPTED_SECONDS:
+            print("scriptorium: Ray does not stop; this process ends", file=sys.stderr, flush=True)
+            os._exit(1)
+
+    with handled_by(handle):
+        yield
+
+
+def leave(code: int) -> None:
+    """The command is over: from now on a signal ends this process at once, with the command's exit code."""
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        with suppress(Exception):
+            sys.stdout.flush()
+        os._exit(code)
+
+    _set_handlers(end)
+
+
+def ignore_signals() -> None:
+    """Ignore signals while the interpreter ends, which has no handlers by then.
+
+    Registered with `atexit`: otherwise a late Ctrl-C would turn a successful end into exit code 130.
+    """
+    _set_handlers(signal.SIG_IGN)
+
+
+def _set_handlers(handler: Any) -> None:
+    """Set the handler of all signals but those that are ignored: `nohup` ignores SIGHUP on purpose."""
+    for number, current in _handlers().items():
+        if current is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _handlers() -> dict[signal.Signals, Any]:
