@@ -35,6 +35,7 @@ PACKAGES = [
     "scikit-learn==1.9.1",
     "scipy==1.17.1",
     "joblib==1.6.0",
+    "cloudpickle==3.1.3",
     "threadpoolctl==3.8.0",
     "narwhals==2.29.0",
     "lazy_loader==0.6",
