@@ -102,8 +102,16 @@ def remove_overlaps(segments: Sequence[SegmentRow]) -> tuple[list[SegmentRow], b
 
 def _repeated_words(before: SegmentRow, after: SegmentRow) -> int:
     """How many first words of a segment repeat the last words of the one before it, where both overlap."""
-    earlier = [_normalized(word["text"]) for word in before["words"] if word["end"] > after["start"]]
-    later = [_normalized(word["text"]) for word in after["words"] if word["start"] < before["end"]]
+    earlier = [
+        _normalized(word["text"])
+        for word in before["words"]
+        if word["end"] is not None and word["end"] > after["start"]
+    ]
+    later = [
+        _normalized(word["text"])
+        for word in after["words"]
+        if word["start"] is not None and word["start"] < before["end"]
+    ]
     longest = min(len(earlier), len(later))
     return next((count for count in range(longest, 0, -1) if earlier[-count:] == later[:count]), 0)
 
@@ -113,17 +121,30 @@ def _normalized(text: str) -> str:
 
 
 def spoken_languages(segments: Sequence[SegmentRow]) -> list[Row]:
-    """Languages with the seconds of their segments, the longest first."""
-    seconds: dict[str, float] = {}
-    for segment in segments:
-        if segment["text"] and segment["language"]:
-            seconds[segment["language"]] = (
-                seconds.get(segment["language"], 0.0) + segment["end"] - segment["start"]
-            )
-    ordered = sorted(seconds.items(), key=lambda item: (-round(item[1], _TIME_DIGITS), item[0]))
+    """Languages with the seconds of their words, the longest first.
+
+    A segment counts by the time of its words and not by its length, because pauses are no language. Where its
+    words have no times, a part of its length counts: the part that words take in the segments that have times.
+    """
+    spoken = [segment for segment in segments if segment["text"] and segment["language"]]
+    of_words = [_word_seconds(segment) for segment in spoken]
+    lengths = [segment["end"] - segment["start"] for segment in spoken]
+    aligned = sum(length for length, seconds in zip(lengths, of_words, strict=True) if seconds)
+    share = min(1.0, sum(of_words) / aligned) if aligned else 1.0
+    total: dict[str, float] = {}
+    for segment, length, seconds in zip(spoken, lengths, of_words, strict=True):
+        language = str(segment["language"])
+        total[language] = total.get(language, 0.0) + (seconds or length * share)
+    ordered = sorted(total.items(), key=lambda item: (-round(item[1], _TIME_DIGITS), item[0]))
     return [
         {"language": language, "duration": round(duration, _TIME_DIGITS)} for language, duration in ordered
     ]
+
+
+def _word_seconds(segment: SegmentRow) -> float:
+    """The time that the words of a segment take; 0 where they have no times."""
+    times = [(word["start"], word["end"]) for word in segment["words"]]
+    return sum(max(0.0, end - start) for start, end in times if start is not None and end is not None)
 
 
 def transcript_segment(segment: SegmentRow) -> Row:

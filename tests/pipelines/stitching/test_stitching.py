@@ -26,7 +26,7 @@ def test_shards_become_one_transcript():
     assert row["text"] == "The end. Next. Bonjour."
     assert (row["status"], row["flags"], row["duration"]) == ("ok", [], 20.0)
     assert row["language"] == "en"
-    assert row["languages"] == [{"language": "en", "duration": 8.0}, {"language": "fr", "duration": 1.5}]
+    assert row["languages"] == [{"language": "en", "duration": 2.133}, {"language": "fr", "duration": 0.4}]
     assert [s["start"] for s in row["segments"]] == [0.0, 5.0, 10.5]
     assert row["segments"][2]["words"] == [word("Bonjour.", 10.6, 11.0)]
     assert row["metadata"] == '{"speaker": "a"}'
@@ -273,3 +273,22 @@ def test_the_source_of_the_text_is_told_where_there_is_text():
 def test_segments_of_older_shards_have_null_in_newer_columns():
     row = stitched(shard(segments=[segment(0, 1, "a", words=[word("a", 0, 1)])], end=1.0))
     assert row["segments"][0]["speaker"] is None and row["segments"][0]["candidates"] is None
+
+
+def test_the_dominant_language_is_that_of_most_words_not_of_the_longest_segment():
+    quick = segment(0, 4, "a b", language="de", words=[word("a", 0, 2), word("b", 2, 4, 2)])
+    slow = segment(4, 14, "c", language="en", words=[word("c", 5, 6)])
+    row = stitched(shard(segments=[quick, slow], end=14.0))
+    assert row["language"] == "de"
+    assert row["languages"] == [{"language": "de", "duration": 4}, {"language": "en", "duration": 1}]
+
+
+def test_a_segment_whose_words_have_no_times_counts_by_the_share_of_words_in_the_others():
+    timed = segment(0, 10, "a", language="de", words=[word("a", 0, 5)])
+    row = stitched(shard(segments=[timed, segment(10, 18, "b", language="cs")], end=18.0))
+    assert row["languages"] == [{"language": "de", "duration": 5}, {"language": "cs", "duration": 4}]
+
+
+def test_words_without_length_do_not_hide_a_language():
+    row = stitched(shard(segments=[segment(0, 2, "a", language="de", words=[word("a", 1, 1)])], end=2.0))
+    assert row["languages"] == [{"language": "de", "duration": 2}]
