@@ -177,11 +177,14 @@ def _select(
     if number >= len(streams):
         raise missing_track(number, len(streams))
     if _is_encrypted(streams, number, encrypted):
-        how = encrypted.get(number, "DRM")
-        raise RowError(
-            f"the audio is encrypted ({how}) and cannot be decoded without its key", "unsupported_codec"
-        )
+        raise _encrypted(encrypted.get(number, "DRM"))
     return streams[number], number
+
+
+def _encrypted(how: str) -> RowError:
+    return RowError(
+        f"the audio is encrypted ({how}) and cannot be decoded without its key", "unsupported_codec"
+    )
 
 
 def missing_track(number: int, available: int) -> RowError:
@@ -237,6 +240,8 @@ def _diagnose(file: AudioFile, error: Exception) -> RowError:
     facts = riff_facts(file)
     if facts and facts.has_format and (facts.data_start is None or facts.data_start >= file.size):
         return RowError("a WAVE header without any samples behind it", "no_samples")
+    if how := next(iter(encrypted_tracks(file, "asf").values()), None):
+        return _encrypted(how)
     kind = _kind(file)
     if kind is None or other_content(file):
         return _unrecognised(file)

@@ -153,6 +153,13 @@ def _ac3(head: bytes) -> int:
     return 2 * (kbits * 96_000 // 48_000, kbits * 96_000 // 44_100 + (code & 1), kbits * 3)[rate]
 
 
+def _dts(head: bytes) -> int:
+    # Samples in words of 16 bits, the most significant byte first, as in files of their own.
+    if len(head) < 8 or head[:4] != b"\x7f\xfe\x80\x01":
+        return 0
+    return ((head[5] & 3) << 12 | head[6] << 4 | head[7] >> 4) + 1
+
+
 def _has_period(data: bytes, sizes: tuple[int, ...], mask: int, mark: int, packets: int) -> bool:
     """Whether every so many bytes there is a byte that has `mark` in the bits of `mask`."""
     for size in sizes:
@@ -171,6 +178,8 @@ _LENGTHS: dict[str, Callable[[bytes], int]] = {
     "ac3": _ac3,
     "eac3": _ac3,
 }
+# Bytes of a frame by its header, of all formats whose headers say so.
+FRAME_LENGTHS: dict[str, Callable[[bytes], int]] = {**_LENGTHS, "dts": _dts}
 # Sizes of packets, the bits that mark each of them, and how many are looked at.
 _PERIODS: dict[str, tuple[tuple[int, ...], int, int, int]] = {
     "gsm": ((33,), 0xF0, 0xD0, 32),

@@ -16,6 +16,7 @@ _ENCRYPTED_ENTRIES = {
 _MAX_BOXES = 65_536
 # Bytes of the box with the descriptions of all tracks that are read.
 _MAX_MOVIE = 64 << 20
+_ASF = bytes.fromhex("3026b2758e66cf11")
 # GUIDs of the objects of an ASF file that say how it is encrypted.
 _ASF_ENCRYPTION = (
     bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e"),
@@ -39,11 +40,8 @@ def encrypted_tracks(file: AudioFile, container: str) -> dict[int, str]:
     if container == "asf":
         file.seek(0)
         head: bytes = file.read(_HEAD) or b""
-        return (
-            dict.fromkeys(range(64), "DRM of Windows Media")
-            if any(one in head for one in _ASF_ENCRYPTION)
-            else {}
-        )
+        is_encrypted = head.startswith(_ASF) and any(one in head for one in _ASF_ENCRYPTION)
+        return dict.fromkeys(range(64), "DRM of Windows Media") if is_encrypted else {}
     if container == "mpegts" and _is_scrambled(file):
         return dict.fromkeys(range(64), "conditional access")
     return {}

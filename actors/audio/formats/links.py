@@ -1,4 +1,4 @@
-"""Where the files begin that one file consists of: Ogg, FLAC, Matroska, MP4 and AMR, appended to each other.
+"""Where the files begin that one file consists of: Ogg, FLAC, Matroska, MP4, WavPack and others, appended.
 
 Such a chain is legal Ogg, and what `cat` makes of the others. ffmpeg reads the first link, or all of them as
 long as their channels and rates are the same.
@@ -11,6 +11,8 @@ import struct
 from collections.abc import Iterator
 
 from actors.audio.files.audio_file import AudioFile
+from actors.audio.formats.joined_files import next_file
+from actors.audio.formats.transport_links import transport_links
 from actors.audio.structure.views import Extent, read_at
 
 # Bytes up to which a file is searched as a whole. Larger ones are searched where a few places of them show
@@ -29,10 +31,17 @@ _MARKS = {
         rb"\x1a\x45\xdf\xa3[\x00-\xff]{1,64}?\x42\x82[\x84-\x88](?:matroska|webm)"
     ),
     b"#!AM": re.compile(rb"#!AMR(?:-WB)?\n"),
+    # The first block of a sound: its samples are counted from 0, and it has some.
+    b"wvpk": re.compile(
+        rb"wvpk[\x00-\xff]{4}[\x00-\xff]\x04\0[\x00-\xff]{5}\0{4}(?!\0{4})[\x00-\xff]{5}"
+        rb"[\x08-\x0f\x18-\x1f\x28-\x2f\x38-\x3f\x48-\x4f\x58-\x5f\x68-\x6f\x78-\x7f]"
+    ),
 }
 # Bytes that the longest mark has.
 _LONGEST_MARK = 128
 _MAX_BOXES = 65_536
+# Files that one file consists of at most, where each of them says where it ends.
+_MAX_FILES = 4096
 
 
 def find_links(file: AudioFile, briefly: bool = False) -> list[Extent]:
@@ -52,8 +61,12 @@ def find_links(file: AudioFile, briefly: bool = False) -> list[Extent]:
         starts = _mp4_links(file)
     elif head[:4] in _MARKS:
         starts = _marked_links(file, head[:4], briefly)
+    elif 0x47 in (head[:1] + head[4:5]):
+        starts = transport_links(file)
     else:
         starts = [0]
+        while len(starts) < _MAX_FILES and (start := next_file(file, starts[-1])) is not None:
+            starts.append(start)
     return [
         Extent(start, end) for start, end in zip(starts, [*starts[1:], file.size], strict=True) if end > start
     ]
@@ -118,6 +131,8 @@ def _marked_links(file: AudioFile, magic: bytes, briefly: bool) -> list[int]:
             return _matroska_links(file)
         if magic == b"fLaC" and not _flac_restarts(file, briefly):
             return [0]
+        if magic == b"wvpk" and not _wavpack_restarts(file, briefly):
+            return [0]
     starts, place = [0], 0
     while place < file.size:
         data = read_at(file, place, _BLOCK + _LONGEST_MARK)
@@ -177,6 +192,19 @@ def _flac_restarts(file: AudioFile, briefly: bool) -> bool:
         if number is not None and number < last:
             return True
         last = last if number is None else number
+    return False
+
+
+def _wavpack_restarts(file: AudioFile, briefly: bool) -> bool:
+    """Whether the samples of a large WavPack file are counted from 0 again."""
+    last = -1
+    for data in _samples_of(file, briefly):
+        place = data.find(b"wvpk")
+        if 0 <= place <= len(data) - 20:
+            number = int.from_bytes(data[place + 16 : place + 20], "little")
+            if number < last:
+                return True
+            last = number
     return False
 
 

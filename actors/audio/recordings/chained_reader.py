@@ -11,6 +11,7 @@ import soxr
 from actors.audio.containers import open_container
 from actors.audio.formats.links import find_links
 from actors.audio.frames import DecodeLosses
+from actors.audio.header_facts import duration_is_estimated
 from actors.audio.pts import duration_of, longest_believable, max_hole_end, walk_packets
 from actors.audio.recordings.reader import Block, Reader
 from actors.audio.sources import AudioFile
@@ -180,6 +181,7 @@ def _duration(reader: SampleReader) -> float:
         counted = walk_packets(opened, max_hole_end(opened, reader.file)).duration
     if (
         duration is None
+        or duration_is_estimated(reader.file, reader.format)
         or duration > longest_believable(reader.file.size)
         or abs(duration - counted) > _TOLERANCE
     ):

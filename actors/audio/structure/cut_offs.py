@@ -2,7 +2,8 @@
 
 The size of a container, its index or the mark of its end is compared with what is there. Only formats that
 say something are examined; `actors.decoder` compares durations of headers besides. Streams whose writer could
-not know their length say nothing, except that an Ogg stream has a page that is marked as its last.
+not know their length say nothing, except that an Ogg stream has a page that is marked as its last, and that the
+last frame of others is shorter than its header says.
 """
 
 from __future__ import annotations
@@ -11,6 +12,13 @@ import struct
 from collections.abc import Callable
 from typing import Literal
 
+from actors.audio.formats.elementary import FRAME_LENGTHS
+from actors.audio.formats.stream_ends import (
+    ends_within_a_frame,
+    ends_within_a_pack,
+    ends_within_a_packet,
+    ends_within_an_amr_frame,
+)
 from actors.audio.header_facts import mp3_facts
 from actors.audio.sources import AudioFile
 from actors.audio.structure.views import read_at
@@ -41,6 +49,8 @@ def is_cut_off(file: AudioFile, container: str) -> bool:
     Raises:
         RetryableError: reading failed.
     """
+    if container in FRAME_LENGTHS and ends_within_a_frame(file, container):
+        return True
     check = _CHECKS.get(container)
     return check is not None and check(file)
 
@@ -189,4 +199,7 @@ _CHECKS: dict[str, Callable[[AudioFile], bool]] = {
     "nut": _nut,
     "voc": _voc,
     "sox": _sox,
+    "mpegts": ends_within_a_packet,
+    "mpeg": ends_within_a_pack,
+    "amr": ends_within_an_amr_frame,
 }

@@ -42,6 +42,8 @@ class Part:
     format: SampleFormat | None = None
     # Where its samples are.
     extents: list[Extent] = field(default_factory=list)
+    # Silence that the file describes instead of having it: behind how many extents, and how many frames.
+    silences: list[tuple[int, int]] = field(default_factory=list)
     # Bytes of samples that the header promises and the file does not have.
     missing: int = 0
     # Whether the header describes fewer samples than there are.
@@ -98,7 +100,10 @@ class ChunkWalk:
             if chunk is not None and chunk.head > self.origin and self._is_form(chunk):
                 place = chunk.head
                 break
-            if chunk is not None and chunk.name == self._sound:
+            if chunk is not None and self._is_wave_list(chunk):
+                # Its `data` and `slnt` chunks follow, as if they were not in a list.
+                place = chunk.start + 4
+            elif chunk is not None and chunk.name == self._sound:
                 place = self._add_sound(chunk)
             elif chunk is not None and chunk.size >= 0 and chunk.end <= file.size:
                 self._read_chunk(chunk)
@@ -118,6 +123,9 @@ class ChunkWalk:
 
     def _is_form(self, chunk: Chunk) -> bool:
         return is_form(read_at(self.file, chunk.head, 16))
+
+    def _is_wave_list(self, chunk: Chunk) -> bool:
+        return chunk.name == b"LIST" and read_at(self.file, chunk.start, 4) == b"wavl"
 
     def _find_sound(self, place: int) -> int | None:
         """Where the samples or their format begin behind bytes that are no chunk."""
@@ -141,6 +149,9 @@ class ChunkWalk:
             self._long_size = struct.unpack("<Q", raw[8:16])[0]
         elif chunk.name == b"fact":
             part.fact = raw
+        elif chunk.name == b"slnt" and part.container == "wav":
+            frames = int.from_bytes(read_at(self.file, chunk.start, 4), "little" if order == "<" else "big")
+            part.silences.append((len(part.extents), frames))
 
     def _add_sound(self, chunk: Chunk) -> int:
         """Find the end of the samples in a chunk; returns the byte behind the chunk."""

@@ -25,7 +25,7 @@ from actors.audio.structure.layout import Layout
 from actors.audio.structure.parts import Part
 from actors.audio.structure.remainder import to_floats
 from actors.audio.structure.sample_formats import SampleFormat
-from actors.audio.structure.views import Extent, join_pieces, read_at
+from actors.audio.structure.views import Blank, Extent, Piece, join_pieces, read_at
 from actors.errors import RowError
 
 # Bytes that libsndfile's reads are joined to. It reads 8 KiB at a time.
@@ -34,6 +34,8 @@ _BUFFER = 256 << 10
 _EXAMINED = 64 << 10
 # Places of the file at which samples are examined whose low bits are not what the header says.
 _PLACES = 32
+# Seconds of silence that a file may describe instead of having it. More of it is left out.
+_MAX_SILENCE = 3600
 _SUBTYPES = {
     "pcm_u8": "PCM_U8",
     "pcm_s8": "PCM_S8",
@@ -226,7 +228,12 @@ class _Source:
 def _open_part(file: AudioFile, part: Part, fmt: SampleFormat) -> PcmPart:
     frame = fmt.frame_bytes
     whole = [Extent(one.start, one.start + (one.end - one.start) // frame * frame) for one in part.extents]
-    view = join_pieces(file, whole)
+    pieces: list[Piece] = list(whole)
+    if sum(frames for _, frames in part.silences) <= _MAX_SILENCE * fmt.sampling_rate:
+        byte = {"pcm_u8": 0x80, "pcm_alaw": 0xD5, "pcm_mulaw": 0xFF}.get(fmt.codec, 0)
+        for place, frames in reversed(part.silences):
+            pieces.insert(place, Blank(frames * frame, byte))
+    view = join_pieces(file, pieces)
     return PcmPart(view, fmt, view.size // frame, _gain(file, part, fmt))
 
 

@@ -17,12 +17,22 @@ class Extent(NamedTuple):
     end: int
 
 
+class Blank(NamedTuple):
+    """Bytes that the file does not have, all of the same value."""
+
+    size: int
+    byte: int
+
+
+Piece = bytes | Extent | Blank
+
+
 class _PieceReader:
     """The pieces as one object with the `seek`, `read` and `close` that an `AudioFile` needs."""
 
-    def __init__(self, file: AudioFile, pieces: Sequence[bytes | Extent]) -> None:
+    def __init__(self, file: AudioFile, pieces: Sequence[Piece]) -> None:
         self._file, self._pieces = file, pieces
-        sizes = [len(piece) if isinstance(piece, bytes) else piece.end - piece.start for piece in pieces]
+        sizes = [_size(piece) for piece in pieces]
         # The positions at which the pieces begin, and the end of the last one.
         self._starts = [0, *accumulate(sizes)]
         self._position = 0
@@ -42,6 +52,8 @@ class _PieceReader:
             wanted = min(count, self._starts[number + 1] - self._position)
             if isinstance(piece, bytes):
                 data = piece[inside : inside + wanted]
+            elif isinstance(piece, Blank):
+                data = bytes((piece.byte,)) * wanted
             else:
                 self._file.seek(piece.start + inside)
                 data = self._file.read(wanted) or b""
@@ -56,15 +68,19 @@ class _PieceReader:
         """Leave the file open: it belongs to the caller."""
 
 
-def join_pieces(file: AudioFile, pieces: Sequence[bytes | Extent]) -> AudioFile:
-    """A view of `file` that consists of these bytes and extents, in order.
+def _size(piece: Piece) -> int:
+    if isinstance(piece, bytes):
+        return len(piece)
+    return piece.size if isinstance(piece, Blank) else piece.end - piece.start
+
+
+def join_pieces(file: AudioFile, pieces: Sequence[Piece]) -> AudioFile:
+    """A view of `file` that consists of these bytes, extents and blanks, in order.
 
     The view has the etag and the address of `file`, and a size of its own. It reads through `file`, which
     retries failed requests.
     """
-    reader = _PieceReader(
-        file, [piece for piece in pieces if not isinstance(piece, Extent) or piece.end > piece.start]
-    )
+    reader = _PieceReader(file, [piece for piece in pieces if _size(piece) > 0])
     return AudioFile(reader, reader.size, file.etag, file.uri, 0)
 
 
