@@ -201,7 +201,7 @@ def recognised_fields(hypothesis: Hypothesis) -> SegmentRow:
         "raw": hypothesis.raw,
         "confidence": hypothesis.confidence if text and not unreliable else None,
         "flags": [*hypothesis.flags, *(["unreliable"] if unreliable else [])],
-        "candidates": [*hypothesis.candidates] or None,
+        **({"candidates": [*hypothesis.candidates]} if hypothesis.candidates else {}),
         **_token_fields(hypothesis, text, known=bool(text) and not unreliable),
     }
 

@@ -269,4 +269,10 @@ FLAGS: dict[str, dict[str, str]] = {
         "alignment_failed": "the aligner failed on this segment",
         "zero_length_words": "some words have no duration",
     },
+    "repair": {
+        "repaired:STEP": "the text comes from a step of the repair: language, recut, no_context, penalty or "
+        "second_model; `candidates` has the texts that were rejected",
+        "repair_refused": "not decoded again, because `repair.max_share` of the audio was",
+        "languages_mixed": "several languages in one segment, which the repair could not separate",
+    },
 }

@@ -1,0 +1,95 @@
+"""Which of several texts of a segment is kept: agreement, then guards passed, then confidence. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from actors.guards.evidence import flag_names
+from actors.guards.text import SUSPECT_TEXT_FLAGS
+from actors.records import CandidateRow, Hypothesis, Piece
+from actors.repair.agreement import AGREEMENT, agreement
+from actors.text.languages import code_of
+
+ORIGINAL = "original"
+# Flags of doubt about a text that is sound otherwise. A text with any other flag of `SUSPECT_TEXT_FLAGS`,
+# such as a loop, is broken: that another one has the same fault is no argument for it.
+_DOUBTS = frozenset({"low_confidence", "language_doubtful", "text_unlike_audio", "unknown_language"})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A text of a segment.
+
+    Attributes:
+        source: the step that it comes from; `ORIGINAL` for the first answer.
+        hypothesis: the text; its flags are those of the parser and of the guards.
+        pieces: of the segment, in different languages; empty: it is one.
+    """
+
+    source: str
+    hypothesis: Hypothesis
+    pieces: tuple[Piece, ...] = ()
+
+    @property
+    def suspects(self) -> frozenset[str]:
+        """The flags of this text that call for a repair."""
+        return SUSPECT_TEXT_FLAGS & flag_names(self.hypothesis.flags)
+
+    @property
+    def faults(self) -> int:
+        """How many flags call for a repair; a language that is not allowed weighs more than all others."""
+        return len(self.suspects) + 100 * ("language_not_allowed" in self.suspects)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing but doubts speaks against it."""
+        return self.suspects <= _DOUBTS
+
+
+def best(candidates: Sequence[Candidate]) -> int:
+    """The number of the candidate that is kept.
+
+    1. Agreement: one that another sound candidate agrees with, and that is sound itself.
+    2. Guards: the fewest flags of suspicion.
+    3. Confidence, and of equals the earlier one.
+
+    The first one, the original, is only replaced by one that agrees with another one or has fewer flags.
+
+    Args:
+        candidates: of one segment; the first is the original.
+    """
+    agreed = [_is_agreed(number, candidates) for number in range(len(candidates))]
+    allowed = [
+        number
+        for number, candidate in enumerate(candidates)
+        if number == 0 or (agreed[number] and not agreed[0]) or candidate.faults < candidates[0].faults
+    ]
+
+    def key(number: int) -> tuple[bool, int, float, int]:
+        candidate = candidates[number]
+        confidence = candidate.hypothesis.confidence or 0.0
+        return agreed[number], -candidate.faults, confidence, -number
+
+    return max(allowed, key=key)
+
+
+def _is_agreed(number: int, candidates: Sequence[Candidate]) -> bool:
+    one = candidates[number]
+    return one.is_sound and any(
+        other.is_sound and agreement(one.hypothesis.text, other.hypothesis.text) >= AGREEMENT
+        for place, other in enumerate(candidates)
+        if place != number
+    )
+
+
+def as_row(candidate: Candidate) -> CandidateRow:
+    """A candidate that was rejected, for the segment's row."""
+    hypothesis = candidate.hypothesis
+    return {
+        "source": candidate.source,
+        "text": hypothesis.text.strip(),
+        "language": code_of(hypothesis.language) if hypothesis.text.strip() else None,
+        "confidence": hypothesis.confidence,
+        "flags": list(hypothesis.flags),
+    }

@@ -1,0 +1,233 @@
+"""The ladder of repairs within one model: the doubtful segments of a table, step by step, in batches."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from actors.backends.base import ASRBackend
+from actors.config.repair import RepairConfig
+from actors.records import Hypothesis, SegmentRequest, Span
+from actors.repair import languages, steps
+from actors.repair.budget import Budget, affordable
+from actors.repair.choice import ORIGINAL, Candidate, as_row, best
+from actors.repair.recut import pieces_of
+from actors.text.languages import ASR_LANGUAGES
+
+Result = Hypothesis | Exception
+# Flag of a segment that was not decoded again because too much was.
+REFUSED = "repair_refused"
+REPAIRED = "repaired"  # with the name of the step: `repaired:recut`
+
+
+@dataclass
+class StepCost:
+    """What one step of the ladder cost, and what it was good for."""
+
+    segments: int = 0  # that were decoded again
+    repaired: int = 0  # whose text is the one of this step
+    seconds: float = 0.0  # of audio that was decoded again
+    busy_seconds: float = 0.0  # of the model's time
+
+
+@dataclass
+class _Case:
+    """A doubtful segment.
+
+    Attributes:
+        number: of its request.
+        request: the segment.
+        candidates: its texts so far, the original first.
+        steps: that are left to try.
+        mixed: whether it may have several languages.
+        spans: its pieces.
+        refused: whether the budget did not suffice for a step.
+    """
+
+    number: int
+    request: SegmentRequest
+    candidates: list[Candidate]
+    steps: list[str]
+    mixed: bool
+    spans: list[Span] = field(default_factory=list)
+    refused: bool = False
+
+    def is_done(self) -> bool:
+        last = self.candidates[-1]
+        return not self.steps or (len(self.candidates) > 1 and not last.suspects)
+
+
+class Ladder:
+    """Repairs the doubtful segments of calls.
+
+    Args:
+        config: the settings.
+        backend: the model, for what it can do.
+        transcribe: decodes requests in batches; an exception in place of an answer belongs to its request.
+        check: gives an answer its flags.
+        budget: grants the audio that is decoded again.
+    """
+
+    def __init__(
+        self,
+        config: RepairConfig,
+        backend: ASRBackend,
+        transcribe: Callable[[Sequence[SegmentRequest]], list[Result]],
+        check: steps.Check,
+        budget: Budget,
+    ) -> None:
+        self.config, self.backend, self.budget = config, backend, budget
+        self._transcribe, self._check = transcribe, check
+        # Since `take_costs` was called last. Calls overlap.
+        self._costs: dict[str, StepCost] = {}
+        self._lock = threading.Lock()
+
+    def repaired(self, requests: Sequence[SegmentRequest], results: Sequence[Result]) -> list[Result]:
+        """The answers, and in place of doubtful ones what their repair found.
+
+        Streams, whose answers are continued, are never changed.
+
+        Args:
+            requests: the segments.
+            results: their answers with all their flags, or errors.
+        """
+        self.budget.count(sum(request.duration for request in requests))
+        found = list(results)
+        if not self.config.enabled:
+            return found
+        cases = [
+            case
+            for number, (request, result) in enumerate(zip(requests, results, strict=True))
+            if isinstance(result, Hypothesis) and (case := self._case(number, request, result))
+        ]
+        neighbours = [result.language for result in results if isinstance(result, Hypothesis) and result.text]
+        while running := [case for case in cases if not case.is_done()]:
+            self._run_steps(running, neighbours)
+        for case in cases:
+            found[case.number] = self._outcome(case)
+        return found
+
+    def take_costs(self) -> dict[str, StepCost]:
+        """What the steps cost since this was called last, by step."""
+        with self._lock:
+            costs, self._costs = self._costs, {}
+            return costs
+
+    def _count(self, step: str, **values: float) -> None:
+        with self._lock:
+            cost = self._costs.setdefault(step, StepCost())
+            for name, value in values.items():
+                setattr(cost, name, getattr(cost, name) + value)
+
+    def _case(self, number: int, request: SegmentRequest, result: Hypothesis) -> _Case | None:
+        """What to do about a segment; None: nothing."""
+        if request.prefix or request.unsettled_tokens:
+            return None
+        original = Candidate(ORIGINAL, result)
+        mixed = self._may_be_mixed(request, result)
+        if not original.suspects and not mixed:
+            return None
+        penalty = self.backend.takes_repetition_penalty and self.config.repetition_penalty != 1
+        return _Case(
+            number,
+            request,
+            [original],
+            steps.steps_for(request, original, penalty=penalty, mixed=mixed),
+            mixed,
+            pieces_of(request.waveform, mixed=mixed),
+        )
+
+    def _may_be_mixed(self, request: SegmentRequest, result: Hypothesis) -> bool:
+        if request.language or len(request.languages) == 1 or request.duration < languages.LONGEST_ALONE:
+            return False
+        # The guard has looked at each stretch of the text already.
+        doubtful = "language_doubtful" in result.flags
+        return languages.is_unsure_in_between(result) or (
+            doubtful and languages.is_mixed(result.text, result.language)
+        )
+
+    def _run_steps(self, cases: Sequence[_Case], neighbours: Sequence[str | None]) -> None:
+        """Run the next step of each case that the budget allows, all in one call."""
+        chosen = affordable([case.request.duration for case in cases], self.budget)
+        for number, case in enumerate(cases):
+            if number not in chosen:
+                case.steps, case.refused = [], True
+        running = [cases[number] for number in chosen]
+        taken = [case.steps.pop(0) for case in running]
+        names = self._languages(
+            [case for case, step in zip(running, taken, strict=True) if step == steps.LANGUAGE], neighbours
+        )
+        asked = [
+            []
+            if step == steps.LANGUAGE and not names.get(case.number)
+            else steps.requests_for(
+                step,
+                case.request,
+                case.spans,
+                penalty=self.config.repetition_penalty,
+                language=names.get(case.number),
+            )
+            for case, step in zip(running, taken, strict=True)
+        ]
+        started = time.monotonic()
+        answers = iter(self._transcribe([request for of_case in asked for request in of_case]))
+        busy = time.monotonic() - started
+        total = sum(request.duration for of_case in asked for request in of_case) or 1.0
+        for case, step, requests in zip(running, taken, asked, strict=True):
+            own = [next(answers) for _ in requests]
+            seconds = sum(request.duration for request in requests)
+            if not requests:
+                self.budget.give_back(case.request.duration)
+                continue
+            self._count(step, segments=1, seconds=seconds, busy_seconds=busy * seconds / total)
+            texts = [answer for answer in own if isinstance(answer, Hypothesis)]
+            if len(texts) == len(own):
+                candidate = steps.candidate_of(step, case.request, requests, case.spans, texts, self._check)
+                case.candidates.append(candidate)
+
+    def _languages(self, cases: Sequence[_Case], neighbours: Sequence[str | None]) -> dict[int, str | None]:
+        """The language to force in each case, by the number of its request; None: none is known."""
+        if not cases:
+            return {}
+        # The model has named a language that is not allowed: which of those that are is next? Of a doubtful
+        # one, the text tells.
+        excluded = [case for case in cases if "language_not_allowed" in case.candidates[0].suspects]
+        scores = self.backend.language_probabilities(
+            [case.request for case in excluded], [case.request.languages for case in excluded]
+        )
+        scored = {case.number: known for case, known in zip(excluded, scores, strict=True)}
+        found: dict[int, str | None] = {}
+        for case in cases:
+            allowed = case.request.languages or ASR_LANGUAGES
+            original = case.candidates[0].hypothesis
+            name = languages.most_probable(allowed, scored.get(case.number, {}), original.text, neighbours)
+            found[case.number] = None if name == original.language else name
+        return found
+
+    def _outcome(self, case: _Case) -> Hypothesis:
+        """The text that is kept, with what was done in its flags, and with those that are not kept."""
+        number = best(case.candidates)
+        chosen, original = case.candidates[number], case.candidates[0]
+        pieces = chosen.pieces
+        if case.mixed and not original.suspects:
+            # Only asked whether there are several languages.
+            cut = next((one for one in case.candidates[1:] if one.pieces), None)
+            if cut is None or cut.suspects:
+                return original.hypothesis
+            chosen, pieces, number = cut, cut.pieces, case.candidates.index(cut)
+        rejected = tuple(as_row(one) for place, one in enumerate(case.candidates) if place != number)
+        flags = list(chosen.hypothesis.flags)
+        if number:
+            flags.append(f"{REPAIRED}:{chosen.source}")
+            self._count(chosen.source, repaired=1)
+        if chosen.suspects and case.refused:
+            flags.append(REFUSED)
+        if (
+            chosen.suspects
+            and not pieces
+            and languages.is_mixed(chosen.hypothesis.text, chosen.hypothesis.language)
+        ):
+            flags.append(steps.MIXED)
+        return replace(chosen.hypothesis, flags=tuple(flags), candidates=rejected, pieces=pieces)
