@@ -8,13 +8,18 @@ import numpy as np
 
 from actors.backends import create_aligner
 from actors.batching import dispatch_to
+from actors.confidence.words import word_confidences
 from actors.config import AlignerConfig
+from actors.config.trust import GuardsConfig
 from actors.errors import as_row_error
+from actors.guards.word_guard import WordGuard
 from actors.records import AlignmentRequest, Row, SegmentRow, WordRow
-from actors.text.alignment_units import Unit, locate_units
+from actors.text.alignment_units import Unit
+from actors.text.given_text.judgement import judged
+from actors.text.given_text.script import EMPTY_SCRIPT, Script, Span, Times, given_script, plain_script
+from actors.text.given_text.spoken_text import Part
 from actors.text.languages import ALIGNER_LANGUAGES, name_of
 
-Times = list[tuple[float, float]]
 # A segment with its words and without its samples, and what went wrong with it.
 AlignedSegment = tuple[SegmentRow, Exception | None]
 
@@ -32,14 +37,19 @@ class AlignerActor:
     invented), `alignment_failed` (the row becomes `partial`), `too_long_to_align`.
     """
 
-    def __init__(self, config: AlignerConfig) -> None:
+    def __init__(self, config: AlignerConfig, guards: GuardsConfig | None = None) -> None:
         """Load the model.
+
+        Args:
+            config: settings of the aligner.
+            guards: settings of the guards; None: the defaults, and none for the fake aligner.
 
         Raises:
             FatalError: the model cannot be loaded; the message says what to do.
         """
         self.config = config
         self.backend = create_aligner(config)
+        self.guard = WordGuard(guards or GuardsConfig(enabled=config.backend != "fake"))
         self.model = self.backend.model
         self.revision = self.backend.revision
         self.max_concurrent_calls = self.backend.max_concurrent_calls
@@ -53,29 +63,35 @@ class AlignerActor:
 
     def align(self, segments: Sequence[SegmentRow]) -> list[AlignedSegment]:
         """Align recognised segments; the output has one entry for each of them, in order."""
-        units = [_units(segment) for segment in segments]
+        scripts = [_script(segment) for segment in segments]
         requests = {
-            index: _request(segments[index], of_segment)
-            for index, of_segment in enumerate(units)
-            if isinstance(of_segment, list) and of_segment
+            index: _request(segments[index], script)
+            for index, script in enumerate(scripts)
+            if isinstance(script, Script) and not script.is_empty
         }
         within_limit = [
             index for index, request in requests.items() if request.duration <= self.backend.max_duration
         ]
+        heard = self.guard.listen(segments)
         results = dispatch_to(
             self.backend, self.backend.align, self.config, [requests[index] for index in within_limit]
         )
         times: dict[int, Times | Exception] = dict(zip(within_limit, results, strict=True))
+        aligned = [
+            _aligned(segment, script, times.get(index), too_long=index in requests and index not in times)
+            for index, (segment, script) in enumerate(zip(segments, scripts, strict=True))
+        ]
         return [
-            _aligned(segment, of_segment, times.get(index), too_long=index in requests and index not in times)
-            for index, (segment, of_segment) in enumerate(zip(segments, units, strict=True))
+            (self.guard.judged(segments[index], segment, times.get(index), heard[index]), error)
+            for index, (segment, error) in enumerate(aligned)
         ]
 
 
 def without_words(segment: SegmentRow) -> SegmentRow:
     """A recognised segment as the aligner returns one in which it finds no words."""
     aligned = segment.copy()
-    aligned.pop("samples", None)
+    for field in ("samples", "token_ends", "token_log_probabilities", "parts"):
+        aligned.pop(field, None)  # type: ignore[misc]
     return {**aligned, "words": [], "word_source": "none"}
 
 
@@ -89,55 +105,64 @@ def aligned_row(row: Row, aligned: Sequence[AlignedSegment]) -> Row:
         if not row.get("error_code"):
             code, message = as_row_error(error, default="alignment_failed")
             row |= {"error_stage": STAGE, "error_code": code, "error_message": message}
-    return row
+    return judged(row)
 
 
-def _units(segment: SegmentRow) -> list[Unit] | Exception:
-    """The aligner's units of a segment's text; none where the aligner does not know its language."""
+def _script(segment: SegmentRow) -> Script | Exception:
+    """What the aligner is given of a segment's text: nothing where the aligner does not know its language."""
     language = name_of(segment.get("language"))
     if language not in ALIGNER_LANGUAGES or not segment["text"]:
-        return []
+        return EMPTY_SCRIPT
     try:
-        return locate_units(segment["text"], language)
+        if parts := segment.get("parts"):
+            return given_script(segment["text"], [Part(**part) for part in parts], language)
+        return plain_script(segment["text"], language)
     except Exception as error:
         # A third party's tokenizer (nagisa, soynlp) failed on this text. That fails the segment, not its
         # shard.
         return error
 
 
-def _request(segment: SegmentRow, units: list[Unit]) -> AlignmentRequest:
-    texts = tuple(unit.text for unit in units)
+def _request(segment: SegmentRow, script: Script) -> AlignmentRequest:
     waveform = np.frombuffer(segment["samples"], dtype="<i2")
-    return AlignmentRequest(waveform, texts, name_of(segment["language"]))
+    return AlignmentRequest(waveform, tuple(script.sent), name_of(segment["language"]))
 
 
 def _aligned(
-    segment: SegmentRow, units: list[Unit] | Exception, times: Times | Exception | None, too_long: bool
+    segment: SegmentRow, script: Script | Exception, times: Times | Exception | None, too_long: bool
 ) -> AlignedSegment:
     flags = list(segment.get("flags") or [])
-    error = next((problem for problem in (units, times) if isinstance(problem, Exception)), None)
+    error = next((problem for problem in (script, times) if isinstance(problem, Exception)), None)
     words: list[WordRow] = []
-    if isinstance(units, list) and isinstance(times, list):
-        words = _words(segment, units, times)
-        if any(word["end"] <= word["start"] for word in words):
+    if isinstance(script, Script) and script.units and (script.is_empty or isinstance(times, list)):
+        spans = script.times(times if isinstance(times, list) else [])
+        words = _words(segment, script.units, spans)
+        if any(span is not None and span[1] <= span[0] for span in spans):
             flags.append("zero_length_words")
     if too_long:
         flags.append("too_long_to_align")
     if error is not None:
         flags.append("alignment_failed")
-    source = "aligner" if words else "none"
+    source = "aligner" if any(word["start"] is not None for word in words) else "none"
     return {**without_words(segment), "flags": flags, "words": words, "word_source": source}, error
 
 
-def _words(segment: SegmentRow, units: list[Unit], times: Times) -> list[WordRow]:
-    """Words of the punctuated text, in seconds of the recording."""
+def _words(segment: SegmentRow, units: list[Unit], spans: Sequence[Span | None]) -> list[WordRow]:
+    """Words of the punctuated text, in seconds of the recording; those that are not said have no times."""
+    confidences = word_confidences(
+        segment.get("token_ends") or (),
+        segment.get("token_log_probabilities") or (),
+        segment["text"],
+        [(unit.char_start, unit.char_end) for unit in units],
+    )
     return [
         {
             "text": segment["text"][unit.char_start : unit.char_end],
-            "start": round(segment["start"] + start, _TIME_DIGITS),
-            "end": round(segment["start"] + end, _TIME_DIGITS),
+            "start": None if span is None else round(segment["start"] + span[0], _TIME_DIGITS),
+            "end": None if span is None else round(segment["start"] + span[1], _TIME_DIGITS),
             "char_start": unit.char_start,
             "char_end": unit.char_end,
+            "confidence": confidence,
         }
-        for unit, (start, end) in zip(units, times, strict=True)
+        for unit, span, confidence in zip(units, spans, confidences, strict=True)
     ]

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig, Settings
 from actors.config.base import StorageConfig
+from actors.config.given_text import GivenTextConfig
 from actors.config.repair import RepairConfig
 from actors.errors import UsageError
 from actors.text.languages import CODES, code_of
@@ -46,6 +47,7 @@ class RunConfig(Settings):
     asr: ASRConfig = ASRConfig()
     aligner: AlignerConfig = AlignerConfig()
     repair: RepairConfig = RepairConfig()
+    given_text: GivenTextConfig = GivenTextConfig()
     plan: PlanConfig = PlanConfig()
     estimate: EstimateConfig = EstimateConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -111,7 +113,11 @@ class RunConfig(Settings):
             "aligner": {k: v for k, v in settings["aligner"].items() if k not in speed}
             | _engine(self.aligner),
             "plan": {"shard_duration": settings["plan"]["shard_duration"]},
-        } | ({"repair": repair} if (repair := self.repair.identity()) else {})
+        } | ({"repair": repair} if (repair := self.repair.identity()) else {}) | self._given_text()
+
+    def _given_text(self) -> dict[str, Any]:
+        # Only where it is not the default, because earlier versions did not have it.
+        return {} if self.given_text.verify else {"given_text": {"verify": False}}
 
     def _remote_endpoint(self) -> dict[str, Any]:
         # Under the name that the section had in version 0.1.0, so that runs begun by it keep their hash.
@@ -124,7 +130,7 @@ class RunConfig(Settings):
 
 def _unset(asr: ASRConfig) -> set[str]:
     """Settings of the recogniser that earlier versions did not have, where they change nothing."""
-    return {"languages"} if not asr.languages else set()
+    return {name for name in ("languages", "calibration") if not getattr(asr, name)}
 
 
 def _engine(config: ASRConfig | AlignerConfig) -> dict[str, Any]:

@@ -67,5 +67,9 @@ def _model_settings(config: RunConfig, placement: Placement) -> tuple[ASRConfig,
 def _make_recogniser(work: ShardPass) -> Callable[[ASRConfig], ASRActor | KnownTextActor]:
     """What makes the recogniser from its settings: a model, or for `align` the manifest's own text."""
     if work.command == "align":
-        return functools.partial(KnownTextActor, max_duration=work.config.segmenter.max_duration)
+        return functools.partial(
+            KnownTextActor,
+            max_duration=work.config.segmenter.max_duration,
+            given_text=work.config.given_text,
+        )
     return ASRActor

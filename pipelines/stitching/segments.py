@@ -124,7 +124,7 @@ def spoken_languages(segments: Sequence[SegmentRow]) -> list[Row]:
     """Languages with the seconds of their words, the longest first.
 
     A segment counts by the time of its words and not by its length, because pauses are no language. Where its
-    words have no times, a part of its length counts: the part that words take in the segments that have times.
+    words have no times, a part of its length counts: that which words take in the segments with times.
     """
     spoken = [segment for segment in segments if segment["text"] and segment["language"]]
     of_words = [_word_seconds(segment) for segment in spoken]

@@ -13,6 +13,7 @@ from actors.aligner import AlignerActor
 from actors.backends.base import AlignerBackend
 from actors.config import AlignerConfig
 from actors.records import AlignmentRequest, Row
+from actors.text.given_text import script
 
 
 class Seconds(AlignerBackend):
@@ -135,14 +136,14 @@ def test_a_bad_segment_fails_alone(backend: Seconds) -> None:
 def test_a_tokenizer_that_fails_fails_only_its_segment(
     backend: Seconds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    locate_units = aligner.locate_units
+    locate_units = script.locate_units
 
     def fail_on_one_text(text: str, language: str) -> list[Any]:
         if text == "unusual":
             raise IndexError("in a third party's code")
         return locate_units(text, language)
 
-    monkeypatch.setattr(aligner, "locate_units", fail_on_one_text)
+    monkeypatch.setattr(script, "locate_units", fail_on_one_text)
     [after] = AlignerActor(AlignerConfig())([row(segment("unusual"), segment("one"))])
     assert [done["flags"] for done in after["segments"]] == [["alignment_failed"], []]
     assert after["status"] == "partial"

@@ -65,11 +65,15 @@ def _cues(segment: SegmentRow) -> Iterator[Cue]:
     max_chars = _MAX_WIDE_CHARS if name_of(segment["language"]) in UNSPACED_LANGUAGES else _MAX_CHARS
     group: list[WordRow] = []
     for word in words:
-        if group and _ends_before(group, word, max_chars):
+        # Words without times are not said, and not shown.
+        is_said = word["start"] is not None
+        if group and (not is_said or _ends_before(group, word, max_chars)):
             yield _cue(segment, group, word["char_start"])
             group = []
-        group.append(word)
-    yield _cue(segment, group, len(segment["text"]))
+        if is_said:
+            group.append(word)
+    if group:
+        yield _cue(segment, group, len(segment["text"]))
 
 
 def _join_instant_cues(made: Sequence[Cue]) -> list[Cue]:
@@ -88,16 +92,21 @@ def _ends_before(group: list[WordRow], word: WordRow, max_chars: int) -> bool:
     """Whether the cue of the words in `group` ends before `word`."""
     first, last = group[0], group[-1]
     chars = last["char_end"] - first["char_start"]
+    (start, end), (_, last_end), (first_start, _) = _times(word), _times(last), _times(first)
     sentence = last["text"][-1:] in _SENTENCE_END and chars >= _SHORT * max_chars
-    too_long = (
-        word["char_end"] - first["char_start"] > max_chars or word["end"] - first["start"] > _MAX_SECONDS
-    )
-    return sentence or too_long or word["start"] - last["end"] >= _PAUSE
+    too_long = word["char_end"] - first["char_start"] > max_chars or end - first_start > _MAX_SECONDS
+    return sentence or too_long or start - last_end >= _PAUSE
+
+
+def _times(word: WordRow) -> tuple[float, float]:
+    """Start and end of a word that is said."""
+    assert word["start"] is not None and word["end"] is not None
+    return word["start"], word["end"]
 
 
 def _cue(segment: SegmentRow, group: list[WordRow], until: int) -> Cue:
     start = 0 if group[0] is segment["words"][0] else group[0]["char_start"]
-    return Cue(group[0]["start"], group[-1]["end"], _one_line(segment["text"][start:until]))
+    return Cue(_times(group[0])[0], _times(group[-1])[1], _one_line(segment["text"][start:until]))
 
 
 def _one_line(text: str) -> str:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.text.anchoring import assign_text, match, tokenize
+from actors.text.given_text.anchoring import assign_text
+from actors.text.given_text.token_matching import match, tokenize
 
 
 def noisy(words, vocabulary, errors, rng):
