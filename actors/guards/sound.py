@@ -16,16 +16,16 @@ from actors.segmentation import silero
 from actors.segmentation.levels import frame_levels
 from actors.segmentation.silero_network import STEP
 
-# Samples that are averaged: what is above 2 kHz, which is mostly the noise of consonants, is left out.
-_DECIMATION = 4
+# Samples that are averaged: what is above 1 kHz, which is mostly the noise of consonants, is left out.
+_DECIMATION = 8
 # Averaged samples of a frame, and frames of a second.
 _FRAME, _FRAMES = SAMPLING_RATE // _DECIMATION // 100, 100
-# Frames whose mean is the level of the voice: 70 ms.
-_SMOOTH = 7
+# Frames whose mean is the level of the voice: 50 ms.
+_SMOOTH = 5
 # dB by which the level falls on both sides of a syllable.
 _DIP = 2.0
 # dB below the loud frames, and relative to full scale, under which there is no syllable.
-_DEPTH, _FAINT = 20.0, -75.0
+_DEPTH, _FAINT = 15.0, -75.0
 # Probability from which a step of the VAD may be speech, and steps around it that may be, too.
 _POSSIBLE, _AROUND = 0.3, 1
 # Probability from which a step of the VAD is speech.
@@ -107,7 +107,7 @@ def find_speech(samples: np.ndarray) -> Speech | None:
 
 
 def _voice_levels(samples: np.ndarray) -> np.ndarray:
-    """The level of the voice's band, about 0.3 to 2 kHz, in frames of 10 ms: dB relative to full scale."""
+    """The level of the voice's band, about 0.2 to 1 kHz, in frames of 10 ms: dB relative to full scale."""
     usable = len(samples) // (_DECIMATION * _FRAME) * _DECIMATION * _FRAME
     if not usable:
         return np.zeros(0)
