@@ -151,6 +151,8 @@ def recognised_row(row: Row, results: list[Hypothesis | Exception] | UsageError)
             fields = recognised_fields(own)
             segments.append({**part, **fields, "flags": [*(segment.get("flags") or []), *fields["flags"]]})
     row = {**row, "segments": segments}
+    if again := sum(result.repair_seconds for result in results if isinstance(result, Hypothesis)):
+        row["repair_seconds"] = again
     if any("unreliable" in segment["flags"] for segment in segments):
         row["status"] = "partial"
     if errors:

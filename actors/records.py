@@ -134,6 +134,8 @@ class Hypothesis:
     compression_ratio: float | None = None
     # What the repair tried and rejected.
     candidates: tuple[CandidateRow, ...] = ()
+    # Seconds of audio that the repair decoded again.
+    repair_seconds: float = 0.0
     # Parts of the segment in different languages, which become segments of their own; empty: it is one.
     pieces: tuple[Piece, ...] = ()
 

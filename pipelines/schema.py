@@ -1,8 +1,10 @@
-"""The Arrow schemas of everything that is stored or passed between stages, and the registry of flags."""
+"""The Arrow schemas of everything that is stored or passed between stages."""
 
 from __future__ import annotations
 
 import pyarrow as pa
+
+from pipelines.flags import FLAGS as FLAGS
 
 # Seconds of a file; `end` is null where the window goes to the end of the file.
 WINDOW = pa.struct([("start", pa.float64()), ("end", pa.float64())])
@@ -51,6 +53,8 @@ _OUTCOME = [
     ("decoded_end", pa.float64()),
     # Seconds that are in no segment; null in rows of version 0.1.0 and where decoding failed.
     ("silence", pa.float64()),
+    # Seconds of audio that the repair decoded again for this row; null: none.
+    ("repair_seconds", pa.float64()),
 ]
 
 WORD = pa.struct(
@@ -78,6 +82,18 @@ CANDIDATE = pa.struct(
     ]
 )
 
+# A turn as it is found in a shard: `track` is a number that a voice keeps for a while.
+TURN = pa.struct(
+    [("start", pa.float64()), ("end", pa.float64()), ("channel", pa.int32()), ("track", pa.int32())]
+)
+# A piece of a turn in which nobody else speaks: `turn` is its index, `embedding` is float16, little-endian.
+VOICE = pa.struct(
+    [("start", pa.float64()), ("end", pa.float64()), ("turn", pa.int32()), ("embedding", pa.binary())]
+)
+
+# Who speaks when in a shard; null: not looked for. Embeddings of different models cannot be compared.
+_TURNS = [("turns", pa.list_(TURN)), ("voices", pa.list_(VOICE)), ("speaker_model", pa.string())]
+
 _SPAN = [("start", pa.float64()), ("end", pa.float64()), ("channel", pa.int32())]
 # int16, little-endian, mono, 16 kHz. The offsets of `binary` are limited to 2 GiB, those of `large_binary`
 # are not.
@@ -103,7 +119,8 @@ _WORDS = [("words", pa.list_(WORD)), ("word_source", pa.string())]
 def _row(
     segment: list[tuple[str, pa.DataType]], extra: list[tuple[str, pa.DataType]] | None = None
 ) -> pa.Schema:
-    return pa.schema([*PLAN, *_OUTCOME, ("segments", pa.list_(pa.struct(segment))), *(extra or [])])
+    columns = [("segments", pa.list_(pa.struct(segment))), *(extra or []), *_TURNS]
+    return pa.schema([*PLAN, *_OUTCOME, *columns])
 
 
 DECODED = _row([*_SPAN, *_SAMPLES, ("flags", pa.list_(pa.string()))])
@@ -168,6 +185,9 @@ PROVENANCE = pa.struct(
         ("version", pa.string()),
         ("run_id", pa.string()),
         ("created_at", pa.timestamp("us", tz="UTC")),
+        # Digest of the file that the confidences are calibrated with; null: as the model has them. Rows of
+        # shards always have those.
+        ("calibration", pa.string()),
     ]
 )
 
@@ -194,6 +214,25 @@ TRANSCRIPT = pa.schema(
     ]
 )
 
+# OUT/speakers: one row a speaker of a recording.
+RECORDING_SPEAKER = pa.schema(
+    [
+        ("recording_id", pa.string()),
+        ("speaker", pa.string()),  # as in the transcript
+        ("name", pa.string()),
+        ("score", pa.float64()),
+        ("duration", pa.float64()),  # seconds of speech
+        # What the voice sounds like: a unit vector; null where channels are speakers.
+        ("centroid", pa.list_(pa.float32())),
+        # Mean similarity of the speaker's windows with the centroid, 0..1; low: several people, or noise.
+        ("quality", pa.float64()),
+        ("turns", pa.list_(pa.struct([("start", pa.float64()), ("end", pa.float64())]))),
+        ("model", pa.string()),  # null where channels are speakers
+        ("run_id", pa.string()),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+
 DEAD_LETTER = pa.schema(
     [
         ("recording_id", pa.string()),
@@ -208,71 +247,3 @@ DEAD_LETTER = pa.schema(
         ("window", WINDOW),
     ]
 )
-
-# Every flag of a transcript or a segment, by subject. A flag never changes its meaning.
-# tests/docs compare this registry with the code that emits flags and with docs/output.md.
-FLAGS: dict[str, dict[str, str]] = {
-    "file": {
-        "truncated": "the file ends too early; on a segment: the model's answer was cut off",
-        "decode_errors": "the file is damaged: audio that could not be decoded became silence",
-        "beyond_end": "the file ends before a planned shard, or before the window of the recording does",
-        "gap_filled": "a gap in the time stamps was filled with silence",
-        "stamps_unreliable": "time stamps and audio drift apart: "
-        "audio may be missing or repeated at shard boundaries",
-        "header_duration_wrong": "the header claims a duration that decoding did not find",
-        "header_says_less": "the header describes less audio than the file has: all of it was read",
-        "files_joined": "several files in one, joined byte for byte: all of them were read",
-        "audio_unread": "behind the audio are bytes that could not be read: speech may be missing",
-        "several_audio_streams": "one of several audio streams was used, the one that FFmpeg selects",
-        "silent_track_replaced": (
-            "the audio stream that was selected is silent here, and the next one with sound was used"
-        ),
-    },
-    "signal": {
-        "clipped": "the signal is clipped",
-        "peak_scaled": "the signal was louder than full scale and was scaled down",
-        "dc_offset_removed": "a DC offset was removed",
-        "phase_cancelled": "mixing the channels would cancel the signal: one channel was used",
-        "phase_cancelled_partly": "mixing the channels would cancel parts of the signal: mixed two to one",
-        "non_finite_samples": "samples that were not finite numbers became silence",
-        "speech_unlikely": "noise or music without speech was not recognised; "
-        "on a segment: it was recognised, but may be no speech",
-        "channel:N": "the segment comes from channel N, counted from 0",
-        "track:N": "the segment comes from audio track N, counted from 0",
-    },
-    "missing": {
-        "lost:START-END": "this span in seconds was not recognised",
-        "error:CODE": "a shard failed with this error code",
-        "failed": "recognition of this segment failed",
-        "overlap_removed": "two shards had the same span, one copy was removed",
-        "seam_mismatch": "the end of a shard and the start of the next one do not meet",
-    },
-    "text": {
-        "loop_collapsed": "the model repeated itself, and the repetition was collapsed",
-        "repetitive": "the model may have repeated itself",
-        "unreliable": "the model repeated itself without end, and named no language or left no text: "
-        "text is wrong or missing",
-        "tag_removed": "the model wrote its own markup into the text, and it was removed",
-        "text_given": "the text comes from the manifest",
-        "text_unlike_audio:SHARE": "this share of the given text's words is not said; they have no times",
-        "speech_without_text:SHARE": "this share of the recognised words is not in the given text",
-    },
-    "language": {
-        "no_language_tag": "the model named no language",
-        "unknown_language:NAME": "the model named a language that is not known",
-        "several_languages": "the model named several languages, the first known one was taken",
-        "language_not_forced": "the model named another language than the forced one",
-        "language_none_with_text": "the model reported no speech but wrote text",
-    },
-    "words": {
-        "too_long_to_align": "the segment is too long for the aligner",
-        "alignment_failed": "the aligner failed on this segment",
-        "zero_length_words": "some words have no duration",
-    },
-    "repair": {
-        "repaired:STEP": "the text comes from a step of the repair: language, recut, no_context, penalty or "
-        "second_model; `candidates` has the texts that were rejected",
-        "repair_refused": "not decoded again, because `repair.max_share` of the audio was",
-        "languages_mixed": "several languages in one segment, which the repair could not separate",
-    },
-}

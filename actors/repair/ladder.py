@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from actors.backends.base import ASRBackend
 from actors.config.repair import RepairConfig
@@ -44,6 +44,7 @@ class _Case:
         mixed: whether it may have several languages.
         spans: its pieces.
         refused: whether the budget did not suffice for a step.
+        seconds: of audio that were decoded again.
     """
 
     number: int
@@ -53,6 +54,7 @@ class _Case:
     mixed: bool
     spans: list[Span] = field(default_factory=list)
     refused: bool = False
+    seconds: float = 0.0
 
     def is_done(self) -> bool:
         last = self.candidates[-1]
@@ -80,6 +82,8 @@ class Ladder:
     ) -> None:
         self.config, self.backend, self.budget = config, backend, budget
         self._transcribe, self._check = transcribe, check
+        # Seconds after which no further step of a call begins; None: all that the budget allows.
+        self.time_limit: float | None = None
         # Since `take_costs` was called last. Calls overlap.
         self._costs: dict[str, StepCost] = {}
         self._lock = threading.Lock()
@@ -103,17 +107,20 @@ class Ladder:
             if isinstance(result, Hypothesis) and (case := self._case(number, request, result))
         ]
         neighbours = [result.language for result in results if isinstance(result, Hypothesis) and result.text]
+        started = time.monotonic()
         while running := [case for case in cases if not case.is_done()]:
+            if self.time_limit is not None and time.monotonic() - started > self.time_limit:
+                break
             self._run_steps(running, neighbours)
         for case in cases:
             found[case.number] = self._outcome(case)
         return found
 
-    def take_costs(self) -> dict[str, StepCost]:
-        """What the steps cost since this was called last, by step."""
+    def take_costs(self) -> dict[str, dict[str, float]]:
+        """What the steps cost since this was called last: the fields of `StepCost`, by step."""
         with self._lock:
             costs, self._costs = self._costs, {}
-            return costs
+            return {step: asdict(cost) for step, cost in costs.items()}
 
     def _count(self, step: str, **values: float) -> None:
         with self._lock:
@@ -181,6 +188,7 @@ class Ladder:
             if not requests:
                 self.budget.give_back(case.request.duration)
                 continue
+            case.seconds += case.request.duration
             self._count(step, segments=1, seconds=seconds, busy_seconds=busy * seconds / total)
             texts = [answer for answer in own if isinstance(answer, Hypothesis)]
             if len(texts) == len(own):
@@ -215,7 +223,7 @@ class Ladder:
             # Only asked whether there are several languages.
             cut = next((one for one in case.candidates[1:] if one.pieces), None)
             if cut is None or cut.suspects:
-                return original.hypothesis
+                return replace(original.hypothesis, repair_seconds=case.seconds)
             chosen, pieces, number = cut, cut.pieces, case.candidates.index(cut)
         rejected = tuple(as_row(one) for place, one in enumerate(case.candidates) if place != number)
         flags = list(chosen.hypothesis.flags)
@@ -230,4 +238,10 @@ class Ladder:
             and languages.is_mixed(chosen.hypothesis.text, chosen.hypothesis.language)
         ):
             flags.append(steps.MIXED)
-        return replace(chosen.hypothesis, flags=tuple(flags), candidates=rejected, pieces=pieces)
+        return replace(
+            chosen.hypothesis,
+            flags=tuple(flags),
+            candidates=rejected,
+            pieces=pieces,
+            repair_seconds=case.seconds,
+        )

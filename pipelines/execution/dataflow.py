@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from typing import Any
 
 from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig
+from actors.config.speakers import SpeakersConfig
 from actors.known_text import KnownTextActor
 from pipelines.cluster import session
 from pipelines.cluster.placement import Placement, place
 from pipelines.config import RunConfig
 from pipelines.execution import ray_data
+from pipelines.execution.speaker_stage import FindSpeakers
 from pipelines.execution.stages import Align, Recognise, decode
 from pipelines.execution.supervised_pass import ShardPass, supervised_pass
 from pipelines.output import shards
@@ -44,11 +47,24 @@ def run_shards(work: ShardPass, losses: list[PassLosses]) -> None:
             num_cpus=config.audio.num_cpus,
             labels=placement.decode_labels,
         )
+        if placement.speakers:
+            speakers = _speaker_settings(config, placement)
+            rows = ray_data.map_in_pool(
+                rows,
+                FindSpeakers,
+                (speakers, config.audio.channel, supervisor),
+                placement.speakers,
+                isolated=isolated,
+            )
         rows = ray_data.map_in_pool(
             rows, Recognise, (_make_recogniser(work), asr, supervisor), placement.asr, isolated=isolated
         )
         rows = ray_data.map_in_pool(
-            rows, Align, (aligner, work.run_id, supervisor), placement.aligner, isolated=isolated
+            rows,
+            Align,
+            (aligner, work.run_id, supervisor, config.guards),
+            placement.aligner,
+            isolated=isolated,
         )
         ray_data.write_rows(rows, shards.folder(work.out), config.output.compression)
 
@@ -56,12 +72,27 @@ def run_shards(work: ShardPass, losses: list[PassLosses]) -> None:
 def _model_settings(config: RunConfig, placement: Placement) -> tuple[ASRConfig, AlignerConfig]:
     """The settings of both models, with a replica's share of its node."""
     stages = ("recogniser", "aligner") if config.aligner.backend != "none" else ("recogniser",)
-    # A local Ray may have been told another number of cores than the machine has.
-    cores = placement.cores_each(stages, os.cpu_count() if config.cluster.address == "local" else None)
+    cores = placement.cores_each(stages, _machine_cores(config))
     return (
         session.with_share(config.asr, placement.asr.num_gpus, cores),
         session.with_share(config.aligner, placement.aligner.num_gpus, cores),
     )
+
+
+def _speaker_settings(config: RunConfig, placement: Placement) -> SpeakersConfig:
+    """The settings of the speaker model, with a replica's share of its node."""
+    if placement.speakers is None or placement.speakers.num_gpus:
+        return config.speakers
+    cores = placement.cores_each(("speakers",), _machine_cores(config))
+    update: dict[str, Any] = {"device": "cpu"} if config.speakers.device == "auto" else {}
+    # Half of its node: decoding and the other models want the rest.
+    update |= {"threads": max(1, cores // 2)} if config.speakers.threads is None else {}
+    return config.speakers.model_copy(update=update)
+
+
+def _machine_cores(config: RunConfig) -> int | None:
+    # A local Ray may have been told another number of cores than the machine has.
+    return os.cpu_count() if config.cluster.address == "local" else None
 
 
 def _make_recogniser(work: ShardPass) -> Callable[[ASRConfig], ASRActor | KnownTextActor]:
@@ -72,4 +103,4 @@ def _make_recogniser(work: ShardPass) -> Callable[[ASRConfig], ASRActor | KnownT
             max_duration=work.config.segmenter.max_duration,
             given_text=work.config.given_text,
         )
-    return ASRActor
+    return functools.partial(ASRActor, guards=work.config.guards, repair=work.config.repair)

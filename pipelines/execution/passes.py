@@ -13,7 +13,7 @@ from pipelines import __version__
 from pipelines.config import RunConfig
 from pipelines.execution.dataflow import run_shards
 from pipelines.execution.supervised_pass import ShardPass
-from pipelines.output import run_record, shards, transcripts
+from pipelines.output import calibrations, run_record, shards, transcripts
 from pipelines.supervision import model_costs, shutdown
 from pipelines.supervision.losses import PassLosses
 
@@ -53,7 +53,8 @@ def run_passes(work: ShardPass, losses: list[PassLosses]) -> None:
 def stitch(out: str, config: RunConfig, run_id: str, *, on_ray: bool) -> tuple[int, int]:
     """Turn finished shards into transcripts and dead letters, on Ray (`on_ray`) or in this process."""
     batches = transcripts.unstitched(out, config.output.recordings_per_file)
-    arguments = (config.hash(), __version__, run_id, config.output.compression)
+    calibration = calibrations.read(config.asr)
+    arguments = (config.hash(), __version__, run_id, config.output.compression, calibration)
 
     def stitch_here(batches: Sequence[transcripts.Batch]) -> Iterator[transcripts.Stitched]:
         for batch in batches:
@@ -62,7 +63,7 @@ def stitch(out: str, config: RunConfig, run_id: str, *, on_ray: bool) -> tuple[i
     def stitch_on_ray(batches: Sequence[transcripts.Batch]) -> Iterable[transcripts.Stitched]:
         import ray
 
-        task = ray.remote(transcripts.stitch_batch)
+        task: Any = ray.remote(transcripts.stitch_batch)
         results = [task.remote(out, batch, *arguments) for batch in batches]
         return [ray.get(result) for result in results]
 
@@ -99,4 +100,5 @@ def _write_losses(out: str, record: dict[str, Any], run_id: str, losses: list[Pa
         shards_again=total.repeated_shards,
         asked_of_servers=total.usage,
         model_costs=model_costs.as_record(total.costs),
+        repairs=total.repairs,
     )

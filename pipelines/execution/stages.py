@@ -20,6 +20,7 @@ from actors.asr import ASRActor
 from actors.audio.windows import Window
 from actors.backends.devices import device_name
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
+from actors.config.trust import GuardsConfig
 from actors.decoder import Decoder
 from actors.errors import FatalError
 from actors.known_text import KnownTextActor
@@ -31,6 +32,7 @@ from pipelines.schema import DECODED, RECOGNISED, SHARD
 from pipelines.storage import parquet_cells
 from pipelines.supervision import model_costs
 from pipelines.supervision.guarded_actor import GuardedActor, Heartbeat
+from pipelines.supervision.repair_budget import SupervisedBudget
 
 MIN_YIELD_BYTES = 8 << 20  # of samples that decoding yields at once, four minutes, unless the table ends
 
@@ -137,6 +139,8 @@ class Recognise(SerializedStage):
         self.actor = self.guarded.actor
         self.guarded.before_end = self._report_usage
         super().__init__(self.actor.max_concurrent_calls)
+        if isinstance(self.actor, ASRActor):
+            self.actor.ladder.budget = SupervisedBudget(supervisor)
         if isinstance(self.actor, ASRActor) and self.actor.cost_model is not None:
             self._report(model_costs.RECOGNISE, self.actor, {}, supervisor)
 
@@ -146,6 +150,8 @@ class Recognise(SerializedStage):
         rows = self.run_model(self.guarded, rows)
         if isinstance(self.actor, ASRActor):
             self._report_costs(model_costs.RECOGNISE, self.actor, seconds, self.guarded.supervisor)
+            if costs := self.actor.ladder.take_costs():
+                self.guarded.supervisor.record_repair.remote(costs)
         for row in rows:
             row["asr_model"], row["asr_revision"] = self.actor.model, self.actor.revision
         self._report_usage()
@@ -159,10 +165,12 @@ class Recognise(SerializedStage):
 class Align(SerializedStage):
     """RECOGNISED to SHARD rows: adds word times where the aligner has the language, and drops the samples."""
 
-    def __init__(self, config: AlignerConfig, run_id: str, supervisor: Any) -> None:
+    def __init__(
+        self, config: AlignerConfig, run_id: str, supervisor: Any, guards: GuardsConfig | None = None
+    ) -> None:
         tries = config.pool.max_task_retries + 1
         self.guarded = (
-            GuardedActor("align", functools.partial(AlignerActor, config), supervisor, tries)
+            GuardedActor("align", functools.partial(AlignerActor, config, guards), supervisor, tries)
             if config.backend != "none"
             else None
         )

@@ -53,6 +53,11 @@ class ShardPass:
         """URIs of the plan files with shards to do."""
         return planner.files_of(self.todo)
 
+    @property
+    def repairs(self) -> bool:
+        """Whether doubtful segments are decoded again; given texts are not."""
+        return self.config.repair.enabled and self.command != "align"
+
     def max_failed_tasks(self, tasks: int) -> int:
         """How many of so many tasks may fail before the pass stops with the cause; -1: any number.
 
@@ -99,6 +104,7 @@ def supervised_pass(
     from pipelines.supervision import draining
 
     replicas = placement.asr.size + placement.aligner.size
+    replicas += placement.speakers.size if placement.speakers else 0
     with (
         running_supervisor(replicas, planner.begun(work.todo), **session.driver_node_options()) as supervisor,
         stall.stall_guard(
@@ -120,6 +126,9 @@ def supervised_pass(
             expected=_expectation(work, placement, supervisor),
         ),
     ):
+        if work.repairs:
+            planned, used = planner.seconds_of(work.plan), shards.repair_seconds(work.out)
+            supervisor.open_repair.remote(work.config.repair.max_share, planned, used)
         try:
             yield supervisor
         except BaseException:

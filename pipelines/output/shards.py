@@ -24,7 +24,7 @@ from pipelines.storage.parquet import conform, read_all
 
 logger = logging.getLogger(__name__)
 
-ID = "shard_id"
+ID, REPAIR = "shard_id", "repair_seconds"
 _MAGIC = b"PAR1"  # the first and the last bytes of a Parquet file
 PENDING = ".pending.parquet"
 UNKNOWN_END = (
@@ -129,6 +129,14 @@ def index(out: str) -> pa.Table:
         [*[SHARD.field(name) for name in INDEX_COLUMNS], pa.field("file", pa.string())]
     ).empty_table()
     return pa.concat_tables([table.cast(empty.schema) for table in tables]) if tables else empty
+
+
+def repair_seconds(out: str) -> float:
+    """Seconds of audio that the repair decoded again for the committed rows."""
+    names = {files.name_of(uri) for uri in files.list(checkpoint_folder(out), ".parquet")}
+    uris = [uri for uri in files.list(folder(out), ".parquet") if f"{_task_of(uri)}.parquet" in names]
+    tables = [table for table in read_all(uris, [REPAIR]) if REPAIR in table.column_names]
+    return float(sum(pc.sum(table[REPAIR]).as_py() or 0.0 for table in tables))
 
 
 def read_rows(uris: Sequence[str], recording_ids: Iterable[str]) -> list[Row]:

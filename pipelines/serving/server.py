@@ -31,6 +31,7 @@ from actors.errors import FatalError, UsageError
 from pipelines.cluster import session
 from pipelines.cluster.pools import PoolResources, decide_pools
 from pipelines.config import RunConfig
+from pipelines.output import calibrations
 from pipelines.serving.app import Application
 from pipelines.serving.inference.deployments import Aligner, Recogniser, deployment
 from pipelines.serving.inference.model_client import ModelClient
@@ -61,6 +62,7 @@ def serve(config: RunConfig) -> int:
     try:
         middleware.check_address(config.serve)
         backends.check(config.asr, config.aligner, here=config.cluster.address == "local")
+        calibrations.check(config.asr)
     except (Problem, FatalError) as error:
         raise UsageError(error.message) from None
     with (
@@ -123,7 +125,9 @@ def applications(config: RunConfig, wanted: Mapping[str, PoolResources]) -> list
         pool = wanted[stage]
         replicas = (min(config.serve.min_replicas, pool.size), pool.size)
         section = session.with_share(section, pool.num_gpus, (os.cpu_count() or 1) // len(models))
-        bound.append(deployment(actor, section, replicas, pool))
+        # A batch with open streams must not take much longer than intended.
+        repair = (config.repair, 4 * config.serve.call_seconds) if stage == "recogniser" else ()
+        bound.append(deployment(actor, section, replicas, pool, *repair))
     return bound
 
 

@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.supervision import repair_budget
 from pipelines.supervision.model_costs import Costs, summed
+from pipelines.supervision.repair_budget import RepairCosts
 
 ANSWER_TIMEOUT = 60.0  # seconds that the supervisor may take to answer
 
@@ -23,6 +25,7 @@ class PassLosses:
         failed_tasks: tasks that failed and that Ray tolerated.
         last_failure: the last line of the last of these failures.
         costs: what the stages cost, by stage and device.
+        repairs: what was decoded again, by step of the repair.
     """
 
     crashed_processes: int = 0
@@ -32,6 +35,7 @@ class PassLosses:
     failed_tasks: int = 0
     last_failure: str = ""
     costs: Costs = field(default_factory=dict)
+    repairs: RepairCosts = field(default_factory=dict)
 
     def explain(self, lost: Collection[str]) -> bool:
         """Whether the known crashes and failures can account for these lost shards of an isolated pass."""
@@ -48,6 +52,7 @@ class PassLosses:
             self.failed_tasks + later.failed_tasks,
             later.last_failure or self.last_failure,
             summed(self.costs, later.costs),
+            repair_budget.summed(self.repairs, later.repairs),
         )
 
 
@@ -61,9 +66,10 @@ def losses_of(supervisor: Any, timeout: float = ANSWER_TIMEOUT) -> PassLosses:
             supervisor.failure_reasons.remote(),
             supervisor.usage.remote(),
             supervisor.model_costs.remote(),
+            supervisor.repairs.remote(),
         ]
-        (crashed, repeated), reasons, usage, costs = ray.get(requests, timeout=timeout)
-        return PassLosses(crashed, repeated, reasons, usage, costs=costs)
+        (crashed, repeated), reasons, usage, costs, repairs = ray.get(requests, timeout=timeout)
+        return PassLosses(crashed, repeated, reasons, usage, costs=costs, repairs=repairs)
     except ray.exceptions.RayError:
         return PassLosses()
 

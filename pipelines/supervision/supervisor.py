@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from actors.errors import FatalError
 from pipelines.supervision.losses import ANSWER_TIMEOUT, sum_by_name
 from pipelines.supervision.model_costs import CostRecorder
+from pipelines.supervision.repair_budget import RepairLedger
 
 # Crashes in a row without one finished shard, plus two for each replica: after that the shards are not the
 # cause. A node that goes takes all of its replicas with it, and a table may begin with some shards that
@@ -86,7 +87,7 @@ class Verdict(NamedTuple):
 
 
 @dataclass
-class Supervisor(Counter, CostRecorder):
+class Supervisor(Counter, CostRecorder, RepairLedger):
     """Progress and crashes of one pass. Runs as a Ray actor that all replicas of the models call.
 
     Attributes:

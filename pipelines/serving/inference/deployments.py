@@ -14,15 +14,20 @@ from typing import Any
 from actors.aligner import AlignedSegment, AlignerActor
 from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig, ModelConfig
+from actors.config.repair import RepairConfig
 from actors.errors import FatalError, RowError, as_row_error
 from actors.process.exit import exit_process
 from actors.records import Hypothesis, SegmentRequest, SegmentRow
+from actors.repair.budget import LocalBudget
 from pipelines.cluster.pools import PoolResources
 
 _MAX_ONGOING_CALLS = 2  # of a replica: a batch, and a readiness check
 _TARGET_LOAD = 0.7  # ongoing calls per replica above which Ray Serve starts another replica
 _SHUTDOWN_TIMEOUT = 20.0  # seconds for a replica to finish its calls
 _SHUTDOWN_POLL = 0.5  # seconds between checks whether it has finished
+
+
+_REPAIR_CREDIT = 60.0  # seconds of audio that a replica may decode again before it has recognised any
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,21 @@ class Replica:
 class Recogniser(Replica):
     """Recognises SegmentRequests; the results are Hypotheses.
 
+    Args:
+        config: settings of the recogniser.
+        repair: settings of the repair of doubtful segments; None: there is none.
+        time_limit: seconds after which a batch is not repaired any further.
+
     Raises:
         FatalError: the model cannot be loaded.
     """
 
-    def __init__(self, config: ASRConfig) -> None:
-        actor = ASRActor(config)
+    def __init__(
+        self, config: ASRConfig, repair: RepairConfig | None = None, time_limit: float | None = None
+    ) -> None:
+        share = repair.max_share if repair else 0.0
+        actor = ASRActor(config, repair=repair, budget=LocalBudget(share, _REPAIR_CREDIT))
+        actor.ladder.time_limit = time_limit
 
         def run(requests: list[SegmentRequest]) -> list[Hypothesis | Exception]:
             return [picklable(result, "model_failed") for result in _exit_if_fatal(actor.recognise, requests)]
@@ -112,7 +126,13 @@ def _exit_if_fatal(call: Callable[[list[Any]], list[Any]], items: list[Any]) -> 
         exit_process(error)
 
 
-def deployment(actor: type, config: ModelConfig, replicas: tuple[int, int], resources: PoolResources) -> Any:
+def deployment(
+    actor: type,
+    config: ModelConfig,
+    replicas: tuple[int, int],
+    resources: PoolResources,
+    *arguments: Any,
+) -> Any:
     """`Recogniser` or `Aligner` as a bound Ray Serve deployment.
 
     Args:
@@ -120,6 +140,7 @@ def deployment(actor: type, config: ModelConfig, replicas: tuple[int, int], reso
         config: of its model.
         replicas: smallest and largest number of replicas.
         resources: of the pool, from `pipelines.cluster.pools`.
+        arguments: of the actor, behind its settings.
     """
     from ray import serve
 
@@ -146,4 +167,4 @@ def deployment(actor: type, config: ModelConfig, replicas: tuple[int, int], reso
         },
         **options,
     )
-    return unbound.bind(config)
+    return unbound.bind(config, *arguments)

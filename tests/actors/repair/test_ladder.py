@@ -144,5 +144,5 @@ def test_the_audio_of_all_steps_stays_within_the_budget() -> None:
     # A piece that ends within sound gets 0.1 s of silence.
     assert sum(request.duration for call in backend.calls for request in call) <= 100 + 2
     costs = steps.take_costs()
-    assert costs["recut"].segments == 10 and costs["no_context"].segments == 2
+    assert costs["recut"]["segments"] == 10 and costs["no_context"]["segments"] == 2
     assert steps.take_costs() == {}
