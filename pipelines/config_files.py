@@ -72,7 +72,13 @@ def _load_yaml(source: str | TextIO) -> Any:
 
 
 def resolve_models(values: dict[str, Any], path: str) -> None:
-    """Make the model folders in `values` absolute that exist relative to the file `path`."""
+    """Make the model folders, and the calibration, in `values` absolute that exist relative to `path`."""
+    asr = values.get("asr")
+    calibration = asr.get("calibration") if isinstance(asr, dict) else None
+    if isinstance(calibration, str) and "://" not in path and "://" not in calibration:
+        beside = Path(path).resolve().parent / calibration
+        if isinstance(asr, dict) and beside.is_file():
+            asr["calibration"] = str(beside)
     for section in ("asr", "aligner"):
         model = values.get(section, {}).get("model") if isinstance(values.get(section), dict) else None
         if isinstance(model, str) and "://" not in path and not Path(model).is_absolute():

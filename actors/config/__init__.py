@@ -260,6 +260,11 @@ class ASRConfig(ModelConfig):
         10, gt=0, description="token limit of a segment: this many for each second of its audio ..."
     )
     min_tokens: int = Field(48, ge=1, description="... plus this many")
+    calibration: str | None = Field(
+        None,
+        description="file of `scriptorium evaluate --write-calibration`, a path or URI, which turns the "
+        "confidences of transcripts into shares of right words; null: as the model has them",
+    )
     compatible: bool = Field(
         False, description="parse outputs exactly as the reference package does, including its known defects"
     )

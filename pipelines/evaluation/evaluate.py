@@ -9,11 +9,11 @@ from typing import Any
 
 from actors.errors import UsageError
 from pipelines.evaluation import outputs, page, references, summary, tables
-from pipelines.evaluation.metrics import confidence
+from pipelines.evaluation.metrics import calibration, confidence
 from pipelines.evaluation.metrics.normalizers import Normalizer, normalizer, segment_normalizer
 from pipelines.evaluation.protocol import Protocol
 from pipelines.evaluation.references import References
-from pipelines.evaluation.scoring import ScoreTable, WorstCases, score, segment_edits
+from pipelines.evaluation.scoring import ScoreTable, WorstCases, score, segment_edits, word_edits
 from pipelines.output.run_record import now
 from pipelines.plurals import counted
 from pipelines.storage import files
@@ -34,10 +34,25 @@ class Options:
 
 @dataclass
 class Comparison:
-    """What `compare` found: a section for JSON, and the confidence of segments with their outcome."""
+    """What `compare` found: a section for JSON, and confidences with their outcomes."""
 
     section: dict[str, Any]
-    confidences: confidence.Confidences
+    confidences: Cases
+
+
+@dataclass
+class Cases:
+    """The confidences of segments and of words, with the outcome of each."""
+
+    segments: confidence.Confidences = field(default_factory=confidence.Confidences)
+    words: confidence.Confidences = field(default_factory=confidence.Confidences)
+
+    def summary(self) -> dict[str, Any] | None:
+        """Figures of the segments, with those of the words as `words`; None without any confidence."""
+        if not len(self.segments) and not len(self.words):
+            return None
+        words = confidence.summary(self.words, "words") if len(self.words) else None
+        return confidence.summary(self.segments, "segments") | {"words": words}
 
 
 def evaluate(
@@ -46,7 +61,7 @@ def evaluate(
     against: str | None,
     options: Options,
     names: Mapping[str, str] | None = None,
-) -> tuple[dict[str, Any], confidence.Confidences]:
+) -> tuple[dict[str, Any], Cases]:
     """Measure a run.
 
     Args:
@@ -57,7 +72,7 @@ def evaluate(
         names: for columns of a manifest the names that this one has for them.
 
     Returns:
-        The result as JSON values (see docs/evaluating.md), and the confidence of segments with their outcome.
+        The result as JSON values (see docs/evaluating.md), and the confidences with their outcomes.
 
     Raises:
         UsageError: nothing to compare: no references, no text, or no common ids.
@@ -80,7 +95,7 @@ def evaluate(
         "references": None,
         "against": None,
     }
-    confidences = confidence.Confidences()
+    confidences = Cases()
     if manifest:
         found = references.from_manifest(manifest, names, columns)
         compared = compare(out, found, columns, options, normalize, forced)
@@ -96,7 +111,7 @@ def evaluate(
 
 def write(
     result: dict[str, Any],
-    segments: confidence.Confidences,
+    confidences: Cases,
     json_file: str | None = None,
     csv_file: str | None = None,
     calibration_file: str | None = None,
@@ -105,7 +120,7 @@ def write(
 
     Args:
         result: from `evaluate`.
-        segments: from `evaluate`.
+        confidences: from `evaluate`.
         json_file: all figures.
         csv_file: the figures of all groups.
         calibration_file: the map from confidence to the share of right words.
@@ -114,7 +129,7 @@ def write(
         The addresses of the files.
 
     Raises:
-        UsageError: a calibration is wanted, but no segment has a confidence.
+        UsageError: a calibration is wanted, but no segment has a confidence, or they are calibrated already.
     """
     written = {files.join(result["out"], "evaluation.html"): page.page(result).encode()}
     if json_file:
@@ -122,13 +137,25 @@ def write(
     if csv_file:
         written[files.absolute(csv_file)] = tables.csv_bytes(result)
     if calibration_file:
-        if not len(segments):
-            raise UsageError(f"no segment of {result['out']} has a confidence: there is nothing to calibrate")
-        content = confidence.calibration(segments, result["run"].get("asr_model"), now())
-        written[files.absolute(calibration_file)] = confidence.to_bytes(content)
+        written[files.absolute(calibration_file)] = _calibration(result, confidences)
     for uri, data in written.items():
         files.write_atomic(uri, data)
     return list(written)
+
+
+def _calibration(result: dict[str, Any], confidences: Cases) -> bytes:
+    """The content of a calibration file."""
+    if not len(confidences.segments):
+        raise UsageError(f"no segment of {result['out']} has a confidence: there is nothing to calibrate")
+    if used := result["run"].get("calibration"):
+        raise UsageError(
+            f"the confidences of {result['out']} are calibrated already, with {used['file']}: learn from a "
+            "run without asr.calibration"
+        )
+    model = result["run"].get("asr_model")
+    return calibration.to_bytes(
+        calibration.calibration(confidences.segments, confidences.words, model, now())
+    )
 
 
 def compare(
@@ -155,7 +182,7 @@ def compare(
     Raises:
         UsageError: no recording of `out` has a reference.
     """
-    scores, confidences, worst = ScoreTable(columns), confidence.Confidences(), WorstCases(options.worst)
+    scores, confidences, worst = ScoreTable(columns), Cases(), WorstCases(options.worst)
     counts = dict.fromkeys(("transcripts", "dead_letters", "missing", "without_reference"), 0)
     by_segment, some_id = segment_normalizer(options.protocol.normalizer), None
     for row in outputs.read_transcripts(out):
@@ -171,7 +198,10 @@ def compare(
         worst.add(recording_id, scored, row["status"] or "")
         segments = row["segments"] or []
         for value, edits in segment_edits(scored, reference.text, segments, options.protocol, by_segment):
-            confidences.add(value, edits)
+            confidences.segments.add(value, edits)
+        language = scored.language
+        for value, edits in word_edits(reference.text, segments, language, options.protocol, by_segment):
+            confidences.words.add(value, edits)
     failed = outputs.dead_letters(out)
     for recording_id, reference in found.remaining():
         counts["dead_letters" if recording_id in failed else "missing"] += 1
@@ -189,7 +219,7 @@ def compare(
         "macro": macro,
         "by": by,
         "worst": worst.cases(),
-        "confidence": confidence.summary(confidences) if len(confidences) else None,
+        "confidence": confidences.summary(),
     }
     found.items.close()
     return Comparison(section, confidences)

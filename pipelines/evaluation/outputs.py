@@ -88,6 +88,7 @@ def run_facts(out: str) -> dict[str, Any]:
         "config_hash": record.get("config_hash"),
         "asr_model": models.get("asr", {}).get("model"),
         "aligner_model": models.get("aligner", {}).get("model"),
+        "calibration": record.get("calibration"),
         "wall_seconds": wall or None,
         "rtfx": audio / wall if wall else None,
     }

@@ -56,8 +56,14 @@ def _body(result: dict[str, Any]) -> Iterator[str]:
         )
         if section["confidence"] and section is result["references"]:
             yield "<h2>Confidence</h2>"
-            yield f"<p>{html.escape(tables.confidence_line(section['confidence']))}</p>"
-            yield _curve(section["confidence"]["curve"])
+            figures, lines = section["confidence"], tables.confidence_lines(section["confidence"])
+            curves = [_curve(part["curve"], name) for part, name in _with_confidence(figures)]
+            for line, curve in zip(lines, curves, strict=True):
+                yield f"<p>{html.escape(line)}</p>{curve}"
+            yield (
+                "<p class=note>On the line, confidence is the share of right words. Above it the model is "
+                "better than it says, below it worse.</p>"
+            )
         if section["worst"]:
             yield "<h2>Recordings with the most errors</h2>"
             yield (
@@ -90,7 +96,12 @@ def _marked(case: dict[str, Any]) -> str:
     return case["joint"].join(parts)
 
 
-def _curve(bins: Sequence[dict[str, float]]) -> str:
+def _with_confidence(figures: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """The figures of segments and, where they have confidences, of words."""
+    return [(figures, "segments"), *([(figures["words"], "words")] if figures["words"] else [])]
+
+
+def _curve(bins: Sequence[dict[str, float]], name: str) -> str:
     """Calibration as a drawing: accuracy over confidence, the area of a point by its units."""
     side, edge = 200.0, 24.0
     # Both axes from the same value to 1: good models have points near 1 only.
@@ -110,12 +121,12 @@ def _curve(bins: Sequence[dict[str, float]]) -> str:
         f'<circle cx="{x(part["confidence"]):.1f}" cy="{y(part["accuracy"]):.1f}" '
         f'r="{2 + 6 * (part["units"] / most) ** 0.5:.1f}" fill="currentColor" fill-opacity=".6">'
         f"<title>confidence {part['confidence']:.2f}, right {part['accuracy']:.2f}, "
-        f"{part['segments']:,} segments</title></circle>"
+        f"{part[name]:,} {name}</title></circle>"
         for part in bins
     )
     return (
         f'<svg viewBox="0 0 {side + 2 * edge:g} {side + 40:g}" role="img" '
-        'aria-label="calibration curve: share of right words over confidence">'
+        f'aria-label="calibration curve of {name}: share of right words over confidence">'
         f'<g fill="none" stroke="currentColor" stroke-opacity=".3"><rect x="{left:g}" y="{top:g}" '
         f'width="{side:g}" height="{side:g}"/>'
         f'<path d="M{left:g} {bottom:g}L{left + side:g} {top:g}"/></g>{points}'
@@ -124,6 +135,4 @@ def _curve(bins: Sequence[dict[str, float]]) -> str:
         f'<text x="{left + side / 2 - 24:g}" y="{bottom + 24:g}">confidence</text>'
         f'<text transform="translate({left - 8:g} {bottom - side / 2 + 24:g}) rotate(-90)">'
         "share right</text></svg>"
-        "<p class=note>On the line, confidence is the share of right words. Above it the model is better "
-        "than it says, below it worse.</p>"
     )

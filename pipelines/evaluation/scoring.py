@@ -147,6 +147,38 @@ def segment_edits(
     ]
 
 
+def word_edits(
+    reference: str, segments: Sequence[Row], language: str | None, protocol: Protocol, normalize: Normalizer
+) -> list[tuple[float, Edits]]:
+    """The confidence and the edits of each word of a recording that has a confidence.
+
+    A word is right if all its units are: a word that is left out counts for none.
+
+    Args:
+        reference: the text that was said.
+        segments: of the transcript.
+        language: ISO code of the reference.
+        protocol: the metric of each language.
+        normalize: from `normalizers.segment_normalizer`.
+    """
+    words = [word for segment in segments for word in segment["words"] or []]
+    if all(word["confidence"] is None for word in words):
+        return []
+    by_character = protocol.metric(language) == CER or language in UNSPACED
+    said, *parts = (
+        characters_of(text, True) if by_character else words_of(text, language)
+        for text in (normalize(text, language) for text in (reference, *(word["text"] for word in words)))
+    )
+    _, chunks = align(said, [unit for part in parts for unit in part])
+    edits = edits_by_part(chunks, [len(part) for part in parts])
+    return [
+        # One word is one case: right, or wrong.
+        (word["confidence"], Edits(hits=1) if found.hits == len(part) else Edits(insertions=1))
+        for word, part, found in zip(words, parts, edits, strict=True)
+        if part and word["confidence"] is not None
+    ]
+
+
 class ScoreTable:
     """The numbers of all recordings, and the group that each belongs to in every column."""
 

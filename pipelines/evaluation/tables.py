@@ -101,13 +101,17 @@ def run_line(run: dict[str, Any]) -> str:
     return " · ".join(parts + models)
 
 
-def confidence_line(figures: dict[str, Any]) -> str:
-    """What the confidence of segments is worth, in one line."""
-    area, error = figures["auc"], figures["calibration_error"]
-    return (
-        f"confidence of {counted(figures['segments'], 'segment')}, {figures['segments_with_errors']:,} with "
-        f"errors: AUC {'-' if area is None else f'{area:.3f}'}, calibration error {percent(error, 1)} %"
-    )
+def confidence_lines(figures: dict[str, Any]) -> list[str]:
+    """What the confidence of segments and of words is worth, one line each."""
+    lines = []
+    for name, part in (("segment", figures), ("word", figures["words"])):
+        if part:
+            area = "-" if part["auc"] is None else f"{part['auc']:.3f}"
+            lines.append(
+                f"confidence of {counted(part[f'{name}s'], name)}, {part[f'{name}s_with_errors']:,} with "
+                f"errors: AUC {area}, calibration error {percent(part['calibration_error'], 1)} %"
+            )
+    return lines
 
 
 def case_title(case: dict[str, Any]) -> str:
@@ -153,7 +157,7 @@ def render(result: dict[str, Any]) -> RenderableType:
             parts += [table, *([Text(note)] if note else [])]
         parts.append(Text(macro_line(section, result["protocol"]["cer_languages"])))
         if section["confidence"] and section is result["references"]:
-            parts.append(Text(confidence_line(section["confidence"])))
+            parts += map(Text, confidence_lines(section["confidence"]))
         for case in section["worst"]:
             parts += [
                 Text(""),
@@ -192,12 +196,26 @@ def csv_bytes(result: dict[str, Any]) -> bytes:
         ]
         for column, value, part in groups:
             rows.append({"compared_with": name, "column": column, "value": value, **_flat(part)})
+    if result["references"] and (figures := result["references"]["confidence"]):
+        for row in rows:
+            if row["compared_with"] == "references" and not row["column"] and not row["value"]:
+                row |= _confidence_cells(figures)
     head = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, head, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()
+
+
+def _confidence_cells(figures: dict[str, Any]) -> dict[str, Any]:
+    """What confidence is worth, for the row of all recordings."""
+    return {
+        f"{name}_confidence_{value}": part[value]
+        for name, part in (("segment", figures), ("word", figures["words"]))
+        if part
+        for value in ("auc", "calibration_error")
+    }
 
 
 def _flat(part: Figures) -> Figures:

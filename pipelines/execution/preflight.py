@@ -27,19 +27,20 @@ from pipelines.config import RunConfig
 from pipelines.execution import ray_data
 from pipelines.execution.expected_time import recognises, recorded_speeds, wall_hours
 from pipelines.manifests.manifest import recordings_of
-from pipelines.output import run_record, saved_settings, shards
+from pipelines.output import calibrations, run_record, saved_settings, shards
 from pipelines.planning import estimate, planner
 from pipelines.planning.measured_speeds import MeasuredSpeeds
 from pipelines.storage.files import absolute
 
 
 def check_models(config: RunConfig) -> None:
-    """Check that the models' folders and engines exist, without asking hubs.
+    """Check that the models' folders and engines exist, without asking hubs, and that a calibration fits.
 
     Raises:
         UsageError: one of them does not exist, or a model cannot be downloaded because there is no folder for
-            it.
+            it, or the calibration is none of this model.
     """
+    calibrations.check(config.asr)
     try:
         backends.check(config.asr, config.aligner, here=config.cluster.address == "local")
     except FatalError as error:
@@ -197,6 +198,7 @@ def _placement_lines(placement: Placement, config: RunConfig) -> list[str]:
     lines = []
     pools = [("recognisers", placement.asr)]
     pools += [("aligners", placement.aligner)] if config.aligner.backend != "none" else []
+    pools += [("speaker models", placement.speakers)] if placement.speakers else []
     for name, pool in pools:
         lines.append(
             f"{name}: {pool.size} with {pool.num_gpus:g} GPUs and {pool.num_cpus:g} CPUs each"

@@ -20,6 +20,7 @@ from actors.redaction import redacted
 from pipelines import __version__
 from pipelines.config import RunConfig, is_secret
 from pipelines.config_files import current_name
+from pipelines.output import calibrations
 from pipelines.storage import files
 
 PACKAGES = ("ray", "pyarrow", "av", "soundfile", "soxr", "numpy", "torch", "transformers", "silero-vad")
@@ -68,6 +69,7 @@ def open_run(
                 "revision": config.aligner.revision,
             },
         },
+        "calibration": calibrations.facts(config.asr),
         "packages": _versions(),
     }
     record["runs"].append(
@@ -108,6 +110,8 @@ def checked(
             f"Give the same settings, or another directory, or run `scriptorium {command}` with "
             "--accept-changes to use the new settings for what is not done yet"
         )
+    if record and not accept_changes:
+        _refuse_changed_calibration(out, record, config)
     return record
 
 
@@ -174,6 +178,15 @@ def _refuse_unknown_files(out: str) -> None:
                 f"{out} has files in {name}/ but no run.json, so their origin is unknown: "
                 "choose another directory"
             )
+
+
+def _refuse_changed_calibration(out: str, record: dict[str, Any], config: RunConfig) -> None:
+    before, now = record.get("calibration") or {}, calibrations.facts(config.asr) or {}
+    if before.get("digest") != now.get("digest"):
+        raise UsageError(
+            f"asr.calibration={config.asr.calibration} has changed since {out} was begun: old and new "
+            "transcripts would not be alike. Give the same file, or another directory, or --accept-changes"
+        )
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

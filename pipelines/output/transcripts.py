@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
+from actors.confidence.calibration import Calibration
 from actors.records import Row
 from pipelines.output import shards
 from pipelines.schema import DEAD_LETTER, TRANSCRIPT
@@ -69,7 +70,13 @@ def unstitched(out: str, recordings_per_batch: int) -> list[Batch]:
 
 
 def stitch_batch(
-    out: str, batch: Batch, config_hash: str, version: str, run_id: str, compression: str
+    out: str,
+    batch: Batch,
+    config_hash: str,
+    version: str,
+    run_id: str,
+    compression: str,
+    calibration: Calibration | None = None,
 ) -> Stitched:
     """Stitch one batch and write its transcripts as one file.
 
@@ -89,7 +96,12 @@ def stitch_batch(
             for row in sorted(rows, key=lambda row: row["created_at"])
             if row["attempt"] == attempt
         }
-        row = stitch([latest[index] for index in sorted(latest)], config_hash=config_hash, version=version)
+        row = stitch(
+            [latest[index] for index in sorted(latest)],
+            config_hash=config_hash,
+            version=version,
+            calibration=calibration,
+        )
         (dead if "error_code" in row else transcripts).append(row)
     if transcripts:
         table = pa.Table.from_pylist(transcripts, schema=TRANSCRIPT)

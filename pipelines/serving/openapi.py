@@ -69,6 +69,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 NOT_READY = _content("shutting down, or the models do not respond", json=_object({"status": _TEXT}))
 
 _USAGE = _object({"type": {"const": "duration"}, "seconds": _SECONDS})
+_CONFIDENCE = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 _SEGMENT = {
     "id": {"type": "integer"},
     "seek": {"type": "integer"},
@@ -81,7 +82,9 @@ _SEGMENT = {
     "compression_ratio": _SECONDS,
     "no_speech_prob": {"type": "number", "minimum": 0, "maximum": 1},
     "language": _LANGUAGE,
-    "confidence": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+    "confidence": _CONFIDENCE,
+    "min_confidence": _CONFIDENCE,
+    "language_confidence": _CONFIDENCE,
     "flags": _FLAGS,
 }
 _JSON_FIELDS = {"text": _TEXT, "languages": _list({"code": _LANGUAGE}), "usage": _USAGE}
@@ -91,7 +94,7 @@ _VERBOSE_FIELDS = {
     "duration": _SECONDS,
     "status": {"type": "string", "enum": ["ok", "partial", "no_speech"]},
     "flags": _FLAGS,
-    "words": _list({"word": _TEXT, "start": _SECONDS, "end": _SECONDS}),
+    "words": _list({"word": _TEXT, "start": _SECONDS, "end": _SECONDS, "confidence": _CONFIDENCE}),
     "segments": _list(_SEGMENT),
 }
 TRANSCRIPTION = _content(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from actors.confidence.calibration import Calibration
 from actors.records import Row, SegmentRow
 from actors.redaction import redacted_address
 from pipelines.stitching import spans
@@ -20,13 +21,16 @@ from pipelines.stitching.segments import (
 _TRANSIENT_CODES = ("storage_unavailable", "server_unavailable", "audio_changed")
 
 
-def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
+def stitch(
+    shards: Sequence[Row], *, config_hash: str, version: str, calibration: Calibration | None = None
+) -> Row:
     """Turn all shards of one recording into a TRANSCRIPT row, or a DEAD_LETTER row, which has `error_code`.
 
     Args:
         shards: SHARD rows of one recording in any order; the latest attempt at each shard counts.
         config_hash: of the settings of this run.
         version: of this program.
+        calibration: for the confidences; None: they stay as the model has them.
     """
     rows = _latest_attempts(shards)
     segments, overlapped = remove_overlaps(
@@ -60,7 +64,7 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
         "languages": found,
         "text": text,
         "segments": [
-            transcript_segment(segment)
+            calibration.apply(transcript_segment(segment)) if calibration else transcript_segment(segment)
             for segment in segments
             if segment["text"] or set(segment["flags"]) - {"speech_unlikely"}
         ],
@@ -68,7 +72,8 @@ def stitch(shards: Sequence[Row], *, config_hash: str, version: str) -> Row:
         "status": "partial" if incomplete else "ok" if text else "no_speech",
         "flags": list(dict.fromkeys(flags)),
         "metadata": rows[0]["metadata"],
-        "provenance": _provenance(rows, config_hash, version),
+        "provenance": _provenance(rows, config_hash, version)
+        | {"calibration": calibration.digest if calibration else None},
         "window": rows[0].get("window"),
         "text_source": _text_source(segments),
         "speakers": None,
@@ -123,4 +128,5 @@ def _provenance(rows: Sequence[Row], config_hash: str, version: str) -> Row:
         "version": version,
         "run_id": newest.get("run_id"),
         "created_at": newest.get("created_at"),
+        "calibration": None,
     }

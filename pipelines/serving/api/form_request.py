@@ -63,7 +63,7 @@ def parse_form(form: FormData, service: Service, tolerance: Tolerance) -> FormRe
     stream = _stream(form.get("stream"), str(response_format), tolerance)
     granularities = _granularities(form, str(response_format), tolerance)
     if list_field(form.multi_items(), "include"):
-        message = "include[] is not supported: verbose_json has a confidence for each segment"
+        message = "include[] is not supported: verbose_json has a confidence for each segment and word"
         tolerance.refuse(bad_request(message, "include[]", "unsupported_value"))
     language = chosen_language(form.get("language"), list_field(form.multi_items(), "languages"))
     prompt = with_keywords(form.get("prompt"), list_field(form.multi_items(), "keywords"))

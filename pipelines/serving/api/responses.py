@@ -41,7 +41,12 @@ def verbose_json_body(row: Row, granularities: Sequence[str], duration: float | 
     }
     if "word" in granularities:
         body["words"] = [
-            {"word": word["text"], "start": word["start"], "end": word["end"]}
+            {
+                "word": word["text"],
+                "start": word["start"],
+                "end": word["end"],
+                "confidence": word.get("confidence"),
+            }
             for segment in row["segments"]
             for word in segment["words"]
         ]
@@ -82,5 +87,7 @@ def _segment(number: int, segment: Row) -> Row:
         "no_speech_prob": 0.0 if segment["text"] else 1.0,
         "language": segment["language"],
         "confidence": confidence,
+        "min_confidence": segment.get("min_confidence"),
+        "language_confidence": segment.get("language_confidence"),
         "flags": segment["flags"],
     }

@@ -20,6 +20,7 @@ from actors.records import Hypothesis, Row, SegmentRequest, SegmentRow
 from pipelines import __version__
 from pipelines.config import RunConfig
 from pipelines.manifests.columns import Recording
+from pipelines.output import calibrations
 from pipelines.planning import planner
 from pipelines.serving.inference.decoder_pool import Budget, DecoderPool, Reservation
 from pipelines.serving.inference.model_client import ModelClient, gather_results
@@ -69,6 +70,7 @@ class Transcriber:
         # `plan.allowed_uris` restricts manifests; uploads are local files that the server has written.
         self._config = config.model_copy(update={"plan": config.plan.model_copy(update={"allowed_uris": []})})
         self._models = models
+        self._calibration = calibrations.read(config.asr)
         self._decoders = DecoderPool(
             config.audio, config.segmenter, config.serve.decoders, config.plan.probe_timeout
         )
@@ -114,7 +116,13 @@ class Transcriber:
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         rows = [task.result() for task in tasks]
-        return await asyncio.to_thread(stitch, rows, config_hash=self._config.hash(), version=__version__)
+        return await asyncio.to_thread(
+            stitch,
+            rows,
+            config_hash=self._config.hash(),
+            version=__version__,
+            calibration=self._calibration,
+        )
 
     async def _decode(self, shard: Row, reservation: Reservation) -> Row:
         """Decode a PLAN row to a DECODED row."""

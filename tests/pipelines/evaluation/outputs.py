@@ -14,9 +14,11 @@ from pipelines.schema import DEAD_LETTER, PLAN, TRANSCRIPT
 Row = dict[str, Any]
 
 
-def word(text: str, start: float, end: float) -> Row:
+def word(text: str, start: float, end: float, confidence: float | None = None) -> Row:
     """A word of a transcript or of a reference."""
-    return {"text": text, "start": start, "end": end}
+    return {"text": text, "start": start, "end": end} | (
+        {} if confidence is None else {"confidence": confidence}
+    )
 
 
 def segment(text: str, confidence: float | None = 0.9, words: list[Row] | None = None) -> Row:

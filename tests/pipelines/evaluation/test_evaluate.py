@@ -142,8 +142,39 @@ def test_segments_of_a_recording_get_the_errors_in_their_own_words(tmp_path: Pat
         tmp_path / "m.jsonl", [{"id": "a", "text": "alpha beta gamma delta", "language": "en"}]
     )
     _, confidences = evaluate(out, manifest, None, Options())
-    confidence, accuracy, units = confidences.arrays()
-    assert (list(confidence), list(accuracy), list(units)) == ([0.9, 0.4], [1.0, 0.5], [2.0, 2.0])
+    confidence, accuracy, units = confidences.segments.arrays()
+    assert (list(confidence), list(accuracy), list(units)) == (
+        pytest.approx([0.9, 0.4]),
+        [1.0, 0.5],
+        [2.0, 2.0],
+    )
+
+
+def test_the_confidence_of_words_is_judged_against_their_own_errors(tmp_path: Path) -> None:
+    words = [word("Red,", 0, 1, 0.9), word("blue", 1, 2, 0.3), word("–", 2, 3, 0.1), word("tea", 3, 4)]
+    rows = [transcript("a", "Red, blue – tea", segments=[segment("Red, blue – tea", 0.8, words)])]
+    out = make_output(tmp_path / "out", rows)
+    manifest = make_manifest(tmp_path / "m.jsonl", [{"id": "a", "text": "red and green tea"}])
+    result, confidences = evaluate(out, manifest, None, Options())
+    # The dash has nothing to compare, and the last word has no confidence; the missing "and" is no word.
+    confidence, accuracy, units = confidences.words.arrays()
+    assert (list(confidence), list(accuracy), list(units)) == (
+        pytest.approx([0.9, 0.3]),
+        [1.0, 0.0],
+        [1.0, 1.0],
+    )
+    figures = result["references"]["confidence"]["words"]
+    assert (figures["words"], figures["words_with_errors"], figures["auc"]) == (2, 1, 1.0)
+    assert figures["calibration_error"] == pytest.approx((0.1 + 0.3) / 2)
+
+
+def test_a_chinese_word_is_right_where_all_its_characters_are(tmp_path: Path) -> None:
+    words = [word("你好", 0, 1, 0.9), word("吗", 1, 2, 0.3)]
+    rows = [transcript("a", "你好吗", language="zh", segments=[segment("你好吗", 0.8, words)])]
+    out = make_output(tmp_path / "out", rows)
+    manifest = make_manifest(tmp_path / "m.jsonl", [{"id": "a", "text": "你号吗", "language": "zh"}])
+    _, confidences = evaluate(out, manifest, None, Options())
+    assert list(confidences.words.arrays()[1]) == [0.0, 1.0]
 
 
 def test_word_times_are_compared_where_references_have_some(tmp_path: Path) -> None:
