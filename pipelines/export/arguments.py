@@ -98,7 +98,9 @@ def add_export_arguments(command: argparse.ArgumentParser, out_help: str) -> Non
         "--beside-audio", action="store_true", help="write next to the local audio files instead of into DEST"
     )
     running.add_argument(
-        "--overwrite", action="store_true", help="with --beside-audio: replace files that exist"
+        "--overwrite",
+        action="store_true",
+        help="replace files that exist: beside audio, or of a training set",
     )
     _add_subtitle_arguments(command.add_argument_group("subtitles"))
     _add_dataset_arguments(command.add_argument_group("training sets"))

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from actors.errors import UsageError
-from pipelines.export.arguments import DATASET_FORMATS
+from pipelines.export.arguments import DATASET_FORMATS, DOCUMENT_FORMATS
 from pipelines.export.documents.subtitle_files import SubtitleOptions
 from pipelines.export.documents.writing import DocumentJob, write_documents
 from pipelines.output.transcript_filters import Filters, filters_of
@@ -59,8 +59,10 @@ def _check(given: argparse.Namespace) -> None:
         raise UsageError(f"--beside-audio is for subtitles and other documents, not for {given.format}")
     if not given.dest and not given.beside_audio:
         raise UsageError("DEST is missing: give a folder, or --beside-audio")
-    if given.overwrite and not given.beside_audio:
-        raise UsageError("--overwrite is for --beside-audio: files in DEST are always replaced")
+    if given.overwrite and not given.beside_audio and given.format in DOCUMENT_FORMATS:
+        raise UsageError(
+            "--overwrite is for --beside-audio and training sets: other files are always replaced"
+        )
     if given.parallel is not None and given.parallel < 1:
         raise UsageError("--parallel is a number of processes from 1 on")
     if given.max_hours is not None and given.max_hours <= 0:

@@ -16,7 +16,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 # Bytes of transcripts (uncompressed), or seconds of audio to cut, from which processes are worth their start.
-LARGE_BYTES = 48 << 20
+LARGE_BYTES = 16 << 20
 LARGE_SECONDS = 3600.0
 _IN_FLIGHT = 3  # tasks for each worker that are submitted at once
 
