@@ -11,6 +11,7 @@ from typing import Any
 
 from actors.errors import CODES
 from pipelines.evaluation.protocol import NORMALIZERS, PRESETS
+from pipelines.export import arguments as export
 
 EXIT_CODES = """exit codes:
   0  everything was transcribed
@@ -27,6 +28,7 @@ EXAMPLES = """examples:
   scriptorium retry out --code storage_unavailable
   scriptorium report out
   scriptorium evaluate out --references manifest.jsonl
+  scriptorium export out srt subtitles/
   scriptorium serve --set serve.port=9000
 
 `scriptorium COMMAND --help` explains a command; `scriptorium transcribe --print-config` lists all settings.
@@ -156,6 +158,8 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
             "out --against other-out",
         )
     )
+    purpose = "write transcripts as subtitles, text, annotations, scoring files or training sets"
+    export.add_export_arguments(add("export", purpose, *export.EXAMPLES, more=export.MORE), OUT_HELP)
     return parser
 
 

@@ -152,7 +152,7 @@ def plan_shards(
             plan.seed,
         )
     counts["planned_samples"] = sum(samples[index] for index in chosen)
-    counts.update({"planned_seconds": sum(seconds[index] for index in chosen)})  # type: ignore[dict-item]
+    counts.update({"planned_seconds": sum(seconds[index] for index in chosen)})
     shards: list[Shard] = []
     for name in dict.fromkeys([*plan.shares, *splits]):
         members = [index for index, of in zip(chosen, splits, strict=True) if of == name]
