@@ -15,6 +15,7 @@ import numpy as np
 from actors.asr import ASRActor
 from actors.config import ASRConfig
 from actors.config.given_text import GivenTextConfig
+from actors.config.trust import GuardsConfig
 from actors.records import SAMPLING_RATE, Row, SegmentRow
 from actors.text.given_text.anchoring import assign_text
 from actors.text.given_text.judgement import LACKING, TEXT_GIVEN, judged, with_share
@@ -49,7 +50,8 @@ class KnownTextActor:
     @cached_property
     def recogniser(self) -> ASRActor:
         """The model that locates the text in the audio, and finds its language."""
-        return ASRActor(self.config)
+        # Its text is only compared.
+        return ASRActor(self.config, GuardsConfig(enabled=False))
 
     @property
     def model(self) -> str:

@@ -20,6 +20,8 @@ from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
 from actors.config.base import StorageConfig
 from actors.config.given_text import GivenTextConfig
 from actors.config.repair import RepairConfig
+from actors.config.trust import GuardsConfig
+from actors.config.speakers import SpeakersConfig
 from actors.errors import UsageError
 from actors.text.languages import CODES, code_of
 from pipelines.config_files import (
@@ -46,7 +48,9 @@ class RunConfig(Settings):
     segmenter: SegmenterConfig = SegmenterConfig()
     asr: ASRConfig = ASRConfig()
     aligner: AlignerConfig = AlignerConfig()
+    guards: GuardsConfig = GuardsConfig()
     repair: RepairConfig = RepairConfig()
+    speakers: SpeakersConfig = SpeakersConfig()
     given_text: GivenTextConfig = GivenTextConfig()
     plan: PlanConfig = PlanConfig()
     estimate: EstimateConfig = EstimateConfig()
@@ -84,6 +88,9 @@ class RunConfig(Settings):
         # Load tests use synthetic sound, in which a VAD hears no speech, and are to load no model.
         if self.asr.backend == "fake" and "backend" not in self.segmenter.model_fields_set:
             object.__setattr__(self, "segmenter", self.segmenter.model_copy(update={"backend": "energy"}))
+        # Its texts have nothing to do with the sound.
+        if self.asr.backend == "fake" and "enabled" not in self.guards.model_fields_set:
+            object.__setattr__(self, "guards", self.guards.model_copy(update={"enabled": False}))
         return self
 
     @model_validator(mode="after")
@@ -113,7 +120,17 @@ class RunConfig(Settings):
             "aligner": {k: v for k, v in settings["aligner"].items() if k not in speed}
             | _engine(self.aligner),
             "plan": {"shard_duration": settings["plan"]["shard_duration"]},
-        } | ({"repair": repair} if (repair := self.repair.identity()) else {}) | self._given_text()
+        } | self._later_sections()
+
+    def _later_sections(self) -> dict[str, Any]:
+        """Sections that version 0.1.0 did not have, where they are in use, so that its runs keep their hash."""
+        guards, repair = self.guards.identity(), self.repair.identity()
+        return (
+            ({"guards": guards} if guards else {})
+            | ({"repair": repair} if repair else {})
+            | self._given_text()
+            | self.speakers.identity()
+        )
 
     def _given_text(self) -> dict[str, Any]:
         # Only where it is not the default, because earlier versions did not have it.

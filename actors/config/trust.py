@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from actors.config.base import Settings
@@ -57,3 +59,7 @@ class GuardsConfig(Settings):
     max_repaired_share: float = Field(
         0.25, gt=0, le=1, description="many_times_repaired: share of time stamps that the aligner got wrong"
     )
+
+    def identity(self) -> dict[str, Any]:
+        """What of it determines the output; empty where it is switched off."""
+        return self.model_dump(mode="json") if self.enabled else {}

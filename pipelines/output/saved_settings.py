@@ -21,6 +21,8 @@ FORMER_DEFAULTS: dict[tuple[str, str], Any] = {
     ("segmenter", "backend"): "energy",
     ("segmenter", "silence_dbfs"): -60,
 }
+# Sections that version 0.1.0 did not have, and that can be switched off.
+LATER_SECTIONS = ("guards", "repair")
 
 
 def load_settings(
@@ -48,8 +50,9 @@ def load_settings(
             uri,
             ", ".join(unknown),
         )
-    # Versions without repair ran as if it was switched off.
-    start.setdefault("repair", {"enabled": False})
+    # Versions without guards and repair ran as if these were switched off.
+    for name in LATER_SECTIONS:
+        start.setdefault(name, {"enabled": False})
     return load_config(
         path, overrides, _without_masks(start), f"the settings in {uri}, which --set can replace"
     )
@@ -72,9 +75,11 @@ def with_former_defaults(config: RunConfig, record: dict[str, Any] | None) -> Ru
         if saved == former != getattr(settings, name) and name not in settings.model_fields_set:
             log.info("%s.%s stays %s, the default when this output was begun", section, name, former)
             config = config.model_copy(update={section: settings.model_copy(update={name: former})})
-    if identity and "repair" not in identity and not config.repair.model_fields_set:
-        # Begun by version 0.1.0, which had no repair, or with it switched off.
-        config = config.model_copy(update={"repair": config.repair.model_copy(update={"enabled": False})})
+    for name in LATER_SECTIONS:
+        settings = getattr(config, name)
+        if identity and name not in identity and not settings.model_fields_set:
+            # Begun by version 0.1.0, which did not have it, or with it switched off.
+            config = config.model_copy(update={name: settings.model_copy(update={"enabled": False})})
     return config
 
 

@@ -12,8 +12,12 @@ from actors import aligner
 from actors.aligner import AlignerActor
 from actors.backends.base import AlignerBackend
 from actors.config import AlignerConfig
+from actors.config.trust import GuardsConfig
 from actors.records import AlignmentRequest, Row
 from actors.text.given_text import script
+
+# The audio of these tests is silent.
+NO_GUARDS = GuardsConfig(enabled=False)
 
 
 class Seconds(AlignerBackend):
@@ -63,7 +67,7 @@ def row(*segments: Row, status: str = "ok", **columns: Any) -> Row:
 
 
 def test_words_keep_their_punctuation_and_have_times_of_the_recording(backend: Seconds) -> None:
-    [after] = AlignerActor(AlignerConfig())([row(segment("Well-known, isn't it?", start=100.25))])
+    [after] = AlignerActor(AlignerConfig(), NO_GUARDS)([row(segment("Well-known, isn't it?", start=100.25))])
     [done] = after["segments"]
     assert backend.batches[0][0].units == ("Wellknown", "isn't", "it")
     assert done["words"] == [
@@ -78,7 +82,7 @@ def test_words_keep_their_punctuation_and_have_times_of_the_recording(backend: S
 
 
 def test_chinese_words_are_single_characters(backend: Seconds) -> None:
-    [after] = AlignerActor(AlignerConfig())([row(segment("你好。", language="zh"))])
+    [after] = AlignerActor(AlignerConfig(), NO_GUARDS)([row(segment("你好。", language="zh"))])
     assert [word["text"] for word in after["segments"][0]["words"]] == ["你", "好。"]
 
 
@@ -86,7 +90,7 @@ def test_chinese_words_are_single_characters(backend: Seconds) -> None:
 def test_languages_that_the_aligner_does_not_know_have_no_words(
     backend: Seconds, language: str | None
 ) -> None:
-    [after] = AlignerActor(AlignerConfig())([row(segment("ett två", language=language))])
+    [after] = AlignerActor(AlignerConfig(), NO_GUARDS)([row(segment("ett två", language=language))])
     [done] = after["segments"]
     assert (done["words"], done["word_source"], done["flags"], after["status"]) == ([], "none", [], "ok")
     assert "samples" not in done
@@ -95,7 +99,7 @@ def test_languages_that_the_aligner_does_not_know_have_no_words(
 
 @pytest.mark.parametrize("text", ["", "...", "?!"])
 def test_text_without_units_has_no_words(backend: Seconds, text: str) -> None:
-    [after] = AlignerActor(AlignerConfig())([row(segment(text))])
+    [after] = AlignerActor(AlignerConfig(), NO_GUARDS)([row(segment(text))])
     assert (after["segments"][0]["words"], after["segments"][0]["word_source"]) == ([], "none")
     assert backend.batches == []
 
@@ -113,14 +117,14 @@ def test_every_segment_gets_its_own_words(backend: Seconds) -> None:
 
 
 def test_words_without_duration_are_flagged_and_kept(backend: Seconds) -> None:
-    [after] = AlignerActor(AlignerConfig())([row(segment("one blink", flags=("odd",)))])
+    [after] = AlignerActor(AlignerConfig(), NO_GUARDS)([row(segment("one blink", flags=("odd",)))])
     [done] = after["segments"]
     assert done["flags"] == ["odd", "zero_length_words"]
     assert (done["words"][1]["start"], done["words"][1]["end"]) == (1.0, 1.0)
 
 
 def test_a_bad_segment_fails_alone(backend: Seconds) -> None:
-    after, whole = AlignerActor(AlignerConfig())(
+    after, whole = AlignerActor(AlignerConfig(), NO_GUARDS)(
         [row(segment("one"), segment("bad"), segment("two")), row(segment("three"))]
     )
     assert [len(done["words"]) for done in after["segments"]] == [1, 0, 1]
@@ -144,14 +148,14 @@ def test_a_tokenizer_that_fails_fails_only_its_segment(
         return locate_units(text, language)
 
     monkeypatch.setattr(script, "locate_units", fail_on_one_text)
-    [after] = AlignerActor(AlignerConfig())([row(segment("unusual"), segment("one"))])
+    [after] = AlignerActor(AlignerConfig(), NO_GUARDS)([row(segment("unusual"), segment("one"))])
     assert [done["flags"] for done in after["segments"]] == [["alignment_failed"], []]
     assert after["status"] == "partial"
     assert after["error_code"] == "alignment_failed"
 
 
 def test_a_segment_that_is_too_long_is_not_aligned(backend: Seconds) -> None:
-    [after] = AlignerActor(AlignerConfig())(
+    [after] = AlignerActor(AlignerConfig(), NO_GUARDS)(
         [row(segment("one two", seconds=20.5), segment("three", seconds=20))]
     )
     assert [done["flags"] for done in after["segments"]] == [["too_long_to_align"], []]
@@ -160,12 +164,12 @@ def test_a_segment_that_is_too_long_is_not_aligned(backend: Seconds) -> None:
 
 @pytest.mark.parametrize("unchanged", [row(status="no_speech"), row(status="error", error_code="not_audio")])
 def test_rows_without_segments_are_returned_unchanged(backend: Seconds, unchanged: Row) -> None:
-    assert AlignerActor(AlignerConfig())([unchanged]) == [unchanged]
+    assert AlignerActor(AlignerConfig(), NO_GUARDS)([unchanged]) == [unchanged]
 
 
 def test_the_input_is_unchanged(backend: Seconds) -> None:
     before = row(segment("one blink"))
-    AlignerActor(AlignerConfig())([before])
+    AlignerActor(AlignerConfig(), NO_GUARDS)([before])
     assert "samples" in before["segments"][0]
     assert before["segments"][0]["flags"] == []
 

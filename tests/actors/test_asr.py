@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from actors import asr
 from actors.asr import ASRActor
 from actors.backends.base import ASRBackend
 from actors.config import ASRConfig
+from actors.config.trust import GuardsConfig
 from actors.records import Hypothesis, Row, SegmentRequest
 
 
@@ -39,6 +41,9 @@ class Echo(ASRBackend):
                 0.5,
                 2,
                 ("odd",),
+                language_confidence=0.9,
+                token_ends=(1, 7),
+                token_log_probabilities=(math.log(0.25), None),
             )
             for request in requests
         ]
@@ -87,9 +92,11 @@ def test_every_segment_gets_its_own_text(echo: Echo) -> None:
 
 def test_the_columns_of_a_segment_are_added(echo: Echo) -> None:
     before = row(segment(1.5, 2, 7), language="de", context="names")
-    [after] = ASRActor(ASRConfig())([before])
+    [after] = ASRActor(ASRConfig(), GuardsConfig(enabled=False))([before])
     added = {"language": "de", "text": "7 names", "raw": "raw", "confidence": 0.5, "flags": ["odd"]}
-    assert after == {**before, "segments": [{**before["segments"][0], **added}]}
+    tokens = {"min_confidence": 0.25, "language_confidence": 0.9}
+    tokens |= {"token_ends": [1, 7], "token_log_probabilities": [math.log(0.25), None]}
+    assert after == {**before, "segments": [{**before["segments"][0], **added, **tokens}]}
     # The input is unchanged.
     assert "text" not in before["segments"][0]
 

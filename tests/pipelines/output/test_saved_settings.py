@@ -123,7 +123,12 @@ def test_retry_accepts_only_error_codes_that_exist(
     assert len(retried) == 1
 
 
-DEFAULTS_OF_0_1_0 = ["segmenter.backend=energy", "segmenter.silence_dbfs=-60", "repair.enabled=false"]
+DEFAULTS_OF_0_1_0 = [
+    "segmenter.backend=energy",
+    "segmenter.silence_dbfs=-60",
+    "guards.enabled=false",
+    "repair.enabled=false",
+]
 
 
 def _written_by_0_1_0(out: str, backend: str = "transformers") -> str:
@@ -164,7 +169,7 @@ def test_a_run_of_version_0_1_0_with_a_remote_recogniser_is_resumed(
     assert saved_settings.load_settings(out, run_record.require(out)) == config
     assert "does not know" not in caplog.text
     with pytest.raises(UsageError, match=r"other settings \(asr\.remote\)"):
-        run_record.checked(out, load_config(None, settings[:4]), "transcribe")
+        run_record.checked(out, load_config(None, settings[:5]), "transcribe")
 
 
 @pytest.mark.parametrize("name", ["openai", "remote"])

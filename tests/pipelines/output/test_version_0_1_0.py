@@ -38,7 +38,12 @@ SETTINGS = [
     "cluster.num_cpus=2",
 ]
 # The defaults of then.
-DEFAULTS = ["segmenter.backend=energy", "segmenter.silence_dbfs=-60", "repair.enabled=false"]
+DEFAULTS = [
+    "segmenter.backend=energy",
+    "segmenter.silence_dbfs=-60",
+    "guards.enabled=false",
+    "repair.enabled=false",
+]
 CONFIG = load_config(None, [*SETTINGS, *DEFAULTS])
 ARCHIVE = "/srv/archive"  # where the audio was
 SECONDS = {"short": 4, "long": 62, "late": 3}
@@ -145,7 +150,7 @@ def test_a_new_output_and_one_with_other_settings_keep_the_present_defaults(out:
     assert saved_settings.with_former_defaults(config, None) is config
     record = run_record.require(out)
     record["identity"]["segmenter"] |= {"backend": "silero", "silence_dbfs": -40}
-    record["identity"]["repair"] = {"max_share": 0.02}
+    record["identity"] |= {"guards": {"enabled": True}, "repair": {"max_share": 0.02}}
     assert saved_settings.with_former_defaults(config, record) is config
 
 
