@@ -114,6 +114,15 @@ class SegmentRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerJudgement:
+    """What a Whisper-type server says about a part of its text; None: nothing."""
+
+    no_speech_probability: float | None = None  # `no_speech_prob`
+    compression_ratio: float | None = None
+    mean_log_probability: float | None = None  # `avg_logprob`
+
+
+@dataclass(frozen=True, slots=True)
 class Hypothesis:
     """The output of a recogniser for one segment."""
 
@@ -129,9 +138,8 @@ class Hypothesis:
     # Where the tokens end in `text`, and their log-probabilities: see `actors.confidence.token_spans`.
     token_ends: tuple[int, ...] = ()
     token_log_probabilities: tuple[float | None, ...] = ()
-    # A Whisper-type server's own judgement, the highest of its parts: `no_speech_prob`, `compression_ratio`.
-    no_speech_probability: float | None = None
-    compression_ratio: float | None = None
+    # What a Whisper-type server says about each part of its text.
+    server_judgements: tuple[ServerJudgement, ...] = ()
     # What the repair tried and rejected.
     candidates: tuple[CandidateRow, ...] = ()
     # Seconds of audio that the repair decoded again.

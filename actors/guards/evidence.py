@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from actors.records import ServerJudgement
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextEvidence:
@@ -27,9 +29,7 @@ class TextEvidence:
     context: str = ""  # what the model was given as background
     tokens: int | None = None  # generated tokens
     budget_spent: bool = False  # the limit of tokens ended the answer, not the model
-    # A server's own judgement: the highest `no_speech_prob` and `compression_ratio` of its segments.
-    no_speech_probability: float | None = None
-    compression_ratio: float | None = None
+    server_judgements: tuple[ServerJudgement, ...] = ()  # of the parts of the text
     flags: tuple[str, ...] = ()  # that the segment has already
 
 

@@ -7,6 +7,7 @@ import math
 from actors.config.trust import GuardsConfig
 from actors.guards import languages, leaks, loops
 from actors.guards.evidence import TextEvidence, flag_names
+from actors.records import ServerJudgement
 from actors.text.syllables import count_syllables
 
 # Flags of a text that is probably wrong: each calls for a repair.
@@ -92,7 +93,7 @@ def needs_speech(evidence: TextEvidence, limits: GuardsConfig = DEFAULTS) -> boo
         or _is_too_short(evidence, limits)
         or _is_too_long(evidence, limits)
         or _hears_nothing(evidence)
-        or (evidence.no_speech_probability or 0.0) > limits.max_no_speech_probability
+        or any(_hears_no_speech(part, limits) for part in evidence.server_judgements)
         or (evidence.confidence is not None and evidence.confidence < limits.min_confidence)
     )
 
@@ -103,12 +104,9 @@ def is_suspect(flags: tuple[str, ...] | list[str]) -> bool:
 
 
 def _is_loop(evidence: TextEvidence, limits: GuardsConfig) -> bool:
-    if "loop_collapsed" in evidence.flags:
-        return False
-    limit = limits.max_compression_ratio
-    return (
-        (evidence.compression_ratio or 0.0) > limit and len(evidence.text) < loops.WINDOW
-    ) or loops.is_looping(evidence.text, limit)
+    return "loop_collapsed" not in evidence.flags and loops.is_looping(
+        evidence.text, limits.max_compression_ratio
+    )
 
 
 def _expected(evidence: TextEvidence, heard: int) -> float:
@@ -156,16 +154,28 @@ def _hears_nothing(evidence: TextEvidence) -> bool:
 def _is_invented(evidence: TextEvidence, limits: GuardsConfig) -> bool:
     if not evidence.text:
         return False
-    if evidence.speech_probability is not None:
-        return evidence.speech_probability < limits.min_speech_probability
-    # Without a VAD: nothing is heard at all, or the server hears no speech and is not sure of the text.
-    if _hears_nothing(evidence) or "speech_unlikely" in evidence.flags:
+    if evidence.speech_probability is None and (
+        _hears_nothing(evidence) or "speech_unlikely" in evidence.flags
+    ):
         return True
-    logprob = None if not evidence.confidence else math.log(evidence.confidence)
-    return (evidence.no_speech_probability or 0.0) > limits.max_no_speech_probability and (
-        (evidence.compression_ratio or 0.0) > limits.max_compression_ratio
-        or (logprob is not None and logprob < _INVENTED_LOGPROB)
+    if (
+        evidence.speech_probability is not None
+        and evidence.speech_probability < limits.min_speech_probability
+    ):
+        return True
+    # The server hears no speech in a part, and is not sure of what it wrote.
+    return any(
+        _hears_no_speech(part, limits)
+        and (
+            (part.compression_ratio or 0.0) > limits.max_compression_ratio
+            or (part.mean_log_probability or 0.0) < _INVENTED_LOGPROB
+        )
+        for part in evidence.server_judgements
     )
+
+
+def _hears_no_speech(part: ServerJudgement, limits: GuardsConfig) -> bool:
+    return (part.no_speech_probability or 0.0) > limits.max_no_speech_probability
 
 
 def _is_leak(evidence: TextEvidence, limits: GuardsConfig) -> bool:

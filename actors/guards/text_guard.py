@@ -108,8 +108,7 @@ def evidence_of(request: SegmentRequest, hypothesis: Hypothesis, heard: int | No
         context=request.context,
         tokens=hypothesis.tokens,
         budget_spent="truncated" in hypothesis.flags,
-        no_speech_probability=hypothesis.no_speech_probability,
-        compression_ratio=hypothesis.compression_ratio,
+        server_judgements=hypothesis.server_judgements,
         flags=(*request.flags, *hypothesis.flags),
     )
 

@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 from actors.backends.qwen.prompts import clean_context
 from actors.backends.remote.raw_output import TAG, parse_raw, with_language_tag, with_tokens
-from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
+from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest, ServerJudgement
 from actors.text.languages import code_of
 
 Endpoint = Literal["chat", "transcriptions", "dashscope"]
@@ -264,7 +264,16 @@ def _parse_transcription(response: dict[str, Any], segment: SegmentRequest, comp
         settled=segment.prefix,
     )
     found = with_tokens(hypothesis, _word_probabilities(response, parts), segment)
+    judgements = tuple(_judgement(part) for part in parts if part.get("text"))
+    found = replace(found, server_judgements=judgements)
     return found if confidence is None else replace(found, confidence=hypothesis.confidence)
+
+
+def _judgement(part: dict[str, Any]) -> ServerJudgement:
+    """What a part of verbose_json says about its text, as OpenAI's Whisper does."""
+    names = ("no_speech_prob", "compression_ratio", "avg_logprob")
+    values = (part.get(name) for name in names)
+    return ServerJudgement(*(value if isinstance(value, int | float) else None for value in values))
 
 
 def _confidence(part: dict[str, Any]) -> float | None:

@@ -15,6 +15,7 @@ from actors.aligner import AlignedSegment, AlignerActor
 from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig, ModelConfig
 from actors.config.repair import RepairConfig
+from actors.config.trust import GuardsConfig
 from actors.errors import FatalError, RowError, as_row_error
 from actors.process.exit import exit_process
 from actors.records import Hypothesis, SegmentRequest, SegmentRow
@@ -65,6 +66,7 @@ class Recogniser(Replica):
 
     Args:
         config: settings of the recogniser.
+        guards: settings of the guards; None: the defaults.
         repair: settings of the repair of doubtful segments; None: there is none.
         time_limit: seconds after which a batch is not repaired any further.
 
@@ -73,10 +75,14 @@ class Recogniser(Replica):
     """
 
     def __init__(
-        self, config: ASRConfig, repair: RepairConfig | None = None, time_limit: float | None = None
+        self,
+        config: ASRConfig,
+        guards: GuardsConfig | None = None,
+        repair: RepairConfig | None = None,
+        time_limit: float | None = None,
     ) -> None:
         share = repair.max_share if repair else 0.0
-        actor = ASRActor(config, repair=repair, budget=LocalBudget(share, _REPAIR_CREDIT))
+        actor = ASRActor(config, guards, repair, budget=LocalBudget(share, _REPAIR_CREDIT))
         actor.ladder.time_limit = time_limit
 
         def run(requests: list[SegmentRequest]) -> list[Hypothesis | Exception]:
@@ -88,12 +94,16 @@ class Recogniser(Replica):
 class Aligner(Replica):
     """Aligns recognised segments; the results have words but no samples, each with its error or None.
 
+    Args:
+        config: settings of the aligner.
+        guards: settings of the guards; None: the defaults.
+
     Raises:
         FatalError: the model cannot be loaded.
     """
 
-    def __init__(self, config: AlignerConfig) -> None:
-        actor = AlignerActor(config)
+    def __init__(self, config: AlignerConfig, guards: GuardsConfig | None = None) -> None:
+        actor = AlignerActor(config, guards)
 
         def run(segments: list[SegmentRow]) -> list[AlignedSegment]:
             aligned: list[AlignedSegment] = _exit_if_fatal(actor.align, segments)
