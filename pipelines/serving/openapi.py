@@ -95,6 +95,7 @@ _VERBOSE_FIELDS = {
     "status": {"type": "string", "enum": ["ok", "partial", "no_speech"]},
     "flags": _FLAGS,
     "words": _list({"word": _TEXT, "start": _SECONDS, "end": _SECONDS, "confidence": _CONFIDENCE}),
+    "cues": _list({"start": _SECONDS, "end": _SECONDS, "text": _TEXT, "vtt": _TEXT}),
     "segments": _list(_SEGMENT),
 }
 TRANSCRIPTION = _content(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from pipelines.subtitles.cues import Cue, CueLine
@@ -46,6 +47,19 @@ def vtt(
         lines = "\n".join(_vtt_line(cue, line, names or {}, highlight, low_confidence) for line in cue.lines)
         blocks.append(f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{lines}\n")
     return "\n".join(blocks)
+
+
+def cue_rows(cues: Iterable[Cue], names: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Cues for programs: `start` and `end` in seconds, `text`, and `vtt`, the text with WebVTT's markup."""
+    return [
+        {
+            "start": cue.start / 1000,
+            "end": cue.end / 1000,
+            "text": cue.text,
+            "vtt": "\n".join(_vtt_line(cue, line, names or {}, False, None) for line in cue.lines),
+        }
+        for cue in cues
+    ]
 
 
 def ttml(

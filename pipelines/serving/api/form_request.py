@@ -92,7 +92,7 @@ def _granularities(form: FormData, response_format: str, tolerance: Tolerance) -
     found += list_field(form.multi_items(), "timestamp_granularity")
     known = [value for value in found if value in responses.GRANULARITIES]
     if wrong := [value for value in found if value not in known]:
-        message = f"{_GRANULARITIES} must be word or segment, not {wrong[0][:40]!r}"
+        message = f"{_GRANULARITIES} must be word, segment or cue, not {wrong[0][:40]!r}"
         tolerance.refuse(bad_request(message, _GRANULARITIES))
     if known and response_format != "verbose_json":
         message = f"{_GRANULARITIES} requires response_format=verbose_json"

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 from actors.records import Row
 from actors.text.languages import name_of
-from pipelines.serving.api import subtitles
+from pipelines.subtitles.cues import cues
+from pipelines.subtitles.rendering import cue_rows, srt, vtt
 
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
-GRANULARITIES = ("segment", "word")
+# `cue` is an extension: the cues of the formats srt and vtt.
+GRANULARITIES = ("segment", "word", "cue")
 MEDIA_TYPES = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
 
 
@@ -50,6 +52,8 @@ def verbose_json_body(row: Row, granularities: Sequence[str], duration: float | 
             for segment in row["segments"]
             for word in segment["words"]
         ]
+    if "cue" in granularities:
+        body["cues"] = cue_rows(cues(row["segments"], duration=seconds or None))
     if "segment" in granularities:
         body["segments"] = [_segment(number, segment) for number, segment in enumerate(row["segments"])]
     return body
@@ -59,7 +63,8 @@ def text_body(row: Row, response_format: str) -> str:
     """The formats that are not JSON: text, srt, vtt."""
     if response_format == "text":
         return f"{row['text']}\n"
-    return subtitles.srt(row["segments"]) if response_format == "srt" else subtitles.vtt(row["segments"])
+    made = cues(row["segments"], duration=row["duration"] or None)
+    return srt(made) if response_format == "srt" else vtt(made)
 
 
 def usage(seconds: float) -> Row:

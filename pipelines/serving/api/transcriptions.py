@@ -50,9 +50,11 @@ async def _respond(http_request: Request, service: Service, tolerance: Tolerance
     if form.response_format == "json":
         return JSONResponse(responses.json_body(row))
     if form.response_format == "verbose_json":
-        return JSONResponse(responses.verbose_json_body(row, form.granularities))
+        # In a thread: the cues of a long recording take a second of computing.
+        return JSONResponse(await asyncio.to_thread(responses.verbose_json_body, row, form.granularities))
     media_type = responses.MEDIA_TYPES[form.response_format]
-    return Response(responses.text_body(row, form.response_format), media_type=media_type)
+    text = await asyncio.to_thread(responses.text_body, row, form.response_format)
+    return Response(text, media_type=media_type)
 
 
 async def stream_texts(
@@ -110,7 +112,11 @@ async def _events(
                 sent = text
             if not isinstance(update, PartialTranscript):
                 verbose = form.response_format == "verbose_json"
-                extra = responses.verbose_json_body(update, form.granularities) if verbose else {}
+                extra = (
+                    await asyncio.to_thread(responses.verbose_json_body, update, form.granularities)
+                    if verbose
+                    else {}
+                )
                 done = {"type": "transcript.text.done", "text": update["text"], "usage": _usage(update)}
                 yield event({**extra, **done})
     yield DONE

@@ -1,11 +1,12 @@
 // The page: transcribes a file or the microphone. It uses no libraries.
 import * as transcript from "./transcript.js";
-import { asSrt, asVtt } from "./subtitles.js";
+import { asSrt, asVtt, followedBy } from "./subtitles.js";
 import { startMicrophone } from "./microphone.js";
 
 const find = (id) => document.getElementById(id);
 const record = find("record"), stop = find("stop");
 let segments = []; // {start, end, text, language, words}
+let cues = []; // {start, end, text, vtt}, from the server
 let model = null, upload = null, microphone = null, recordingName = "recording";
 let recording = null; // aborts the recording that is active or starting
 
@@ -27,6 +28,7 @@ function headers() {
 function clear() {
   upload?.abort();
   segments = [];
+  cues = [];
   transcript.clear();
   showProblem("");
   find("result").hidden = false;
@@ -59,6 +61,7 @@ async function transcribe(file) {
     if (control.signal.aborted) return;
     live.remove();
     segments = transcript.segmentsWithWords(response);
+    cues = response.cues;
     for (const segment of segments) transcript.show(segment);
     showResult();
   } catch (error) {
@@ -74,6 +77,7 @@ async function streamTranscription(file, signal, onDelta) {
   body.set("response_format", "verbose_json");
   body.append("timestamp_granularities[]", "word");
   body.append("timestamp_granularities[]", "segment");
+  body.append("timestamp_granularities[]", "cue");
   body.set("stream", "true");
   if (find("language").value) body.set("language", find("language").value);
   if (find("context").value) body.set("prompt", find("context").value);
@@ -120,11 +124,12 @@ async function startRecording() {
       settled.append(text);
       unsettled.textContent = tail;
     },
-    onUtterance({ start, end, transcript: text, language, words }) {
+    onUtterance({ start, end, transcript: text, language, words, cues: made }) {
       settled.textContent = unsettled.textContent = "";
       if (!text) return;
       const segment = { start, end, text, language, words };
       segments.push(segment);
+      cues = followedBy(cues, made);
       transcript.show(segment);
       transcript.append(live);
     },
@@ -180,8 +185,8 @@ drop.addEventListener("drop", (event) => {
 });
 
 const formats = {
-  srt: () => asSrt(segments),
-  vtt: () => asVtt(segments),
+  srt: () => asSrt(cues),
+  vtt: () => asVtt(cues),
   txt: () => segments.map((segment) => segment.text).join("\n") + "\n",
   json: () => JSON.stringify({ segments }, null, 2),
 };

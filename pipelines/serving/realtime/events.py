@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from actors.records import SAMPLING_RATE
+from actors.records import SAMPLING_RATE, SegmentRow
 from pipelines.serving.web.errors import Problem
+from pipelines.subtitles.cues import cues
+from pipelines.subtitles.rendering import cue_rows
 
 Event = dict[str, Any]
 
@@ -78,6 +80,7 @@ def completed(item: str, start: int, end: int, segment: dict[str, Any], lag: flo
         "words": [
             {"word": word["text"], "start": word["start"], "end": word["end"]} for word in segment["words"]
         ],
+        "cues": cue_rows(cues([cast(SegmentRow, segment)])),
         "lag_ms": round(lag * 1000),
     }
 

@@ -88,10 +88,10 @@ def test_subtitles_and_streamed_deltas_of_a_long_file_are_its_text(server: Serve
     text = events[-1].text  # type: ignore[union-attr]
     deltas = [event.delta for event in events if event.type == "transcript.text.delta"]
     assert "".join(deltas) == text and len(events) > 5
-    assert " ".join(cue.content for cue in cues) == text and len(cues) > 15
+    assert " ".join(" ".join(cue.content for cue in cues).split()) == text and len(cues) > 15
     assert all(left.end <= right.start for left, right in pairwise(cues))
     vtt = create(file=file, model="asr", response_format="vtt", language="en")
-    assert " ".join(line.text for line in webvtt.from_buffer(io.StringIO(vtt))) == text
+    assert " ".join(" ".join(line.text for line in webvtt.from_buffer(io.StringIO(vtt))).split()) == text
 
 
 def test_a_chat_has_the_format_of_the_model(server: Server, demo: Demo) -> None:

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import srt
 
-from pipelines.serving.api import subtitles
+from pipelines.subtitles.cues import cues
+from pipelines.subtitles.rendering import cue_rows
+from pipelines.subtitles.rendering import srt as srt_text
+from pipelines.subtitles.rendering import vtt as vtt_text
 from tests.pipelines.serving.browser import needs_browser, until, upload, words
 from tests.pipelines.serving.conftest import Served, voice, wav
 
@@ -43,26 +46,32 @@ def test_a_file_is_transcribed_with_words_and_downloads(
         body = until(path.read_text)
         if form in ("srt", "vtt"):  # the page makes the same cues as the server
             assert body.encode() == served.transcribe(audio, response_format=form)[2]
-    cues = list(srt.parse((downloads / "talk.srt").read_text(), ignore_errors=False))
-    assert " ".join(cue.content for cue in cues) == text
+    read = list(srt.parse((downloads / "talk.srt").read_text(), ignore_errors=False))
+    assert " ".join(" ".join(cue.content for cue in read).split()) == text
     segments = json.loads((downloads / "talk.json").read_text())["segments"]
     assert [word["word"] for segment in segments for word in segment["words"]] == words(driver)
 
 
-def test_cues_of_words_without_duration_equal_those_of_the_server(page: tuple[Any, Served]) -> None:
-    text, starts = " ".join(["word"] * 60), [0.0] * 40 + [0.5 * number for number in range(20)]
+def test_the_page_writes_cues_as_the_server_does(page: tuple[Any, Served]) -> None:
+    text, starts = " ".join(["<word>"] * 60), [0.0] * 40 + [0.5 * number for number in range(20)]
     rows: list[Any] = [
-        {"text": "word", "start": start, "end": start, "char_start": 5 * n, "char_end": 5 * n + 4}
+        {"text": "<word>", "start": start, "end": start, "char_start": 7 * n, "char_end": 7 * n + 6}
         for n, start in enumerate(starts)
     ]
-    segment: Any = {"start": 0.0, "end": 9.5, "text": text, "language": "en", "words": rows}
-    shown = {**segment, "words": [{**word, "word": word["text"]} for word in rows]}
+    segment: Any = {
+        "start": 0.0,
+        "end": 9.5,
+        "text": text,
+        "language": "en",
+        "words": rows,
+        "flags": ["channel:1"],
+    }
+    made = cues([segment])
     script = (
         "const done = arguments[1]; import('/page/subtitles.js')"
         ".then((page) => done([page.asSrt(arguments[0]), page.asVtt(arguments[0])]))"
     )
-    expected = [subtitles.srt([segment]), subtitles.vtt([segment])]
-    assert page[0].execute_async_script(script, [shown]) == expected
+    assert page[0].execute_async_script(script, cue_rows(made)) == [srt_text(made), vtt_text(made)]
 
 
 def test_the_page_can_be_used_with_the_keyboard_alone(page: tuple[Any, Served], tmp_path: Path) -> None:
