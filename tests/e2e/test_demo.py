@@ -213,3 +213,14 @@ def _edits(said: list[str], wanted: list[str]) -> int:
         for j, right in enumerate(wanted, 1):
             before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (left != right))
     return row[-1]
+
+
+def test_words_and_segments_say_how_sure_the_model_is(out: Path) -> None:
+    spoken = [
+        segment for row in read_transcripts(out).values() for segment in row["segments"] if segment["text"]
+    ]
+    for segment in spoken:
+        confidences = [word["confidence"] for word in segment["words"]]
+        assert confidences and all(0 < value <= 1 for value in confidences)
+        assert segment["min_confidence"] == min(confidences) <= segment["confidence"] + 1e-4
+    assert any(segment["language_confidence"] for segment in spoken)

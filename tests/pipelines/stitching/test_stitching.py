@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from actors.confidence.calibration import Calibration, ConfidenceMap
 from actors.text.languages import name_of
-from pipelines.stitching import join_texts
+from pipelines.stitching import join_texts, stitch
 from tests.golden.reference.merging import merge_chunks
 from tests.pipelines.stitching.stitching_rows import segment, shard, stitched, word
 
@@ -44,6 +45,7 @@ def test_shards_become_one_transcript():
         "version": "v",
         "run_id": "run",
         "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "calibration": None,
     }
 
 
@@ -292,3 +294,15 @@ def test_a_segment_whose_words_have_no_times_counts_by_the_share_of_words_in_the
 def test_words_without_length_do_not_hide_a_language():
     row = stitched(shard(segments=[segment(0, 2, "a", language="de", words=[word("a", 1, 1)])], end=2.0))
     assert row["languages"] == [{"language": "de", "duration": 2}]
+
+
+def test_confidences_are_calibrated_and_the_row_names_the_calibration():
+    maps = (ConfidenceMap((0.0, 1.0), (0.0, 0.5)), ConfidenceMap((0.0, 1.0), (0.0, 0.8)))
+    calibration = Calibration("m", "digest", *maps)
+    timed = word("a", 0, 1) | {"confidence": 0.5}
+    rows = [shard(segments=[segment(0, 1, "a", words=[timed]) | {"min_confidence": 0.5}], end=1.0)]
+    row = stitch(rows, config_hash="h", version="v", calibration=calibration)
+    [found] = row["segments"]
+    assert (found["confidence"], found["min_confidence"]) == (0.45, 0.4)
+    assert (found["words"][0]["confidence"], row["provenance"]["calibration"]) == (0.4, "digest")
+    assert stitched(*rows)["segments"][0]["confidence"] == 0.9
