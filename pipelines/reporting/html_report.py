@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipelines.plurals import counted
+from pipelines.reporting import flag_counts
 from pipelines.supervision import model_costs
 
 STYLE = (
@@ -51,6 +52,8 @@ def _sections(report: dict[str, Any]) -> Iterable[str]:
     ]
     yield _table("Transcripts by language", ("language", *count, "hours"), languages)
     yield _table("Transcripts by flag", ("flag", *count), report["by_flag"].items())
+    if report.get("segment_flags"):
+        yield _segment_flags(report["segment_flags"])
     yield _table("Dead letters by error code", ("code", *count), report["by_error"].items())
     failures = [
         (row["recording_id"], row["error_stage"], row["error_code"], row["attempts"], row["error_message"])
@@ -92,6 +95,13 @@ def _sections(report: dict[str, Any]) -> Iterable[str]:
     yield _table(
         "Runs", [head[column] for column in shown], [[run[column] for column in shown] for run in runs]
     )
+
+
+def _segment_flags(found: dict[str, Any]) -> str:
+    suspect = counted(found["suspect"]["segments"], "segment")
+    note = f"{suspect} of {found['segments']:,} probably wrong in text or word times: see docs/trust.md"
+    columns = ("flag", "segments", "minutes", "% of audio")
+    return _table("Segments by flag", columns, flag_counts.rows_for_page(found), note)
 
 
 def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[Any]], note: str = "") -> str:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pipelines.output import lease, run_record, shards, transcripts
 from pipelines.planning import planner
+from pipelines.reporting import flag_counts
 from pipelines.storage import files
 
 
@@ -39,6 +40,7 @@ def read(out: str) -> dict[str, Any]:
         "shards_done": done.num_rows,
         "audio_hours": planner.seconds_of(plan) / 3600,
         "audio_hours_done": planner.seconds_of(done) / 3600,
+        "segment_flags": flag_counts.of_shards(shards.folder(out)),
         "last_run": last,
         "running": lease.seems_alive(lease.read(out)),
         "progress": None if last["finished_at"] else _progress(out),
@@ -57,6 +59,13 @@ def render(state: dict[str, Any]) -> RenderableType:
     table.add_row("  left to do", f"{left:,}")
     table.add_row("shards done", f"{state['shards_done']:,} of {state['shards']:,}")
     table.add_row("audio hours done", f"{state['audio_hours_done']:,.2f} of {state['audio_hours']:,.2f}")
+    found = state["segment_flags"]
+    if found["segments"]:
+        suspect = f"{found['suspect']['segments']:,} of {found['segments']:,}"
+        table.add_row("suspect segments", suspect)
+        for flag, part in found["by_flag"].items():
+            if part["suspect"]:
+                table.add_row(f"    {flag}", f"{part['segments']:,}")
     last = state["last_run"]
     table.add_row(
         "last run",
