@@ -20,8 +20,8 @@ from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
 from actors.config.base import StorageConfig
 from actors.config.given_text import GivenTextConfig
 from actors.config.repair import RepairConfig
-from actors.config.trust import GuardsConfig
 from actors.config.speakers import SpeakersConfig
+from actors.config.trust import GuardsConfig
 from actors.errors import UsageError
 from actors.text.languages import CODES, code_of
 from pipelines.config_files import (

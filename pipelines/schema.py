@@ -82,13 +82,27 @@ CANDIDATE = pa.struct(
     ]
 )
 
-# A turn as it is found in a shard: `track` is a number that a voice keeps for a while.
+# A turn as it is found in a shard: `track` is a number that a voice keeps for a while, `stretch` that of turns
+# of a track with short pauses between them.
 TURN = pa.struct(
-    [("start", pa.float64()), ("end", pa.float64()), ("channel", pa.int32()), ("track", pa.int32())]
+    [
+        ("start", pa.float64()),
+        ("end", pa.float64()),
+        ("channel", pa.int32()),
+        ("track", pa.int32()),
+        ("stretch", pa.int32()),
+    ]
 )
-# A piece of a turn in which nobody else speaks: `turn` is its index, `embedding` is float16, little-endian.
+# A piece of a stretch in which nobody else speaks. `seconds` are without pauses; `embedding` is float16,
+# little-endian.
 VOICE = pa.struct(
-    [("start", pa.float64()), ("end", pa.float64()), ("turn", pa.int32()), ("embedding", pa.binary())]
+    [
+        ("start", pa.float64()),
+        ("end", pa.float64()),
+        ("seconds", pa.float64()),
+        ("stretch", pa.int32()),
+        ("embedding", pa.binary()),
+    ]
 )
 
 # Who speaks when in a shard; null: not looked for. Embeddings of different models cannot be compared.

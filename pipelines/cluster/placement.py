@@ -41,6 +41,7 @@ class Placement:
         free_cpus: CPUs of each node that the replicas leave.
         decode_labels: label selector of decoding tasks.
         decode_tasks: decoding tasks at a time on each node, if nothing else wants its CPUs.
+        speakers: the speaker model's pool; None: there is none.
     """
 
     nodes: tuple[Node, ...]
@@ -50,6 +51,7 @@ class Placement:
     free_cpus: tuple[float, ...]
     decode_labels: dict[str, str]
     decode_tasks: tuple[int, ...]
+    speakers: PoolResources | None = None
 
     @property
     def on_gpu(self) -> bool:
@@ -85,22 +87,35 @@ def place(config: RunConfig, nodes: Sequence[Node], *, fewer: bool = False) -> P
         FatalError: with `fewer`, if even one replica of each does not fit.
     """
     asr, aligner = config.asr.pool, config.aligner.pool
+    speakers = config.speakers.pool if config.speakers.backend != "none" else None
     try:
-        return _place_pools(config, asr, aligner, nodes)
+        return _place_pools(config, asr, aligner, nodes, speakers)
     except UsageError:
         if not fewer:
             raise
         try:
             one = {"size": 1}
-            return _place_pools(config, asr.model_copy(update=one), aligner.model_copy(update=one), nodes)
+            return _place_pools(
+                config,
+                asr.model_copy(update=one),
+                aligner.model_copy(update=one),
+                nodes,
+                speakers and speakers.model_copy(update=one),
+            )
         except UsageError as error:
             raise FatalError(
                 f"what the cluster still has is not enough to finish the run: {error.message}"
             ) from None
 
 
-def _place_pools(config: RunConfig, asr: PoolConfig, aligner: PoolConfig, nodes: Sequence[Node]) -> Placement:
-    return lay_out(config, decide_pools(config, asr, aligner, nodes), nodes)
+def _place_pools(
+    config: RunConfig,
+    asr: PoolConfig,
+    aligner: PoolConfig,
+    nodes: Sequence[Node],
+    speakers: PoolConfig | None,
+) -> Placement:
+    return lay_out(config, decide_pools(config, asr, aligner, nodes, speakers), nodes)
 
 
 def lay_out(config: RunConfig, pools: Mapping[str, PoolResources], nodes: Sequence[Node]) -> Placement:
@@ -142,7 +157,9 @@ def lay_out(config: RunConfig, pools: Mapping[str, PoolResources], nodes: Sequen
         for number, free in enumerate(cpus)
     ]
     asr, aligner = pools["recogniser"], pools["aligner"]
-    return Placement((*nodes,), asr, aligner, (*slots,), (*cpus,), decode_labels, (*decode_tasks,))
+    return Placement(
+        (*nodes,), asr, aligner, (*slots,), (*cpus,), decode_labels, (*decode_tasks,), pools.get("speakers")
+    )
 
 
 def _take_slot(

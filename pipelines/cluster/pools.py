@@ -12,6 +12,7 @@ from pipelines.config import RunConfig
 
 EPSILON = 1e-6  # GPUs and CPUs: 0.7 and 0.3 are a whole card
 SHARES = (0.7, 0.3)  # of a card, where a recogniser and an aligner share it
+SPEAKER_SHARE = 0.1  # of a card, which the other models leave to a speaker model
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,11 @@ class PoolResources:
 
 
 def decide_pools(
-    config: RunConfig, asr: PoolConfig, aligner: PoolConfig, nodes: Sequence[Node]
+    config: RunConfig,
+    asr: PoolConfig,
+    aligner: PoolConfig,
+    nodes: Sequence[Node],
+    speakers: PoolConfig | None = None,
 ) -> dict[str, PoolResources]:
     """What to ask Ray for so that the models get their replicas, by stage, the recogniser first.
 
@@ -41,6 +46,7 @@ def decide_pools(
         asr: the recogniser's pool, as in the settings or smaller.
         aligner: the aligner's pool, likewise.
         nodes: the living nodes.
+        speakers: the speaker model's pool; None: there is none.
 
     Raises:
         UsageError: no node may be used, or the usable nodes have too few GPUs.
@@ -52,11 +58,23 @@ def decide_pools(
     both_want_gpus = has_aligner and asr.num_gpus != 0 and aligner.num_gpus != 0
     shared = both_want_gpus and any(nodes[number].gpus for number in {*asr_nodes} & {*aligner_nodes})
     asr_share, aligner_share = SHARES if shared else (1.0, 1.0)
+    pools = {}
+    if speakers is not None:
+        # A small model: it gets a part of each card that the others would share, and CPUs where their share
+        # was set by hand.
+        open_shares = {asr.num_gpus, aligner.num_gpus if has_aligner else None} <= {None, 0}
+        share = SPEAKER_SHARE if open_shares else 0.0
+        if speakers.num_gpus is None:
+            asr_share, aligner_share = asr_share * (1 - share), aligner_share * (1 - share)
+        speaker_nodes = allowed_nodes("speakers", speakers, nodes)
+        gpus = _total_gpus(nodes, speaker_nodes)
+        pools["speakers"] = pool_resources(speakers, share, gpus)
     return {
         "recogniser": pool_resources(asr, asr_share, _total_gpus(nodes, asr_nodes)),
         "aligner": pool_resources(aligner, aligner_share, _total_gpus(nodes, aligner_nodes))
         if has_aligner
         else PoolResources(),
+        **pools,
     }
 
 

@@ -14,6 +14,7 @@ from pipelines.config import RunConfig
 from pipelines.execution.dataflow import run_shards
 from pipelines.execution.supervised_pass import ShardPass
 from pipelines.output import calibrations, run_record, shards, transcripts
+from pipelines.speakers.enrolled import speaker_settings
 from pipelines.supervision import model_costs, shutdown
 from pipelines.supervision.losses import PassLosses
 
@@ -54,7 +55,9 @@ def stitch(out: str, config: RunConfig, run_id: str, *, on_ray: bool) -> tuple[i
     """Turn finished shards into transcripts and dead letters, on Ray (`on_ray`) or in this process."""
     batches = transcripts.unstitched(out, config.output.recordings_per_file)
     calibration = calibrations.read(config.asr)
-    arguments = (config.hash(), __version__, run_id, config.output.compression, calibration)
+    # Known voices may need the speaker model: they are listened to only where there is something to stitch.
+    settings = speaker_settings(config) if batches else None
+    arguments = (config.hash(), __version__, run_id, config.output.compression, calibration, settings)
 
     def stitch_here(batches: Sequence[transcripts.Batch]) -> Iterator[transcripts.Stitched]:
         for batch in batches:

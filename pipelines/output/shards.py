@@ -221,7 +221,7 @@ def _is_whole(uri: str, size: int) -> bool:
 
 
 def _remove_drafts(out: str) -> None:
-    for name in ("plan", "checkpoint", "shards", "transcripts", "dead_letters"):
+    for name in ("plan", "checkpoint", "shards", "transcripts", "speakers", "dead_letters"):
         files.remove_drafts(files.join(out, name))
     for name in ("run.json", "progress.json"):
         files.remove_drafts(out, name)

@@ -17,9 +17,10 @@ import pyarrow as pa
 
 from actors.confidence.calibration import Calibration
 from actors.records import Row
-from pipelines.output import shards
+from pipelines.output import shards, speakers
 from pipelines.schema import DEAD_LETTER, TRANSCRIPT
-from pipelines.stitching import stitch
+from pipelines.stitching import stitch_with_speakers
+from pipelines.stitching.speakers import SpeakerSettings
 from pipelines.storage import files
 
 # Audio seconds of one batch. An hour with its words takes about 9 MiB while it is stitched, and as many
@@ -77,8 +78,9 @@ def stitch_batch(
     run_id: str,
     compression: str,
     calibration: Calibration | None = None,
+    settings: SpeakerSettings | None = None,
 ) -> Stitched:
-    """Stitch one batch and write its transcripts as one file.
+    """Stitch one batch and write its transcripts as one file, and before that its speakers as another one.
 
     The name of the file is a digest of the recordings in it, so that repeating a batch within a run changes
     nothing.
@@ -88,6 +90,7 @@ def stitch_batch(
         by_recording[row["recording_id"]].append(row)
     transcripts: list[Row] = []
     dead: list[Row] = []
+    people: list[Row] = []
     for recording_id in batch.recording_ids:
         rows = by_recording[recording_id]
         attempt = max(row["attempt"] for row in rows)
@@ -96,20 +99,24 @@ def stitch_batch(
             for row in sorted(rows, key=lambda row: row["created_at"])
             if row["attempt"] == attempt
         }
-        row = stitch(
+        row, found = stitch_with_speakers(
             [latest[index] for index in sorted(latest)],
+            settings or SpeakerSettings(),
             config_hash=config_hash,
             version=version,
             calibration=calibration,
         )
         (dead if "error_code" in row else transcripts).append(row)
+        people += speakers.rows_of(row, found)
     if transcripts:
         table = pa.Table.from_pylist(transcripts, schema=TRANSCRIPT)
         digest = hashlib.sha256("\n".join(row["recording_id"] for row in transcripts).encode()).hexdigest()[
             :16
         ]
-        name = f"transcripts/{run_id}-{digest}.parquet"
-        files.write_atomic(files.join(out, name), shards.parquet_bytes(table, compression))
+        name = f"{run_id}-{digest}.parquet"
+        # First the speakers: those without transcripts are removed by the next run.
+        speakers.write(out, name, people, compression)
+        files.write_atomic(files.join(out, "transcripts", name), shards.parquet_bytes(table, compression))
     return Stitched(len(transcripts), dead)
 
 
@@ -129,6 +136,7 @@ def stitch_all(
     Returns:
         The numbers of transcripts and dead letters that were added.
     """
+    speakers.remove_orphans(out)
     stitched_ids = {recording for batch in batches for recording in batch.recording_ids}
     earlier = dead_letters(out)
     remaining = [row for row in earlier if row["recording_id"] not in stitched_ids]

@@ -6,7 +6,7 @@ transient error: `retry` then does all of it again. Otherwise it becomes a trans
 recognised, and `error:CODE` for the cause.
 """
 
-from pipelines.stitching.recording import stitch
+from pipelines.stitching.recording import stitch, stitch_with_speakers
 from pipelines.stitching.segments import join_texts
 
-__all__ = ["join_texts", "stitch"]
+__all__ = ["join_texts", "stitch", "stitch_with_speakers"]

@@ -16,6 +16,7 @@ from pipelines.stitching.segments import (
     spoken_languages,
     transcript_segment,
 )
+from pipelines.stitching.speakers import Speaker, SpeakerSettings, find_speakers, transcript_speakers
 
 # Error codes that say nothing about the audio as it is now.
 _TRANSIENT_CODES = ("storage_unavailable", "server_unavailable", "audio_changed")
@@ -24,13 +25,32 @@ _TRANSIENT_CODES = ("storage_unavailable", "server_unavailable", "audio_changed"
 def stitch(
     shards: Sequence[Row], *, config_hash: str, version: str, calibration: Calibration | None = None
 ) -> Row:
+    """The row of `stitch_with_speakers`, with its usual settings of speakers."""
+    row, _ = stitch_with_speakers(
+        shards, SpeakerSettings(), config_hash=config_hash, version=version, calibration=calibration
+    )
+    return row
+
+
+def stitch_with_speakers(
+    shards: Sequence[Row],
+    settings: SpeakerSettings,
+    *,
+    config_hash: str,
+    version: str,
+    calibration: Calibration | None = None,
+) -> tuple[Row, list[Speaker]]:
     """Turn all shards of one recording into a TRANSCRIPT row, or a DEAD_LETTER row, which has `error_code`.
 
     Args:
         shards: SHARD rows of one recording in any order; the latest attempt at each shard counts.
+        settings: how speakers are told apart.
         config_hash: of the settings of this run.
         version: of this program.
         calibration: for the confidences; None: they stay as the model has them.
+
+    Returns:
+        The row, and the recording's speakers; none for a dead letter and where they were not asked for.
     """
     rows = _latest_attempts(shards)
     segments, overlapped = remove_overlaps(
@@ -44,7 +64,8 @@ def stitch(
         if row["status"] in ("error", "partial") and row.get("error_code") in _TRANSIENT_CODES
     ]
     if transient or (errors and not text):
-        return _dead_letter(rows, (transient or errors)[0], config_hash, version)
+        return _dead_letter(rows, (transient or errors)[0], config_hash, version), []
+    segments, speakers = find_speakers(rows, segments, settings)
     end = spans.recording_end(rows)
     lost = spans.lost_spans(rows, segments, end)
     flags = [flag for row in rows for flag in row.get("flags") or []]
@@ -56,7 +77,7 @@ def stitch(
     ]
     found = spoken_languages(segments)
     incomplete = bool(lost) or any(row["status"] in ("partial", "error") for row in rows)
-    return {
+    row = {
         "recording_id": rows[0]["recording_id"],
         "audio": redacted_address(rows[0]["audio"]),
         "duration": round(max(0.0, end - spans.window_start(rows)), 6),
@@ -76,8 +97,9 @@ def stitch(
         | {"calibration": calibration.digest if calibration else None},
         "window": rows[0].get("window"),
         "text_source": _text_source(segments),
-        "speakers": None,
+        "speakers": transcript_speakers(speakers),
     }
+    return row, speakers or []
 
 
 def _latest_attempts(shards: Sequence[Row]) -> list[Row]:
