@@ -89,7 +89,7 @@ def locate(
             stop = min(in_source + length, end) + shift
         if stop < 0:
             continue
-        if begin > last:
+        if text[last:begin].strip():
             found_ends.append(begin)
             found_scores.append(None)
         last = stop

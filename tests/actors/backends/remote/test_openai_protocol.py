@@ -192,3 +192,42 @@ def test_retry_after(value: str, seconds: float | None) -> None:
 )
 def test_what_a_status_means(status: int, body: bytes, meaning: str, message: str) -> None:
     assert http.meaning_of(status, body) == (meaning, message)
+
+
+def test_tokens_of_a_server_give_words_their_confidence() -> None:
+    head = [("language", -0.1), (" English", -0.2), ("<asr_text>", 0.0)]
+    found = parse(
+        chat("language English<asr_text>one two.", [*head, ("one", -0.3), (" two", -0.4), (".", -2)])
+    )
+    assert (found.token_ends, found.token_log_probabilities) == ((3, 7, 8), (-0.3, -0.4, -2.0))
+    assert found.language_confidence == 0.7408
+    forced = parse(chat(" two", [(" two", -0.4)]), language="English", prefix="one")
+    assert (forced.text, forced.token_ends, forced.token_log_probabilities) == (
+        "one two",
+        (3, 7),
+        (None, -0.4),
+    )
+    assert forced.language_confidence is None
+
+
+def test_bytes_that_are_no_bytes_are_ignored() -> None:
+    response = chat("one", [("one", -0.3)])
+    response["choices"][0]["logprobs"]["content"][0]["bytes"] = [999, "x"]
+    assert parse(response, language="English").token_ends == (3,)
+
+
+@pytest.mark.parametrize("place", ["top", "segments"])
+@pytest.mark.parametrize("name", ["probability", "confidence"])
+def test_probabilities_of_words_are_taken_over(place: str, name: str) -> None:
+    words = [{"word": " One", name: 0.5}, {"word": "two.", name: 0.25}]
+    response = {"text": "One two.", "language": "en"}
+    response |= {"words": words} if place == "top" else {"segments": [{"text": "One two.", "words": words}]}
+    found = parse(response, "transcriptions")
+    assert (found.token_ends, found.confidence) == ((3, 8), 0.3536)
+    assert [round(score, 4) for score in found.token_log_probabilities if score] == [-0.6931, -1.3863]
+
+
+def test_words_without_probabilities_leave_the_confidence_of_the_segment() -> None:
+    segments = [{"text": "One", "avg_logprob": -0.1, "words": [{"word": "One"}]}]
+    found = parse({"text": "One", "language": "en", "segments": segments}, "transcriptions")
+    assert (found.confidence, found.token_ends) == (0.9048, ())
