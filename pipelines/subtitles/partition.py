@@ -113,9 +113,7 @@ def _block(
         cost = cost + np.where(text > line[first], _SECOND_LINE, 0) + np.where(is_dual, _DUAL, 0)
         over = needed / np.maximum(room, 1)
         cost = cost + np.where(over > 1, _TOO_FAST * np.minimum(over, 1000), 0)
-        cost = cost + np.where(
-            room < profile.shortest, _TOO_SHORT + _TOO_SHORT * (profile.shortest - room) / 1e4, 0
-        )
+        cost = cost + np.where(room < profile.shortest, _TOO_SHORT + 10.0 * (profile.shortest - room), 0)
         spoken = end[last - 1] - start[first]
         if size == 1:
             cost = cost + _ORPHAN * np.where(whole[first], _WHOLE_SENTENCE, 1.0)

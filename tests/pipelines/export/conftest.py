@@ -1,0 +1,19 @@
+"""One output directory for all tests of exports, without a run and without Ray."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.pipelines.export.transcripts import demo_rows, made_rows, write_output
+
+
+@pytest.fixture(scope="session")
+def made_output(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Made transcripts, whose audio does not exist, in two files."""
+    return write_output(tmp_path_factory.mktemp("made") / "out", made_rows(), files=2)
+
+
+@pytest.fixture(scope="session")
+def demo_output(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Transcripts of the demo's audio."""
+    return write_output(tmp_path_factory.mktemp("demo") / "out", demo_rows())
