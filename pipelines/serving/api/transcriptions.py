@@ -18,6 +18,7 @@ from pipelines.serving.inference.transcriber import TranscriptionRequest
 from pipelines.serving.service import ClientGone, Service, while_connected
 from pipelines.serving.web.errors import CLIENT_CLOSED_REQUEST
 from pipelines.serving.web.forms.bodies import read_form
+from pipelines.serving.web.forms.fields import with_known_names
 from pipelines.serving.web.forms.uploads import StoredUpload
 from pipelines.serving.web.sse import DONE, KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream, event
 from pipelines.serving.web.tolerance import Tolerance
@@ -35,6 +36,7 @@ async def _respond(http_request: Request, service: Service, tolerance: Tolerance
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(service.requests.admit())
         fields = await stack.enter_async_context(read_form(http_request))
+        fields = with_known_names(http_request.query_params.multi_items(), fields)
         form = parse_form(fields, service, tolerance)
         upload = await stack.enter_async_context(service.uploads.store(form.file, form.file.filename or ""))
         # The json and text formats do not show words, nor their flags.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +20,7 @@ from pipelines.serving.web.exchange import ClientNotReading, Exchange, is_public
 from pipelines.serving.web.forms import bodies
 
 _MIB = 1 << 20
+_ABSOLUTE = re.compile(r"\Ahttps?://[^/]*", re.IGNORECASE)
 log = logging.getLogger(__name__)
 
 
@@ -80,8 +82,9 @@ class AccessMiddleware:
         """Refuse unknown host names (DNS rebinding) and requests from pages of other sites."""
         host = _hostname(headers.get("host", ""))
         allowed = self._config.allowed_hosts
-        if (allowed and host not in allowed) or (
-            not allowed and self._loopback_only and not _is_loopback(host)
+        # Health checks by HTTP/1.0 send no name; browsers always do.
+        if "host" in headers and (
+            host not in allowed if allowed else self._loopback_only and not _is_loopback(host)
         ):
             raise Problem(
                 421,
@@ -113,6 +116,7 @@ class AccessMiddleware:
 def _as_routed(scope: Scope) -> Scope:
     """The scope for the application, which has routes for GET and for paths without a slash at the end.
 
+    A target may be a whole URL (RFC 9112, 3.2.2), and clients whose base URL ends with a slash double it.
     HEAD is answered like GET: `Exchange`, which has the original scope, leaves out the body. A redirect to
     the path without the slash would lose the body of a POST with some clients. Pages keep theirs, because
     their links are relative.
@@ -120,8 +124,11 @@ def _as_routed(scope: Scope) -> Scope:
     routed = dict(scope)
     if scope.get("method") == "HEAD":
         routed["method"] = "GET"
-    if route_path(scope).startswith("/v1/") and scope["path"].endswith("/"):
-        routed["path"] = scope["path"].rstrip("/")
+    path = re.sub("/{2,}", "/", _ABSOLUTE.sub("", scope["path"])) or "/"
+    if route_path({**scope, "path": path}).startswith("/v1/"):
+        path = path.rstrip("/")
+    if path != scope["path"]:
+        routed["path"] = path
         routed.pop("raw_path", None)
     return routed
 

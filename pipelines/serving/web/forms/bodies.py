@@ -46,9 +46,12 @@ def limit_body(receive: Receive, headers: dict[str, str], max_bytes: int, timeou
         timeout: seconds for the whole body.
 
     Raises:
-        Problem: 400 or 413 immediately if the content-length header is wrong or too large. The returned
-            function raises 413 while reading, and 408.
+        Problem: 400, 413 or 415 immediately if the content-length header is wrong or too large, or the body
+            is compressed. The returned function raises 413 while reading, and 408.
     """
+    if (encoding := headers.get("content-encoding", "identity").strip().lower()) not in ("", "identity"):
+        message = f"the body has content-encoding {encoding[:40]!r}: send it without compression"
+        raise Problem(415, message, "unsupported_media_type", headers={"connection": "close"})
     length = headers.get("content-length")
     if length is not None:
         if not (length.isascii() and length.isdigit()):

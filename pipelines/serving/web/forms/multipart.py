@@ -10,12 +10,18 @@ import re
 from urllib.parse import unquote_to_bytes
 
 from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 FILE_FIELD = "file"
 # The value of `filename*`: a charset, a language that may be empty, and a percent-encoded name.
 _EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*\"?[\w.-]*'[\w-]*'([^;\"\s]*)", re.IGNORECASE)
 _ANY_EXTENDED_NAME = re.compile(rb";\s*filename\*", re.IGNORECASE)
+
+
+# Browsers never use them, and RFC 7578 deprecates the header.
+_ENCODED = "header content-transfer-encoding"
+_ENCODINGS = (b"base64", b"quoted-printable")
 
 
 class FieldTooLarge(MultiPartException):
@@ -29,9 +35,31 @@ class FieldTooLarge(MultiPartException):
 class FormParser(MultiPartParser):
     """Starlette's parser, for which the part `file` and any part with `filename*` are files."""
 
+    _is_complete = False
+
+    async def parse(self) -> FormData:
+        """See `MultiPartParser`.
+
+        Raises:
+            MultiPartException: the form cannot be parsed, or is cut off.
+        """
+        form = await super().parse()
+        if not self._is_complete:
+            await form.close()
+            raise MultiPartException("it ends before its closing boundary")
+        return form
+
+    def on_end(self) -> None:
+        """See `MultiPartParser`."""
+        self._is_complete = True
+
     def on_headers_finished(self) -> None:
         """See `MultiPartParser`."""
         part = self._current_part
+        for name, value in part.item_headers:
+            if name.lower() == b"content-transfer-encoding" and value.strip().lower() in _ENCODINGS:
+                encoding = value.strip().decode("latin-1")
+                raise MultiPartException(f"a part has the {_ENCODED}: {encoding}; send its bytes as they are")
         disposition = part.content_disposition or b""
         options = parse_options_header(disposition)[1]
         if b"filename" in options:

@@ -19,6 +19,8 @@ SPELLINGS: list[list[tuple[str, str]]] = [
     [("timestampGranularities", "word")],
     [("timestamp-granularities[]", "word")],
     [("timestamp_granularity", "word")],
+    [("timestamp_granularities%5B%5D", "word")],
+    [("Timestamp_Granularities%5b0%5d", "word")],
     [("timestamp_granularities[]", "word"), ("timestamp_granularities[]", "segment")],
     [("timestamp_granularities[0]", "segment"), ("timestamp_granularities[1]", "word")],
     [("timestamp_granularities", '["word"]')],
