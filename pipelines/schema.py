@@ -40,6 +40,10 @@ PLAN = pa.schema(
         ("track", pa.string()),
         # ENCODING:HZ:CHANNELS of samples without a header; null: the file has a header.
         ("raw_format", pa.string()),
+        # ISO codes with commas, of the languages that are expected; null: `asr.languages`.
+        ("languages", pa.string()),
+        # The row of an earlier pass as JSON, for the second model; null in plans and in stored rows.
+        ("earlier", pa.string()),
     ]
 )
 

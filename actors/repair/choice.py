@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from actors.confidence.words import least_confidence
 from actors.guards.evidence import flag_names
 from actors.guards.text import SUSPECT_TEXT_FLAGS
 from actors.records import CandidateRow, Hypothesis, Piece
@@ -12,6 +13,8 @@ from actors.repair.agreement import AGREEMENT, agreement
 from actors.text.languages import code_of
 
 ORIGINAL = "original"
+# Confidence of the least certain word up to which the text of a new cut wants a second one.
+_SURE = 0.85
 # Flags of doubt about a text that is sound otherwise. A text with any other flag of `SUSPECT_TEXT_FLAGS`,
 # such as a loop, is broken: that another one has the same fault is no argument for it.
 _DOUBTS = frozenset({"low_confidence", "language_doubtful", "text_unlike_audio", "unknown_language"})
@@ -40,6 +43,13 @@ class Candidate:
     def faults(self) -> int:
         """How many flags call for a repair; a language that is not allowed weighs more than all others."""
         return len(self.suspects) + 100 * ("language_not_allowed" in self.suspects)
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the model is sure of every word, as far as it says."""
+        one = self.hypothesis
+        least = least_confidence(one.token_ends, one.token_log_probabilities, one.text)
+        return least is None or least >= _SURE
 
     @property
     def is_sound(self) -> bool:
@@ -72,6 +82,11 @@ def best(candidates: Sequence[Candidate]) -> int:
         return agreed[number], -candidate.faults, confidence, -number
 
     return max(allowed, key=key)
+
+
+def is_agreed(candidates: Sequence[Candidate]) -> bool:
+    """Whether another sound candidate agrees with the last one."""
+    return _is_agreed(len(candidates) - 1, candidates)
 
 
 def _is_agreed(number: int, candidates: Sequence[Candidate]) -> bool:

@@ -12,8 +12,8 @@ from actors.config.repair import RepairConfig
 from actors.records import Hypothesis, SegmentRequest, Span
 from actors.repair import languages, steps
 from actors.repair.budget import Budget, affordable
-from actors.repair.choice import ORIGINAL, Candidate, as_row, best
-from actors.repair.recut import pieces_of
+from actors.repair.choice import ORIGINAL, Candidate, as_row, best, is_agreed
+from actors.repair.recut import VARIANTS, pieces_of
 from actors.text.languages import ASR_LANGUAGES
 
 Result = Hypothesis | Exception
@@ -43,6 +43,7 @@ class _Case:
         steps: that are left to try.
         mixed: whether it may have several languages.
         spans: its pieces.
+        cuts: how often it was cut anew.
         refused: whether the budget did not suffice for a step.
         seconds: of audio that were decoded again.
     """
@@ -53,12 +54,32 @@ class _Case:
     steps: list[str]
     mixed: bool
     spans: list[Span] = field(default_factory=list)
+    cuts: int = 0
     refused: bool = False
     seconds: float = 0.0
 
+    def known_language(self) -> str | None:
+        """The language that the first answer is in, where nothing speaks against it."""
+        original = self.candidates[0]
+        doubtful = self.mixed or bool(original.suspects & steps.OF_LANGUAGE)
+        return None if doubtful else original.hypothesis.language
+
     def is_done(self) -> bool:
         last = self.candidates[-1]
-        return not self.steps or (len(self.candidates) > 1 and not last.suspects)
+        return not self.steps or (
+            len(self.candidates) > 1 and not last.suspects and (last.is_sure or is_agreed(self.candidates))
+        )
+
+    def after(self, step: str) -> None:
+        """Cut once more, at other pauses, where the model is not sure of what it says about the pieces.
+
+        Two cuts that agree are right where one of them may have lost a word.
+        """
+        last = self.candidates[-1]
+        if step == steps.RECUT and not last.suspects and not (last.is_sure or is_agreed(self.candidates)):
+            self.cuts += 1
+            self.steps = [steps.RECUT] if self.cuts < VARIANTS else []
+            self.spans = pieces_of(self.request.waveform, mixed=self.mixed, variant=self.cuts % VARIANTS)
 
 
 class Ladder:
@@ -163,9 +184,10 @@ class Ladder:
                 case.steps, case.refused = [], True
         running = [cases[number] for number in chosen]
         taken = [case.steps.pop(0) for case in running]
-        names = self._languages(
-            [case for case, step in zip(running, taken, strict=True) if step == steps.LANGUAGE], neighbours
-        )
+        steps_taken = list(zip(running, taken, strict=True))
+        names = self._languages([case for case, step in steps_taken if step == steps.LANGUAGE], neighbours)
+        # A model is often wrong about the language of a short piece, which is known unless it is doubted.
+        names |= {case.number: case.known_language() for case, step in steps_taken if step == steps.RECUT}
         asked = [
             []
             if step == steps.LANGUAGE and not names.get(case.number)
@@ -176,7 +198,7 @@ class Ladder:
                 penalty=self.config.repetition_penalty,
                 language=names.get(case.number),
             )
-            for case, step in zip(running, taken, strict=True)
+            for case, step in steps_taken
         ]
         started = time.monotonic()
         answers = iter(self._transcribe([request for of_case in asked for request in of_case]))
@@ -194,6 +216,7 @@ class Ladder:
             if len(texts) == len(own):
                 candidate = steps.candidate_of(step, case.request, requests, case.spans, texts, self._check)
                 case.candidates.append(candidate)
+                case.after(step)
 
     def _languages(self, cases: Sequence[_Case], neighbours: Sequence[str | None]) -> dict[int, str | None]:
         """The language to force in each case, by the number of its request; None: none is known."""

@@ -11,7 +11,7 @@ from actors.confidence.words import CONFIDENCE_DIGITS
 from actors.config import SegmenterConfig
 from actors.records import SAMPLING_RATE, Hypothesis, Piece, Span
 from actors.segmentation.endings import end_in_silence
-from actors.segmentation.energy import cut_regions
+from actors.segmentation.energy import cut_regions, find_cut
 from actors.segmentation.levels import frame_levels, smoothed
 from actors.text.languages import is_spaced
 
@@ -20,20 +20,29 @@ LONGEST, LONGEST_MIXED, SHORTEST = 15.0, 10.0, 2.0
 # A segment that is not longer than 1.6 pieces is cut near its middle (`energy`): the longest piece of a short
 # one, as a share of it.
 _HALF = 1 / 1.6
+# Other cuts: where a short segment is cut in two, and how long the pieces of a long one are, by variant.
+VARIANTS = 3
+_WINDOWS, _SHARES = ((0.4, 0.6), (0.55, 0.85), (0.15, 0.45)), (1.0, 0.8, 0.65)
 
 
-def pieces_of(waveform: np.ndarray, *, mixed: bool = False) -> list[Span]:
+def pieces_of(waveform: np.ndarray, *, mixed: bool = False, variant: int = 0) -> list[Span]:
     """Where to cut a segment; one span where it is too short to be cut.
 
     Args:
         waveform: int16, mono, 16 kHz.
         mixed: whether it may have several languages: pieces are shorter then.
+        variant: 0 to VARIANTS - 1: other pauses of the same segment.
     """
     total = len(waveform)
     seconds = total / SAMPLING_RATE
     if seconds < SHORTEST:
         return [Span(0, total)]
-    limit = min(LONGEST_MIXED if mixed else LONGEST, max(SHORTEST / 2, seconds * _HALF))
+    longest = LONGEST_MIXED if mixed else LONGEST
+    if variant and seconds * _HALF <= longest:
+        first, last = (round(share * total) for share in _WINDOWS[variant])
+        cut = first + find_cut(waveform[first:last], (last - first) // 2)
+        return [Span(0, cut), Span(cut, total)]
+    limit = min(longest * _SHARES[variant], max(SHORTEST / 2, seconds * _HALF))
     config = SegmenterConfig(max_duration=max(1.0, limit))
     spans = cut_regions([Span(0, total)], smoothed(frame_levels(waveform)), [], config)
     return spans or [Span(0, total)]

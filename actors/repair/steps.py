@@ -15,7 +15,20 @@ MIXED = "languages_mixed"
 # Gives an answer its flags: those of the parser and of the guards.
 Check = Callable[[SegmentRequest, Hypothesis], Hypothesis]
 
-_OF_LANGUAGE = frozenset({"language_not_allowed", "language_doubtful"})
+# Flags that doubt the language.
+OF_LANGUAGE = frozenset(
+    {
+        "language_not_allowed",
+        "language_doubtful",
+        "unknown_language",
+        "no_language_tag",
+        "language_none_with_text",
+    }
+)
+
+
+# What is as wrong in a piece as in a whole; a short piece may have little text for good reason.
+_OF_ANY_PIECE = frozenset({"context_leaked", "text_without_speech", "repetitive", "too_much_text"})
 
 
 def steps_for(
@@ -41,11 +54,11 @@ def steps_for(
     can_cut = request.duration >= recut.SHORTEST
     if mixed and not flags:
         return [RECUT] if can_cut else []
-    steps = [LANGUAGE] if _OF_LANGUAGE & flags and not request.language and not mixed else []
+    steps = [LANGUAGE] if OF_LANGUAGE & flags and not request.language and not mixed else []
     steps += [NO_CONTEXT] if request.context and "context_leaked" in flags else []
     steps += [RECUT] if can_cut else []
     steps += [NO_CONTEXT] if request.context else []
-    steps += [LANGUAGE] if _OF_LANGUAGE & flags and not request.language else []
+    steps += [LANGUAGE] if OF_LANGUAGE & flags and not request.language else []
     steps += [PENALTY] if penalty else []
     return list(dict.fromkeys(steps))
 
@@ -60,10 +73,11 @@ def requests_for(
         request: the segment.
         spans: its pieces, for `RECUT`.
         penalty: for `PENALTY`.
-        language: for `LANGUAGE`.
+        language: for `LANGUAGE`, and for `RECUT` where it is known.
     """
     if step == RECUT:
-        return [replace(request, waveform=recut.piece(request.waveform, span)) for span in spans]
+        pieces = [recut.piece(request.waveform, span) for span in spans]
+        return [replace(request, waveform=piece, language=request.language or language) for piece in pieces]
     if step == NO_CONTEXT:
         return [replace(request, context="")]
     if step == PENALTY:
@@ -93,7 +107,12 @@ def candidate_of(
         return Candidate(step, check(asked[0], answers[0]))
     pieces = () if request.language else recut.in_languages(spans, answers)
     if not pieces:
-        return Candidate(step, check(request, recut.joined(spans, answers)))
+        # A fault of one piece may be too small to show in the whole.
+        checked_answers = [check(one, answer) for one, answer in zip(asked, answers, strict=True)]
+        faults = {flag for one in checked_answers for flag in one.flags} & _OF_ANY_PIECE
+        whole = check(request, recut.joined(spans, answers))
+        faults -= set(whole.flags)
+        return Candidate(step, replace(whole, flags=(*whole.flags, *sorted(faults))))
     checked = tuple(
         replace(
             piece,

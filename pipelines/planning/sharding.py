@@ -53,6 +53,7 @@ def cut_into_shards(table: pa.Table, shard_duration: float, settings: str) -> pa
         "start": pa.array(start),
         "end": pa.array(end, mask=np.isnan(end)),
     }
+    columns["earlier"] = pa.nulls(rows.num_rows, pa.string())
     columns["shard_id"] = pa.array(_ids(columns, settings), pa.string())
     return pa.table([columns[name] for name in PLANNED.names], schema=PLANNED)
 
