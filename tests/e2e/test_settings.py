@@ -37,25 +37,57 @@ def test_a_forced_language_holds_and_context_does_not_leak(
     assert rows["wrongly forced"]["text"] != said["text"]
 
 
-def test_align_times_the_given_text(scriptorium: Scriptorium, demo: Demo, tmp_path: Path) -> None:
+def test_align_times_what_is_said_of_the_given_text(
+    scriptorium: Scriptorium, demo: Demo, tmp_path: Path
+) -> None:
     short, long = demo[SURE[0]], demo["long-meeting"]
+    title = "The House of Windows. All rights reserved. Contents: one, the garden; two, the music; three. "
+    said = long["text"].split()
+    half = len(said) // 2
+    texts = {
+        "short": short["text"],
+        "other short": "Nobody says any of these words in here, as everybody can hear.",
+        "long": long["text"],
+        "front matter": title + long["text"],
+        "half": " ".join(said[:half]),
+        "other": "It is a truth universally acknowledged, that a single man must be in want of a wife. " * 14,
+    }
     manifest = write_manifest(
         tmp_path / "m.jsonl",
         [
-            {"audio": short["audio"], "id": "short", "language": "pt", "text": short["text"]},
-            {"audio": long["audio"], "id": "long", "language": "en", "text": long["text"]},
+            {"audio": row["audio"], "id": name, "language": language, "text": text}
+            for name, text in texts.items()
+            for row, language in [(short, "pt") if "short" in name else (long, "en")]
         ],
     )
     assert scriptorium("align", manifest, tmp_path / "out") == 0
     rows = read_transcripts(tmp_path / "out")
-    for key, true in (("short", short), ("long", long)):
-        assert rows[key]["text"].split() == true["text"].split(), key
-        words = [word for segment in rows[key]["segments"] for word in segment["words"]]
-        shifts = np.array(
-            [abs(found["start"] - word["start"]) for found, word in zip(words, true["words"], strict=True)]
-        )
-        assert np.median(shifts) < 0.15, key
-        assert "text_given" in rows[key]["segments"][0]["flags"]
+    words = {
+        name: [word for segment in row["segments"] for word in segment["words"]] for name, row in rows.items()
+    }
+    for name, text in texts.items():
+        assert rows[name]["text"].split() == text.split(), name
+        assert "text_given" in rows[name]["segments"][0]["flags"], name
+    timed = {name: [word for word in found if word["start"] is not None] for name, found in words.items()}
+    for name, true in (
+        ("short", short["words"]),
+        ("long", long["words"]),
+        ("front matter", long["words"]),
+        ("half", long["words"][:half]),
+    ):
+        shifts = [abs(found["start"] - word["start"]) for found, word in zip(timed[name], true, strict=True)]
+        assert np.mean(shifts) < 0.15, name
+    assert not timed["other"] and not timed["other short"]
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "short": "ok",
+        "other short": "partial",
+        "long": "ok",
+        "front matter": "ok",
+        "half": "partial",
+        "other": "partial",
+    }
+    assert {"text_unlike_audio:1.00", "speech_without_text:1.00"} <= set(rows["other"]["flags"])
+    assert "text_unlike_audio:0.08" in rows["front matter"]["flags"]
 
 
 def test_align_requires_text(
