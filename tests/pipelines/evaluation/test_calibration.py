@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.confidence.calibration import parse
+from actors.confidence.calibration import Calibration, ConfidenceMap, parse
 from actors.config import ASRConfig
 from actors.errors import UsageError
-from pipelines.evaluation.metrics.calibration import calibration, isotonic, to_bytes
+from pipelines.evaluation.metrics.calibration import calibration, isotonic, logistic, to_bytes
 from pipelines.evaluation.metrics.confidence import Confidences, summary
 from pipelines.evaluation.metrics.edits import Edits
 from pipelines.output import calibrations
@@ -58,17 +58,50 @@ def boastful(seed: int, cases: int = 4000) -> Confidences:
     return found
 
 
-def mapped(words: Confidences) -> "calibrations.Calibration":
+def mapped(words: Confidences) -> Calibration:
     return parse(to_bytes(calibration(Confidences(), words, "m", NOW)), "f")
 
 
-def test_a_calibration_maps_between_its_knots() -> None:
+def test_a_map_goes_straight_between_its_knots_and_is_constant_outside() -> None:
+    found = ConfidenceMap((0.5, 0.9), (0.5, 1.0))
+    assert [found(value) for value in (0.1, 0.7, 0.95, None)] == [0.5, 0.75, 1.0, None]
+
+
+def test_a_few_cases_change_little_and_an_empty_half_nothing() -> None:
     segments = Confidences()
-    segments.add(0.5, Edits(hits=1, deletions=1))
-    segments.add(0.9, Edits(hits=2))
+    segments.add(0.9, Edits(hits=9, insertions=1))
     found = parse(to_bytes(calibration(segments, Confidences(), "m", NOW)), "f")
     assert found.segments and found.words is None
-    assert [found.segments(value) for value in (0.1, 0.7, 0.95, None)] == [0.5, 0.75, 1.0, None]
+    assert found.segments(0.9) == pytest.approx(0.9, abs=1e-3)
+    assert found.segments(0.5) == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_logistic_map_finds_the_curve_that_made_the_data() -> None:
+    x = np.random.default_rng(1).uniform(0.01, 0.99, 20_000)
+    odds = (x / (1 - x)) ** 0.5 * np.exp(-0.3)
+    knots = logistic(x, odds / (1 + odds), np.ones_like(x))
+    assert np.interp([0.2, 0.5, 0.9], *knots) == pytest.approx([0.2703, 0.4256, 0.6897], abs=2e-3)
+
+
+def test_confidences_that_say_the_opposite_become_one_value() -> None:
+    x = np.linspace(0.05, 0.95, 200)
+    assert logistic(x, 1 - x, np.ones_like(x)) == ([0.5], [pytest.approx(0.5)])
+
+
+def test_outcomes_that_are_all_alike_are_no_obstacle() -> None:
+    _, y = logistic(np.linspace(0.5, 1, 500), np.ones(500), np.ones(500))
+    assert all(np.diff(y) >= 0) and np.isfinite(y).all()
+
+
+def test_the_method_is_the_one_that_is_better_on_other_cases() -> None:
+    random, stepped = np.random.default_rng(2), Confidences()
+    for value in random.random(4000):
+        # Half of the words are right, whatever the model says between 0.1 and 0.7; all above, none below.
+        right = value > 0.7 or (value > 0.1 and random.random() < 0.5)
+        stepped.add(value, RIGHT if right else WRONG)
+    assert calibration(boastful(1), stepped, "m", NOW)["words"]["method"] == "isotonic"
+    content = calibration(Confidences(), Confidences(), "m", NOW)
+    assert content["segments"] is content["words"] is None
 
 
 def test_the_calibration_error_falls_on_words_that_were_not_learned_from() -> None:
@@ -83,10 +116,8 @@ def test_the_calibration_error_falls_on_words_that_were_not_learned_from() -> No
 
 
 def test_all_confidences_of_a_segment_are_mapped_but_those_of_the_language_and_of_candidates() -> None:
-    words = Confidences()
-    for confidence, edits in ((0.5, WRONG), (1.0, RIGHT)):
-        words.add(confidence, edits)
-    both = parse(to_bytes(calibration(words, words, "m", NOW)), "f")
+    line = ConfidenceMap((0.5, 1.0), (0.0, 1.0))
+    both = Calibration("m", "digest", line, line)
     word = {"text": "a", "confidence": 0.75}
     before = {
         "confidence": 0.75,
