@@ -77,7 +77,14 @@ FLAGS: dict[str, dict[str, str]] = {
     "repair": {
         "repaired:STEP": "the text comes from a step of the repair: language, recut, no_context, penalty or "
         "second_model; `candidates` has the texts that were rejected",
+        "second_model": "the text is that of the second model, which is the better one in its language",
+        "confirmed": "a second model has nearly the same words as this doubtful text",
+        "repair_failed": "the second model could not recognise this segment: the first text stays",
         "repair_refused": "not decoded again, because `repair.max_share` of the audio was",
         "languages_mixed": "several languages in one segment, which the repair could not separate",
+    },
+    "speakers": {
+        "overlapped_speech": "several people speak at once: those words have no speaker",
+        "speakers_failed": "speakers of a shard could not be found; its text is complete",
     },
 }

@@ -22,7 +22,7 @@ WINDOW_SAMPLES = 3 * SAMPLING_RATE // 2
 # Cosine similarity of the means of two groups of voices above which they are one person, by backend.
 # campplus: found on other voices than those of the benchmark; pyannote: from what its authors use, not tuned
 # here; fake: its bands hardly overlap.
-THRESHOLDS = {"campplus": 0.65, "pyannote": 0.55, "fake": 0.8}
+THRESHOLDS = {"campplus": 0.5, "pyannote": 0.45, "fake": 0.8}
 
 
 class SpeakerBackend(Protocol):

@@ -21,10 +21,12 @@ _STRONG_SECONDS = 1.0
 # How much more alike than the threshold voices are that are surely of one person.
 _SURE = 0.05
 # Means of groups with at most so many seconds may be so much less alike than the threshold; it holds from so
-# many seconds on. Found on conversations of 2 to 5 of 256 voices, plain, noisy and over a telephone: means of
-# one person had a similarity of at least 0.46 with 3 to 6 s, 0.64 with 6 to 12 s and 0.80 with more; those of
-# two people at most 0.50 (with more than 25 s 0.44), over a telephone 0.69.
+# many seconds on. In conversations of 2 to 5 of 256 voices, means of one person had a similarity of at least
+# 0.46 with 3 to 6 s, 0.64 with 6 to 12 s and 0.80 with more; those of two people of at most 0.50, and 0.44
+# with more than 25 s. Over a telephone the latter were 0.37 to 0.69.
 _FEW_SECONDS, _MANY_SECONDS, _LENIENCE = 5.0, 17.0, 0.2
+# Cosine distance within groups from which the common part of all voices is estimated.
+_STRICT = 0.25
 # Seconds of speech of the least talkative speaker, and their share of all speech where that is less.
 _LEAST_SECONDS, _LEAST_SHARE = 3.0, 0.03
 # Rounds of moving voices to the nearest mean.
@@ -64,6 +66,7 @@ def cluster(
         return np.zeros(0, int)
     strong = seconds >= min(_STRONG_SECONDS, float(seconds.max()))
     vectors, weights = _reduced(embeddings[strong].astype(np.float64), seconds[strong], threshold)
+    threshold = _adapted(vectors, weights, threshold)
     groups = _founded(vectors, weights, threshold)
     groups = _merged(groups, vectors, weights, threshold, bounds)
     if len(groups) < bounds.minimum:
@@ -87,6 +90,19 @@ def in_order(labels: np.ndarray) -> np.ndarray:
     ranks = np.empty(len(first), int)
     ranks[np.argsort(first, kind="stable")] = np.arange(len(first))
     return ranks[inverse.reshape(-1)]
+
+
+def _adapted(vectors: np.ndarray, weights: np.ndarray, threshold: float) -> float:
+    """The threshold for a recording in which all voices have something in common, such as a telephone's band.
+
+    What they have in common is the similarity of the two people who are least alike.
+    """
+    groups = [members for members in _cut(vectors, _STRICT) if weights[members].sum() >= _MANY_SECONDS]
+    if len(groups) < 2:
+        return threshold
+    means = np.stack([_mean(vectors[members], weights[members]) for members in groups])
+    common = float((means @ means.T).min())
+    return threshold if common >= threshold else threshold + max(0.0, common) * (1 - threshold)
 
 
 def _founded(vectors: np.ndarray, weights: np.ndarray, threshold: float) -> list[np.ndarray]:
