@@ -79,7 +79,7 @@ def resolve_models(values: dict[str, Any], path: str) -> None:
         beside = Path(path).resolve().parent / calibration
         if isinstance(asr, dict) and beside.is_file():
             asr["calibration"] = str(beside)
-    for section in ("asr", "aligner"):
+    for section in ("asr", "aligner", "repair"):
         model = values.get(section, {}).get("model") if isinstance(values.get(section), dict) else None
         if isinstance(model, str) and "://" not in path and not Path(model).is_absolute():
             beside = Path(path).resolve().parent / model

@@ -154,6 +154,10 @@ SHARD = _row(
         *_ASR,
         ("aligner_model", pa.string()),
         ("aligner_revision", pa.string()),
+        # Seconds of segments that are still doubtful, and of those in `repair.languages`: for a second model.
+        # Null in its own rows.
+        ("doubtful_seconds", pa.float64()),
+        ("language_seconds", pa.float64()),
         ("run_id", pa.string()),
         ("created_at", pa.timestamp("us", tz="UTC")),
     ],

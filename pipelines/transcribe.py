@@ -26,6 +26,7 @@ from pipelines.manifests.manifest import recordings_of
 from pipelines.output import lease, run_record, saved_settings, shards, transcripts
 from pipelines.planning import planner
 from pipelines.reporting import report
+from pipelines.second_pass.running import is_needed, run_second_pass
 from pipelines.supervision import shutdown
 
 
@@ -121,12 +122,14 @@ def finish(
     """Do the planned shards that are left, stitch the recordings that are left, and write the report."""
     plan = planner.read_plan(out)
     todo = shards.left_to_do(plan, out)
-    if todo.num_rows:
+    if todo.num_rows or is_needed(out, config, record["command"], plan):
         work = ShardPass(out, config, run_id, record["command"], plan, todo)
         with session.running_ray(config.cluster):
             try:
                 with record_losses(out, record, run_id) as losses:
-                    run_passes(work, losses)
+                    if todo.num_rows:
+                        run_passes(work, losses)
+                    run_second_pass(work, losses)
             except FatalError:  # finished shards need not wait until the cause is fixed
                 shards.recover(out)
                 stitch(out, config, run_id, on_ray=False)

@@ -143,7 +143,8 @@ class Ladder:
             costs, self._costs = self._costs, {}
             return {step: asdict(cost) for step, cost in costs.items()}
 
-    def _count(self, step: str, **values: float) -> None:
+    def count(self, step: str, **values: float) -> None:
+        """Add to what a step cost: fields of `StepCost`."""
         with self._lock:
             cost = self._costs.setdefault(step, StepCost())
             for name, value in values.items():
@@ -211,7 +212,7 @@ class Ladder:
                 self.budget.give_back(case.request.duration)
                 continue
             case.seconds += case.request.duration
-            self._count(step, segments=1, seconds=seconds, busy_seconds=busy * seconds / total)
+            self.count(step, segments=1, seconds=seconds, busy_seconds=busy * seconds / total)
             texts = [answer for answer in own if isinstance(answer, Hypothesis)]
             if len(texts) == len(own):
                 candidate = steps.candidate_of(step, case.request, requests, case.spans, texts, self._check)
@@ -252,7 +253,7 @@ class Ladder:
         flags = list(chosen.hypothesis.flags)
         if number:
             flags.append(f"{REPAIRED}:{chosen.source}")
-            self._count(chosen.source, repaired=1)
+            self.count(chosen.source, repaired=1)
         if chosen.suspects and case.refused:
             flags.append(REFUSED)
         if (

@@ -11,12 +11,13 @@ from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig
 from actors.config.speakers import SpeakersConfig
 from actors.known_text import KnownTextActor
+from actors.second_asr import SecondASRActor
 from pipelines.cluster import session
 from pipelines.cluster.placement import Placement, place
 from pipelines.config import RunConfig
 from pipelines.execution import ray_data
 from pipelines.execution.speaker_stage import FindSpeakers
-from pipelines.execution.stages import Align, Recognise, decode
+from pipelines.execution.stages import Align, Recognise, RecogniseAgain, decode
 from pipelines.execution.supervised_pass import ShardPass, supervised_pass
 from pipelines.output import shards
 from pipelines.supervision.losses import PassLosses
@@ -57,12 +58,16 @@ def run_shards(work: ShardPass, losses: list[PassLosses]) -> None:
                 isolated=isolated,
             )
         rows = ray_data.map_in_pool(
-            rows, Recognise, (_make_recogniser(work), asr, supervisor), placement.asr, isolated=isolated
+            rows,
+            RecogniseAgain if work.again else Recognise,
+            (_make_recogniser(work), asr, supervisor),
+            placement.asr,
+            isolated=isolated,
         )
         rows = ray_data.map_in_pool(
             rows,
             Align,
-            (aligner, work.run_id, supervisor, config.guards),
+            (aligner, work.run_id, supervisor, config.guards, tuple(config.repair.languages)),
             placement.aligner,
             isolated=isolated,
         )
@@ -103,4 +108,7 @@ def _make_recogniser(work: ShardPass) -> Callable[[ASRConfig], ASRActor | KnownT
             max_duration=work.config.segmenter.max_duration,
             given_text=work.config.given_text,
         )
+    if work.again:
+        languages = work.config.repair.languages
+        return functools.partial(SecondASRActor, guards=work.config.guards, languages=languages)
     return functools.partial(ASRActor, guards=work.config.guards, repair=work.config.repair)

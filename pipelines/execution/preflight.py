@@ -41,13 +41,18 @@ def check_models(config: RunConfig) -> None:
             it, or the calibration is none of this model.
     """
     calibrations.check(config.asr)
+    second = config.repair.second_model(config.asr)
     try:
-        backends.check(config.asr, config.aligner, here=config.cluster.address == "local")
+        here = config.cluster.address == "local"
+        backends.check(config.asr, config.aligner, here=here)
+        if second is not None:
+            backends.check(second, config.aligner, here=here)
     except FatalError as error:
         raise UsageError(error.message) from None
     if config.cluster.address == "local":
-        for section, model in (("asr", config.asr), ("aligner", config.aligner)):
-            if model.backend in ("transformers", "vllm") and not os.path.isdir(model.model):
+        for section, model in (("asr", config.asr), ("aligner", config.aligner), ("repair", second)):
+            local = model is not None and model.backend in ("transformers", "vllm")
+            if model is not None and local and not os.path.isdir(model.model):
                 _require_hub_cache(section, model.model)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -26,6 +26,8 @@ from actors.errors import FatalError
 from actors.known_text import KnownTextActor
 from actors.records import Row
 from actors.redaction import redacted_address
+from actors.repair import second_model
+from actors.repair.earlier import unpack
 from pipelines.execution.arrow_rows import to_rows, to_table
 from pipelines.execution.ray_data import BYTES_PER_SECOND
 from pipelines.schema import DECODED, RECOGNISED, SHARD
@@ -130,6 +132,8 @@ class SerializedStage:
 class Recognise(SerializedStage):
     """DECODED to RECOGNISED rows on one replica of the model."""
 
+    cost_stage = model_costs.RECOGNISE
+
     def __init__(
         self, make_actor: Callable[[ASRConfig], ASRActor | KnownTextActor], config: ASRConfig, supervisor: Any
     ) -> None:
@@ -142,14 +146,14 @@ class Recognise(SerializedStage):
         if isinstance(self.actor, ASRActor):
             self.actor.ladder.budget = SupervisedBudget(supervisor)
         if isinstance(self.actor, ASRActor) and self.actor.cost_model is not None:
-            self._report(model_costs.RECOGNISE, self.actor, {}, supervisor)
+            self._report(self.cost_stage, self.actor, {}, supervisor)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = to_rows(table)
         seconds = _segment_seconds(rows)
         rows = self.run_model(self.guarded, rows)
         if isinstance(self.actor, ASRActor):
-            self._report_costs(model_costs.RECOGNISE, self.actor, seconds, self.guarded.supervisor)
+            self._report_costs(self.cost_stage, self.actor, seconds, self.guarded.supervisor)
             if costs := self.actor.ladder.take_costs():
                 self.guarded.supervisor.record_repair.remote(costs)
         for row in rows:
@@ -162,11 +166,22 @@ class Recognise(SerializedStage):
             self.guarded.supervisor.record_usage.remote(self.guarded.process, usage)
 
 
+class RecogniseAgain(Recognise):
+    """DECODED rows of an earlier pass to RECOGNISED rows, by a second model."""
+
+    cost_stage = model_costs.RECOGNISE_AGAIN
+
+
 class Align(SerializedStage):
     """RECOGNISED to SHARD rows: adds word times where the aligner has the language, and drops the samples."""
 
     def __init__(
-        self, config: AlignerConfig, run_id: str, supervisor: Any, guards: GuardsConfig | None = None
+        self,
+        config: AlignerConfig,
+        run_id: str,
+        supervisor: Any,
+        guards: GuardsConfig | None = None,
+        second_model_languages: Sequence[str] = (),
     ) -> None:
         tries = config.pool.max_task_retries + 1
         self.guarded = (
@@ -178,6 +193,7 @@ class Align(SerializedStage):
         super().__init__(self.actor.max_concurrent_calls if self.actor else 1)
         self.run_id = run_id
         self.supervisor = supervisor
+        self.languages = second_model_languages
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = to_rows(table)
@@ -190,8 +206,16 @@ class Align(SerializedStage):
             row["aligner_model"] = self.actor.model if self.actor else None
             row["aligner_revision"] = self.actor.revision if self.actor else None
             row["run_id"], row["created_at"] = self.run_id, created_at
+        rows = [self._finished(row) for row in rows]
         self.supervisor.add.remote([_finished_shard(row) for row in rows])
         return pa.Table.from_pylist(rows, schema=SHARD)
+
+    def _finished(self, row: Row) -> Row:
+        """The row with what a second model is to hear; in its own pass, with what it did not hear."""
+        if row.get("earlier"):
+            return {**second_model.merged_row(row, *unpack(row["earlier"])), "earlier": None}
+        doubtful, of_languages = second_model.seconds_again(row["segments"] or [], self.languages)
+        return {**row, "doubtful_seconds": doubtful or None, "language_seconds": of_languages or None}
 
 
 def _without_words(rows: list[Row]) -> list[Row]:

@@ -131,11 +131,16 @@ def index(out: str) -> pa.Table:
     return pa.concat_tables([table.cast(empty.schema) for table in tables]) if tables else empty
 
 
+def committed_files(out: str) -> list[str]:
+    """Addresses of the files whose rows count."""
+    names = {files.name_of(uri) for uri in files.list(checkpoint_folder(out), ".parquet")}
+    return [uri for uri in files.list(folder(out), ".parquet") if f"{_task_of(uri)}.parquet" in names]
+
+
 def repair_seconds(out: str) -> float:
     """Seconds of audio that the repair decoded again for the committed rows."""
-    names = {files.name_of(uri) for uri in files.list(checkpoint_folder(out), ".parquet")}
-    uris = [uri for uri in files.list(folder(out), ".parquet") if f"{_task_of(uri)}.parquet" in names]
-    tables = [table for table in read_all(uris, [REPAIR]) if REPAIR in table.column_names]
+    found = read_all(committed_files(out), [REPAIR])
+    tables = [table for table in found if REPAIR in table.column_names]
     return float(sum(pc.sum(table[REPAIR]).as_py() or 0.0 for table in tables))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 Costs = dict[str, dict[str, dict[str, Any]]]
 
 DECODE, RECOGNISE, ALIGN = "decode", "recognise", "align"
+RECOGNISE_AGAIN = "recognise_again"  # by the second model of the repair
 SERVER = "server"  # the device of a recogniser behind HTTP
 CPU = "cpu"
 _SUMS = ("calls", "audio_seconds", "busy_seconds")

@@ -1,0 +1,1 @@
+"""The second pass of a run: a model of its own hears what the first one was not sure of."""
