@@ -18,7 +18,7 @@ _OF_ENGINE = ("device", "dtype", "attention", "max_batch_size", "max_batch_secon
 
 
 class RepairConfig(Settings):
-    """Doubtful segments are decoded again in other ways, and the best text is kept: see docs/trust.md."""
+    """Doubtful segments are decoded again in other ways, and the best text is kept: see docs/repair.md."""
 
     enabled: bool = Field(True, description="repair doubtful segments; false switches all of this off")
     max_share: float = Field(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipelines.plurals import counted
-from pipelines.reporting import flag_counts
+from pipelines.reporting import flag_counts, repairs
 from pipelines.supervision import model_costs
 
 STYLE = (
@@ -54,6 +54,8 @@ def _sections(report: dict[str, Any]) -> Iterable[str]:
     yield _table("Transcripts by flag", ("flag", *count), report["by_flag"].items())
     if report.get("segment_flags"):
         yield _segment_flags(report["segment_flags"])
+    steps = ("step", "segments decoded again", "repaired", "minutes", "% of the models' time")
+    yield _table("Repair of doubtful segments", steps, repairs.rows_for_page(report.get("repairs", {})))
     yield _table("Dead letters by error code", ("code", *count), report["by_error"].items())
     failures = [
         (row["recording_id"], row["error_stage"], row["error_code"], row["attempts"], row["error_message"])

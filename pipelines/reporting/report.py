@@ -14,7 +14,7 @@ from actors.redaction import redacted
 from pipelines.output import run_record, transcripts
 from pipelines.planning import planner
 from pipelines.plurals import counted
-from pipelines.reporting import flag_counts, html_report
+from pipelines.reporting import flag_counts, html_report, repairs
 from pipelines.schema import TRANSCRIPT
 from pipelines.storage import files
 
@@ -66,6 +66,7 @@ def build(out: str) -> dict[str, Any]:
             ).most_common()
         ),
         "segment_flags": flag_counts.of_transcripts(out),
+        "repairs": repairs.of_runs(record["runs"]),
         "by_error": dict(Counter(row["error_code"] for row in letters).most_common()),
         "failures": [
             {name: row[name] for name in ("recording_id", "error_stage", "error_code", "attempts")}
