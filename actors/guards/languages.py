@@ -87,32 +87,24 @@ def _doubt_of(text: str, language: str) -> float:
 
 
 def _parts(text: str) -> list[str]:
-    """A text in parts of about twelve words; a text that is too short has none."""
-    if len(text.encode()) < _SHORTEST:
-        return []
+    """A text in parts of about twelve words; what is too short has none."""
     words = text.split()
-    if len(words) >= len(text) // 20:
-        # A word that is repeated says nothing more about the language.
-        words = list(dict.fromkeys(words))
-        text = " ".join(words)
-        if len(text.encode()) < _SHORTEST:
-            return []
-    if len(text.encode()) < 2 * _PART:
-        return [text]
     if len(words) < len(text) // 20:
         # A script without spaces.
         step = max(1, _PART * len(text) // len(text.encode()))
-        return [text[start : start + step] for start in range(0, len(text) - step + 1, step)]
-    parts: list[str] = []
-    part: list[str] = []
+        starts = range(0, max(1, len(text) - step + 1), step)
+        return [part for start in starts if len((part := text[start : start + step]).encode()) >= _SHORTEST]
+    parts: list[list[str]] = [[]]
     size = 0
-    for word in words:
-        part.append(word)
+    for number, word in enumerate(words):
+        parts[-1].append(word)
         size += len(word.encode()) + 1
-        if size >= _PART:
-            parts.append(" ".join(part))
-            part, size = [], 0
-    return parts
+        if size >= _PART and len(words) - number > 6:
+            parts.append([])
+            size = 0
+    # A word that is repeated says nothing more about the language.
+    joined = (" ".join(dict.fromkeys(part)) for part in parts)
+    return [part for part in joined if len(part.encode()) >= _SHORTEST]
 
 
 def _scripts(text: str) -> dict[str, int]:

@@ -35,7 +35,9 @@ def count_syllables(text: str, language: str | None = None) -> float:
         text: any.
         language: ISO code.
     """
-    spelled = sum(map(len, _SPELLED.findall(text))) if not text.isupper() else 0
+    # A text in upper case only has no abbreviations that could be told from words.
+    shouted = text.isupper() and len(text.split()) > 2
+    spelled = 0 if shouted else sum(map(len, _SPELLED.findall(text)))
     if spelled:
         text = _SPELLED.sub("", text)
     plain = unicodedata.normalize("NFC", _without_marks(text).lower())

@@ -77,7 +77,11 @@ class BrokenASR(ASRBackend):
         fault = self._policy(request)
         chance = random.Random(f"{self._seed} {fingerprint(request)}")
         # A text is needed for what spoils one, and silence for what invents one.
-        if fault is None or (fault == "invention") == bool(right.text) or (fault == "leak") > bool(request.context):
+        if (
+            fault is None
+            or (fault == "invention") == bool(right.text)
+            or (fault == "leak") > bool(request.context)
+        ):
             return right
         wrong = _broken(fault, request, right, chance)
         if wrong is None:

@@ -63,7 +63,9 @@ def _utterance(language: str, chance: random.Random, count: int) -> Utterance:
     pieces: list[np.ndarray] = [_pause(0.3, noise)]
     for _, clip in spoken:
         pieces += [clip, _pause(chance.uniform(*_PAUSES), noise)]
-    return Utterance(np.concatenate([*pieces, _pause(0.2, noise)]), language, tuple(word for word, _ in spoken))
+    return Utterance(
+        np.concatenate([*pieces, _pause(0.2, noise)]), language, tuple(word for word, _ in spoken)
+    )
 
 
 def _pause(seconds: float, noise: np.random.Generator) -> np.ndarray:
