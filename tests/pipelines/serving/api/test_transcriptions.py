@@ -50,6 +50,8 @@ def test_every_response_format_has_the_text(serve: Make) -> None:
     segment = verbose.segments[0]
     assert (segment.id, segment.start, segment.end, segment.text) == (0, 0.0, 4.0, text)
     assert math.isclose(math.exp(segment.avg_logprob), segment.confidence, abs_tol=1e-3)  # type: ignore[attr-defined]
+    least = min(word.confidence for word in verbose.words)  # type: ignore[attr-defined]
+    assert 0.9 <= least == segment.min_confidence <= 1  # type: ignore[attr-defined]
     only_words = create(
         file=audio, model="fake", response_format="verbose_json", timestamp_granularities=["word"]
     )
