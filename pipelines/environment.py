@@ -81,9 +81,14 @@ def _without_warnings() -> Iterator[None]:
 
 
 def bypass_proxies() -> None:
-    """Add loopback to `no_proxy` where a proxy is set, for this process and all that it starts."""
+    """Add loopback to `no_proxy` where a proxy is set, for this process and all that it starts.
+
+    Ray's connections never use one, but gRPC reads the address and prints if it is wrong; an empty
+    `grpc_proxy` prevents that.
+    """
     if not any(os.environ.get(name) for name in os.environ if name.lower().endswith("_proxy")):
         return
+    os.environ["grpc_proxy"] = ""  # noqa: SIM112  # gRPC reads no other
     both = ("no_proxy", "NO_PROXY")
     hosts = [host.strip() for name in both for host in os.environ.get(name, "").split(",") if host.strip()]
     if "*" not in hosts:

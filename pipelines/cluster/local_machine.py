@@ -23,6 +23,10 @@ _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 SHARED_MEMORY = "/dev/shm"
 # Open files that the driver and Ray's processes need at least; Ray raises a lower soft limit by itself.
 MIN_OPEN_FILES = 1024
+# Processes and threads of a run on two cores; Linux counts both.
+MIN_PROCESSES = 512
+# GiB that the largest file of a run may have beside the object store: Ray's logs, shards.
+FILE_MARGIN = 0.1
 # GiB of addresses that each process may need: Ray's threads and libraries reserve much more than they use.
 MIN_ADDRESS_SPACE = 16.0
 # GiB of the object store of a machine without GPUs.
@@ -57,8 +61,9 @@ def local_ray_options(object_store_memory: float) -> dict[str, Any]:
     Raises:
         UsageError: Ray cannot run here; the message says what to do.
     """
+    _require_working_directory()
     _require_loopback()
-    _require_limits()
+    _require_limits(object_store_memory)
     if not any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     folder = short_temporary_folder()
@@ -121,6 +126,16 @@ def _free_shared_memory() -> float:
     return stats.f_frsize * stats.f_bavail / GIB
 
 
+def _require_working_directory() -> None:
+    """Ray's processes start in the working directory of this one."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError(
+            f"the working directory cannot be used ({error.strerror}): change to a folder that exists"
+        ) from None
+
+
 def _require_loopback() -> None:
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
@@ -136,7 +151,7 @@ def _require_loopback() -> None:
         ) from None
 
 
-def _require_limits() -> None:
+def _require_limits(object_store_memory: float) -> None:
     try:
         import resource
     except ImportError:  # not on this platform
@@ -147,6 +162,25 @@ def _require_limits() -> None:
             f"this process may open {files:,} files at most: Ray needs {MIN_OPEN_FILES:,}. "
             "Raise the limit, such as with `ulimit -n 65536`"
         )
+    largest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if largest != resource.RLIM_INFINITY and largest < (object_store_memory + FILE_MARGIN) * GIB:
+        raise UsageError(
+            f"this process may write files of {largest / GIB:.3g} GiB: Ray's object store is one of "
+            f"{object_store_memory:g} GiB. Remove the limit with `ulimit -f unlimited`"
+        )
+    processes = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    # Root has no such limit.
+    if os.geteuid() and processes != resource.RLIM_INFINITY and processes < MIN_PROCESSES:
+        raise UsageError(
+            f"this user may have {processes:,} processes and threads: Ray needs {MIN_PROCESSES:,} and more. "
+            "Raise the limit, such as with `ulimit -u 16384`"
+        )
+    processes = _cgroup_processes()
+    if processes is not None and processes < MIN_PROCESSES:
+        raise UsageError(
+            f"this container may have {processes:,} processes and threads: Ray needs {MIN_PROCESSES:,} and "
+            "more. Raise the limit, in Docker with --pids-limit"
+        )
     size = resource.getrlimit(resource.RLIMIT_AS)[0]
     if size != resource.RLIM_INFINITY and size < MIN_ADDRESS_SPACE * GIB:
         raise UsageError(
@@ -154,6 +188,15 @@ def _require_limits() -> None:
             f"{MIN_ADDRESS_SPACE:g} GiB, most of which is never used as memory. "
             "Remove the limit with `ulimit -v unlimited`, and limit memory with a cgroup instead"
         )
+
+
+def _cgroup_processes(path: str = "/sys/fs/cgroup/pids.max") -> int | None:
+    """How many processes and threads the cgroup of this process may have; None: any number, or unknown."""
+    try:
+        with open(path) as file:
+            return int(file.read())
+    except (OSError, ValueError):  # no cgroup here, or "max"
+        return None
 
 
 def _is_writable(folder: str, *, missing_ok: bool = False) -> bool:

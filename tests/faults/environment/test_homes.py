@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.environment.commands import FAKE, ROOT, Environment, scriptorium
+from tests.faults.environment.commands import FAKE, NOBODY, ROOT, Environment, as_nobody, scriptorium
 
 pytestmark = pytest.mark.faults
 
 AUDIO = ROOT / "configs/demo/audio/hotline-8khz.wav"
-NOBODY = "65534"
-# The interpreter is often below root's home, which others may not enter: it is mounted where they may.
-REACH = """
-folder=$(mktemp -d) && chmod 755 "$folder" && mount --bind "$0" "$folder" &&
-mount -t tmpfs -o mode=755 tmpfs "/$(echo "$0" | cut -d/ -f2)" &&
-mkdir -p "$0" && mount --bind "$folder" "$0" &&
-exec setpriv --reuid USER --regid USER --clear-groups "$@"
-""".replace("USER", NOBODY)
-
-
-def as_nobody() -> tuple[str, ...]:
-    """What runs a command as a user without a home; skips the test where that is not possible."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can run a command as another user")
-    plain = ("setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups")
-    mounted = ("unshare", "--mount", "bash", "-c", REACH, sys.base_prefix)
-    script = "import pipelines.cli, ray"
-    for wrapper in (plain, mounted):
-        if shutil.which(wrapper[0]):
-            # With a shell as in `scriptorium`: setpriv itself may still execute what this user may not.
-            command = [*wrapper, "bash", "-c", 'exec "$@"', "bash", sys.executable, "-c", script]
-            if not subprocess.run(command, cwd=ROOT, capture_output=True).returncode:
-                return wrapper
-    pytest.skip("another user cannot reach this interpreter")
 
 
 @pytest.fixture

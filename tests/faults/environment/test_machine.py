@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.environment.commands import FAKE, ROOT, Environment, Result, scriptorium
+from tests.faults.environment.commands import FAKE, ROOT, Environment, Result, as_nobody, scriptorium
 
 pytestmark = pytest.mark.faults
 
@@ -51,6 +51,23 @@ def test_with_few_open_files_a_run_says_what_to_do(tmp_path: Path) -> None:
 
 def test_with_little_address_space_a_run_says_what_to_do(tmp_path: Path) -> None:
     assert "ulimit -v unlimited" in refused(Environment(prelude="ulimit -v 3000000"), tmp_path / "out")
+
+
+def test_with_small_files_a_run_says_what_to_do(tmp_path: Path) -> None:
+    assert "ulimit -f unlimited" in refused(Environment(prelude="ulimit -f 100"), tmp_path / "out")
+
+
+def test_with_few_processes_a_run_says_what_to_do(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    environment = Environment(prelude="ulimit -u 40", wrapper=as_nobody())
+    assert "ulimit -u 16384" in refused(environment, Path("/tmp/none"))
+
+
+def test_in_a_removed_folder_a_run_says_what_to_do(tmp_path: Path) -> None:
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    message = refused(Environment(prelude=f"cd {folder}; rmdir {folder}"), tmp_path / "out")
+    assert "the working directory cannot be used" in message
 
 
 @pytest.mark.ray

@@ -85,3 +85,11 @@ def test_loopback_is_never_reached_through_a_proxy(variables: dict[str, str], ex
     os.environ.update(variables)
     bypass_proxies()
     assert os.environ.get("no_proxy") == expected
+
+
+def test_the_number_of_processes_of_a_container_is_read(tmp_path: Path) -> None:
+    limit = tmp_path / "pids.max"
+    for text, expected in (("100\n", 100), ("max\n", None), ("", None)):
+        limit.write_text(text)
+        assert local_machine._cgroup_processes(str(limit)) == expected
+    assert local_machine._cgroup_processes(str(tmp_path / "absent")) is None
