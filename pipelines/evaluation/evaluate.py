@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.errors import UsageError
-from pipelines.evaluation import outputs, page, references, summary, tables
+from pipelines.evaluation import (
+    outputs,
+    page,
+    references,
+    speaker_references,
+    speaker_scores,
+    summary,
+    tables,
+)
 from pipelines.evaluation.metrics import calibration, confidence
 from pipelines.evaluation.metrics.normalizers import Normalizer, normalizer, segment_normalizer
 from pipelines.evaluation.protocol import Protocol
@@ -94,9 +102,12 @@ def evaluate(
         "notes": [],
         "references": None,
         "against": None,
+        "speakers": None,
     }
     confidences = Cases()
-    if manifest:
+    if manifest and (true_speakers := speaker_references.read_references(manifest, names)):
+        result["speakers"] = speaker_scores.compare_speakers(out, true_speakers, normalize)
+    if manifest and not speaker_references.is_rttm(manifest):
         found = references.from_manifest(manifest, names, columns)
         compared = compare(out, found, columns, options, normalize, forced)
         result["references"] = {"source": manifest} | compared.section

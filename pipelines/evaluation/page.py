@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.evaluation import tables
 from pipelines.evaluation.metrics.edits import DELETE, EQUAL, INSERT
+from pipelines.evaluation.speaker_scores import speaker_lines
 
 STYLE = (
     ":root{color-scheme:light dark;--line:#8884;--bad:light-dark(#c33,#f88);"
@@ -44,6 +45,9 @@ def _body(result: dict[str, Any]) -> Iterator[str]:
     if result["notes"]:
         items = "".join(f"<li>{html.escape(note)}" for note in result["notes"])
         yield f"<ul class=note>{items}</ul>"
+    if result.get("speakers"):
+        yield "<h2>Speakers</h2>"
+        yield from (f"<p>{html.escape(line)}</p>" for line in speaker_lines(result["speakers"]))
     for title, section in tables.sections(result):
         yield f"<h2>{html.escape(title)}</h2>"
         for head, rows, note in tables.grids(section):

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from pipelines.evaluation.metrics.edits import EQUAL
 from pipelines.evaluation.metrics.word_times import LIMITS_MS
+from pipelines.evaluation.speaker_scores import speaker_lines
 from pipelines.plurals import counted
 
 GROUPS = 50  # rows of a table for people; JSON and CSV have all
@@ -145,6 +146,7 @@ def render(result: dict[str, Any]) -> RenderableType:
     """The result for a terminal."""
     parts: list[RenderableType] = [Text(run_line(result["run"]))]
     parts += [Text(f"note: {note}") for note in result["notes"]]
+    parts += map(Text, speaker_lines(result["speakers"]) if result.get("speakers") else [])
     for title, section in sections(result):
         for number, (head, rows, note) in enumerate(grids(section)):
             table = Table(title=Text(title) if not number else None, title_justify="left")
