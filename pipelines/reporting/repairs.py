@@ -17,8 +17,9 @@ def of_runs(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
         runs: of run.json.
 
     Returns:
-        For each step `segments` that were decoded again, `repaired` of them, `seconds` of audio, `busy_seconds`
-        of models, and `cost_share`: the part of the time of all models. Empty where nothing was repaired.
+        For each step `segments` that were decoded again, `repaired` of them, `seconds` of audio,
+        `busy_seconds` of models, and `cost_share`: the part of the time of all models. Empty where nothing
+        was repaired.
     """
     total: dict[str, dict[str, float]] = {}
     busy = 0.0
