@@ -17,7 +17,7 @@ class GuardsConfig(Settings):
         2.4, gt=1, description="repetitive: characters of 30 s of text for each byte that zlib needs"
     )
     min_syllable_ratio: float = Field(
-        0.63,
+        0.66,
         ge=0,
         lt=1,
         description="too_little_text: fewer syllables in the text for each one that is heard; 0: off",

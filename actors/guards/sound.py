@@ -24,6 +24,8 @@ _FRAME, _FRAMES = SAMPLING_RATE // _DECIMATION // 100, 100
 _SMOOTH = 5
 # dB by which the level falls on both sides of a syllable.
 _DIP = 2.0
+# Frames between two syllables at least: 120 ms.
+_APART = 12
 # dB below the loud frames, and relative to full scale, under which there is no syllable.
 _DEPTH, _FAINT = 15.0, -75.0
 # Probability from which a step of the VAD may be speech, and steps around it that may be, too.
@@ -74,7 +76,8 @@ def heard_syllables(samples: np.ndarray, possible: np.ndarray | None = None) -> 
             if level > highest:
                 highest, highest_at = level, frame
             elif level <= highest - _DIP:
-                times.append(highest_at)
+                if not times or highest_at - times[-1] >= _APART:
+                    times.append(highest_at)
                 inside, lowest = False, level
         elif level >= lowest + _DIP and level > floor:
             inside, highest, highest_at = True, level, frame
