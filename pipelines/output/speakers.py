@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,10 @@ from pipelines.output import shards
 from pipelines.schema import RECORDING_SPEAKER
 from pipelines.stitching.speakers import Speaker
 from pipelines.storage import files
+from pipelines.storage.parquet import iter_rows
 
-_DIGITS = 3
+_DIGITS = 3  # decimals of seconds
+_BATCH_ROWS = 256
 
 
 def folder(out: str) -> str:
@@ -70,3 +73,22 @@ def read(out: str) -> list[Row]:
     """All rows; none where speakers were never asked for."""
     rows: list[Row] = files.read_tables(folder(out), schema=RECORDING_SPEAKER).to_pylist()
     return rows
+
+
+def turns_of_file(transcripts: str) -> dict[str, list[Row]]:
+    """Who speaks when in the recordings of one file of transcripts, by the voices.
+
+    Args:
+        transcripts: address of the file in OUT/transcripts.
+
+    Returns:
+        {start, end, speaker} in order of time by recording id; empty where voices were not told apart.
+    """
+    uri = files.join(folder(files.parent(files.parent(transcripts))), files.name_of(transcripts))
+    if not files.exists(uri):
+        return {}
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in iter_rows(uri, RECORDING_SPEAKER, _BATCH_ROWS):
+        if row["model"] is not None:
+            found[row["recording_id"]] += [{**turn, "speaker": row["speaker"]} for turn in row["turns"] or []]
+    return {name: sorted(turns, key=lambda turn: turn["start"]) for name, turns in found.items()}

@@ -70,6 +70,7 @@ NOT_READY = _content("shutting down, or the models do not respond", json=_object
 
 _USAGE = _object({"type": {"const": "duration"}, "seconds": _SECONDS})
 _CONFIDENCE = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+_SPEAKER = {"type": ["string", "null"], "description": "S1, S2 ... in order of appearance"}
 _SEGMENT = {
     "id": {"type": "integer"},
     "seek": {"type": "integer"},
@@ -86,6 +87,7 @@ _SEGMENT = {
     "min_confidence": _CONFIDENCE,
     "language_confidence": _CONFIDENCE,
     "flags": _FLAGS,
+    "speaker": _SPEAKER,
 }
 _JSON_FIELDS = {"text": _TEXT, "languages": _list({"code": _LANGUAGE}), "usage": _USAGE}
 _VERBOSE_FIELDS = {
@@ -94,13 +96,47 @@ _VERBOSE_FIELDS = {
     "duration": _SECONDS,
     "status": {"type": "string", "enum": ["ok", "partial", "no_speech"]},
     "flags": _FLAGS,
-    "words": _list({"word": _TEXT, "start": _SECONDS, "end": _SECONDS, "confidence": _CONFIDENCE}),
+    "words": _list(
+        {
+            "word": _TEXT,
+            "start": _SECONDS,
+            "end": _SECONDS,
+            "confidence": _CONFIDENCE,
+            "speaker": _SPEAKER,
+        }
+    ),
+    "speakers": _list(
+        {
+            "speaker": _TEXT,
+            "name": {"type": ["string", "null"]},
+            "score": {"type": ["number", "null"]},
+            "duration": _SECONDS,
+        }
+    ),
     "cues": _list({"start": _SECONDS, "end": _SECONDS, "text": _TEXT, "vtt": _TEXT}),
     "segments": _list(_SEGMENT),
 }
+_DIARIZED = _object(
+    {
+        "task": {"const": "transcribe"},
+        "duration": _SECONDS,
+        "text": _TEXT,
+        "segments": _list(
+            {
+                "type": {"const": "transcript.text.segment"},
+                "id": _TEXT,
+                "start": _SECONDS,
+                "end": _SECONDS,
+                "text": _TEXT,
+                "speaker": _TEXT,
+            }
+        ),
+        "usage": _USAGE,
+    }
+)
 TRANSCRIPTION = _content(
     "the transcript in the requested format; with `stream`, events that end with `[DONE]`",
-    json=_object(_JSON_FIELDS | _VERBOSE_FIELDS, optional=list(_VERBOSE_FIELDS)),
+    json={"anyOf": [_object(_JSON_FIELDS | _VERBOSE_FIELDS, optional=list(_VERBOSE_FIELDS)), _DIARIZED]},
     text=_TEXT,
     srt=_TEXT,
     vtt=_TEXT,

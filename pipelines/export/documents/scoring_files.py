@@ -36,8 +36,18 @@ def ctm(row: Row) -> str:
 
 
 def rttm(row: Row) -> str:
-    """`SPEAKER FILE CHANNEL START DURATION <NA> <NA> SPEAKER CONFIDENCE <NA>`, one line for each turn."""
+    """`SPEAKER FILE CHANNEL START DURATION <NA> <NA> SPEAKER CONFIDENCE <NA>`, one line for each turn.
+
+    Turns are those of the voices where the row has them, as `turns`: they overlap where people do. Otherwise
+    they are those of the words.
+    """
     file, names = file_field(row["recording_id"]), speaker_names(row)
+    if row.get("turns"):
+        return "".join(
+            f"SPEAKER {file} 1 {turn['start']:.3f} {turn['end'] - turn['start']:.3f} <NA> <NA> "
+            f"{_field(names.get(turn['speaker'], turn['speaker']))} <NA> <NA>\n"
+            for turn in row["turns"]
+        )
     lines = []
     for turn in spoken_turns(row):
         speaker = _field(speaker_label(turn, names, "speech"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from actors.errors import UsageError
@@ -14,6 +14,7 @@ from pipelines.export.documents import labelstudio
 from pipelines.export.documents.formats import DOCUMENTS, DocumentFormat
 from pipelines.export.documents.subtitle_files import SubtitleOptions
 from pipelines.export.parallel import LARGE_BYTES, run_tasks, workers_for
+from pipelines.output import speakers
 from pipelines.output.transcript_filters import Filters
 from pipelines.output.transcript_reader import Part, divide, find_parts, iter_tables, iter_transcripts
 from pipelines.storage import files
@@ -99,7 +100,7 @@ class _PartWriter:
 
     def __call__(self, part: Part) -> Counter[str]:
         job, counts = self._job, Counter[str]()
-        for row in iter_transcripts([part], job.filters):
+        for row in _rows(job, part):
             uri, reason = address_of(job, row)
             if uri is None:
                 counts[f"skipped_{reason}"] += 1
@@ -111,6 +112,13 @@ class _PartWriter:
             counts.update(made)
             counts.update({"written": 1, "bytes": len(data), "seconds": row["duration"] or 0.0})
         return counts
+
+
+def _rows(job: DocumentJob, part: Part) -> Iterator[Row]:
+    """The transcripts of a part; for RTTM with `turns`, who speaks when by the voices (OUT/speakers)."""
+    turns = speakers.turns_of_file(part.uri) if job.form == "rttm" else {}
+    for row in iter_transcripts([part], job.filters):
+        yield {**row, "turns": turns.get(row["recording_id"])}
 
 
 def encoded(text: str) -> bytes:
@@ -176,7 +184,7 @@ def _write_one_file(job: DocumentJob, parts: Sequence[Part]) -> Counter[str]:
     def documents() -> Iterable[bytes]:
         make = form.joined or form.make
         yield encoded(form.head) if form.joins else b""
-        for number, row in enumerate(iter_transcripts(parts, job.filters)):
+        for number, row in enumerate(row for part in parts for row in _rows(job, part)):
             text, made = (make if form.joins else form.make)(row, job.subtitles)
             counts.update(made)
             counts.update({"written": 1, "seconds": row["duration"] or 0.0})

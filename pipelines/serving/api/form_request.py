@@ -22,7 +22,7 @@ from pipelines.serving.web.parameters import (
 from pipelines.serving.web.tolerance import Tolerance
 
 _GRANULARITIES = "timestamp_granularities[]"
-_STREAMED_FORMATS = ("json", "text", "verbose_json")
+_STREAMED_FORMATS = ("json", "text", "verbose_json", "diarized_json")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,14 @@ def parse_form(form: FormData, service: Service, tolerance: Tolerance) -> FormRe
             f"response_format must be one of {', '.join(responses.FORMATS)}, "
             f"not {str(response_format)[:40]!r}",
             "response_format",
+        )
+    has_speakers = service.config.speakers.backend != "none" or service.config.audio.channel == "each"
+    if response_format == "diarized_json" and not has_speakers:
+        raise bad_request(
+            "response_format=diarized_json: this server has no speaker model; start it with "
+            "speakers.backend=campplus",
+            "response_format",
+            "unsupported_value",
         )
     stream = _stream(form.get("stream"), str(response_format), tolerance)
     granularities = _granularities(form, str(response_format), tolerance)
@@ -107,7 +115,7 @@ def _stream(value: Any, response_format: str, tolerance: Tolerance) -> bool:
     if text not in ("true", "1"):
         return False
     if response_format not in _STREAMED_FORMATS:
-        message = "stream=true requires response_format json, text or verbose_json"
+        message = "stream=true requires response_format json, text, verbose_json or diarized_json"
         tolerance.refuse(bad_request(message, "stream"))
         return False
     return True

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from actors.records import Row
 from actors.text.languages import name_of
+from actors.text.speaker_turns import split_at_speakers
 from pipelines.subtitles.cues import cues
 from pipelines.subtitles.rendering import cue_rows, srt, vtt
 
-FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
+FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
 # `cue` is an extension: the cues of the formats srt and vtt.
 GRANULARITIES = ("segment", "word", "cue")
 MEDIA_TYPES = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
@@ -41,6 +42,8 @@ def verbose_json_body(row: Row, granularities: Sequence[str], duration: float | 
         "flags": row["flags"],
         "usage": usage(seconds),
     }
+    if row.get("speakers") is not None:
+        body["speakers"] = row["speakers"]
     if "word" in granularities:
         body["words"] = [
             {
@@ -48,6 +51,7 @@ def verbose_json_body(row: Row, granularities: Sequence[str], duration: float | 
                 "start": word["start"],
                 "end": word["end"],
                 "confidence": word.get("confidence"),
+                "speaker": word.get("speaker"),
             }
             for segment in row["segments"]
             for word in segment["words"]
@@ -57,6 +61,54 @@ def verbose_json_body(row: Row, granularities: Sequence[str], duration: float | 
     if "segment" in granularities:
         body["segments"] = [_segment(number, segment) for number, segment in enumerate(row["segments"])]
     return body
+
+
+def diarized_json_body(row: Row) -> Row:
+    """The `diarized_json` format: what each speaker says, one turn after the other.
+
+    Speakers are called A, B ... in order of appearance, as by OpenAI, or by the names of known voices.
+    """
+    segments = diarized_segments(row)
+    return {
+        "task": "transcribe",
+        "duration": round(row["duration"], 3),
+        "text": row["text"],
+        "segments": segments,
+        "usage": usage(row["duration"]),
+    }
+
+
+def diarized_segments(row: Row) -> list[Row]:
+    """The `segments` of `diarized_json`: segments cut where the speaker changes.
+
+    A turn whose speaker is not known, as where several people speak at once, has the speaker `unknown`.
+    """
+    names = {
+        speaker["speaker"]: speaker["name"] or _letters(number)
+        for number, speaker in enumerate(row.get("speakers") or [])
+    }
+    parts = [part for segment in row["segments"] for part in split_at_speakers(segment) if part["text"]]
+    return [
+        {
+            "type": "transcript.text.segment",
+            "id": f"seg_{number:03d}",
+            "start": round(part["start"], 3),
+            "end": round(part["end"], 3),
+            "text": part["text"],
+            "speaker": names.get(part.get("speaker") or "", "unknown"),
+        }
+        for number, part in enumerate(parts, 1)
+    ]
+
+
+def _letters(number: int) -> str:
+    """A, B ... Z, AA, AB ... for 0, 1 ..."""
+    letters = ""
+    number += 1
+    while number:
+        number, letter = divmod(number - 1, 26)
+        letters = chr(ord("A") + letter) + letters
+    return letters
 
 
 def text_body(row: Row, response_format: str) -> str:
@@ -95,4 +147,5 @@ def _segment(number: int, segment: Row) -> Row:
         "min_confidence": segment.get("min_confidence"),
         "language_confidence": segment.get("language_confidence"),
         "flags": segment["flags"],
+        "speaker": segment.get("speaker"),
     }

@@ -41,7 +41,10 @@ async def _respond(http_request: Request, service: Service, tolerance: Tolerance
         upload = await stack.enter_async_context(service.uploads.store(form.file, form.file.filename or ""))
         # The json and text formats do not show words, nor their flags.
         words = form.response_format not in ("json", "text")
-        request = TranscriptionRequest(upload.path, form.language, form.context, words=words)
+        speakers = form.response_format in ("verbose_json", "diarized_json")
+        request = TranscriptionRequest(
+            upload.path, form.language, form.context, words=words, speakers=speakers
+        )
         if form.stream:
             texts = stream_texts(service, http_request, upload, request)
             return EventStream(_events(texts, form), stack.pop_all())
@@ -54,6 +57,8 @@ async def _respond(http_request: Request, service: Service, tolerance: Tolerance
     if form.response_format == "verbose_json":
         # In a thread: the cues of a long recording take a second of computing.
         return JSONResponse(await asyncio.to_thread(responses.verbose_json_body, row, form.granularities))
+    if form.response_format == "diarized_json":
+        return JSONResponse(await asyncio.to_thread(responses.diarized_json_body, row))
     media_type = responses.MEDIA_TYPES[form.response_format]
     text = await asyncio.to_thread(responses.text_body, row, form.response_format)
     return Response(text, media_type=media_type)
@@ -119,6 +124,9 @@ async def _events(
                     if verbose
                     else {}
                 )
+                if form.response_format == "diarized_json":
+                    for segment in await asyncio.to_thread(responses.diarized_segments, update):
+                        yield event(segment)
                 done = {"type": "transcript.text.done", "text": update["text"], "usage": _usage(update)}
                 yield event({**extra, **done})
     yield DONE

@@ -25,7 +25,9 @@ from pipelines.planning import planner
 from pipelines.serving.inference.decoder_pool import Budget, DecoderPool, Reservation
 from pipelines.serving.inference.model_client import ModelClient, gather_results
 from pipelines.serving.inference.partial_text import OnText, PartialText
-from pipelines.stitching import stitch
+from pipelines.serving.inference.speakers import SpeakerFinder
+from pipelines.speakers.enrolled import speaker_settings
+from pipelines.stitching import stitch_with_speakers
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class TranscriptionRequest:
     context: str | None = None
     prefix: str = ""  # beginning of the text, which the model continues
     words: bool = True  # whether to align words
+    speakers: bool = False  # whether to tell speakers apart, where the server has a model for it
 
 
 class Transcriber:
@@ -71,6 +74,9 @@ class Transcriber:
         self._config = config.model_copy(update={"plan": config.plan.model_copy(update={"allowed_uris": []})})
         self._models = models
         self._calibration = calibrations.read(config.asr)
+        self._speakers = SpeakerFinder(config.speakers, config.audio.channel)
+        self._speakers.load()
+        self._speaker_settings = speaker_settings(config)
         self._decoders = DecoderPool(
             config.audio, config.segmenter, config.serve.decoders, config.plan.probe_timeout
         )
@@ -106,6 +112,7 @@ class Transcriber:
         async def transcribe_shard(shard: Row) -> Row:
             async with shard_limit, self._decoded_audio.reserve(_planned_seconds(shard)) as reservation:
                 decoded = await self._decode(shard, reservation)
+                decoded = await self._speakers.find(decoded) if request.speakers else decoded
                 return await self._transcribe_shard(
                     decoded, request.prefix, words, segment_limit, partial_text
                 )
@@ -116,13 +123,15 @@ class Transcriber:
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         rows = [task.result() for task in tasks]
-        return await asyncio.to_thread(
-            stitch,
+        row, _ = await asyncio.to_thread(
+            stitch_with_speakers,
             rows,
+            self._speaker_settings,
             config_hash=self._config.hash(),
             version=__version__,
             calibration=self._calibration,
         )
+        return row
 
     async def _decode(self, shard: Row, reservation: Reservation) -> Row:
         """Decode a PLAN row to a DECODED row."""

@@ -150,8 +150,14 @@ def serve() -> Iterator[Make]:
     """`serve(cost=..., **settings of serve)`: servers of a test module; equal settings share a server."""
     running: dict[str, Served] = {}
 
-    def make(cost: str = "fake", aligner: str = "fake", segment: float = 15, **settings: Any) -> Served:
-        key = repr((cost, aligner, segment, settings))
+    def make(
+        cost: str = "fake",
+        aligner: str = "fake",
+        segment: float = 15,
+        speakers: str = "none",
+        **settings: Any,
+    ) -> Served:
+        key = repr((cost, aligner, segment, speakers, settings))
         if key not in running:
             running[key] = Served(
                 RunConfig.model_validate(
@@ -159,6 +165,7 @@ def serve() -> Iterator[Make]:
                         "asr": ASRConfig(backend="fake", model=cost),
                         "aligner": AlignerConfig(backend=aligner, model="fake"),
                         "segmenter": {"max_duration": segment, "backend": "energy"},
+                        "speakers": {"backend": speakers},
                         "serve": {"decoders": 1, "model_names": ["fake"], **settings},
                     }
                 )

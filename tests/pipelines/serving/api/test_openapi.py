@@ -46,7 +46,8 @@ def access_log_lines() -> Iterator[list[dict[str, Any]]]:
 
 def test_every_transcript_status_is_described(serve: Make) -> None:
     served = serve()
-    described = TRANSCRIPTION["content"]["application/json"]["schema"]["properties"]["status"]["enum"]
+    verbose, _ = TRANSCRIPTION["content"]["application/json"]["schema"]["anyOf"]
+    described = verbose["properties"]["status"]["enum"]
     silent = served.transcribe(wav(np.zeros(32_000, np.int16)), response_format="verbose_json")[2]
     partial = served.transcribe(wav(voice(2)), response_format="verbose_json", prompt="fault:align:raise")[2]
     complete = served.transcribe(wav(voice(2)), response_format="verbose_json")[2]
