@@ -17,6 +17,7 @@ from pipelines.cli_arguments import build_parser
 from pipelines.environment import Output, prepared_process
 from pipelines.export.arguments import run_export
 from pipelines.plurals import counted
+from pipelines.speakers.arguments import run_speakers
 from pipelines.supervision import shutdown
 
 if TYPE_CHECKING:
@@ -320,4 +321,5 @@ COMMANDS = {
     "report": _report,
     "evaluate": _evaluate,
     "export": run_export,
+    "speakers": run_speakers,
 }

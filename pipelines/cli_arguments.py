@@ -12,6 +12,7 @@ from typing import Any
 from actors.errors import CODES
 from pipelines.evaluation.protocol import NORMALIZERS, PRESETS
 from pipelines.export import arguments as export
+from pipelines.speakers import arguments as speakers
 
 EXIT_CODES = """exit codes:
   0  everything was transcribed
@@ -29,6 +30,7 @@ EXAMPLES = """examples:
   scriptorium report out
   scriptorium evaluate out --references manifest.jsonl
   scriptorium export out srt subtitles/
+  scriptorium speakers out --link
   scriptorium serve --set serve.port=9000
 
 `scriptorium COMMAND --help` explains a command; `scriptorium transcribe --print-config` lists all settings.
@@ -160,6 +162,8 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     )
     purpose = "write transcripts as subtitles, text, annotations, scoring files or training sets"
     export.add_export_arguments(add("export", purpose, *export.EXAMPLES, more=export.MORE), OUT_HELP)
+    purpose = "list the speakers of a run; with --link, group the same voice across recordings"
+    speakers.add_speakers_arguments(add("speakers", purpose, *speakers.EXAMPLES), OUT_HELP)
     return parser
 
 
@@ -168,7 +172,8 @@ def _add_evaluate_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--references",
         metavar="MANIFEST",
-        help="manifest with the ids of the run and what was said: `text`, and optionally `language`, `words`",
+        help="manifest with the ids of the run and what was said: `text`, and optionally `language`, `words` "
+        "and `turns` (who spoke when); or an RTTM file",
     )
     _add_columns(command)
     command.add_argument(
