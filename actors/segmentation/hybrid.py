@@ -34,6 +34,8 @@ _POSSIBLE = 0.1
 _MOMENT, _NEAR, _LIKELY = 3, 25, 0.3
 # Frames that stay on both sides of speech: 0.4 s.
 _PAD = 40
+# Frames more before speech: 0.3 s.
+_ONSET = 30
 # Frames of the shortest span between speech that is dropped, and of one that is next to silence.
 _SHORTEST, _SHORTEST_AT_EDGE = round(LONG_SILENCE * SAMPLING_RATE / FRAME), 50
 # Steps of the VAD's pieces, and of their run-ups: 30 and 3 s, 4 and 1 s. After a long piece of music it takes
@@ -49,10 +51,16 @@ _RUN_UP = 100
 _LOUDNESS, _MIN_GAIN, _MAX_GAIN = -25.0, -20.0, 60.0
 # Frames of a block that has a gain of its own: 0.5 s. Quiet speech right behind something loud is heard.
 _GAIN_BLOCK = 50
+# Frames at the ends of a gap that stay where they are so many dB louder than the percentile of its levels,
+# with pauses of so many frames, and frames that stay with them.
+_LOUD_END, _USUAL, _LOUDER, _PAUSE, _MARGIN = 200, 90, 3.0, 30, 10
 # Frames of a block that are softer than its loudness: nine tenths.
 _LOUD = 45
 # Frames around what may be a voice that stay, too: a song has passages that sound like instruments.
 _AROUND_VOICE = 3000
+# Probability of speech, with a short memory, that every voice has at some place of 12 s: songs have 0.03 and
+# more, motors 0.004.
+_TRACE = 0.01
 # Passages of 4 s on both sides among which another one must have a voice, too.
 _ALONE = 3
 
@@ -104,6 +112,8 @@ class _Sound:
         self._clear = self._clear_speech()
         self._heard = np.zeros(len(self._levels), bool)
         self._certain = np.zeros(len(self._levels), bool)
+        # The highest probability of speech that the VAD gave with a short memory, where it was asked.
+        self._faint = np.ones(len(self._levels), np.float32)
 
     def doubtful(self) -> list[Span]:
         """The spans of frames that are not clear speech."""
@@ -168,6 +178,8 @@ class _Sound:
             start = span.start - _RUN_UP
             found = np.where(short >= _FRESH, np.maximum(long, short), long)
             self._clear[span.start : span.end] = False
+            frames = np.arange(span.start, span.end)
+            self._faint[frames] = short[np.minimum((frames - start) * FRAME // STEP, len(short) - 1)]
             for run in runs(found >= _POSSIBLE):
                 # Music sounds like speech for a moment now and then.
                 if (
@@ -183,7 +195,8 @@ class _Sound:
 
     def judged(self) -> Judged:
         """The segments, and what is in none."""
-        gaps = self._gaps()
+        smooth = smoothed(self._levels)
+        gaps = [_without_loud_ends(gap, smooth) for gap in map(self._without_onset, self._gaps())]
         voice = self._may_be_voice() if gaps else self._sound
         dropped = [
             Span(part.start * FRAME, min(part.end * FRAME, len(self._samples)))
@@ -191,7 +204,7 @@ class _Sound:
             for part in self._parts_without(voice, gap)
         ]
         regions = [part for region in self._regions for part in _subtract(region, dropped)]
-        spans = cut_regions(regions, smoothed(self._levels), self._silences, self._config)
+        spans = cut_regions(regions, smooth, self._silences, self._config)
         speech = self._clear | self._heard
         unlikely = [not speech[span.start // FRAME : -(-span.end // FRAME)].any() for span in spans]
         return Judged(spans, unlikely, dropped)
@@ -201,15 +214,35 @@ class _Sound:
         mask = np.zeros(len(self._levels), bool)
         for run in runs(self._sound & ~_widened(self._clear | self._certain, _PAD)):
             voice = may_be_voice(self._samples[run.start * FRAME : run.end * FRAME])
+            edges = np.linspace(run.start, run.end, len(voice) + 1).astype(int)
+            voice &= self._has_traces(run, edges)
             if len(voice) > _ALONE:
                 # Instruments sound like a voice now and then, a singer does more often.
                 near = np.convolve(voice, np.ones(2 * _ALONE + 1))[_ALONE : _ALONE + len(voice)]
                 voice &= near > 1.5
-            edges = np.linspace(run.start, run.end, len(voice) + 1).astype(int)
             for part in runs(voice):
                 first, last = edges[part.start] - _AROUND_VOICE, edges[part.end] + _AROUND_VOICE
                 mask[max(run.start, first) : min(run.end, last)] = True
         return mask
+
+    def _without_onset(self, gap: Span) -> Span:
+        """A gap without the last moment before speech: the VAD hears a voice a little late."""
+        if gap.end < len(self._sound) and self._sound[gap.end]:
+            return Span(gap.start, max(gap.start, gap.end - _ONSET))
+        return gap
+
+    def _has_traces(self, run: Span, edges: np.ndarray) -> np.ndarray:
+        """Whether the VAD hears a trace of a voice in or next to each passage between `edges`.
+
+        A motor has harmonics that move, like a voice. Even of a song the VAD hears a trace.
+        """
+        faint = self._faint[run.start : run.end].copy()
+        if len(faint) > 4 * _LOUD_END:
+            # What is next to speech is full of it.
+            faint[:_LOUD_END] = faint[-_LOUD_END:] = 0.0
+        found = np.array([faint[max(0, first) : last].max(initial=0.0) for first, last in _neighbours(edges)])
+        traces: np.ndarray = found >= _TRACE
+        return traces
 
     def _parts_without(self, voice: np.ndarray, gap: Span) -> list[Span]:
         """The spans of frames in a gap between speech that are dropped."""
@@ -221,6 +254,42 @@ class _Sound:
         ]
         whole = at_start and at_end
         return [part for part in parts if part.end - part.start >= shortest or (whole and part == gap)]
+
+
+def _without_loud_ends(gap: Span, smooth: np.ndarray) -> Span:
+    """A gap between speech without what is louder at its ends than nearly all of it.
+
+    After a long noise the VAD may hear a voice only from its second word on.
+
+    Args:
+        gap: in frames.
+        smooth: the smoothed levels.
+    """
+    levels = smooth[gap.start : gap.end]
+    if len(levels) < 2 * _LOUD_END:
+        return gap
+    loud = levels > np.percentile(levels, _USUAL) + _LOUDER
+    first, last = _reach(loud[:_LOUD_END]), _reach(loud[::-1][:_LOUD_END])
+    return Span(gap.start + first, gap.end - last)
+
+
+def _neighbours(edges: np.ndarray) -> list[tuple[int, int]]:
+    """Each passage between edges with the one before and the one behind it, counted from the first edge."""
+    places = [int(edge - edges[0]) for edge in edges]
+    return [
+        (places[max(0, number - 1)], places[min(len(places) - 1, number + 2)])
+        for number in range(len(places) - 1)
+    ]
+
+
+def _reach(loud: np.ndarray) -> int:
+    """Frames from the start to the end of the loud ones that follow each other with short pauses."""
+    place = 0
+    for frame in np.flatnonzero(loud):
+        if frame - place > _PAUSE:
+            break
+        place = int(frame) + 1
+    return min(len(loud), place + _MARGIN) if place else 0
 
 
 def _mask(spans: list[Span], frames: int) -> np.ndarray:

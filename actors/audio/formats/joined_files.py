@@ -16,9 +16,10 @@ from actors.audio.structure.views import Extent, join_pieces, read_at
 
 # What the next file can begin with; the headers of frames are left out, which other bytes look like.
 _BEGINNING = re.compile(
-    rb"RIFF[\x00-\xff]{4}(?:AVI |WAVE)|FORM[\x00-\xff]{4}AIF[FC]|OggS\x00\x02|fLaC[\x00\x80]\0\0\x22|#!AMR|TTA1|wvpk|"
-    rb"FLV\x01[\x00-\x05]\0\0\0\x09|\x30\x26\xb2\x75\x8e\x66\xcf\x11|\x1a\x45\xdf\xa3|Creative Voice File|"
-    rb"[\x00-\xff]{4}ftyp|ID3[\x02-\x04]\x00|caff\x00\x01|riff\x2e\x91\xcf\x11|\.snd\0\0|\.RMF\0|MAC |nut/multimedia"
+    rb"RIFF[\x00-\xff]{4}(?:AVI |WAVE)|FORM[\x00-\xff]{4}AIF[FC]|OggS\x00\x02|fLaC[\x00\x80]\0\0\x22|#!AMR|"
+    rb"TTA1|wvpk|FLV\x01[\x00-\x05]\0\0\0\x09|\x30\x26\xb2\x75\x8e\x66\xcf\x11|\x1a\x45\xdf\xa3|"
+    rb"Creative Voice File|[\x00-\xff]{4}ftyp|ID3[\x02-\x04]\x00|caff\x00\x01|riff\x2e\x91\xcf\x11|"
+    rb"\.snd\0\0|\.RMF\0|MAC |nut/multimedia"
 )
 # Bytes of zeros, and tags, between two files.
 _MAX_PADDING = 64 << 10

@@ -1,7 +1,7 @@
 """Where the next broadcast begins in a transport stream that consists of several, and where packets end.
 
-A stream keeps its packet identifiers. Where one of them gets another codec, ffmpeg goes on with the decoder of
-the first one, which fails: the rest is another file.
+A stream keeps its packet identifiers. Where one of them gets another codec, ffmpeg goes on with the decoder
+of the first one, which fails: the rest is another file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NEAR = 8
 
 
 def packet_grid(head: bytes) -> tuple[int, int] | None:
-    """The size of packets and the place of the first mark in the beginning of a file; None where there are none."""
+    """The size of packets and the place of the first mark in the beginning of a file, or None."""
     for size in _SIZES:
         for place in range(min(size, len(head))):
             marks = head[place : place + _PACKETS * size : size]

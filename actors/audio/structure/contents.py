@@ -9,7 +9,7 @@ from actors.audio.structure.corrected_header import corrected_wave
 from actors.audio.structure.front_tags import skip_front_tags
 from actors.audio.structure.layout import read_layout
 from actors.audio.structure.pcm_samples import PcmPart, part_frames, pcm_parts
-from actors.audio.structure.views import read_at
+from actors.audio.structure.views import Extent, join_pieces, read_at
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ def read_contents(file: AudioFile) -> Contents:
         return Contents(file, parts, container, flags, layout.is_cut_off, is_open)
     if container != "wav" or read_at(file, 0, 4) == b"RIFX" or not layout.parts[0].extents:
         flags = [flag for flag in flags if flag == "audio_unread"]
+        if container == "aiff":
+            # ffmpeg reads no further than this size.
+            size = (layout.parts[0].end - 8).to_bytes(4, "big")
+            file = join_pieces(file, [b"FORM" + size, Extent(8, file.size)])
         return Contents(file, None, container, flags, layout.is_cut_off)
     view, joined = corrected_wave(file, layout)
     if joined < len(layout.parts):

@@ -2,8 +2,8 @@
 
 The size of a container, its index or the mark of its end is compared with what is there. Only formats that
 say something are examined; `actors.decoder` compares durations of headers besides. Streams whose writer could
-not know their length say nothing, except that an Ogg stream has a page that is marked as its last, and that the
-last frame of others is shorter than its header says.
+not know their length say nothing, except that an Ogg stream has a page that is marked as its last, and that
+the last frame of others is shorter than its header says.
 """
 
 from __future__ import annotations

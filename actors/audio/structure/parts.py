@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass, field
 
 from actors.audio.sources import AudioFile
-from actors.audio.structure.chunks import CAF, MAX_CHUNKS, Chunk, Grammar, is_metadata, next_chunk
+from actors.audio.structure.chunks import CAF, MAX_CHUNKS, Chunk, Grammar, is_metadata, next_chunk, read_chunk
 from actors.audio.structure.remainder import (
     classify,
     find_form,
@@ -117,9 +117,24 @@ class ChunkWalk:
             else:
                 resyncs += 1
                 place = found
+        if not part.extents and part.format is not None and (chunk := self._hidden_sound()) is not None:
+            place = self._add_sound(chunk)
         part.end = min(place, file.size)
         self._check_frames()
         return part
+
+    def _hidden_sound(self) -> Chunk | None:
+        """The chunk of the samples that another chunk's wrong size hides."""
+        assert self.grammar is not None
+        data = read_at(self.file, self.origin, _RESYNC_BYTES)
+        place = data.find(self._sound[:4])
+        while place >= 0:
+            chunk = read_chunk(self.file, self.origin + place, self.grammar)
+            fits = chunk is not None and self._preface < chunk.size <= self.file.size - chunk.start
+            if chunk is not None and fits and leads_to_end(self.file, chunk.end, self.grammar, self.origin):
+                return chunk
+            place = data.find(self._sound[:4], place + 1)
+        return None
 
     def _is_form(self, chunk: Chunk) -> bool:
         return is_form(read_at(self.file, chunk.head, 16))
@@ -235,6 +250,7 @@ def read_au(file: AudioFile, origin: int, head: bytes) -> Part:
     offset, size = struct.unpack(order + "II", head[4:12])
     walk = ChunkWalk(file, origin, None, "au", b"")
     walk.part.format = au_format(head[12:24], order)
-    start = origin + max(24, offset)
+    # Behind the end there are no samples: such an offset is wrong.
+    start = origin + (max(24, offset) if origin + offset < file.size else 24)
     walk.part.end = min(file.size, walk.add_samples(start, size))
     return walk.part

@@ -76,15 +76,17 @@ def wave_format(raw: bytes, byte_order: str) -> SampleFormat | None:
     """The format chunk of a WAVE file; None where it is too short."""
     if len(raw) < 14:
         return None
-    tag, channels, rate, _, align = struct.unpack(byte_order + "HHIIH", raw[:14])
+    tag, channels, rate, byte_rate, align = struct.unpack(byte_order + "HHIIH", raw[:14])
     bits = struct.unpack(byte_order + "H", raw[14:16])[0] if len(raw) >= 16 else 0
     valid = bits
     if tag == _EXTENSIBLE and len(raw) >= 26:
         valid = struct.unpack(byte_order + "H", raw[18:20])[0]
         tag = struct.unpack(byte_order + "H", raw[24:26])[0]
     width = align // channels if channels and align % channels == 0 else 0
-    if not 1 <= width <= 8:
-        width = -(-bits // 8)
+    told = -(-bits // 8)
+    if not 1 <= width <= 8 or (width != told and rate and byte_rate == rate * channels * told):
+        # Two of three fields agree.
+        width = told
     codec = _wave_codec(tag, width, "le" if byte_order == "<" else "be")
     frame = width * channels if codec else align
     return SampleFormat(codec, rate, channels, frame, min(valid, bits) or bits, raw)

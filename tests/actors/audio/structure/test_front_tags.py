@@ -29,8 +29,16 @@ def decode(path):
 
 @pytest.mark.parametrize(
     "front",
-    [tag(), tag(7), tag(300_000), tag() + tag(50), tag(100, footer=True), tag() + bytes(1000)],
-    ids=["usual", "odd", "picture", "two", "footer", "padded"],
+    [
+        tag(),
+        tag(7),
+        tag(300_000),
+        tag() + tag(50),
+        tag(100, footer=True),
+        tag() + bytes(1000),
+        bytes(100_000),
+    ],
+    ids=["usual", "odd", "picture", "two", "footer", "padded", "zeros"],
 )
 @pytest.mark.parametrize(
     "name",
@@ -72,6 +80,15 @@ def test_a_pcm_file_begins_behind_its_tags(tmp_path, container):
         got, reader = decode(tmp_path / "a.wav")
         assert np.array_equal(got.samples, samples.T)
         assert reader.flags == []
+
+
+def test_a_broadcast_begins_behind_zeros_and_tags(tmp_path, write, speech):
+    path = write(tmp_path / "a.ts", speech(6.0, 48_000), "aac", 48_000)
+    healthy, content = decode(path)[0], path.read_bytes()
+    for front in (bytes(1), bytes(5_000), bytes(100_000), tag(), tag(300) + bytes(900)):
+        path.write_bytes(front + content)
+        got, _ = decode(path)
+        assert np.array_equal(got.samples, healthy.samples), len(front)
 
 
 def test_other_containers_begin_behind_their_tags(tmp_path, write, speech):
