@@ -10,10 +10,13 @@ from actors.backends import create_aligner
 from actors.batching import dispatch_to
 from actors.confidence.words import word_confidences
 from actors.config import AlignerConfig
+from actors.config.repair import RepairConfig
 from actors.config.trust import GuardsConfig
 from actors.errors import as_row_error
 from actors.guards.word_guard import WordGuard
 from actors.records import AlignmentRequest, Row, SegmentRow, WordRow
+from actors.repair import realign
+from actors.repair.budget import LocalBudget, affordable
 from actors.text.alignment_units import Unit
 from actors.text.given_text.judgement import judged
 from actors.text.given_text.script import EMPTY_SCRIPT, Script, Span, Times, given_script, plain_script
@@ -25,6 +28,8 @@ AlignedSegment = tuple[SegmentRow, Exception | None]
 
 STAGE = "align"
 _TIME_DIGITS = 3
+# Seconds that a process may align again before it has aligned anything.
+_REPAIR_CREDIT = 30.0
 
 
 class AlignerActor:
@@ -37,12 +42,18 @@ class AlignerActor:
     invented), `alignment_failed` (the row becomes `partial`), `too_long_to_align`.
     """
 
-    def __init__(self, config: AlignerConfig, guards: GuardsConfig | None = None) -> None:
+    def __init__(
+        self,
+        config: AlignerConfig,
+        guards: GuardsConfig | None = None,
+        repair: RepairConfig | None = None,
+    ) -> None:
         """Load the model.
 
         Args:
             config: settings of the aligner.
             guards: settings of the guards; None: the defaults, and none for the fake aligner.
+            repair: settings of the repair of bad stretches of words; None: there is none.
 
         Raises:
             FatalError: the model cannot be loaded; the message says what to do.
@@ -50,6 +61,8 @@ class AlignerActor:
         self.config = config
         self.backend = create_aligner(config)
         self.guard = WordGuard(guards or GuardsConfig(enabled=config.backend != "fake"))
+        self.repair = repair or RepairConfig(enabled=False)
+        self.budget = LocalBudget(self.repair.max_share, _REPAIR_CREDIT)
         self.model = self.backend.model
         self.revision = self.backend.revision
         self.max_concurrent_calls = self.backend.max_concurrent_calls
@@ -77,14 +90,44 @@ class AlignerActor:
             self.backend, self.backend.align, self.config, [requests[index] for index in within_limit]
         )
         times: dict[int, Times | Exception] = dict(zip(within_limit, results, strict=True))
+        realigned = self._align_again({index: requests[index] for index in within_limit}, times)
         aligned = [
             _aligned(segment, script, times.get(index), too_long=index in requests and index not in times)
             for index, (segment, script) in enumerate(zip(segments, scripts, strict=True))
         ]
+        for index in realigned:
+            aligned[index][0]["flags"].append("words_realigned")
         return [
             (self.guard.judged(segments[index], segment, times.get(index), heard[index]), error)
             for index, (segment, error) in enumerate(aligned)
         ]
+
+    def _align_again(
+        self, requests: dict[int, AlignmentRequest], times: dict[int, Times | Exception]
+    ) -> set[int]:
+        """Align bad stretches of words again; better times replace the others. Returns whose have changed."""
+        self.budget.count(sum(request.duration for request in requests.values()))
+        if not self.repair.enabled:
+            return set()
+        found = [
+            (index, window)
+            for index, request in requests.items()
+            if isinstance(of_request := times[index], list)
+            for window in realign.windows(of_request, request.duration)
+        ]
+        chosen = affordable([window.end - window.start for _, window in found], self.budget)
+        asked = [found[number] for number in chosen]
+        again = [realign.request_for(requests[index], window) for index, window in asked]
+        results = dispatch_to(self.backend, self.backend.align, self.config, again) if again else []
+        changed = set()
+        for (index, window), result in zip(asked, results, strict=True):
+            before = times[index]
+            if isinstance(result, list) and isinstance(before, list):
+                better = realign.better(before, window, result)
+                if better is not None:
+                    times[index] = better
+                    changed.add(index)
+        return changed
 
 
 def without_words(segment: SegmentRow) -> SegmentRow:

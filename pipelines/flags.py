@@ -77,6 +77,7 @@ FLAGS: dict[str, dict[str, str]] = {
     "repair": {
         "repaired:STEP": "the text comes from a step of the repair: language, recut, no_context, penalty or "
         "second_model; `candidates` has the texts that were rejected",
+        "words_realigned": "bad times of some words were found anew, between the words around them",
         "second_model": "the text is that of the second model, which is the better one in its language",
         "confirmed": "a second model has nearly the same words as this doubtful text",
         "repair_failed": "the second model could not recognise this segment: the first text stays",

@@ -7,8 +7,9 @@ for two recognisers: where both have the same words, these stand; elsewhere thos
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rapidfuzz.distance import Levenshtein
 
@@ -66,15 +67,12 @@ def merged(
     codes = Levenshtein.opcodes([word.key for word in first_words], [word.key for word in second_words])
     pieces: list[str] = []
     place, kept = 0, 0
-    for code in codes:
-        if code.tag == "equal":
-            continue
-        own = first_words[code.src_start : code.src_end]
-        other = second_words[code.dest_start : code.dest_end]
+    for first_span, second_span in _differences(codes):
+        own, other = first_words[slice(*first_span)], second_words[slice(*second_span)]
         ours, theirs = _confidence(own, confidences[0]), _confidence(other, confidences[1])
         if ours is None or theirs is None or ours <= theirs:
             continue
-        start, end = _span(second, second_words, code.dest_start, code.dest_end)
+        start, end = _span(second, second_words, *second_span)
         words = _text(first, own)
         before = second[place:start]
         if words and not other:
@@ -84,6 +82,17 @@ def merged(
         if not words and before.endswith(" ") and second[place : place + 1] == " ":
             place += 1
     return ("".join([*pieces, second[place:]])).strip(), kept
+
+
+def _differences(codes: Iterable[Any]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Words of both texts that differ, as (start, end) in each; of a word for a word each is one difference."""
+    for code in codes:
+        first, second = (code.src_start, code.src_end), (code.dest_start, code.dest_end)
+        if code.tag == "replace" and first[1] - first[0] == second[1] - second[0]:
+            for offset in range(first[1] - first[0]):
+                yield (first[0] + offset, first[0] + offset + 1), (second[0] + offset, second[0] + offset + 1)
+        elif code.tag != "equal":
+            yield first, second
 
 
 def _confidence(words: Sequence[Word], whole: float | None) -> float | None:

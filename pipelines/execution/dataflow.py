@@ -67,7 +67,7 @@ def run_shards(work: ShardPass, losses: list[PassLosses]) -> None:
         rows = ray_data.map_in_pool(
             rows,
             Align,
-            (aligner, work.run_id, supervisor, config.guards, tuple(config.repair.languages)),
+            (aligner, work.run_id, supervisor, config.guards, config.repair),
             placement.aligner,
             isolated=isolated,
         )

@@ -41,12 +41,15 @@ def check_models(config: RunConfig) -> None:
             it, or the calibration is none of this model.
     """
     calibrations.check(config.asr)
+    if config.speakers.backend != "none" and config.speakers.enrolled:
+        list(check_table(config.speakers))
     second = config.repair.second_model(config.asr)
     try:
         here = config.cluster.address == "local"
         backends.check(config.asr, config.aligner, here=here)
         if second is not None:
             backends.check(second, config.aligner, here=here)
+        check_speakers(config.speakers, here=here)
     except FatalError as error:
         raise UsageError(error.message) from None
     if config.cluster.address == "local":

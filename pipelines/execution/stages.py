@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -20,6 +20,7 @@ from actors.asr import ASRActor
 from actors.audio.windows import Window
 from actors.backends.devices import device_name
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
+from actors.config.repair import RepairConfig
 from actors.config.trust import GuardsConfig
 from actors.decoder import Decoder
 from actors.errors import FatalError
@@ -181,11 +182,11 @@ class Align(SerializedStage):
         run_id: str,
         supervisor: Any,
         guards: GuardsConfig | None = None,
-        second_model_languages: Sequence[str] = (),
+        repair: RepairConfig | None = None,
     ) -> None:
         tries = config.pool.max_task_retries + 1
         self.guarded = (
-            GuardedActor("align", functools.partial(AlignerActor, config, guards), supervisor, tries)
+            GuardedActor("align", functools.partial(AlignerActor, config, guards, repair), supervisor, tries)
             if config.backend != "none"
             else None
         )
@@ -193,7 +194,7 @@ class Align(SerializedStage):
         super().__init__(self.actor.max_concurrent_calls if self.actor else 1)
         self.run_id = run_id
         self.supervisor = supervisor
-        self.languages = second_model_languages
+        self.languages = repair.languages if repair else []
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = to_rows(table)
