@@ -87,7 +87,7 @@ def test_align_times_what_is_said_of_the_given_text(
         "other": "partial",
     }
     assert {"text_unlike_audio:1.00", "speech_without_text:1.00"} <= set(rows["other"]["flags"])
-    assert "text_unlike_audio:0.08" in rows["front matter"]["flags"]
+    assert "text_unlike_audio:0.07" in rows["front matter"]["flags"]
 
 
 def test_align_requires_text(

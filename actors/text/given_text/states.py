@@ -9,6 +9,7 @@ tokens prove nothing.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -23,8 +24,9 @@ _RIGHT = 0.75
 _BEGINS_SAID, _CHANGE = 1.0, 3.0
 # An unmatched token for which nothing else was recognised, not even wrongly, is so much stronger evidence.
 _NOTHING_HEARD = 1.5
-# Tokens that are added to the recognised ones, all different, to estimate how frequent a token is.
-_OTHER_TOKENS = 200
+# How frequent a token is, is estimated from so many tokens on each side of its place, and so many tokens
+# more, all different.
+_NEIGHBOURS, _OTHER_TOKENS = 40, 80
 # Largest chance that a token is matched by accident.
 _MAX_CHANCE = 0.5
 # Two texts of which less is alike have nothing in common: that is what unlike texts of one language have.
@@ -45,7 +47,8 @@ def find_states(
         unknown: places between recognised tokens, by the number of tokens before, where recognition failed.
     """
     said, written = np.zeros(len(tokens)), np.zeros(len(heard))
-    chance_said, chance_written = _chances(tokens, heard), _chances(heard, tokens)
+    chance_said = _chances(tokens, heard, _places(pairs, len(tokens)))
+    chance_written = _chances(heard, tokens, _places([(j, i) for i, j in pairs], len(heard)))
     for i, j in pairs:
         said[i] = math.log(_RIGHT / chance_said[i])
         written[j] = math.log(_RIGHT / chance_written[j])
@@ -62,18 +65,38 @@ def find_states(
     return _most_probable(said), _most_probable(written)
 
 
-def _chances(tokens: Sequence[Token], among: Sequence[Token]) -> list[float]:
+def _chances(tokens: Sequence[Token], among: Sequence[Token], places: Sequence[int]) -> list[float]:
     """The chance of each token to be matched with an unlike text.
 
     Of two random texts of k equally frequent tokens, about 2 / sqrt(k) can be matched (Kiwi, Loebl and
     Matousek, Expected length of the longest common subsequence for large alphabets, 2005). A token of
-    frequency f counts as one of 1 / f.
+    frequency f counts as one of 1 / f. Frequencies are those of the neighbourhood, because what is said often
+    in one place, such as digits, may be rare in the whole.
+
+    Args:
+        tokens: to be matched.
+        among: tokens of the other side.
+        places: for each token its place on the other side.
     """
-    counts: dict[str, int] = {}
-    for token in among:
-        counts[token.key] = counts.get(token.key, 0) + 1
-    total = len(among) + _OTHER_TOKENS
-    return [min(_MAX_CHANCE, 2 * math.sqrt((counts.get(token.key, 0) + 1) / total)) for token in tokens]
+    found: dict[str, list[int]] = {}
+    for number, token in enumerate(among):
+        found.setdefault(token.key, []).append(number)
+    total = min(len(among), 2 * _NEIGHBOURS) + _OTHER_TOKENS
+    chances = []
+    for token, place in zip(tokens, places, strict=True):
+        at = found.get(token.key, [])
+        count = bisect_right(at, place + _NEIGHBOURS) - bisect_left(at, place - _NEIGHBOURS)
+        chances.append(min(_MAX_CHANCE, 2 * math.sqrt((count + 0.5) / total)))
+    return chances
+
+
+def _places(pairs: Pairs, count: int) -> list[int]:
+    """For each of so many tokens the place on the other side: that of the matched token before it."""
+    places, last = [0] * count, 0
+    matched = dict(pairs)
+    for number in range(count):
+        last = places[number] = matched.get(number, last)
+    return places
 
 
 def _evidence(token: Token, others: Sequence[Token], chance: float, likeness: float) -> float:

@@ -17,6 +17,8 @@ import numpy as np
 
 from actors.text.given_text.token_matching import tokenize
 from pipelines.evaluation.metrics.edits import DELETE, EQUAL, INSERT, align
+from pipelines.evaluation.metrics.word_times import compare
+from pipelines.evaluation.outputs import timed_words
 from tests.benchmarks.workloads import jobs
 from tests.benchmarks.workloads.labelled import Speech, held_out_clips, joined, utterances
 from tests.benchmarks.workloads.rows import Row
@@ -55,22 +57,28 @@ def _transcribed(folder: Path, parts: Sequence[Speech]) -> Iterator[Row]:
     """One by one, and joined."""
     short = {f"u{number:04}": part for number, part in enumerate(parts)}
     manifest, references = jobs.write_manifests(folder / "short", short)
-    jobs.run("transcribe", manifest, folder / "short-out")
+    texts = {
+        row["recording_id"]: row["text"] for row in jobs.run("transcribe", manifest, folder / "short-out")
+    }
     alone = jobs.evaluated(folder / "short-out", references)["references"]["total"]
-    yield from _rows(f"{len(parts)} utterances one by one", alone)
+    said = [(part.text, texts[name]) for name, part in short.items()]
+    yield from _rows(f"{len(parts)} utterances one by one", alone, said)
     whole = joined(parts, np.random.default_rng(5))
     manifest, references = jobs.write_manifests(folder / "long", {"long": whole})
     [row] = jobs.run("transcribe", manifest, folder / "long-out")
     total = jobs.evaluated(folder / "long-out", references)["references"]["total"]
-    yield from _rows(f"the same joined, {whole.duration / 60:.1f} min", total)
+    yield from _rows(f"the same joined, {whole.duration / 60:.1f} min", total, [(whole.text, row["text"])])
     lost, doubled = seam_errors(row, whole)
     yield Row("words lost / at a seam", lost, "words", "<= 0", f"{len(row['segments']) - 1} seams")
     yield Row("words doubled at a seam", doubled, "words", "<= 0")
     yield Row("AAS, joined less one by one", total["aas_ms"] - alone["aas_ms"], "ms", "<= 10")
 
 
-def _rows(name: str, total: dict[str, Any]) -> Iterator[Row]:
-    yield Row(f"{name}: errors", 100 * total["error_rate"], "%", "", f"{total['units']} words or characters")
+def _rows(name: str, total: dict[str, Any], texts: Sequence[tuple[str, str]]) -> Iterator[Row]:
+    """The errors of texts (said, heard) by words, or characters in scripts without spaces, and the shifts."""
+    edits = [align(*([token.key for token in tokenize(text)] for text in pair))[0] for pair in texts]
+    units, errors = sum(edit.reference for edit in edits), sum(edit.errors for edit in edits)
+    yield Row(f"{name}: errors", 100 * errors / units, "%", "", f"{units} words or characters")
     within = 100 * total["within_100_ms"]
     yield Row(f"{name}: AAS", total["aas_ms"], "ms", "", f"{within:.1f} % of words within 100 ms")
 
@@ -122,19 +130,23 @@ def _aligned(folder: Path, parts: Sequence[Speech], other: Sequence[Speech]) -> 
         for start in range(0, len(parts), 8)
         for part in (*parts[start : start + 8], *other[start : start + 8])
     ]
-    texts = {
-        "whole": text_of(parts),
-        "front": FRONT_MATTER + text_of(parts),
-        "half": text_of(parts[:half]),
-        "middle": text_of([*parts[: half // 2], *parts[-half // 2 :]]),
-        "twice": text_of(mixed),
-        "other": text_of(other),
+    everything = [*range(len(parts))]
+    middle = [*everything[: half // 2], *everything[-half // 2 :]]
+    cases = {
+        "whole": (text_of(parts), everything),
+        "front": (FRONT_MATTER + text_of(parts), everything),
+        "half": (text_of(parts[:half]), everything[:half]),
+        "middle": (text_of([parts[number] for number in middle]), middle),
+        "twice": (text_of(mixed), everything),
+        "other": (text_of(other), []),
     }
-    columns = {name: {"text": text} for name, text in texts.items()}
-    manifest, _ = jobs.write_manifests(folder / "align", dict.fromkeys(texts, whole), columns)
+    columns = {name: {"text": text} for name, (text, _) in cases.items()}
+    manifest, _ = jobs.write_manifests(folder / "align", dict.fromkeys(cases, whole), columns)
     rows = {row["recording_id"]: row for row in jobs.run("align", manifest, folder / "align-out")}
-    for name, text in texts.items():
-        yield from _aligned_rows(name, rows[name], whole, text)
+    words = iter(whole.words)
+    own = [list(itertools.islice(words, len(part.words))) for part in parts]
+    for name, (text, said) in cases.items():
+        yield from _aligned_rows(name, rows[name], [word for number in said for word in own[number]], text)
 
 
 def text_of(parts: Sequence[Speech]) -> str:
@@ -142,13 +154,10 @@ def text_of(parts: Sequence[Speech]) -> str:
     return joined(parts, np.random.default_rng(0)).text
 
 
-def _aligned_rows(name: str, row: dict[str, Any], whole: Speech, text: str) -> Iterator[Row]:
-    from pipelines.evaluation.metrics.word_times import compare
-    from pipelines.evaluation.outputs import timed_words
-
+def _aligned_rows(name: str, row: dict[str, Any], said: Sequence[dict[str, Any]], text: str) -> Iterator[Row]:
     words = [word for segment in row["segments"] for word in segment["words"]]
     timed = timed_words(row)
-    shifts = compare([(word["text"], word["start"], word["end"]) for word in whole.words], timed)
+    shifts = compare([(word["text"], word["start"], word["end"]) for word in said], timed)
     flags = ", ".join(flag for flag in row["flags"] if ":" in flag) or "no share flagged"
     note = f"{shifts.matched} of {shifts.words} said words have times; {row['status']}, {flags}"
     if shifts.matched:
