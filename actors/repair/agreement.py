@@ -85,7 +85,7 @@ def merged(
 
 
 def _differences(codes: Iterable[Any]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Words of both texts that differ, as (start, end) in each; of a word for a word each is one difference."""
+    """Words of both texts that differ, as (start, end) in each; a word for a word is one difference."""
     for code in codes:
         first, second = (code.src_start, code.src_end), (code.dest_start, code.dest_end)
         if code.tag == "replace" and first[1] - first[0] == second[1] - second[0]:
