@@ -14,6 +14,7 @@ from typing import Any
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Discard
 
 from actors.audio.formats.allowed import format_options
@@ -125,6 +126,19 @@ def open_container(
         yield opened
     finally:
         container.close()
+
+
+def packets_of(opened: Opened) -> Iterator[Packet]:
+    """The packets of the stream from where the container is, also where a film gets further streams.
+
+    PyAV knows the streams of the beginning only: at the first packet of another one it fails.
+    """
+    while True:
+        try:
+            yield from opened.container.demux(opened.stream)
+            return
+        except IndexError:
+            continue
 
 
 def is_plausible_rate(rate: int, codec: str) -> bool:

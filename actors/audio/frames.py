@@ -14,7 +14,7 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 
-from actors.audio.containers import MAX_CHANNELS, Opened, is_plausible_rate
+from actors.audio.containers import MAX_CHANNELS, Opened, is_plausible_rate, packets_of
 from actors.audio.header_facts import Mp3Facts
 from actors.errors import RowError
 
@@ -88,7 +88,7 @@ def frames_of(opened: Opened, rate: int, losses: DecodeLosses, to_end: bool) -> 
         losses: is filled in.
         to_end: whether an error of the container is a loss; else the frames just end.
     """
-    packets = opened.container.demux(opened.stream)
+    packets = packets_of(opened)
     samples_per_tick = float((opened.stream.time_base or 0) * rate)
     convert = _Converter(rate, opened.codec)
     while True:

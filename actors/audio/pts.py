@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import av
 from av.audio.stream import AudioStream
 
-from actors.audio.containers import Opened, open_container
+from actors.audio.containers import Opened, open_container, packets_of
 from actors.audio.formats.links import first_flac_sample
 from actors.audio.header_facts import riff_facts
 from actors.audio.sources import AudioFile
@@ -155,7 +155,7 @@ def walk_packets(opened: Opened, longest: float) -> Walk:
     position, begin, max_drift = 0.0, 0.0, 0.0
     rounded_packets = 0
     try:
-        for packet in opened.container.demux(stream):
+        for packet in packets_of(opened):
             if packet.size == 0:
                 continue
             length = max(0, packet.duration or 0) * tick

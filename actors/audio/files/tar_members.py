@@ -7,6 +7,7 @@ a read-ahead brings along.
 from __future__ import annotations
 
 import logging
+import posixpath
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class TarMember:
 
 
 def walk_members(file: AudioFile) -> Iterator[TarMember]:
-    """The regular files of an archive in its order, from its headers.
+    """The regular files of an archive in its order, from its headers, and links to them under their names.
 
     Archives that were joined byte for byte are read to the end of the last one.
 
@@ -53,6 +54,8 @@ def walk_members(file: AudioFile) -> Iterator[TarMember]:
                 f"the archive is compressed ({name}), and its members cannot be read by their place in it; "
                 f"store it uncompressed: audio does not get smaller"
             )
+    spans: dict[str, tuple[int, int]] = {}
+    passed_over = 0
     origin: int | None = 0
     while origin is not None:
         position = origin
@@ -67,12 +70,30 @@ def walk_members(file: AudioFile) -> Iterator[TarMember]:
                             f"the archive is cut off: {info.name!r} should end at byte {start + info.size}, "
                             f"but there are {file.size}"
                         )
-                    if info.isreg() and not info.issparse():
-                        yield TarMember(_readable(info.name), start, start + info.size)
+                    span = (start, start + info.size)
+                    if info.islnk() or info.issym():
+                        span = spans.get(_target(info), (-1, -1))
+                    if info.isdir():
+                        continue
+                    if info.issparse() or info.isdev() or span[0] < 0:
+                        passed_over += 1
+                        continue
+                    spans[posixpath.normpath(info.name)] = span
+                    yield TarMember(_readable(info.name), *span)
                 position = origin + archive.offset
         except tarfile.TarError as error:
             raise TarError(f"not a readable tar archive ({error})") from None
         origin = _next_archive(file, position)
+    if passed_over:
+        logger.warning(
+            "%s: %d members passed over: links to other files, sparse files or devices", file.uri, passed_over
+        )
+
+
+def _target(link: tarfile.TarInfo) -> str:
+    """The name of the member that a link means: of a symbolic one relative to its folder."""
+    folder = posixpath.dirname(link.name) if link.issym() else ""
+    return posixpath.normpath(posixpath.join(folder, link.linkname))
 
 
 def find_member(uri: str, name: str, retries: int | None = None) -> tuple[int, int]:
