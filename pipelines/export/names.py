@@ -32,14 +32,14 @@ def file_name(recording_id: str, suffix: str = "", collisions: frozenset[int] = 
     """
     changed = bool(_LOOKS_CHANGED.search(recording_id))
     parts = []
-    original = recording_id.split("/")
+    original = _path(recording_id).split("/")
     for number, part in enumerate(original):
         is_last = number == len(original) - 1
         safe = _safe_part(part)
         # A folder must not have the name that another recording's file could have.
         if suffix and not is_last and safe.casefold().endswith(suffix):
             safe = f"{safe[: -len(suffix)]}_{suffix[1:]}"
-        changed |= safe != part
+        changed |= safe != part or not part
         if safe:
             parts.append(safe)
     name = "/".join(parts) or "_"
@@ -58,7 +58,7 @@ def flat_name(recording_id: str, allowed: str = "_") -> str:
         allowed: characters besides ASCII letters and digits that may stay.
     """
     safe = re.sub(rf"[^0-9A-Za-z{re.escape(allowed)}]", "_", recording_id)[:100]
-    if safe != recording_id or re.search(rf"_[0-9a-f]{{{_DIGEST}}}$", safe):
+    if not safe or safe != recording_id or re.search(rf"_[0-9a-f]{{{_DIGEST}}}$", safe):
         safe = f"{safe}_{digest(recording_id)}"
     return safe
 
@@ -69,7 +69,7 @@ def digest(text: str) -> str:
 
 
 def find_collisions(recording_ids: Iterable[str]) -> frozenset[int]:
-    """The ids that some file systems would give the same name: those that differ in case only.
+    """The ids that would have the same name: those that differ in case only, and `/a` beside `a`.
 
     Eight bytes of memory for each id.
     """
@@ -80,8 +80,13 @@ def find_collisions(recording_ids: Iterable[str]) -> frozenset[int]:
 
 def name_key(recording_id: str) -> int:
     """A number that two names share which differ in case only."""
-    folded = unicodedata.normalize("NFC", recording_id).casefold()
+    folded = unicodedata.normalize("NFC", _path(recording_id)).casefold()
     return int(hashlib.sha256(folded.encode("utf-8", "surrogatepass")).hexdigest()[:16], 16)
+
+
+def _path(recording_id: str) -> str:
+    """An id as a relative path: ids are often absolute paths or URIs."""
+    return recording_id.replace("://", "/").lstrip("/")
 
 
 def _safe_part(part: str) -> str:

@@ -93,13 +93,15 @@ def write_webdataset(job: DatasetJob, shard: Shard) -> Counter[str]:
 
 
 def write_shar(job: DatasetJob, shard: Shard) -> Counter[str]:
-    """One shard of lhotse's Shar: `cuts.000000.jsonl.gz` and `recording.000000.tar`."""
+    """One shard of lhotse's Shar: `PART/cuts.000000.jsonl.gz` and `PART/recording.000000.tar`.
+
+    lhotse takes every file of the folder for a field, so the card stands above it.
+    """
     counts: Counter[str] = Counter()
-    folder = () if not job.plan.shares else (shard.split,)
     name = f"{shard.number:06d}"
     with (
-        streamed_file(job.address(*folder, f"recording.{name}.tar")) as audio,
-        streamed_file(job.address(*folder, f"cuts.{name}.jsonl.gz")) as text,
+        streamed_file(job.address(shard.split, f"recording.{name}.tar")) as audio,
+        streamed_file(job.address(shard.split, f"cuts.{name}.jsonl.gz")) as text,
         tarfile.open(fileobj=audio, mode="w|") as archive,
         # Without a time of its own, the file is the same in every export.
         gzip.GzipFile(fileobj=text, mode="wb", mtime=0, filename="") as cuts,

@@ -24,7 +24,7 @@ _EMBEDDED = ("hf", "webdataset")
 # What training sets consist of, by the end of the name.
 _WRITTEN = (
     *(".parquet", ".tar", ".jsonl", ".jsonl.gz", ".flac", "/README.md", "/wav.scp", "/segments", "/text"),
-    *("/utt2spk", "/spk2utt", "/utt2lang", "/utt2dur"),
+    *("/utt2spk", "/spk2utt", "/utt2lang", "/utt2dur", "/reco2dur"),
 )
 
 

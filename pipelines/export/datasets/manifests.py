@@ -24,7 +24,7 @@ from pipelines.storage import files
 from pipelines.storage.atomic_files import streamed_file
 
 # The files of a data folder of Kaldi that a shard adds lines to; they are sorted by their first field.
-KALDI_FILES = ("wav.scp", "segments", "text", "utt2spk", "utt2lang", "utt2dur")
+KALDI_FILES = ("wav.scp", "segments", "text", "utt2spk", "utt2lang", "utt2dur", "reco2dur")
 # Samples of several speakers, or of an unknown one.
 _UNKNOWN = "unknown"
 
@@ -117,6 +117,7 @@ def kaldi_lines(row: Row, sample: Sample, address: str, linked: bool) -> dict[st
         "utt2lang": f"{utterance} {sample.language or 'und'}\n",
         "utt2dur": f"{utterance} {sample.duration:.3f}\n",
     }
+    lines["reco2dur"] = f"{wav} {_file_seconds(row, sample) if linked else sample.duration:.3f}\n"
     if linked:
         lines["segments"] = f"{utterance} {wav} {sample.start:.3f} {sample.end:.3f}\n"
     return lines
@@ -146,8 +147,7 @@ def _located(job: DatasetJob, shard: Shard, counts: Counter[str]) -> Iterator[tu
 def _linked_cut(row: Row, sample: Sample, address: str) -> dict[str, Any]:
     provenance = row.get("provenance") or {}
     rate, channels = provenance.get("sampling_rate") or 16_000, provenance.get("channels") or 1
-    window = row.get("window") or {}
-    seconds = max((window.get("start") or 0.0) + (row["duration"] or 0.0), sample.end)
+    seconds = _file_seconds(row, sample)
     recording = {
         "id": row["recording_id"],
         "sources": [
@@ -165,6 +165,11 @@ def _linked_cut(row: Row, sample: Sample, address: str) -> dict[str, Any]:
     clip = sample.clip
     channel = clip.channel if clip.channel is not None else 0 if channels == 1 else list(range(channels))
     return lhotse_cut(sample, recording, round(sample.start, 6), round(sample.duration, 6), channel)
+
+
+def _file_seconds(row: Row, sample: Sample) -> float:
+    """Seconds of the file, as far as it was decoded."""
+    return float(max(((row.get("window") or {}).get("start") or 0.0) + (row["duration"] or 0.0), sample.end))
 
 
 def _command(address: str, row: Row, sample: Sample, linked: bool) -> str:

@@ -149,5 +149,6 @@ def write_output(
         for row in rows
     ]
     pq.write_table(pa.Table.from_pylist(plan, schema=PLAN), out / "plan" / "plan-0.parquet")
-    (out / "run.json").write_text("{}")
+    if not files:
+        (out / "run.json").write_text("{}")
     return str(out)

@@ -9,9 +9,10 @@ from typing import Any
 _TEXTS = {
     "en": "The committee met on Tuesday morning, and after a long discussion about the budget, it decided to "
     'wait. Nobody was surprised! "We need more time," said the chairman, who had been travelling. Yes. There '
-    "were, however, https://example.org/a/very/long/path-that-does-not-end/and/more/index.html some objections.",
-    "de": "Die Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft tagte, weil es "
-    "regnete. Niemand kam. Oder doch?",
+    "were, however, https://example.org/a/very/long/path-that-does-not-end/and/more/index.html some "
+    "objections.",
+    "de": "Die Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft tagte, weil "
+    "es regnete. Niemand kam. Oder doch?",
     "zh": "今天下午，我们将在北京参加一个非常重要的会议。会议上将讨论二零二六年的预算问题和其他事情！",
     "ja": "今日は天気がいいですね。明日は学校に行きますから、コンピューターを使ってプログラミングをします。",
     "th": "สวัสดีครับวันนี้อากาศดีมากเราไปเดินเล่นกันเถอะ",
