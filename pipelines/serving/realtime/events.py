@@ -78,7 +78,13 @@ def completed(item: str, start: int, end: int, segment: dict[str, Any], lag: flo
         "language": segment["language"],
         "confidence": segment["confidence"],
         "words": [
-            {"word": word["text"], "start": word["start"], "end": word["end"]} for word in segment["words"]
+            {
+                "word": word["text"],
+                "start": word["start"],
+                "end": word["end"],
+                "confidence": word.get("confidence"),
+            }
+            for word in segment["words"]
         ],
         "cues": cue_rows(cues([cast(SegmentRow, segment)])),
         "lag_ms": round(lag * 1000),

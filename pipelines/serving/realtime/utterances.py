@@ -19,6 +19,7 @@ from actors.records import SAMPLING_RATE, Hypothesis, Row, SegmentRequest, Segme
 from actors.segmentation.endpointing import Endpointer, PartialHypothesis, UtteranceEnded
 from actors.segmentation.energy import segment
 from actors.text.languages import name_of
+from pipelines.output import calibrations
 from pipelines.serving.inference.dynamic_batching import Priority
 from pipelines.serving.realtime import events
 from pipelines.serving.realtime.events import Event
@@ -219,7 +220,8 @@ async def transcribe_utterance(
     aligned, error = await service.models.align(request, Priority.FINAL)
     if error is not None:
         log.warning("an utterance has no words: %s", error)
-    return cast(Row, aligned)
+    calibration = calibrations.read(service.config.asr)
+    return calibration.apply(cast(Row, aligned)) if calibration else cast(Row, aligned)
 
 
 async def _recognise(

@@ -83,6 +83,7 @@ def test_an_utterance_has_its_events_in_order_and_its_words(serve: Make) -> None
         assert len({event["item_id"] for event in events if "item_id" in event}) == 1
         assert done["language"] == "de" and len(done["words"]) == len(done["transcript"].split()) >= 12
         assert 0.5 <= done["start"] <= 1.0 and 7.0 <= done["end"] <= 7.5
+        assert all(0.9 <= word["confidence"] <= 1 for word in done["words"])
         starts = [word["start"] for word in done["words"]]
         assert starts == sorted(starts) and done["start"] <= starts[0]
         assert done["words"][-1]["end"] <= done["end"] + 0.01
