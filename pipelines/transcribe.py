@@ -26,7 +26,7 @@ from pipelines.manifests.manifest import recordings_of
 from pipelines.output import lease, run_record, saved_settings, shards, transcripts
 from pipelines.planning import planner
 from pipelines.reporting import report
-from pipelines.second_pass.running import is_needed, run_second_pass
+from pipelines.second_pass.running import check_pool, is_needed, run_second_pass
 from pipelines.supervision import shutdown
 
 
@@ -127,6 +127,7 @@ def finish(
         with session.running_ray(config.cluster):
             try:
                 with record_losses(out, record, run_id) as losses:
+                    check_pool(config, record["command"])
                     if todo.num_rows:
                         run_passes(work, losses)
                     run_second_pass(work, losses)

@@ -8,6 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from actors.config.speakers import SpeakersConfig
+from actors.errors import UsageError
+from pipelines.cluster import session
+from pipelines.cluster.placement import place
 from pipelines.config import RunConfig
 from pipelines.execution.dataflow import run_shards
 from pipelines.execution.supervised_pass import ShardPass
@@ -21,6 +24,19 @@ def is_needed(out: str, config: RunConfig, command: str, plan: pa.Table) -> bool
     return _has_second_model(config, command) and bool(
         planning.find(out, plan, config.repair.max_share).shards.num_rows
     )
+
+
+def check_pool(config: RunConfig, command: str) -> None:
+    """Check that the second model's pool fits the cluster, before the first pass begins.
+
+    Raises:
+        UsageError: it does not; the message says what to change.
+    """
+    if _has_second_model(config, command):
+        try:
+            place(_own_settings(config), session.living_nodes())
+        except UsageError as error:
+            raise UsageError(f"the second model (repair.pool): {error.message}") from None
 
 
 def run_second_pass(work: ShardPass, losses: list[PassLosses]) -> None:
@@ -40,9 +56,7 @@ def run_second_pass(work: ShardPass, losses: list[PassLosses]) -> None:
     if not wanted.shards.num_rows:
         return
     todo = planning.write_plan(work.out, work.plan, wanted, config.repair.languages, work.run_id)
-    # The first pass has found the speakers.
-    settings: dict[str, Any] = {"asr": config.repair.second_model(config.asr), "speakers": SpeakersConfig()}
-    own = replace(work, config=config.model_copy(update=settings), plan=todo, todo=todo, again=True)
+    own = replace(work, config=_own_settings(config), plan=todo, todo=todo, again=True)
     for isolated in (False, True):
         left = shards.left_to_do(todo, work.out)
         if left.num_rows:
@@ -51,6 +65,12 @@ def run_second_pass(work: ShardPass, losses: list[PassLosses]) -> None:
     left = shards.left_to_do(todo, work.out)
     if left.num_rows:
         planning.give_up(work.out, left, work.run_id)
+
+
+def _own_settings(config: RunConfig) -> RunConfig:
+    # The first pass has found the speakers.
+    settings: dict[str, Any] = {"asr": config.repair.second_model(config.asr), "speakers": SpeakersConfig()}
+    return config.model_copy(update=settings)
 
 
 def _has_second_model(config: RunConfig, command: str) -> bool:

@@ -126,8 +126,8 @@ def applications(config: RunConfig, wanted: Mapping[str, PoolResources]) -> list
         replicas = (min(config.serve.min_replicas, pool.size), pool.size)
         section = session.with_share(section, pool.num_gpus, (os.cpu_count() or 1) // len(models))
         # A batch with open streams must not take much longer than intended.
-        repair = (config.repair, 4 * config.serve.call_seconds) if stage == "recogniser" else ()
-        bound.append(deployment(actor, section, replicas, pool, config.guards, *repair))
+        limit = (4 * config.serve.call_seconds,) if stage == "recogniser" else ()
+        bound.append(deployment(actor, section, replicas, pool, config.guards, config.repair, *limit))
     return bound
 
 

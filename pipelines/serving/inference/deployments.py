@@ -97,13 +97,19 @@ class Aligner(Replica):
     Args:
         config: settings of the aligner.
         guards: settings of the guards; None: the defaults.
+        repair: settings of the repair of bad stretches of words; None: there is none.
 
     Raises:
         FatalError: the model cannot be loaded.
     """
 
-    def __init__(self, config: AlignerConfig, guards: GuardsConfig | None = None) -> None:
-        actor = AlignerActor(config, guards)
+    def __init__(
+        self,
+        config: AlignerConfig,
+        guards: GuardsConfig | None = None,
+        repair: RepairConfig | None = None,
+    ) -> None:
+        actor = AlignerActor(config, guards, repair)
 
         def run(segments: list[SegmentRow]) -> list[AlignedSegment]:
             aligned: list[AlignedSegment] = _exit_if_fatal(actor.align, segments)
