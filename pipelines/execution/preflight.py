@@ -20,6 +20,7 @@ from rich.text import Text
 
 from actors import backends, retries
 from actors.errors import FatalError, UsageError
+from actors.speakers import check_speakers
 from pipelines.cluster import nodes, session
 from pipelines.cluster.placement import Placement, place
 from pipelines.cluster.pools import PoolResources
@@ -30,6 +31,7 @@ from pipelines.manifests.manifest import recordings_of
 from pipelines.output import calibrations, run_record, saved_settings, shards
 from pipelines.planning import estimate, planner
 from pipelines.planning.measured_speeds import MeasuredSpeeds
+from pipelines.speakers.enrolled import check_table
 from pipelines.storage.files import absolute
 
 

@@ -1,4 +1,5 @@
 // The page: transcribes a file or the microphone. It uses no libraries.
+import * as speakers from "./speakers.js";
 import * as transcript from "./transcript.js";
 import { asSrt, asVtt, followedBy } from "./subtitles.js";
 import { startMicrophone } from "./microphone.js";
@@ -62,6 +63,7 @@ async function transcribe(file) {
     live.remove();
     segments = transcript.segmentsWithWords(response);
     cues = response.cues;
+    speakers.begin(response.speakers);
     for (const segment of segments) transcript.show(segment);
     showResult();
   } catch (error) {

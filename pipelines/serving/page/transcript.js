@@ -1,5 +1,6 @@
 // The transcript on the page: words that follow the audio, and play it from there when they are clicked.
 // Texts only ever become text nodes.
+import { colourOf, label } from "./speakers.js";
 const player = document.getElementById("player"), transcript = document.getElementById("transcript");
 const SLACK = 0.5; // seconds by which a word may lie outside its segment
 let words = []; // {word, start, end, element} in reading order
@@ -48,8 +49,8 @@ export function segmentsWithWords(response) {
       own.push(word);
       offset = found + word.word.length;
     }
-    const { start, end, text, language } = segment;
-    return { start, end, text, language, words: own };
+    const { start, end, text, language, speaker } = segment;
+    return { start, end, text, language, speaker, words: own };
   });
 }
 
@@ -57,13 +58,19 @@ export function show(segment) {
   const paragraph = document.createElement("p");
   if (segment.language) paragraph.lang = segment.language;
   if (!segment.words.length) paragraph.textContent = segment.text;
-  let offset = 0;
+  let offset = 0, speaker = null;
+  if (!segment.words.length && segment.speaker) paragraph.prepend(label(segment.speaker), " ");
   for (const word of segment.words) {
     const found = segment.text.indexOf(word.word, offset);
+    if (word.speaker && word.speaker !== speaker) {
+      if (speaker) paragraph.append(document.createElement("br"));
+      paragraph.append(label(word.speaker), " ");
+      speaker = word.speaker;
+    }
     if (found > offset) paragraph.append(segment.text.slice(offset, found));
     offset = found < 0 ? offset : found + word.word.length;
     const element = document.createElement("span");
-    element.className = "word";
+    element.className = `word ${colourOf(word.speaker)}`.trim();
     element.setAttribute("role", "button");
     element.tabIndex = words.length ? -1 : 0;
     element.textContent = word.word;

@@ -7,7 +7,7 @@ import pytest
 
 from actors.config.speakers import SpeakersConfig
 from actors.errors import FatalError
-from actors.speakers import campplus, create_speakers
+from actors.speakers import campplus, check_speakers, create_speakers
 from actors.speakers.base import CHUNK_FRAMES, CHUNK_SAMPLES, LOCAL_SPEAKERS, WINDOW_SAMPLES
 
 bundled = pytest.mark.skipif(
@@ -82,3 +82,16 @@ def test_missing_weights_are_told_with_what_to_install(monkeypatch):
 def test_a_folder_without_weights_is_named(tmp_path):
     with pytest.raises(FatalError, match=r"speakers\.model"):
         create_speakers(SpeakersConfig(backend="campplus", model=str(tmp_path), device="cpu"))
+
+
+def test_a_model_is_checked_before_it_is_loaded(tmp_path):
+    with pytest.raises(FatalError, match="there is no file"):
+        check_speakers(SpeakersConfig(backend="campplus", model=str(tmp_path)), here=True)
+    check_speakers(SpeakersConfig(backend="campplus", model=str(tmp_path)), here=False)
+    check_speakers(SpeakersConfig(), here=True)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pyannote.audio") is not None, reason="pyannote.audio is here")
+def test_a_missing_library_is_told_with_its_extra():
+    with pytest.raises(FatalError, match=r"scriptorium\[pyannote\]"):
+        check_speakers(SpeakersConfig(backend="pyannote"), here=True)
