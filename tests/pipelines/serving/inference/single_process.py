@@ -6,6 +6,7 @@ MODEL is the name of the fake recogniser, SETTINGS are settings of `serve` as JS
 """
 
 import asyncio
+import contextlib
 import json
 import sys
 
@@ -34,5 +35,5 @@ def make_client() -> ModelClient:
     return ModelClient(config, LocalHandle(recogniser), LocalHandle(aligner))
 
 
-with server._bound_socket(config) as listener, server._logging():
-    asyncio.run(server._listen(Application(config, make_client), config, listener))
+with contextlib.ExitStack() as until_stopped, server._bound_socket(config) as listener, server._logging():
+    asyncio.run(server._listen(Application(config, make_client), config, listener, until_stopped))
