@@ -53,8 +53,8 @@ def write_hf(job: DatasetJob, shard: Shard) -> Counter[str]:
         streamed_file(job.address("data", f"{shard.split}-{shard.number:05d}.parquet")) as file,
         pq.ParquetWriter(file, schema, compression="zstd") as writer,
     ):
-        for sample, data, _ in _cut(job, shard, counts):
-            rows.append(_hf_row(sample, data))
+        for sample, data, count in _cut(job, shard, counts):
+            rows.append(_hf_row(sample, data, count))
             if len(rows) == _ROW_GROUP:
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema))
                 rows = []
@@ -177,13 +177,13 @@ def _cut(job: DatasetJob, shard: Shard, counts: Counter[str]) -> Any:
     counts.update({f"skipped_{reason}": number for reason, number in skipped.items()})
 
 
-def _hf_row(sample: Sample, data: bytes) -> dict[str, Any]:
+def _hf_row(sample: Sample, data: bytes, count: int) -> dict[str, Any]:
     facts = sample.facts()
     return {
         **facts,
         "audio": {"bytes": data, "path": f"{sample.key}.flac"},
         "text": sample.text,
-        "duration": round(sample.duration, 3),
+        "duration": count / SAMPLING_RATE,
         "metadata": compact_json(facts["metadata"]),
     }
 

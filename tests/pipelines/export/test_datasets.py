@@ -57,7 +57,7 @@ def test_datasets_loads_the_parquet_files(hf: Path, tmp_path: Path) -> None:
         assert len(samples) == pytest.approx(row["duration"] * rate, abs=2)
         assert np.abs(samples).max() > 500
         assert row["words"][0]["start"] >= 0
-        assert row["language"] in ("en", "ko", "yue")
+        assert row["language"] in ("en", "it", "ko", "yue")
 
 
 def test_the_card_states_the_numbers(hf: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_card_states_the_numbers(hf: Path) -> None:
     text = (hf / "README.md").read_text()
     card = datasets.load.DatasetCard(text)
     assert card.data.license == "cc0-1.0"
-    assert set(card.data.language) == {"en", "ko", "yue"}
+    assert set(card.data.language) == {"en", "it", "ko", "yue"}
     assert card.data.size_categories == ["n<1K"]
     assert f"| train | {len(SPEECH)} |" in text
     assert "# Demo" in text
