@@ -193,3 +193,13 @@ def test_merged_keys_may_be_given_again(tmp_path: Path) -> None:
 def test_an_override_with_a_key_given_twice_is_refused() -> None:
     with pytest.raises(UsageError, match=r"--set asr\.pool\.labels: 'a' is given twice"):
         load_config(None, ["asr.pool.labels={a: x, a: y}"])
+
+
+def test_speakers_change_the_hash_only_where_they_are_asked_for() -> None:
+    plain = load_config(None)
+    assert "speakers" not in plain.identity()
+    assert load_config(None, ["speakers.count=3"]).hash() == plain.hash()
+    found = load_config(None, ["speakers.backend=campplus"])
+    assert found.hash() != plain.hash()
+    assert load_config(None, ["speakers.backend=campplus", "speakers.threads=3"]).hash() == found.hash()
+    assert load_config(None, ["speakers.backend=campplus", "speakers.count=3"]).hash() != found.hash()
