@@ -70,6 +70,8 @@ def test_words_keep_their_punctuation_and_have_times_of_the_recording(backend: S
     [after] = AlignerActor(AlignerConfig(), NO_GUARDS)([row(segment("Well-known, isn't it?", start=100.25))])
     [done] = after["segments"]
     assert backend.batches[0][0].units == ("Wellknown", "isn't", "it")
+    # These segments have no tokens.
+    assert [word.pop("confidence") for word in done["words"]] == [None] * 3
     assert done["words"] == [
         {"text": "Well-known,", "start": 100.25, "end": 101.25, "char_start": 0, "char_end": 11},
         {"text": "isn't", "start": 101.25, "end": 102.25, "char_start": 12, "char_end": 17},
