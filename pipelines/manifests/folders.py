@@ -29,8 +29,8 @@ _PACKED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz
 
 
 def is_audio(uri: str) -> bool:
-    """Whether a file is a recording by its name."""
-    return uri.lower().endswith(AUDIO_SUFFIXES)
+    """Whether a file is a recording by its name; `._a.wav` has what macOS stores about `a.wav`."""
+    return uri.lower().endswith(AUDIO_SUFFIXES) and not files.name_of(uri).startswith("._")
 
 
 def is_tar(uri: str) -> bool:

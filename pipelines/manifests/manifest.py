@@ -3,7 +3,7 @@
     JSON lines (including NeMo manifests, and lhotse recordings or cuts), JSON in any other layout, CSV, TSV,
     Parquet (a file or a folder of files, which may hold the audio itself), a list of paths, a playlist, a tar
     archive or several, a data folder of Kaldi's, a folder or a glob of audio files, a glob of manifests, or a
-    single audio file.
+    single audio file. A folder may have `metadata.csv`, as Hugging Face's audiofolder.
 
 `read_manifest` streams: it holds only the ids in memory. Everything wrong raises a UsageError, which says
 where the problem is and what to do.
@@ -21,6 +21,7 @@ from actors.records import Row
 from pipelines.manifests.columns import Recording, read_row
 from pipelines.manifests.file_formats import MANIFEST_SUFFIXES, read_file, read_lines
 from pipelines.manifests.folders import AUDIO_SUFFIXES, audio_rows, is_audio, is_tar, report_passed_over
+from pipelines.manifests.formats.audio_folders import audio_folder_rows, metadata_tables
 from pipelines.manifests.formats.kaldi import is_kaldi_folder, kaldi_rows
 from pipelines.manifests.formats.tars import NemoShards, expand_numbers, tar_rows
 from pipelines.plurals import counted
@@ -179,8 +180,11 @@ def _folder_rows(uri: str, names: Mapping[str, str] | None) -> Rows:
             "audio file, a Parquet file or a tar archive; give the manifest file itself, or the folder with "
             "the audio"
         )
-    report_passed_over(uri, uris, taken)
-    if audio:
+    described = metadata_tables(uris, read_file) if audio else []
+    report_passed_over(uri, uris, [*taken, *described])
+    if described:
+        yield from audio_folder_rows(uri, audio, described, lambda table: read_file(table, names))
+    elif audio:
         yield from audio_rows(audio, uri)
     elif tables:
         # A folder of Parquet files is one table. Relative paths start from this folder, however deep the file

@@ -121,9 +121,22 @@ def _leaf_of(schema: Any, column: str, address: str) -> str:
     is_struct, content = False, kind
     if kind is not None and types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         is_struct, content = True, kind.field("bytes").type
-    if content is None or not (types.is_binary(content) or types.is_large_binary(content)):
+    if content is None or not is_bytes(content):
         raise FileNotFoundError(errno.ENOENT, f"it has no column {column!r} with bytes", address)
     return f"{column}.bytes" if is_struct else column
+
+
+def is_bytes(kind: Any) -> bool:
+    """Whether an Arrow type is one of bytes, also of a fixed size or with a dictionary."""
+    from pyarrow import types
+
+    content = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(
+        types.is_binary(content)
+        or types.is_large_binary(content)
+        or types.is_fixed_size_binary(content)
+        or types.is_binary_view(content)
+    )
 
 
 _lock = threading.Lock()

@@ -17,7 +17,7 @@ from actors.audio.files.slices import cell_address
 from actors.errors import UsageError
 from actors.records import Row
 from pipelines.manifests.columns import Embedded
-from pipelines.storage import files
+from pipelines.storage import files, parquet_cells
 
 # Rows read at once. With a dictionary, a small Parquet file can contain huge cells.
 PARQUET_ROWS = 512
@@ -159,7 +159,7 @@ def _is_struct(kind: pa.DataType) -> bool:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return parquet_cells.is_bytes(kind)
 
 
 def _leaf(table: pq.ParquetFile, column: str) -> int:

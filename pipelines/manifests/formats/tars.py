@@ -33,11 +33,19 @@ _MAX_TEXT = 1 << 20
 _SAMPLE_COLUMNS = ("text", "context", *LANGUAGE_COLUMNS)
 # NeMo and WebDataset name numbered files `audio__OP_0..127_CL_.tar` and `audio_{000..127}.tar`.
 _NUMBERS = re.compile(r"(?:_OP_|[{(\[<])(\d+)\.\.(\d+)(?:_CL_|[})\]>])")
+_NAMES = re.compile(r"\{([^{},]*(?:,[^{},]*)+)\}")
 _MAX_NUMBERED = 1_000_000
 
 
 def expand_numbers(uri: str) -> list[str]:
-    """The addresses that a pattern with a range of numbers stands for; the address itself if it has none."""
+    """The addresses that a pattern with a range of numbers or a list of names (`{a,b}`) stands for.
+
+    An address without one stands for itself.
+    """
+    if listed := _NAMES.search(uri):
+        before, after = uri[: listed.start()], uri[listed.end() :]
+        chosen = [f"{before}{name}{after}" for name in listed[1].split(",")]
+        return [expanded for name in chosen for expanded in expand_numbers(name)]
     found = _NUMBERS.search(uri)
     if not found:
         return [uri]

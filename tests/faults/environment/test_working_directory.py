@@ -15,11 +15,31 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cli import COMMANDS
 from tests.faults.environment.commands import COMMAND, FAKE, ROOT, SECONDS, clean_environment, scriptorium
 
 pytestmark = pytest.mark.faults
 
 AUDIO = ROOT / "configs/demo/audio/hotline-8khz.wav"
+
+
+MODELS = ("--config", str(ROOT / "configs/demo.yaml"), "--set", "cluster.object_store_memory=0.1")
+# In this order, since most of them need the output of the first.
+RUNS = (
+    ("transcribe", "recording.wav", "out", "--show", *MODELS),
+    ("align", "texts.jsonl", "aligned", *FAKE),
+    ("status", "out"),
+    ("report", "out"),
+    ("retry", "out"),
+    ("evaluate", "out", "--references", "texts.jsonl"),
+    ("evaluate", "out", "--against", "aligned"),
+    ("plan", "texts.jsonl", "--json"),
+    ("speakers", "out"),
+    *(
+        ("export", "out", name, f"exported-{name}")
+        for name in ("srt", "json", "textgrid", "hf", "webdataset")
+    ),
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +91,14 @@ def test_commands_without_ray_import_nothing_from_the_working_directory(inbox: P
     assert not sprung(inbox)
 
 
+def test_every_command_is_run_among_the_traps() -> None:
+    assert {*COMMANDS} == {arguments[0] for arguments in RUNS} | {"serve"}
+
+
 @pytest.mark.ray
 def test_a_run_imports_nothing_from_the_working_directory(inbox: Path) -> None:
     """With the demo's models, so that the engine and its libraries are loaded as well."""
-    models = ("--config", str(ROOT / "configs/demo.yaml"), "--set", "cluster.object_store_memory=0.1")
-    for arguments in (
-        ("transcribe", "recording.wav", "out", "--show", *models),
-        ("align", "texts.jsonl", "aligned", *FAKE),
-        ("status", "out"),
-        ("report", "out"),
-        ("retry", "out"),
-    ):
+    for arguments in RUNS:
         done = scriptorium(*arguments, folder=inbox)
         assert done.code == 0, (arguments, done)
         assert not sprung(inbox), arguments

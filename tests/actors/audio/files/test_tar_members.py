@@ -129,3 +129,36 @@ def test_addresses_of_parts_name_their_file():
     assert parse_member("take#3.wav") is None
     assert file_of(str(part)) == file_of("s3://b/x.tar#m") == file_of("s3://b/x.tar") == "s3://b/x.tar"
     assert file_of("cell://audio.bytes/0/17//data/x.parquet") == "/data/x.parquet"
+
+
+def linked():
+    """An archive in which links name a member that precedes them, and one that nothing here is named by."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        info = tarfile.TarInfo("a/one.wav")
+        info.size = 3
+        tar.addfile(info, io.BytesIO(b"one"))
+        for name, kind, target in (
+            ("hard.wav", tarfile.LNKTYPE, "a/one.wav"),
+            ("a/near.wav", tarfile.SYMTYPE, "one.wav"),
+            ("b/far.wav", tarfile.SYMTYPE, "../a/./one.wav"),
+            ("chain.wav", tarfile.SYMTYPE, "hard.wav"),
+            ("gone.wav", tarfile.SYMTYPE, "/data/one.wav"),
+        ):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, target
+            tar.addfile(link)
+    return sink.getvalue()
+
+
+def test_a_link_to_a_member_is_that_member_under_its_own_name(stored, caplog):
+    found = members(stored(linked()))
+    assert [member.name for member in found] == [
+        "a/one.wav",
+        "hard.wav",
+        "a/near.wav",
+        "b/far.wav",
+        "chain.wav",
+    ]
+    assert len({(member.start, member.end) for member in found}) == 1
+    assert "1 members passed over: links to other files" in caplog.text
