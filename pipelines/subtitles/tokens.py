@@ -9,9 +9,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from actors.records import SegmentRow, WordRow
+from actors.text.languages import is_spaced, name_of
 from actors.text.speaker_turns import speaker_of, split_at_speakers
 from pipelines.subtitles.profiles import Limits, Profile
 from pipelines.subtitles.text_width import cells, pieces
@@ -76,6 +77,10 @@ def tokens_of(
         groups = sorted(
             (part for group in groups for part in _phrases(group)), key=lambda part: part[0].start
         )
+    for before, after in pairwise(groups):
+        left, right = before[-1], after[0]
+        language = name_of(right.language) if left.language == right.language else None
+        right.space = is_spaced(language, left.text, right.text)
     tokens = [token for group in groups for token in group]
     latest = 0
     for token in tokens:

@@ -207,6 +207,13 @@ def test_words_without_times_lie_between_their_neighbours() -> None:
     assert len(set(starts)) > 12
 
 
+def test_a_cue_of_two_segments_has_a_space_where_the_script_has_one() -> None:
+    (cue,) = cues([spoken("One", step=0.5), spoken("two.", 0.6, step=0.5)])
+    assert cue.text == "One two."
+    chinese = [spoken(text, start, language="zh") for text, start in (("今天下午", 0), ("我们开会。", 1))]
+    assert [cue.text for cue in cues(chinese)] == ["今天下午我们开会。"]
+
+
 def test_a_transcript_without_text_has_no_cues() -> None:
     assert cues([]) == []
     assert cues([{**spoken("x"), "text": " ", "words": []}]) == []
