@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from actors.config.trust import GuardsConfig
 from actors.guards.evidence import WordEvidence
 from actors.guards.sound import find_speech, heard_syllables
-from actors.guards.words import needs_speech, word_flags
+from actors.guards.words import needs_silences, needs_speech, word_flags
 from actors.records import SAMPLING_RATE, AlignedTimes, SegmentRow
 from actors.segmentation.levels import FRAME, frame_levels, runs
 from actors.segmentation.silence import proven_silence
@@ -20,12 +20,7 @@ from actors.segmentation.silence import proven_silence
 _SILENCE_DBFS, _SHORTEST_SILENCE = -50.0, 0.3
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """What is heard in a segment: seconds from its start."""
-
-    syllables: tuple[float, ...]
-    silences: tuple[tuple[float, float], ...]
+Syllables = tuple[float, ...]
 
 
 class WordGuard:
@@ -39,7 +34,7 @@ class WordGuard:
         self.limits = limits
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="guards") if limits.enabled else None
 
-    def listen(self, segments: Sequence[SegmentRow]) -> list[Future[Sound] | None]:
+    def listen(self, segments: Sequence[SegmentRow]) -> list[Future[Syllables] | None]:
         """Begin to look at the sound of the segments that have text, in another thread."""
         if self._thread is None:
             return [None] * len(segments)
@@ -49,7 +44,7 @@ class WordGuard:
         ]
 
     def judged(
-        self, segment: SegmentRow, aligned: SegmentRow, times: object, heard: Future[Sound] | None
+        self, segment: SegmentRow, aligned: SegmentRow, times: object, heard: Future[Syllables] | None
     ) -> SegmentRow:
         """An aligned segment with the flags of the guards.
 
@@ -66,23 +61,24 @@ class WordGuard:
         return {**aligned, "flags": [*aligned["flags"], *flags]} if flags else aligned
 
 
-def listen_to(samples: bytes) -> Sound:
-    """What is heard in the samples of a segment: int16 at 16 kHz, little-endian."""
-    waveform = np.frombuffer(samples, dtype="<i2")
+def listen_to(samples: bytes) -> Syllables:
+    """The times of the syllables in the samples of a segment: int16 at 16 kHz, little-endian."""
+    return tuple(heard_syllables(np.frombuffer(samples, dtype="<i2")).tolist())
+
+
+def _silences(waveform: np.ndarray) -> tuple[tuple[float, float], ...]:
+    """The proven silences of a segment, in seconds from its start."""
     silent = runs(proven_silence(frame_levels(waveform), _SILENCE_DBFS)) if len(waveform) else []
     seconds = FRAME / SAMPLING_RATE
-    return Sound(
-        syllables=tuple(heard_syllables(waveform).tolist()),
-        silences=tuple(
-            (run.start * seconds, run.end * seconds)
-            for run in silent
-            if (run.end - run.start) * seconds >= _SHORTEST_SILENCE
-        ),
+    return tuple(
+        (run.start * seconds, run.end * seconds)
+        for run in silent
+        if (run.end - run.start) * seconds >= _SHORTEST_SILENCE
     )
 
 
 def flags_of(
-    segment: SegmentRow, aligned: SegmentRow, repaired: int, sound: Sound, limits: GuardsConfig
+    segment: SegmentRow, aligned: SegmentRow, repaired: int, syllables: Syllables, limits: GuardsConfig
 ) -> tuple[str, ...]:
     """The flags that the guards give to an aligned segment, beyond its own: see `WordGuard.flags`."""
     start = segment["start"]
@@ -95,14 +91,14 @@ def flags_of(
         ),
         duration=segment["end"] - start,
         language=segment.get("language"),
-        silences=sound.silences,
-        heard_syllables=sound.syllables,
+        heard_syllables=syllables,
         repaired=repaired,
         flags=tuple(aligned["flags"]),
     )
-    if needs_speech(evidence, limits):
-        waveform = np.frombuffer(segment["samples"], dtype="<i2")
-        if (speech := find_speech(waveform)) is not None:
-            spoken = tuple(heard_syllables(waveform, speech.mask).tolist())
-            evidence = replace(evidence, speech_syllables=spoken)
+    waveform = np.frombuffer(segment["samples"], dtype="<i2")
+    if needs_silences(evidence):
+        evidence = replace(evidence, silences=_silences(waveform))
+    if needs_speech(evidence, limits) and (speech := find_speech(waveform)) is not None:
+        spoken = tuple(heard_syllables(waveform, speech.mask).tolist())
+        evidence = replace(evidence, speech_syllables=spoken)
     return word_flags(evidence, limits)

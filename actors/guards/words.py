@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from actors.config.trust import GuardsConfig
 from actors.guards.evidence import WordEvidence, flag_names
 
@@ -58,6 +60,16 @@ def needs_speech(evidence: WordEvidence, limits: GuardsConfig = DEFAULTS) -> boo
         and bool(evidence.words)
         and _uncovered(evidence) >= limits.max_uncovered_syllables
     )
+
+
+def needs_silences(evidence: WordEvidence) -> bool:
+    """Whether so many words have no syllable that some may be in silence."""
+    syllables = evidence.heard_syllables or ()
+    unheard = 0
+    for _, start, end in evidence.words:
+        place = bisect_left(syllables, start - _AROUND)
+        unheard += place == len(syllables) or syllables[place] > end + _AROUND
+    return unheard >= min(_SILENT_WORDS, len(evidence.words))
 
 
 def _has_zero_run(evidence: WordEvidence) -> bool:
