@@ -64,8 +64,20 @@ class _Case:
         doubtful = self.mixed or bool(original.suspects & steps.OF_LANGUAGE)
         return None if doubtful else original.hypothesis.language
 
+    def separated(self) -> Candidate | None:
+        """The cut that has found several languages, and of which the model is surer than of the whole."""
+        before = self.candidates[0].hypothesis.confidence or 0.0
+        found = [
+            one
+            for one in self.candidates[1:]
+            if one.pieces and not one.suspects and (one.hypothesis.confidence or 0.0) > before
+        ]
+        return max(found, key=lambda one: one.hypothesis.confidence or 0.0, default=None)
+
     def is_done(self) -> bool:
         last = self.candidates[-1]
+        if self.mixed and not self.candidates[0].suspects:
+            return not self.steps or self.separated() is not None
         return not self.steps or (
             len(self.candidates) > 1 and not last.suspects and (last.is_sure or is_agreed(self.candidates))
         )
@@ -76,7 +88,11 @@ class _Case:
         Two cuts that agree are right where one of them may have lost a word.
         """
         last = self.candidates[-1]
-        if step == steps.RECUT and not last.suspects and not (last.is_sure or is_agreed(self.candidates)):
+        if self.mixed and not self.candidates[0].suspects:
+            wanted = self.separated() is None
+        else:
+            wanted = not last.suspects and not (last.is_sure or is_agreed(self.candidates))
+        if step == steps.RECUT and wanted:
             self.cuts += 1
             self.steps = [steps.RECUT] if self.cuts < VARIANTS else []
             self.spans = pieces_of(self.request.waveform, mixed=self.mixed, variant=self.cuts % VARIANTS)
@@ -245,9 +261,12 @@ class Ladder:
         pieces = chosen.pieces
         if case.mixed and not original.suspects:
             # Only asked whether there are several languages.
-            cut = next((one for one in case.candidates[1:] if one.pieces), None)
-            if cut is None or cut.suspects:
-                return replace(original.hypothesis, repair_seconds=case.seconds)
+            cut = case.separated()
+            if cut is None:
+                found = [steps.MIXED] if any(one.pieces for one in case.candidates) else []
+                found += [REFUSED] if case.refused else []
+                kept = (*original.hypothesis.flags, *found)
+                return replace(original.hypothesis, flags=kept, repair_seconds=case.seconds)
             chosen, pieces, number = cut, cut.pieces, case.candidates.index(cut)
         rejected = tuple(as_row(one) for place, one in enumerate(case.candidates) if place != number)
         flags = list(chosen.hypothesis.flags)
