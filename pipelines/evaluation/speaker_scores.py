@@ -112,7 +112,7 @@ def speaker_lines(section: Mapping[str, Any]) -> list[str]:
 def _stored_turns(out: str) -> dict[str, list[Turn]]:
     """The turns of OUT/speakers by recording."""
     turns: dict[str, list[Turn]] = defaultdict(list)
-    for row in speakers.read(out):
+    for row in speakers.read(out, ["recording_id", "speaker", "turns"]).to_pylist():
         turns[row["recording_id"]] += [
             (turn["start"], turn["end"], row["speaker"]) for turn in row["turns"] or []
         ]

@@ -69,10 +69,14 @@ def remove_orphans(out: str) -> None:
             files.remove(uri)
 
 
-def read(out: str) -> list[Row]:
-    """All rows; none where speakers were never asked for."""
-    rows: list[Row] = files.read_tables(folder(out), schema=RECORDING_SPEAKER).to_pylist()
-    return rows
+def read(out: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table; empty where speakers were never asked for.
+
+    Args:
+        out: the output directory.
+        columns: those that are read; None: all.
+    """
+    return files.read_tables(folder(out), columns, schema=RECORDING_SPEAKER)
 
 
 def turns_of_file(transcripts: str) -> dict[str, list[Row]]:

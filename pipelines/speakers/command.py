@@ -37,8 +37,7 @@ def run(given: argparse.Namespace) -> int:
         if linked.without_voice:
             lines.insert(1, f"{counted(linked.without_voice, 'speaker')} left out: channels have no voices")
     else:
-        names = ("recording_id", "speaker", "name", "duration", "quality")
-        rows = [{name: row[name] for name in names} for row in speakers.read(out)]
+        rows = speakers.read(out, ["recording_id", "speaker", "name", "duration", "quality"]).to_pylist()
         if not rows:
             raise UsageError(f"{out} has no speakers: transcribe with --set speakers.backend=campplus")
         recordings = len({row["recording_id"] for row in rows})

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich.table import Table
 from rich.text import Text
 
 from actors.errors import UsageError
 from actors.records import Row
 from actors.speakers.base import THRESHOLDS
-from actors.speakers.clustering import cluster, in_order
+from actors.speakers.clustering import MAX_UNITS, cluster, in_order
 from pipelines.output import shards, speakers
 from pipelines.storage import files
 
@@ -63,18 +64,21 @@ def link(out: str, threshold: float | None = None) -> Linked:
     Raises:
         UsageError: the run has no voices, or those of several models.
     """
-    rows = speakers.read(out)
-    known = [row for row in rows if row["centroid"] is not None]
+    rows = speakers.read(out, ["recording_id", "speaker", "name", "duration", "model", "centroid"])
+    with_voice = rows.filter(pc.is_valid(rows["centroid"])).sort_by(
+        [("recording_id", "ascending"), ("speaker", "ascending")]
+    )
+    known: list[Row] = with_voice.drop_columns("centroid").to_pylist()
     if not known:
         raise UsageError(f"{out} has no voices: transcribe with --set speakers.backend=campplus")
     if len({row["model"] for row in known}) > 1:
         models = ", ".join(sorted({row["model"] for row in known}))
         raise UsageError(f"{out} has voices of several models ({models}), which cannot be compared")
-    known.sort(key=lambda row: (row["recording_id"], row["speaker"]))
-    centroids = np.array([row["centroid"] for row in known], np.float64)
+    values = with_voice["centroid"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    centroids = values.reshape(len(known), -1).astype(np.float64)
     seconds = np.array([row["duration"] for row in known])
     least = threshold or THRESHOLDS.get(known[0]["model"].split()[0], 0.5) + _MARGIN
-    labels = _separated(cluster(centroids, seconds, least), known, centroids)
+    labels = _separated(_grouped(centroids, seconds, least), known, centroids)
     total: dict[int, float] = defaultdict(float)
     for label, duration in zip(labels.tolist(), seconds.tolist(), strict=True):
         total[label] += duration
@@ -97,7 +101,7 @@ def link(out: str, threshold: float | None = None) -> Linked:
             }
             for member in members
         ]
-    return Linked(linked, len(order), len(rows) - len(known))
+    return Linked(linked, len(order), rows.num_rows - len(known))
 
 
 def write(out: str, linked: Linked) -> str:
@@ -117,6 +121,29 @@ def table(rows: Sequence[Row]) -> Table:
     for row in rows[:_ROWS_SHOWN]:
         made.add_row(*(Text(_cell(row[name])) for name in shown))
     return made
+
+
+def _grouped(centroids: np.ndarray, seconds: np.ndarray, threshold: float) -> np.ndarray:
+    """The group of each voice. Of more than MAX_UNITS each joins the most similar one so far, or founds one.
+
+    The voices with most speech come first. Memory is that of the groups.
+    """
+    if len(centroids) <= MAX_UNITS:
+        return cluster(centroids, seconds, threshold)
+    labels = np.empty(len(centroids), int)
+    sums = np.empty_like(centroids)
+    means = np.empty_like(centroids)
+    count = 0
+    for voice in np.argsort(-seconds, kind="stable").tolist():
+        alike = means[:count] @ centroids[voice]
+        best = int(alike.argmax()) if count else 0
+        if not count or alike[best] < threshold:
+            best, count = count, count + 1
+            sums[best] = 0.0
+        sums[best] += seconds[voice] * centroids[voice]
+        means[best] = sums[best] / max(1e-12, float(np.linalg.norm(sums[best])))
+        labels[voice] = best
+    return labels
 
 
 def _separated(labels: np.ndarray, rows: Sequence[Row], centroids: np.ndarray) -> np.ndarray:

@@ -132,14 +132,18 @@ def _pieces(vectors: Sequence[np.ndarray]) -> list[range]:
     """Runs of neighbouring windows that are of one person: the most alike neighbours are joined first."""
     pieces = [range(number, number + 1) for number in range(len(vectors))]
     sums = [vector.copy() for vector in vectors]
-    while len(pieces) > 1:
-        units = [_unit(vector) for vector in sums]
-        alike = [float(left @ right) for left, right in pairwise(units)]
-        best = int(np.argmax(alike))
-        if alike[best] < _ALIKE:
-            break
+    units = [_unit(vector) for vector in vectors]
+    alike = [float(left @ right) for left, right in pairwise(units)]
+    while alike and (most := max(alike)) >= _ALIKE:
+        best = alike.index(most)
         pieces[best : best + 2] = [range(pieces[best].start, pieces[best + 1].stop)]
         sums[best : best + 2] = [sums[best] + sums[best + 1]]
+        units[best : best + 2] = [_unit(sums[best])]
+        del alike[best]
+        # Only the neighbours of the joined piece are compared anew.
+        for left in (best - 1, best):
+            if 0 <= left < len(alike):
+                alike[left] = float(units[left] @ units[left + 1])
     return pieces
 
 

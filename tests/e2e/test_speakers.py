@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -40,21 +39,24 @@ def conversations(folder: Path) -> Path:
     return write_manifest(folder / "m.jsonl", rows)
 
 
-def spoken(out: Path) -> dict[str, Any]:
-    """What a run says about speakers: their seconds, and who says each word."""
-    return {
-        recording: (
-            [(one["speaker"], round(one["duration"])) for one in row["speakers"]],
-            [
-                (round((word["start"] + word["end"]) / 2), word["speaker"])
-                for segment in row["segments"]
-                for word in segment["words"]
-                # A word at a change may be anybody's.
-                if (word["start"] + 0.1) % 4.5 < 3.8
-            ],
-        )
-        for recording, row in read_transcripts(out).items()
-    }
+def turns_of(out: Path, recording: str) -> list[tuple[float, float, str]]:
+    """Who speaks when, by OUT/speakers."""
+    return sorted(
+        (turn["start"], turn["end"], row["speaker"])
+        for row in pq.read_table(out / "speakers").to_pylist()
+        for turn in row["turns"]
+        if row["recording_id"] == recording
+    )
+
+
+def words_of(out: Path) -> list[tuple[str, float, float, str | None]]:
+    """Recording, times and speaker of each word."""
+    return [
+        (recording, word["start"], word["end"], word["speaker"])
+        for recording, row in sorted(read_transcripts(out).items())
+        for segment in row["segments"]
+        for word in segment["words"]
+    ]
 
 
 @pytest.mark.ray
@@ -66,9 +68,18 @@ def test_the_same_people_whether_a_recording_is_one_shard_or_six(
     assert scriptorium("transcribe", manifest, parts, *options("plan.shard_duration=10"), config=None) == 0
     rows = read_transcripts(whole)
     assert [one["speaker"] for one in rows["mono"]["speakers"]] == ["S1", "S2", "S3", "S4"]
-    for out in (whole, parts):
-        for middle, speaker in spoken(out)["mono"][1]:
-            assert speaker == f"S{PEOPLE[min(int((middle - 0.5) // 4.5), 11)] + 1}", (out, middle)
+    found = turns_of(whole, "mono"), turns_of(parts, "mono")
+    for turns in found:
+        assert [speaker for _, _, speaker in turns] == [f"S{person + 1}" for person in PEOPLE]
+    times = [np.array([(start, end) for start, end, _ in turns]) for turns in found]
+    assert np.allclose(times[0], times[1], atol=0.15)
+    for out, turns in zip((whole, parts), found, strict=True):
+        inside = 0
+        for _, start, end, speaker in (word for word in words_of(out) if word[0] == "mono"):
+            of_turn = {who for first, last, who in turns if first <= start and end <= last}
+            inside += bool(of_turn)
+            assert not of_turn or of_turn == {speaker}
+        assert inside > 60
     # Two channels with one speaker each are exact.
     segments = rows["two"]["segments"]
     assert [segment["speaker"] for segment in segments] == [
@@ -108,7 +119,7 @@ def test_speakers_are_the_same_after_kill_9_and_resume(tmp_path: Path) -> None:
     assert 5 <= committed(killed) < 36
     again = Job("transcribe", manifest, killed, settings=settings, log=tmp_path / "again.log")
     assert again.wait() == 0
-    assert spoken(calm) == spoken(killed)
+    assert words_of(calm) == words_of(killed)
     tables = [
         sorted(
             (row["recording_id"], row["speaker"], row["duration"], row["centroid"])

@@ -24,14 +24,14 @@ def people(model="campplus 1"):
 
 def test_a_row_has_what_a_speaker_is(tmp_path: Path) -> None:
     speakers.write(str(tmp_path), "run-a.parquet", speakers.rows_of(TRANSCRIPT, people()), "zstd")
-    first, second = speakers.read(str(tmp_path))
+    first, second = speakers.read(str(tmp_path)).to_pylist()
     assert (first["speaker"], first["duration"], first["quality"]) == ("S1", 3.5, 0.8)
     assert second["centroid"] == [0.0, 0.0, 1.0, 0.0] and second["name"] == "Anna"
 
 
 def test_no_file_without_speakers(tmp_path: Path) -> None:
     speakers.write(str(tmp_path), "run-a.parquet", [], "zstd")
-    assert not (tmp_path / "speakers").exists() and speakers.read(str(tmp_path)) == []
+    assert not (tmp_path / "speakers").exists() and not speakers.read(str(tmp_path)).num_rows
 
 
 def test_speakers_without_transcripts_are_removed(tmp_path: Path) -> None:

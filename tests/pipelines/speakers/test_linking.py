@@ -81,3 +81,13 @@ def test_the_command_lists_speakers(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_a_threshold_needs_link(tmp_path: Path) -> None:
     assert main(["speakers", str(tmp_path), "--threshold", "0.5"]) == 2
+
+
+def test_thousands_of_voices_are_linked(tmp_path: Path) -> None:
+    rows = [(f"r{number:04d}", "S1", number % 40, 5.0 + number % 7) for number in range(1600)]
+    linked = link(make_output(tmp_path, *rows))
+    assert linked.voices == 40
+    persons = {}
+    for row in linked.rows:
+        persons.setdefault(row["voice"], set()).add(int(row["recording_id"][1:]) % 40)
+    assert all(len(people) == 1 for people in persons.values())

@@ -1,6 +1,7 @@
 """Speakers of a recording: the same people however it was cut, with voices that are tones."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -150,3 +151,20 @@ def test_a_pause_in_which_another_one_speaks_ends_a_turn():
 
 def test_spans_of_one_speaker_do_not_overlap():
     assert joined_spans({0: [(0.0, 2.0), (1.0, 3.0)]}, 0.5) == {0: [(0.0, 3.0)]}
+
+
+def test_a_long_lecture_takes_little_time():
+    rng = np.random.default_rng(0)
+    voice = np.eye(192)[0]
+    voices = []
+    for second in range(3600):
+        vector = voice + 0.5 * rng.normal(size=192) / np.sqrt(192)
+        embedding = (vector / np.linalg.norm(vector)).astype("<f2").tobytes()
+        span = {"start": float(second), "end": second + 1.5, "seconds": 1.5, "stretch": 0}
+        voices.append(span | {"embedding": embedding})
+    turn = {"start": 0.0, "end": 3601.0, "channel": None, "track": 0, "stretch": 0}
+    row = {"index": 0, "metadata": None, "channel": None, "channels": 1, "speaker_model": "fake 1"}
+    began = time.process_time()
+    _, [speaker] = find_speakers([{**row, "turns": [turn], "voices": voices}], [], SpeakerSettings())
+    assert [(one.start, one.end) for one in speaker.turns] == [(0.0, 3601.0)]
+    assert time.process_time() - began < 10

@@ -132,6 +132,31 @@ def test_words_of_overlapping_segments_stay_with_their_segments(
         until(lambda word=word: driver.execute_script(marked) == [word])
 
 
+def test_speakers_have_labels_and_can_be_renamed(page: tuple[Any, Served], tmp_path: Path) -> None:
+    driver, _ = page
+    said = [("eins", "S1"), ("zwei", "S2"), ("drei", None), ("vier", "S1")]
+    timed_words = [
+        {"word": word, "start": 0.5 * number, "end": 0.5 * number + 0.4, "speaker": speaker}
+        for number, (word, speaker) in enumerate(said)
+    ]
+    segment = {"start": 0, "end": 2, "text": "eins zwei drei vier", "language": "de", "speaker": None}
+    body: dict[str, Any] = {"type": "transcript.text.done", "segments": [segment], "words": timed_words}
+    body["speakers"] = [{"speaker": "S1", "name": "Anna"}, {"speaker": "S2", "name": None}]
+    driver.execute_script(
+        "const body = arguments[0]; window.fetch = async () => new Response(body);"
+        "window.prompt = () => ' Ben ';",
+        f"data: {json.dumps(body)}\n\n",
+    )
+    upload(driver, tmp_path, wav(voice(3)))
+    until(lambda: len(words(driver)) == len(said))
+    labels = "return [...document.querySelectorAll('button.speaker')].map((button) => button.textContent)"
+    assert driver.execute_script(labels) == ["Anna", "S2", "Anna"]
+    colours = "return [...document.querySelectorAll('.word')].map((word) => word.className)"
+    assert driver.execute_script(colours) == ["word speaker-0", "word speaker-1", "word", "word speaker-0"]
+    driver.execute_script("document.querySelectorAll('button.speaker')[1].click()")
+    assert driver.execute_script(labels) == ["Anna", "Ben", "Anna"]
+
+
 def test_an_error_is_shown(page: tuple[Any, Served], tmp_path: Path) -> None:
     driver, _ = page
     upload(driver, tmp_path, b"this is no audio at all " * 100)
