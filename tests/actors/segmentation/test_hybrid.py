@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from actors.config import SegmenterConfig
-from actors.records import SAMPLING_RATE
-from actors.segmentation import energy, segmenter, silero
+from actors.records import SAMPLING_RATE, Span
+from actors.segmentation import energy, hybrid, segmenter, silero
 from actors.segmentation.levels import frame_levels
 from actors.segmentation.segmenter import cut_channels, silent_samples, warn_without_vad
 from actors.segmentation.speech_cues import is_clear_speech, may_be_voice
-from tests.actors.segmentation import mixes
+from tests.actors.segmentation import held_out_mixes, mixes
 from tests.actors.segmentation.mixes import at_level, voice
 
 CONFIG = SegmenterConfig(backend="hybrid")
@@ -177,3 +177,34 @@ def test_no_labelled_word_of_the_corpus_is_lost_not_even_a_sung_one(corpus_dir):
     for mix in mixes.labelled_recordings(corpus_dir):
         (judged,) = cut_channels(mix.samples[None], CONFIG)
         assert mix.lost_words(judged.spans) == [], mix.name
+
+
+@needs_vad
+def test_music_with_a_beat_and_a_ringing_telephone_are_no_clear_speech():
+    for maker in (held_out_mixes.techno, held_out_mixes.ringing, held_out_mixes.piano, held_out_mixes.bells):
+        samples = made(maker, 40)
+        assert is_clear_speech(samples, frame_levels(samples)).mean() < 0.1, maker.__name__
+
+
+@needs_vad
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_held_out_mixes_lose_hardly_a_word(corpus_dir, seed):
+    recordings = list(held_out_mixes.mixes(held_out_mixes.clips(corpus_dir), seed))
+    assert len(recordings) == 20
+    lost, idle = _bars(recordings)
+    assert len(lost) <= 0.01 * sum(len(mix.words) for mix in recordings), lost
+    # Motors and ringing telephones are still sent.
+    assert idle <= 0.25
+
+
+def test_the_first_loud_frames_of_a_gap_before_speech_stay():
+    levels = np.full(1000, -50.0)
+    levels[930:980] = -25.0
+    assert hybrid._without_loud_ends(Span(0, 1000), levels) == Span(0, 920)
+    levels[5:60] = -25.0
+    assert hybrid._without_loud_ends(Span(0, 1000), levels) == Span(70, 920)
+    # What is not next to an end is left to the VAD.
+    levels[:] = -50.0
+    levels[500:560] = -25.0
+    assert hybrid._without_loud_ends(Span(0, 1000), levels) == Span(0, 1000)
