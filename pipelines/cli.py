@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.errors import ScriptoriumError, StorageError, UsageError
 from pipelines.cli_arguments import build_parser
-from pipelines.environment import Output, prepared_process
+from pipelines.environment import prepared_process
 from pipelines.export.arguments import run_export
 from pipelines.plurals import counted
 from pipelines.speakers.arguments import run_speakers
@@ -42,28 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             given = parser.parse_args(arguments)
         except SystemExit as end:  # --help, or wrong arguments
-            raise SystemExit(_checked(output, int(end.code or 0), keep=False)) from None
+            raise SystemExit(output.exit_code(int(end.code or 0), keep=False)) from None
         if hasattr(given, "run"):
             code = _run(given)
         else:
             parser.print_help()
             code = 2
-        code = _checked(output, code, keep=_stores_work(given))
+        code = output.exit_code(code, keep=_stores_work(given))
         if owns_process:
             shutdown.leave(code)
         return code
-
-
-def _checked(output: Output, code: int, *, keep: bool) -> int:
-    """The exit code of a command: 1 where what it should print could not be written, unless `keep`.
-
-    The results of a run are in OUT, so its exit code does not depend on what is printed.
-    """
-    problem = output.check()
-    if problem is None:
-        return code
-    _say(f"scriptorium: standard output cannot be written: {problem}")
-    return code or (0 if keep else 1)
 
 
 def _run(given: argparse.Namespace) -> int:

@@ -32,6 +32,17 @@ class Output:
         sys.stdout.flush()
         return self.problem
 
+    def exit_code(self, code: int, *, keep: bool) -> int:
+        """The exit code of a command: 1 where what it should print could not be written, unless `keep`.
+
+        The results of a run are in OUT, so its exit code does not depend on what is printed.
+        """
+        problem = self.check()
+        if problem is None:
+            return code
+        print(f"scriptorium: standard output cannot be written: {problem}", file=sys.stderr, flush=True)
+        return code or (0 if keep else 1)
+
     def fail(self, error: OSError) -> None:
         """Note that writing failed."""
         self.problem = self.problem or error.strerror or str(error)

@@ -175,11 +175,11 @@ def _require_limits(object_store_memory: float) -> None:
             f"this user may have {processes:,} processes and threads: Ray needs {MIN_PROCESSES:,} and more. "
             "Raise the limit, such as with `ulimit -u 16384`"
         )
-    processes = _cgroup_processes()
-    if processes is not None and processes < MIN_PROCESSES:
+    in_container = _cgroup_processes()
+    if in_container is not None and in_container < MIN_PROCESSES:
         raise UsageError(
-            f"this container may have {processes:,} processes and threads: Ray needs {MIN_PROCESSES:,} and "
-            "more. Raise the limit, in Docker with --pids-limit"
+            f"this container may have {in_container:,} processes and threads: Ray needs {MIN_PROCESSES:,} "
+            "and more. Raise the limit, in Docker with --pids-limit"
         )
     size = resource.getrlimit(resource.RLIMIT_AS)[0]
     if size != resource.RLIM_INFINITY and size < MIN_ADDRESS_SPACE * GIB:
