@@ -82,7 +82,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "confirmed": "a second model has nearly the same words as this doubtful text",
         "repair_failed": "the second model could not recognise this segment: the first text stays",
         "repair_refused": "not decoded again, because `repair.max_share` of the audio was",
-        "languages_mixed": "several languages in one segment, which the repair could not separate",
+        "languages_mixed": "probably several languages in one segment, which the repair could not separate",
     },
     "speakers": {
         "overlapped_speech": "several people speak at once: those words have no speaker",

@@ -75,7 +75,14 @@ def find(out: str, plan: pa.Table, max_share: float) -> Wanted:
     return Wanted(found, frozenset(affordable))
 
 
-def write_plan(out: str, plan: pa.Table, wanted: Wanted, languages: Sequence[str], run_id: str) -> pa.Table:
+def write_plan(
+    out: str,
+    plan: pa.Table,
+    wanted: Wanted,
+    languages: Sequence[str],
+    run_id: str,
+    task_seconds: float = 3600.0,
+) -> pa.Table:
     """Write the plan of the second pass, and commit the shards that the budget refuses with that flag.
 
     Args:
@@ -84,6 +91,7 @@ def write_plan(out: str, plan: pa.Table, wanted: Wanted, languages: Sequence[str
         wanted: from `find`.
         languages: ISO codes of the second model's languages.
         run_id: written into rows; part of the names of files.
+        task_seconds: most audio seconds of one file, which is a Ray task.
 
     Returns:
         The rows of the plan, with `plan_file`, but without `earlier`.
@@ -109,14 +117,20 @@ def write_plan(out: str, plan: pa.Table, wanted: Wanted, languages: Sequence[str
         if refused:
             shards.append(out, refused, f"refused-{run_id}-{number}")
         if again:
-            uri = files.join(_folder(out), f"second-{run_id}-{number:06d}.parquet")
             table = pa.Table.from_pylist(again, schema=PLAN)
-            files.write_atomic(uri, shards.parquet_bytes(table), sync=False, private=True)
-            slim = table.set_column(
-                PLAN.get_field_index("earlier"), "earlier", pa.nulls(len(again), pa.string())
-            )
-            tables.append(slim.append_column("plan_file", pa.array([uri] * len(again), pa.string())))
+            starts = plans.task_starts(plans.seconds(table), task_seconds)
+            for start, end in zip(starts, [*starts[1:], table.num_rows], strict=True):
+                uri = files.join(_folder(out), f"second-{run_id}-{number:06d}-{start:03d}.parquet")
+                tables.append(_stored(uri, table.slice(start, end - start)))
     return pa.concat_tables(tables) if tables else plans.INDEX.empty_table()
+
+
+def _stored(uri: str, rows: pa.Table) -> pa.Table:
+    """Write a file of the plan; returns its rows with the file's address and without the earlier rows."""
+    files.write_atomic(uri, shards.parquet_bytes(rows), sync=False, private=True)
+    nothing = pa.nulls(rows.num_rows, pa.string())
+    slim = rows.set_column(PLAN.get_field_index("earlier"), "earlier", nothing)
+    return slim.append_column("plan_file", pa.array([uri] * rows.num_rows, pa.string()))
 
 
 def give_up(out: str, todo: pa.Table, run_id: str) -> None:

@@ -15,6 +15,7 @@ from pipelines.config import RunConfig
 from pipelines.execution.dataflow import run_shards
 from pipelines.execution.supervised_pass import ShardPass
 from pipelines.output import shards
+from pipelines.planning import planner
 from pipelines.second_pass import planning
 from pipelines.supervision.losses import PassLosses
 
@@ -55,7 +56,9 @@ def run_second_pass(work: ShardPass, losses: list[PassLosses]) -> None:
     wanted = planning.find(work.out, work.plan, config.repair.max_share)
     if not wanted.shards.num_rows:
         return
-    todo = planning.write_plan(work.out, work.plan, wanted, config.repair.languages, work.run_id)
+    seconds = config.plan.task_seconds or planner.task_seconds(planner.seconds_of(work.plan))
+    languages = config.repair.languages
+    todo = planning.write_plan(work.out, work.plan, wanted, languages, work.run_id, seconds)
     own = replace(work, config=_own_settings(config), plan=todo, todo=todo, again=True)
     for isolated in (False, True):
         left = shards.left_to_do(todo, work.out)

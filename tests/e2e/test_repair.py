@@ -12,7 +12,7 @@ import pytest
 from pipelines.output import shards
 from tests.e2e.conftest import NO_WORDS, read_transcripts, write_manifest
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 SURE = ("hotline-8khz", "voice-note", "memo")
 
