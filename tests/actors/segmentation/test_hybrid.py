@@ -202,8 +202,8 @@ def test_the_first_loud_frames_of_a_gap_before_speech_stay():
     levels = np.full(1000, -50.0)
     levels[930:980] = -25.0
     assert hybrid._without_loud_ends(Span(0, 1000), levels) == Span(0, 920)
-    levels[5:60] = -25.0
-    assert hybrid._without_loud_ends(Span(0, 1000), levels) == Span(70, 920)
+    levels[5:40] = -25.0
+    assert hybrid._without_loud_ends(Span(0, 1000), levels) == Span(50, 920)
     # What is not next to an end is left to the VAD.
     levels[:] = -50.0
     levels[500:560] = -25.0

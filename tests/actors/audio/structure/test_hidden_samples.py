@@ -1,5 +1,6 @@
 """Samples that a list, a wrong field or a wrong size of another chunk would hide are read."""
 
+# ruff: noqa: F811 - the fixture is imported
 from __future__ import annotations
 
 import struct
