@@ -72,7 +72,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "words_piled_up": "more words at one place than anybody can say",
         "words_in_silence": "words stand where nothing is heard",
         "many_times_repaired": "many of the aligner's times were out of order and were repaired",
-        "speech_without_words": "speech is heard where no word is: text may be missing, or its times are wrong",
+        "speech_without_words": "speech is heard where no word is: text is missing, or its times are wrong",
     },
     "repair": {
         "repaired:STEP": "the text comes from a step of the repair: language, recut, no_context, penalty or "
