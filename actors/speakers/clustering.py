@@ -27,8 +27,11 @@ _SURE = 0.05
 _FEW_SECONDS, _MANY_SECONDS, _LENIENCE = 5.0, 17.0, 0.2
 # Cosine distance within groups from which the common part of all voices is estimated.
 _STRICT = 0.25
-# Seconds of speech of the least talkative speaker, and their share of all speech where that is less.
-_LEAST_SECONDS, _LEAST_SHARE = 3.0, 0.03
+# Speech of the least talkative speaker: this share of all speech, but at least and at most so many seconds,
+# and in short recordings at most another share. What noise and overlaps leave over grows with a recording.
+_LEAST_SHARE, _LEAST_SECONDS, _MOST_SECONDS, _SHORT_SHARE = 0.005, 3.0, 10.0, 0.03
+# Seconds that a speaker speaks at a time at least once, in recordings with so much speech.
+_LEAST_TURN, _LONG_SECONDS = 2.0, 60.0
 # Rounds of moving voices to the nearest mean.
 _ROUNDS = 5
 
@@ -108,9 +111,11 @@ def _adapted(vectors: np.ndarray, weights: np.ndarray, threshold: float) -> floa
 def _founded(vectors: np.ndarray, weights: np.ndarray, threshold: float) -> list[np.ndarray]:
     """Pure groups that are large enough to be a person; the largest one if none is."""
     groups = _cut(vectors, 1 - threshold - _SURE)
-    masses = [float(weights[members].sum()) for members in groups]
-    least = min(_least(weights), max(masses))
-    return [members for members, mass in zip(groups, masses, strict=True) if mass >= least]
+    least, turn = _least(weights), _LEAST_TURN if weights.sum() >= _LONG_SECONDS else 0.0
+    founded = [
+        members for members in groups if weights[members].sum() >= least and weights[members].max() >= turn
+    ]
+    return founded or [max(groups, key=lambda members: float(weights[members].sum()))]
 
 
 def _merged(
@@ -234,7 +239,8 @@ def _linkage(vectors: np.ndarray) -> np.ndarray:
 
 def _least(weights: np.ndarray) -> float:
     """Seconds of the least talkative speaker."""
-    return min(_LEAST_SECONDS, _LEAST_SHARE * float(weights.sum()))
+    total = float(weights.sum())
+    return min(max(_LEAST_SECONDS, min(_MOST_SECONDS, _LEAST_SHARE * total)), _SHORT_SHARE * total)
 
 
 def _mean(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray:

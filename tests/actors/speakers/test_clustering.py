@@ -80,3 +80,17 @@ def test_thousands_of_voices_need_bounded_time_and_memory() -> None:
     tracemalloc.stop()
     assert labels.tolist() == truth.tolist()
     assert seconds < 30 and peak < 500e6
+
+
+def test_leftovers_of_a_long_recording_found_no_group() -> None:
+    vectors, truth = voices(2, 150)
+    leftovers = np.tile(np.eye(1, 192, 191), (3, 1))  # alike, but never two seconds at a time
+    labels = cluster(np.vstack([vectors, leftovers]), np.array([3.0] * len(vectors) + [1.5] * 3), THRESHOLD)
+    assert labels[: len(truth)].tolist() == truth.tolist() and labels.max() == 1
+
+
+def test_somebody_who_says_little_is_found() -> None:
+    vectors, truth = voices(3, 40)
+    kept = np.flatnonzero((truth < 2) | (np.arange(len(truth)) < 9))
+    labels = cluster(vectors[kept], np.full(len(kept), 3.0), THRESHOLD)
+    assert labels.tolist() == truth[kept].tolist()
