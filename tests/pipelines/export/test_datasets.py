@@ -103,7 +103,7 @@ def test_lhotse_reads_shar(demo_output: str, tmp_path: Path) -> None:
         assert cut.supervisions[0].custom["confidence"] > 0
 
 
-@pytest.mark.parametrize("audio", ["link", "cut"])
+@pytest.mark.parametrize("audio", ["link", pytest.param("cut", marks=pytest.mark.slow)])
 def test_nemo_manifests_point_to_audio(audio: str, demo_output: str, tmp_path: Path) -> None:
     dest = export(demo_output, "nemo", tmp_path / "set", "--audio", audio)
     lines = [json.loads(line) for line in (dest / "train_manifest.jsonl").read_text().splitlines()]
@@ -114,7 +114,7 @@ def test_nemo_manifests_point_to_audio(audio: str, demo_output: str, tmp_path: P
         assert ("offset" in line) == (audio == "link")
 
 
-@pytest.mark.parametrize("audio", ["link", "cut"])
+@pytest.mark.parametrize("audio", ["link", pytest.param("cut", marks=pytest.mark.slow)])
 def test_lhotse_reads_data_folders_of_kaldi(audio: str, demo_output: str, tmp_path: Path) -> None:
     dest = export(demo_output, "kaldi", tmp_path / "set", "--audio", audio) / "train"
     files = {path.name: path.read_text().splitlines() for path in dest.iterdir()}
@@ -142,6 +142,7 @@ def test_a_clip_is_what_the_recording_has_there(demo_output: str, tmp_path: Path
     assert np.array_equal(clip, whole[first : first + len(clip)])
 
 
+@pytest.mark.slow
 def test_a_channel_is_cut_from_its_channel(demo_output: str, tmp_path: Path) -> None:
     (row,) = [row for row in demo_rows() if row["recording_id"] == "two-channels"]
     both = [{**row["segments"][0], "flags": [f"channel:{number}"]} for number in range(2)]
