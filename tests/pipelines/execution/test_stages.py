@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -110,7 +111,7 @@ def test_a_recogniser_reports_its_usage_before_it_ends(monkeypatch):
         max_concurrent_calls, model, revision, cost_model = 1, "m", None, None
 
         def __init__(self, config):
-            self.requests = 3
+            self.requests, self.ladder = 3, SimpleNamespace()
 
         def usage(self):
             return {"requests": self.requests}
