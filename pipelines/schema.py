@@ -269,3 +269,23 @@ DEAD_LETTER = pa.schema(
         ("window", WINDOW),
     ]
 )
+
+# OUT/corrections: one row a corrected segment. Rows are only ever added; the newest one of a segment counts.
+CORRECTION = pa.schema(
+    [
+        ("recording_id", pa.string()),
+        ("segment", pa.int32()),  # its number in the transcript that was corrected
+        ("start", pa.float64()),  # of the segment: with `end` they say which one is meant
+        ("end", pa.float64()),
+        ("original", pa.string()),  # what the model said, or the given text
+        ("before", pa.string()),  # the text that was corrected: `original`, or that of an earlier correction
+        ("after", pa.string()),  # the right text; empty: nothing is said
+        ("language", pa.string()),  # ISO code; null: that of the transcript
+        ("speaker", pa.string()),  # name, or `speaker` of the transcript; null: as in the transcript
+        ("words", pa.list_(WORD)),  # of `after`
+        ("word_source", pa.string()),  # aligner | carried (words that stayed have their times) | none
+        ("who", pa.string()),
+        ("source", pa.string()),  # where it was corrected: `browse`, or the name of an imported file
+        ("created_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
