@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import ScriptoriumError, StorageError, UsageError
+from pipelines.browsing.arguments import run_browse
 from pipelines.cli_arguments import build_parser
 from pipelines.environment import prepared_process
 from pipelines.export.arguments import run_export
@@ -306,6 +307,7 @@ COMMANDS = {
     "retry": _retry,
     "status": _status,
     "serve": _serve,
+    "browse": run_browse,
     "report": _report,
     "evaluate": _evaluate,
     "export": run_export,

@@ -81,6 +81,30 @@ def encode_clips(source: Row, clips: Sequence[Clip], retries: int | None) -> lis
     return found
 
 
+def decode_samples(source: Row, first: int, last: int, retries: int | None) -> bytes:
+    """Decode samples [first, last) of one recording, counted at 16 kHz from the start of the file.
+
+    Args:
+        source: as in `encode_clips`.
+        first: number of the first sample.
+        last: number of the sample behind the last one.
+        retries: of reads that fail for a moment; None: the default.
+
+    Returns:
+        int16, little-endian, mono; fewer samples where the file ends before.
+
+    Raises:
+        RowError: the file cannot be read or decoded.
+        RetryableError: reading failed.
+    """
+    with open_audio(source.get("location") or source["audio"], retries) as file:
+        file = with_header(file, source.get("raw_format"))
+        tracks = open_tracks(file, _single_track(source.get("track")))
+        decoded = decode_tracks(tracks, first, last, _single_channel(source.get("channel")), last)
+    samples = decoded.samples[0][max(0, first - decoded.start) :]
+    return samples.astype("<i2").tobytes()
+
+
 def flac_bytes(samples: np.ndarray) -> bytes:
     """Mono int16 samples at 16 kHz as a FLAC file."""
     buffer = io.BytesIO()

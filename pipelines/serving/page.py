@@ -32,15 +32,15 @@ def add_routes(api: FastAPI, model_names: Callable[[], Sequence[str]], max_promp
 
     @api.get("/", include_in_schema=False)
     async def index() -> Response:
-        return _file("index.html")
+        return static_file("index.html")
 
     @api.get("/favicon.ico", include_in_schema=False)
     async def favicon() -> Response:
-        return _file("favicon.ico")
+        return static_file("favicon.ico")
 
     @api.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return _file("docs.html")
+        return static_file("docs.html")
 
     @api.get("/page/settings.json", include_in_schema=False)
     async def settings() -> Response:
@@ -49,12 +49,21 @@ def add_routes(api: FastAPI, model_names: Callable[[], Sequence[str]], max_promp
 
     @api.get("/page/{name}", include_in_schema=False)
     async def static(name: str) -> Response:
-        return _file(name)
+        return static_file(name)
 
 
-def _file(name: str) -> Response:
+def static_file(name: str, folder: Path = FOLDER) -> Response:
+    """A file of a page.
+
+    Args:
+        name: as it was requested.
+        folder: of the page's files; nothing else is served.
+
+    Raises:
+        HTTPException: 404.
+    """
     # Looked up in the folder's list of names, so that no name leads out of the folder.
-    path = next((path for path in FOLDER.iterdir() if path.name == name), None)
+    path = next((path for path in folder.iterdir() if path.name == name), None)
     if path is None or path.suffix not in _MEDIA_TYPES:
         raise HTTPException(404)
     return FileResponse(path, media_type=_MEDIA_TYPES[path.suffix], headers={"cache-control": "no-cache"})
