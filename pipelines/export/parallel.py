@@ -83,14 +83,21 @@ def _on_ray(function: Callable[[Task], Result], tasks: Sequence[Task], address: 
     with running_ray(ClusterConfig(address=address)):
         import ray
 
-        remote: Any = ray.remote(max_retries=3)(function)
+        remote: Any = ray.remote(max_retries=3)(_call)
+        # Stored once for all tasks.
+        stored = ray.put(function)
         limit = max(1, int(ray.cluster_resources().get("CPU", 1))) * _IN_FLIGHT
         waiting: list[Any] = []
         for task in tasks:
-            waiting.append(remote.remote(task))
+            waiting.append(remote.remote(stored, task))
             if len(waiting) >= limit:
                 done, waiting = ray.wait(waiting)
                 yield from ray.get(done)
         while waiting:
             done, waiting = ray.wait(waiting)
             yield from ray.get(done)
+
+
+def _call(function: Callable[[Task], Result], task: Task) -> Result:
+    """Ray runs functions only, not objects that can be called."""
+    return function(task)
