@@ -100,6 +100,7 @@ def test_the_same_people_whether_a_recording_is_one_shard_or_six(
 
 @pytest.mark.slow
 @pytest.mark.faults
+@pytest.mark.timeout(1200)
 def test_speakers_are_the_same_after_kill_9_and_resume(tmp_path: Path) -> None:
     tones, seconds = alternating(PEOPLE)
     rows = []
@@ -108,9 +109,9 @@ def test_speakers_are_the_same_after_kill_9_and_resume(tmp_path: Path) -> None:
         rows.append({"audio": f"{number}.wav", "id": str(number)})
     manifest = write_manifest(tmp_path / "m.jsonl", rows)
     calm, killed = tmp_path / "calm", tmp_path / "killed"
-    settings = (*FAKE, "plan.shard_duration=10", "plan.task_seconds=10", "asr.model=fake:0.1")
+    settings = (*FAKE, "plan.shard_duration=10", "plan.task_seconds=10", "asr.model=fake:0.05")
     job = Job("transcribe", manifest, calm, settings=settings, log=tmp_path / "calm.log")
-    assert job.wait() == 0
+    assert job.wait(600) == 0
     job = Job("transcribe", manifest, killed, settings=settings, log=tmp_path / "killed.log")
     while committed(killed) < 5 and job.process.poll() is None:
         time.sleep(0.05)
@@ -118,7 +119,7 @@ def test_speakers_are_the_same_after_kill_9_and_resume(tmp_path: Path) -> None:
     job.end()
     assert 5 <= committed(killed) < 36
     again = Job("transcribe", manifest, killed, settings=settings, log=tmp_path / "again.log")
-    assert again.wait() == 0
+    assert again.wait(600) == 0
     assert words_of(calm) == words_of(killed)
     tables = [
         sorted(
