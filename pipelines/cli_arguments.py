@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from actors.errors import CODES
+from pipelines.browsing import arguments as browsing
 from pipelines.evaluation.protocol import NORMALIZERS, PRESETS
 from pipelines.export import arguments as export
 from pipelines.speakers import arguments as speakers
@@ -31,6 +32,7 @@ EXAMPLES = """examples:
   scriptorium evaluate out --references manifest.jsonl
   scriptorium export out srt subtitles/
   scriptorium speakers out --link
+  scriptorium browse out
   scriptorium serve --set serve.port=9000
 
 `scriptorium COMMAND --help` explains a command; `scriptorium transcribe --print-config` lists all settings.
@@ -148,6 +150,9 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     )
     _add_settings(serve)
 
+    purpose = "search, read, hear and correct the transcripts of a run, in a page on this machine"
+    browsing.add_browse_arguments(add("browse", purpose, *browsing.EXAMPLES, more=browsing.MORE), OUT_HELP)
+
     report = add("report", "write OUT/report.html and OUT/report.json, and print the totals", "out")
     report.add_argument("out", metavar="OUT", help=OUT_HELP)
 
@@ -173,7 +178,7 @@ def _add_evaluate_arguments(command: argparse.ArgumentParser) -> None:
         "--references",
         metavar="MANIFEST",
         help="manifest with the ids of the run and what was said: `text`, and optionally `language`, `words` "
-        "and `turns` (who spoke when); or an RTTM file",
+        "and `turns` (who spoke when); or an RTTM file; or an output directory with corrections",
     )
     _add_columns(command)
     command.add_argument(
