@@ -21,6 +21,7 @@ from pipelines.evaluation.metrics.speakers import (
 )
 from pipelines.evaluation.speaker_references import TrueSpeakers
 from pipelines.output import speakers
+from pipelines.plurals import counted
 
 # Seconds of a pause within a turn where only the times of words are known.
 _PAUSE = 1.0
@@ -100,7 +101,7 @@ def speaker_lines(section: Mapping[str, Any]) -> list[str]:
         f"{percent(rate)} with a collar of {collar} s" for collar, rate in section["der"].items()
     )
     return [
-        f"speakers of {section['recordings']:,} recordings, {section['hours']:.2f} hours of speech: "
+        f"speakers of {counted(section['recordings'], 'recording')}, {section['hours']:.2f} hours of speech: "
         f"DER {rates}",
         f"missed {percent(section['missed'])}, false alarm {percent(section['false_alarm'])}, confusion "
         f"{percent(section['confusion'])} (collar 0.25 s); JER {percent(section['jer'])}",
