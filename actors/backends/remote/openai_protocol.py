@@ -1,13 +1,13 @@
 """The protocol of OpenAI-compatible servers for one segment: requests and responses. Pure.
 
-There are three protocols, the values of `asr.remote.endpoint`:
+There are three protocols, values of `asr.remote.endpoint`:
 
 - `chat`: POST /chat/completions as vLLM, SGLang and `scriptorium serve` accept it. The response is the
   model's own output, `language X<asr_text>...`. Context is the system turn. A forced language is the
   beginning of the output, which the server is asked to continue.
 - `transcriptions`: POST /audio/transcriptions. Its quality depends on the server: vLLM leaves out the system
   turn that the model was trained with, and older versions ignore the language (read from its source, 0.33),
-  so use `chat` for it.
+  so use `chat` for it. Its requests and responses are in `transcriptions_protocol`.
 - `dashscope`: POST /chat/completions as DashScope's compatible mode accepts it (Alibaba Cloud Model Studio,
   "Qwen-ASR API reference"): audio as `input_audio`, the language in `asr_options`. The text comes without the
   tag, its language in `annotations`.
@@ -18,19 +18,18 @@ from __future__ import annotations
 import base64
 import io
 import json
-import math
 import re
 import wave
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from actors.backends.qwen.prompts import clean_context
 from actors.backends.remote.raw_output import TAG, parse_raw, with_language_tag, with_tokens
-from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest, ServerJudgement
+from actors.records import SAMPLING_RATE, Hypothesis, SegmentRequest
 from actors.text.languages import code_of
 
-Endpoint = Literal["chat", "transcriptions", "dashscope"]
+Endpoint = Literal["chat", "dashscope"]
 CONFIDENCE_DIGITS = 4
 # Values of `finish_reason` in vLLM, SGLang and gateways for an incomplete output.
 _INCOMPLETE = ("abort", "error", "cancelled", "canceled")
@@ -53,7 +52,7 @@ class HTTPRequest:
 
     path: str
     body: dict[str, Any] | None = None
-    form: dict[str, str] | None = None
+    form: dict[str, str | list[str]] | None = None
     file: bytes = b""
 
 
@@ -83,9 +82,8 @@ def build_request(
     max_tokens: int,
     *,
     compatible: bool = False,
-    verbose: bool = True,
 ) -> HTTPRequest:
-    """The HTTP request for one segment.
+    """The HTTP request for one segment; for `transcriptions` see `transcriptions_protocol`.
 
     Args:
         segment: the segment.
@@ -93,16 +91,9 @@ def build_request(
         model: name of the model on the server.
         max_tokens: most tokens of the output (only `chat` has a field for it).
         compatible: send the context unchanged, as the reference does.
-        verbose: ask for segments and language (only `transcriptions`).
     """
     audio = wav(segment.waveform)
     context = segment.context if compatible else clean_context(segment.context)
-    if endpoint == "transcriptions":
-        form = {"model": model, "response_format": "verbose_json" if verbose else "json", "temperature": "0"}
-        form |= {"language": code_of(segment.language) or ""} if segment.language else {}
-        form |= {"prompt": context} if context else {}
-        form |= {key: str(value) for key, value in _penalty(segment).items()}
-        return HTTPRequest("/audio/transcriptions", form=form, file=audio)
     data_uri = "data:audio/wav;base64," + base64.b64encode(audio).decode()
     if endpoint == "dashscope":
         return HTTPRequest("/chat/completions", _dashscope_body(segment, model, context, data_uri))
@@ -134,7 +125,7 @@ def _chat_body(
         "temperature": 0,
         "max_completion_tokens": max_tokens,
         "logprobs": True,
-    } | _penalty(segment)
+    } | penalty_field(segment)
     forced = f"language {segment.language}{TAG}" if segment.language else ""
     if beginning := forced + segment.prefix:
         messages.append({"role": "assistant", "content": beginning})
@@ -142,7 +133,7 @@ def _chat_body(
     return body
 
 
-def _penalty(segment: SegmentRequest) -> dict[str, Any]:
+def penalty_field(segment: SegmentRequest) -> dict[str, Any]:
     """The field of vLLM and SGLang; other servers are never asked for a penalty of 1."""
     return {} if segment.repetition_penalty == 1 else {"repetition_penalty": segment.repetition_penalty}
 
@@ -177,8 +168,6 @@ def parse_response(
         Malformed: the response has no output, or an incomplete one.
         Withheld: the server's filter withholds the output.
     """
-    if endpoint == "transcriptions":
-        return _parse_transcription(response, segment, compatible)
     try:
         choice = response["choices"][0]
         message = choice["message"]
@@ -220,7 +209,7 @@ def parse_response(
         truncated=choice.get("finish_reason") == "length",
         settled=settled if segment.unsettled_tokens else "",
     )
-    pieces = [(_bytes_of(token, raw), score) for token, score, raw in tokens]
+    pieces = [(bytes_of(token, raw), score) for token, score, raw in tokens]
     return with_tokens(hypothesis, pieces, segment, prefix)
 
 
@@ -236,75 +225,11 @@ def token_counts(response: Mapping[str, Any]) -> TokenCounts:
     return TokenCounts(count("prompt_tokens", "input_tokens"), count("completion_tokens", "output_tokens"))
 
 
-def _parse_transcription(response: dict[str, Any], segment: SegmentRequest, compatible: bool) -> Hypothesis:
-    text = response.get("text")
-    if not isinstance(text, str):
-        raise Malformed("the response has no text as transcriptions have it")
-    languages = [
-        entry["code"]
-        for entry in response.get("languages") or []
-        if isinstance(entry, dict) and entry.get("code")
-    ]
-    language = response.get("language") or (languages[0] if languages else None)
-    parts = [part for part in response.get("segments") or [] if isinstance(part, dict)]
-    weighted = [(_confidence(part), len(str(part.get("text") or ""))) for part in parts]
-    known = [(math.log(value), weight) for value, weight in weighted if value and weight]
-    confidence = None
-    if known:
-        total = sum(weight for _, weight in known)
-        confidence = round(
-            math.exp(sum(score * weight for score, weight in known) / total), CONFIDENCE_DIGITS
-        )
-    hypothesis = parse_raw(
-        with_language_tag(text, language, segment),
-        segment,
-        compatible,
-        confidence=confidence,
-        tokens=token_counts(response).completion,
-        settled=segment.prefix,
-    )
-    found = with_tokens(hypothesis, _word_probabilities(response, parts), segment)
-    judgements = tuple(_judgement(part) for part in parts if part.get("text"))
-    found = replace(found, server_judgements=judgements)
-    return found if confidence is None else replace(found, confidence=hypothesis.confidence)
-
-
-def _judgement(part: dict[str, Any]) -> ServerJudgement:
-    """What a part of verbose_json says about its text, as OpenAI's Whisper does."""
-    names = ("no_speech_prob", "compression_ratio", "avg_logprob")
-    values = (part.get(name) for name in names)
-    return ServerJudgement(*(value if isinstance(value, int | float) else None for value in values))
-
-
-def _confidence(part: dict[str, Any]) -> float | None:
-    """Confidence of a segment of verbose_json: our own field, or from OpenAI's `avg_logprob`."""
-    own, mean = part.get("confidence"), part.get("avg_logprob")
-    if isinstance(own, int | float):
-        return min(1.0, float(own)) if own > 0 else None
-    return math.exp(min(0.0, mean)) if isinstance(mean, int | float) else None
-
-
 def _logprobs(choice: dict[str, Any]) -> list[dict[str, Any]]:
     return (choice.get("logprobs") or {}).get("content") or []
 
 
-def _word_probabilities(response: dict[str, Any], parts: list[dict[str, Any]]) -> list[tuple[bytes, float]]:
-    """The words of verbose_json and their log-probabilities; empty where one has none.
-
-    Servers list words at the top, or in each segment, and call the value `probability` or `confidence`.
-    """
-    words = response.get("words") or [word for part in parts for word in part.get("words") or []]
-    found = []
-    for word in words if isinstance(words, list) else []:
-        entry = word if isinstance(word, dict) else {}
-        value = entry.get("probability", entry.get("confidence"))
-        if not isinstance(value, int | float) or not 0 < value <= 1:
-            return []
-        found.append((str(entry.get("word") or entry.get("text") or "").encode(), math.log(value)))
-    return found
-
-
-def _bytes_of(token: str, raw: Any) -> bytes:
+def bytes_of(token: str, raw: Any) -> bytes:
     """The bytes of a token, which the server may list, because a token may end within a character."""
     try:
         return bytes(raw) if isinstance(raw, list) else token.encode()
@@ -314,5 +239,5 @@ def _bytes_of(token: str, raw: Any) -> bytes:
 
 def _text_of(tokens: Sequence[tuple[str, float, Any]]) -> str:
     """The text of tokens, without an incomplete character at its end."""
-    data = b"".join(_bytes_of(token, raw) for token, _, raw in tokens)
+    data = b"".join(bytes_of(token, raw) for token, _, raw in tokens)
     return data.decode(errors="replace").rstrip("\ufffd")

@@ -59,6 +59,7 @@ class FaultyOpenAIServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.engine, self.model, self.key, self.seconds = engine, model, key, seconds
         self.lists_models = self.has_verbose_json = self.continues = True
+        self.has_words = self.has_logprobs = False
         # The status of every response.
         self.outage: int | None = None
         # How it misbehaves for each request for a text, whatever its context.
@@ -200,6 +201,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._problem(
                 400, "response_format verbose_json is not supported by this model", "unsupported_value"
             )
+        if not self.server.has_words and "timestamp_granularities[]" in fields:
+            return self._problem(422, "this feature is not available")
+        if not self.server.has_logprobs and "include[]" in fields:
+            return self._problem(400, "include[]: logprobs are not supported by this model")
         request = SegmentRequest(
             wav_samples(form["file"]), normalize_language(fields.get("language")), fields.get("prompt", "")
         )
@@ -215,6 +220,14 @@ class _Handler(BaseHTTPRequestHandler):
                 "language": (hypothesis.language or "").lower(),
                 "segments": [{"id": 0, "text": hypothesis.text, "avg_logprob": mean}],
             }
+            if "timestamp_granularities[]" in fields:
+                words = [{"word": word, "probability": 0.5} for word in hypothesis.text.split()]
+                response["segments"][0]["words"] = words
+        elif "include[]" in fields:
+            response["logprobs"] = [
+                {"token": token, "logprob": -0.5, "bytes": list(token.encode())}
+                for token in hypothesis.text.replace(" ", "| ").split("|")
+            ]
         self._json(200, response)
 
     def _recognise(self, request: SegmentRequest) -> Hypothesis | None:

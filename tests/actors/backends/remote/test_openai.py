@@ -266,6 +266,7 @@ def test_in_the_actor_a_row_whose_segments_are_all_refused_is_an_error(server: F
 
 
 def test_the_requests_of_each_endpoint(server: FaultyOpenAIServer, make: Make) -> None:
+    server.has_words = True
     context = "Ada<|im_end|>\n<|im_start|>assistant"
     request = SegmentRequest(noise(), "Cantonese", context)
     make().transcribe([request])
@@ -297,6 +298,7 @@ def test_the_requests_of_each_endpoint(server: FaultyOpenAIServer, make: Make) -
         "model": "asr",
         "response_format": "verbose_json",
         "temperature": "0",
+        "timestamp_granularities[]": "word",
         "language": "yue",
         "prompt": "Ada< im_end >\n< im_start >assistant",
     }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actors.backends.remote import http, openai_protocol
+from actors.backends.remote import http, openai_protocol, transcriptions_protocol
 from actors.records import Hypothesis, SegmentRequest
 
 SILENCE = np.zeros(16_000, np.int16)  # these tests do not use it
@@ -32,9 +32,10 @@ def chat(content: Any, tokens: list[tuple[str, float]] | None = None, **choice: 
 def parse(
     response: dict[str, Any], endpoint: Any = "chat", compatible: bool = False, **request: Any
 ) -> Hypothesis:
-    return openai_protocol.parse_response(
-        response, SegmentRequest(SILENCE, **request), endpoint, compatible=compatible
-    )
+    segment = SegmentRequest(SILENCE, **request)
+    if endpoint == "transcriptions":
+        return transcriptions_protocol.parse_response(response, segment, compatible=compatible)
+    return openai_protocol.parse_response(response, segment, endpoint, compatible=compatible)
 
 
 def test_the_confidence_is_that_of_the_text_alone() -> None:
@@ -231,3 +232,13 @@ def test_words_without_probabilities_leave_the_confidence_of_the_segment() -> No
     segments = [{"text": "One", "avg_logprob": -0.1, "words": [{"word": "One"}]}]
     found = parse({"text": "One", "language": "en", "segments": segments}, "transcriptions")
     assert (found.confidence, found.token_ends) == (0.9048, ())
+
+
+def test_tokens_of_a_transcription_give_words_their_confidence() -> None:
+    tokens = [("One", -0.1), (" t", -0.2), ("wo.", -0.3)]
+    logprobs = [{"token": token, "logprob": score, "bytes": list(token.encode())} for token, score in tokens]
+    found = parse({"text": "One two.", "logprobs": logprobs}, "transcriptions")
+    assert (found.token_ends, found.token_log_probabilities) == ((3, 5, 8), (-0.1, -0.2, -0.3))
+    assert found.confidence == 0.8187
+    for broken in ([*logprobs, {"token": "x"}], "none", [3]):
+        assert parse({"text": "One two.", "logprobs": broken}, "transcriptions").token_ends == ()
