@@ -97,6 +97,11 @@ def add(out: str, corrections: Sequence[Row]) -> str | None:
     return uri
 
 
+def exists(out: str) -> bool:
+    """Whether anything in an output directory was corrected."""
+    return files.exists(folder(out))
+
+
 def read(out: str) -> Corrections:
     """The newest correction of each segment. All corrections are in memory: people made them.
 

@@ -74,7 +74,7 @@ def evaluate(
 
     Args:
         out: output directory of the run, on any fsspec URI.
-        manifest: the references; None: only `against`.
+        manifest: the references, or an output directory with corrections; None: only `against`.
         against: output directory of another run over the same recordings; None: only `manifest`.
         options: what to measure.
         names: for columns of a manifest the names that this one has for them.
@@ -105,10 +105,14 @@ def evaluate(
         "speakers": None,
     }
     confidences = Cases()
-    if manifest and (true_speakers := speaker_references.read_references(manifest, names)):
+    is_output = bool(manifest) and references.has_corrections(files.absolute(manifest or ""))
+    if manifest and not is_output and (true_speakers := speaker_references.read_references(manifest, names)):
         result["speakers"] = speaker_scores.compare_speakers(out, true_speakers, normalize)
     if manifest and not speaker_references.is_rttm(manifest):
-        found = references.from_manifest(manifest, names, columns)
+        if is_output:
+            found = references.from_corrections(files.absolute(manifest), columns)
+        else:
+            found = references.from_manifest(manifest, names, columns)
         compared = compare(out, found, columns, options, normalize, forced)
         result["references"] = {"source": manifest} | compared.section
         confidences = compared.confidences

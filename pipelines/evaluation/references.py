@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from actors.errors import UsageError
+from pipelines.corrections import store
 from pipelines.evaluation.metrics.word_times import TimedWord
 from pipelines.evaluation.outputs import read_transcripts, timed_words
 from pipelines.manifests.manifest import Recording, read_manifest
+from pipelines.output.transcript_filters import Filters
+from pipelines.output.transcript_reader import find_parts, iter_transcripts
+from pipelines.storage import files
 
 # Columns of a manifest that are no metadata, but by which a table may be divided.
 OWN_COLUMNS = ("language", "channel")
@@ -160,6 +164,47 @@ def from_output(out: str) -> References:
         )
     if not len(found.items):
         raise UsageError(f"{out} has no transcripts: give the output directory of a run as --against")
+    return found
+
+
+def has_corrections(uri: str) -> bool:
+    """Whether `uri` is the output directory of a run, so that its corrections are the references.
+
+    Raises:
+        UsageError: it is one, but nobody has corrected anything.
+    """
+    if store.exists(uri):
+        return True
+    if files.exists(files.join(uri, "run.json")):
+        raise UsageError(
+            f"{uri} has no corrections that could be references: `scriptorium import` takes them in; "
+            "--against compares two runs"
+        )
+    return False
+
+
+def from_corrections(out: str, columns: Sequence[str] = ()) -> References:
+    """The transcripts of `out` that people corrected, with the corrections, as references.
+
+    Args:
+        out: the output directory.
+        columns: as in `from_manifest`: columns of the manifest that `out` was made from.
+    """
+    found = References(DiskMap())
+    corrections = store.read(out)
+    for row in iter_transcripts(find_parts(out), Filters(corrections=corrections)):
+        if "corrected" not in row:
+            continue
+        values = json.loads(row["metadata"] or "{}") | {"language": row["language"]}
+        found.items.add(
+            row["recording_id"],
+            {
+                "text": row["text"],
+                "language": row["language"],
+                "words": None,  # most of their times are the aligner's own
+                "columns": {name: _shown(values.get(name)) for name in columns},
+            },
+        )
     return found
 
 

@@ -87,6 +87,11 @@ def add_export_arguments(command: argparse.ArgumentParser, out_help: str) -> Non
         metavar="SQL",
         help="condition over the columns of docs/output.md in DuckDB's SQL (extra export)",
     )
+    chosen.add_argument(
+        "--original",
+        action="store_true",
+        help="what the model said, without what people corrected (OUT/corrections)",
+    )
     running = command.add_argument_group("how it runs")
     running.add_argument(
         "--parallel", type=int, metavar="N", help="processes; by default one, and all cores for large outputs"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from actors.errors import UsageError
+from pipelines.corrections import store
 from pipelines.export.arguments import DATASET_FORMATS, DOCUMENT_FORMATS
 from pipelines.export.documents.subtitle_files import SubtitleOptions
 from pipelines.export.documents.writing import DocumentJob, write_documents
@@ -26,8 +28,10 @@ def run(given: argparse.Namespace) -> int:
     _check(given)
     filters = filters_of(given.language, given.status, given.min_confidence, given.without_flags, given.where)
     filters.check()
-    dest = files.absolute(given.dest) if given.dest else None
     out = files.absolute(given.out)
+    if not given.original:
+        filters = replace(filters, corrections=store.read(out))
+    dest = files.absolute(given.dest) if given.dest else None
     if given.format in DATASET_FORMATS:
         from pipelines.export.datasets.command import write_dataset
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from actors.errors import UsageError
 from actors.text.languages import CODES, normalize_language
+from pipelines.corrections.overlay import Corrections
 from pipelines.schema import FLAGS, TRANSCRIPT
 
 STATUSES = ("ok", "partial", "no_speech")
@@ -29,6 +30,7 @@ class Filters:
         without_flags: flags that neither the recording nor a segment may have; `channel` also stands for
             `channel:0`.
         where: SQL over the columns of `pipelines.schema.TRANSCRIPT`, in DuckDB's dialect.
+        corrections: what people corrected; the conditions see transcripts with it.
     """
 
     languages: tuple[str, ...] = ()
@@ -36,6 +38,7 @@ class Filters:
     min_confidence: float | None = None
     without_flags: tuple[str, ...] = ()
     where: str | None = None
+    corrections: Corrections = field(default_factory=Corrections)
 
     @property
     def columns(self) -> tuple[str, ...]:

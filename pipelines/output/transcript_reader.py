@@ -73,18 +73,33 @@ def iter_tables(
 
     Args:
         parts: from `find_parts`.
-        filters: None: all rows.
+        filters: None: all rows, without corrections.
         columns: of the result, in this order; None: all of `pipelines.schema.TRANSCRIPT`. Fields that older
             versions did not write are null.
     """
     filters = filters or Filters()
     wanted = list(columns) if columns is not None else list(TRANSCRIPT.names)
-    needed = pa.schema([field for field in TRANSCRIPT if field.name in {*wanted, *filters.columns}])
+    is_corrected = bool(filters.corrections)
+    needed = pa.schema(
+        [field for field in TRANSCRIPT if is_corrected or field.name in {*wanted, *filters.columns}]
+    )
     for part in parts:
         for batch in _batches(part, needed.names):
-            table = filters.apply(conform(pa.Table.from_batches([batch]), needed))
+            table = conform(pa.Table.from_batches([batch]), needed)
+            if is_corrected:
+                table = _corrected(table, filters)
+            table = filters.apply(table)
             if table.num_rows:
                 yield table.select(wanted)
+
+
+def _corrected(table: pa.Table, filters: Filters) -> pa.Table:
+    """A table of all columns with corrections; only a batch that has one is turned into rows."""
+    corrected = filters.corrections.recording_ids
+    if corrected.isdisjoint(table["recording_id"].to_pylist()):
+        return table
+    rows = [filters.corrections.apply(row) for row in table.to_pylist()]
+    return pa.Table.from_pylist(rows, schema=table.schema)
 
 
 def _batches(part: Part, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -106,9 +121,11 @@ def _batches(part: Part, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
 def iter_transcripts(
     parts: Sequence[Part], filters: Filters | None = None, columns: Sequence[str] | None = None
 ) -> Iterator[Row]:
-    """`iter_tables` as rows."""
+    """`iter_tables` as rows; those with corrections say in the field `corrected` who made them, and when."""
     for table in iter_tables(parts, filters, columns):
-        yield from table.to_pylist()
+        for row in table.to_pylist():
+            is_whole = columns is None and filters is not None
+            yield filters.corrections.apply(row) if is_whole else row  # type: ignore[union-attr]
 
 
 def audio_sources(out: str, recording_ids: Sequence[str]) -> dict[str, Row]:

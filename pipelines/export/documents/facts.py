@@ -26,8 +26,17 @@ def stated_facts(row: Row) -> dict[str, str]:
         "confidence": "" if confidence is None else f"{confidence:.3f}",
         "flags": " ".join(row["flags"] or ()),
         "text_source": row.get("text_source") or "",
+        **_correctors(row.get("corrected") or {}),
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _correctors(corrected: dict[str, Any]) -> dict[str, str]:
+    """Who corrected a transcript, and when last."""
+    if not corrected:
+        return {}
+    when = corrected["at"].isoformat(timespec="seconds")
+    return {"corrected_by": ", ".join(corrected["by"]), "corrected_at": when}
 
 
 def spoken_turns(row: Row) -> Iterator[SegmentRow]:
