@@ -104,4 +104,5 @@ def _write_losses(out: str, record: dict[str, Any], run_id: str, losses: list[Pa
         asked_of_servers=total.usage,
         model_costs=model_costs.as_record(total.costs),
         repairs=total.repairs,
+        throughput=[*total.throughput],
     )

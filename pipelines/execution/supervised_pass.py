@@ -24,6 +24,7 @@ from pipelines.storage import files
 from pipelines.supervision import model_costs, stall, storage_failures
 from pipelines.supervision.losses import ANSWER_TIMEOUT, PassLosses, losses_of
 from pipelines.supervision.supervisor import running_supervisor
+from pipelines.supervision.throughput import ThroughputRecorder
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,12 @@ def supervised_pass(
 
     replicas = placement.asr.size + placement.aligner.size
     replicas += placement.speakers.size if placement.speakers else 0
+    recorder = _throughput_recorder(placement)
+
+    def sample(last: bool = False) -> None:
+        progress, costs = ray.get([supervisor.read.remote(), supervisor.model_costs.remote()], timeout=5)
+        recorder.add(progress[2], costs, last)
+
     with (
         running_supervisor(replicas, planner.begun(work.todo), **session.driver_node_options()) as supervisor,
         stall.stall_guard(
@@ -124,7 +131,7 @@ def supervised_pass(
         ProgressDisplay(
             work.totals,
             lambda: tuple(ray.get(supervisor.read.remote(), timeout=5)),
-            _progress_writer(work.out),
+            _progress_writer(work.out, lambda: sample()),
             expected=_expectation(work, placement, supervisor),
         ),
     ):
@@ -135,13 +142,17 @@ def supervised_pass(
             yield supervisor
         except BaseException:
             with contextlib.suppress(Exception):  # the first error is raised, whatever happens here
-                losses.append(_losses(supervisor, placement, timeout=1.0))
+                lost = _losses(supervisor, placement, timeout=1.0)
+                losses.append(replace(lost, throughput=(recorder.as_record(),)))
             raise
+        with contextlib.suppress(Exception):  # a point of a chart is no reason to end a run
+            sample(last=True)
         losses.append(
             replace(
                 _losses(supervisor, placement),
                 failed_tasks=len(tolerated),
                 last_failure=storage_failures.last_error_line(tolerated),
+                throughput=(recorder.as_record(),),
             )
         )
 
@@ -158,6 +169,19 @@ def _replicas_per_gpu(placement: Placement) -> dict[str, float]:
         model_costs.ALIGN: ("aligner", placement.aligner.size),
     }
     return {stage: size / cards for stage, (pool, size) in pools.items() if (cards := placement.cards(pool))}
+
+
+def _throughput_recorder(placement: Placement) -> ThroughputRecorder:
+    slots = {
+        model_costs.DECODE: sum(placement.decode_tasks),
+        model_costs.RECOGNISE: placement.asr.size,
+        model_costs.RECOGNISE_AGAIN: placement.asr.size,
+        model_costs.ALIGN: placement.aligner.size,
+    }
+    if placement.speakers:
+        slots["speakers"] = placement.speakers.size
+    gpus = placement.cards("recogniser", "aligner", "speakers")
+    return ThroughputRecorder(run_record.now(), slots, gpus, round(sum(node.cpus for node in placement.nodes)))
 
 
 def _expectation(work: ShardPass, placement: Placement, supervisor: Any) -> Callable[[], float | None]:
@@ -180,8 +204,8 @@ def _expectation(work: ShardPass, placement: Placement, supervisor: Any) -> Call
     return ask
 
 
-def _progress_writer(out: str) -> Callable[[Snapshot], None]:
-    """What writes snapshots to OUT/progress.json."""
+def _progress_writer(out: str, sample: Callable[[], None]) -> Callable[[Snapshot], None]:
+    """What writes snapshots to OUT/progress.json, and then notes a point of the throughput."""
 
     def write(snapshot: Snapshot) -> None:
         state = {
@@ -191,5 +215,6 @@ def _progress_writer(out: str) -> Callable[[Snapshot], None]:
             "eta_seconds": snapshot.eta,
         }
         files.write_atomic(files.join(out, "progress.json"), json.dumps(state).encode())
+        sample()
 
     return write

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,14 +67,6 @@ class FlagCounts:
         }
 
 
-def of_transcripts(out: str) -> dict[str, Any]:
-    """The counts of the finished transcripts; see `FlagCounts.as_record`."""
-    counts = FlagCounts()
-    for table in files.iter_tables(files.join(out, "transcripts"), _FIELDS):
-        _add(counts, table)
-    return counts.as_record()
-
-
 def of_shards(folder: str) -> dict[str, Any]:
     """The counts of committed shards, during a run; of a shard that was done again the latest attempt counts.
 
@@ -103,12 +94,3 @@ def _add(counts: FlagCounts, table: pa.Table) -> None:
         segments = chunk.flatten()
         if len(segments):
             counts.add(segments)
-
-
-def rows_for_page(record: dict[str, Any]) -> Sequence[Sequence[Any]]:
-    """Rows of a table: flag, segments, minutes, share of the audio."""
-    total = record["seconds"] or 1.0
-    return [
-        (flag, part["segments"], f"{part['seconds'] / 60:,.1f}", f"{100 * part['seconds'] / total:.2f}")
-        for flag, part in record["by_flag"].items()
-    ]

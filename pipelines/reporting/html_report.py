@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Sequence
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
-from pipelines.plurals import counted
-from pipelines.reporting import flag_counts, repairs
+from markupsafe import Markup
+
+from pipelines.flags import FLAGS
+from pipelines.pages import charts, phrases, templates
+from pipelines.reporting.flag_counts import SUSPECT_FLAGS
 from pipelines.supervision import model_costs
 
-STYLE = (
-    ":root{color-scheme:light dark}"
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem}"
-    "h1{margin-bottom:0}h2{margin:2rem 0 .5rem;font-size:1.2rem}"
-    ".sum{font-size:1.2rem;border-left:.3rem solid;padding-left:.8rem}"
-    ".exact{border-color:#2a7}.broken{border-color:#c33}"
-    "div{overflow-x:auto}table{border-collapse:collapse;min-width:24rem}"
-    "td,th{text-align:left;vertical-align:top;padding:.25rem 1rem .25rem 0;border-bottom:1px solid #8884}"
-    "td:first-child,td:last-child{overflow-wrap:anywhere}th{font-weight:600}.number{text-align:right}"
-    "td.number{white-space:nowrap;font-variant-numeric:tabular-nums}"
-    ".facts,.note{color:#777}"
-)
+# Bars of the chart of flags, and rows of tables by name; report.json has all.
+CHARTED_FLAGS, LISTED = 12, 40
+# Runs whose curves are drawn: the last ones.
+CHARTED_RUNS = 2
+STAGES = {"recognise_again": "second model"}
 
 
 def page(report: dict[str, Any], headline: str) -> str:
@@ -31,102 +29,177 @@ def page(report: dict[str, Any], headline: str) -> str:
         report: from `pipelines.reporting.report.build`.
         headline: the totals in one line.
     """
-    models = ", ".join(
-        str(model["model"]) for model in report["models"].values() if model["backend"] != "none"
-    )
-    facts = f"models: {models}; settings {report['config_hash']}; version {report['version']}"
-    verdict = "exact" if report["exact"] else "broken"
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Scriptorium report</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>'
-        f"<h1>Scriptorium report</h1><p class=facts>{html.escape(report['out'])}<br>{html.escape(facts)}</p>"
-        f'<p class="sum {verdict}">{html.escape(headline)}</p>{"".join(_sections(report))}</body></html>'
+    causes = [
+        {
+            "code": code,
+            "count": count,
+            "advice": report["advice"].get(code),
+            "examples": [row for row in report["failures"] if row["error_code"] == code],
+            "command": f"scriptorium retry {shlex.quote(report['out'])} --code {shlex.quote(code)}",
+        }
+        for code, count in report["by_error"].items()
+    ]
+    return templates.render(
+        "report.html",
+        report=report,
+        headline=headline,
+        throughput=[*_throughput(report)],
+        histograms=[*_histograms(report)],
+        flags=_flags(report),
+        flag_chart=_flag_chart(report),
+        causes=causes,
+        runs=[_run(run, report["throughput"].get(run["run_id"])) for run in report["runs"]],
+        suspect_flags=SUSPECT_FLAGS,
+        listed=LISTED,
+        settings=[
+            (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+            for name, value in report["changed_settings"].items()
+        ],
     )
 
 
-def _sections(report: dict[str, Any]) -> Iterable[str]:
-    count = ("recordings",)
-    yield _table("Transcripts by status", ("status", *count), report["by_status"].items())
-    languages = [
-        (name, part["recordings"], f"{part['hours']:,.2f}") for name, part in report["by_language"].items()
-    ]
-    yield _table("Transcripts by language", ("language", *count, "hours"), languages)
-    yield _table("Transcripts by flag", ("flag", *count), report["by_flag"].items())
-    if report.get("segment_flags"):
-        yield _segment_flags(report["segment_flags"])
-    steps = ("step", "segments decoded again", "repaired", "minutes", "% of the models' time")
-    yield _table("Repair of doubtful segments", steps, repairs.rows_for_page(report.get("repairs", {})))
-    yield _table("Dead letters by error code", ("code", *count), report["by_error"].items())
-    failures = [
-        (row["recording_id"], row["error_stage"], row["error_code"], row["attempts"], row["error_message"])
-        for row in report["failures"]
-    ]
-    hidden = report["dead_letters"] - len(failures)
-    note = f"{counted(hidden, 'further dead letter')} in OUT/dead_letters" if hidden else ""
-    yield _table("Dead letters", ("recording", "stage", "code", "attempts", "message"), failures, note)
-    runs = [
-        (
-            run["run_id"],
-            run["started_at"],
-            run["finished_at"] or "not finished",
-            run["host"],
-            run.get("processes_died", ""),
-            run.get("shards_again", ""),
-            ", ".join(
-                f"{name.replace('_', ' ')}: {value:,.10g}"
-                for name, value in run.get("asked_of_servers", {}).items()
-            ),
-            model_costs.in_words(run.get("model_costs", {})),
+def _throughput(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Charts of the last runs that did something: speed over time, and how busy each stage was."""
+    for run_id, run in [*report["throughput"].items()][-CHARTED_RUNS:][::-1]:
+        series = {"finished": [(at / 60, speed) for at, speed in run["finished"]]}
+        stages: dict[str, Any] = {}
+        begin = 0.0
+        for one in run["passes"]:
+            for stage, figures in one["stages"].items():
+                name = STAGES.get(stage, stage)
+                series.setdefault(name, []).extend(
+                    ((begin + at) / 60, speed) for at, speed in figures["speed"]
+                )
+                known = stages.setdefault(name, {"busy": 0.0, "audio": 0.0, "slots": 0, "time": 0.0})
+                known["busy"] += figures["busy_seconds"]
+                known["audio"] += figures["audio_seconds"]
+                known["slots"] = max(known["slots"], figures["slots"] or 0)
+                known["time"] += one["seconds"] * (figures["slots"] or 0)
+            begin += one["seconds"]
+        for figures in stages.values():
+            figures["share"] = min(1.0, figures["busy"] / figures["time"]) if figures["time"] else None
+        drawn = {name: points for name, points in series.items() if len(points) > 1}
+        title = f"Speed over time, run {run_id}"
+        description = (
+            f"Audio seconds a second over the minutes of the run, by stage. {_bottleneck(run)} "
+            "A table of the stages follows."
         )
-        for run in report["runs"]
-    ]
-    head = (
-        "run",
-        "started",
-        "finished",
-        "host",
-        "crashed model processes",
-        "shards processed again",
-        "remote recognisers",
-        "speed of one process",
-    )
-    # Most runs use no remote recogniser, and early versions measured no speed.
-    shown = [
-        column for column in range(len(head)) if column < len(head) - 2 or any(run[column] for run in runs)
-    ]
-    yield _table(
-        "Runs", [head[column] for column in shown], [[run[column] for column in shown] for run in runs]
-    )
-
-
-def _segment_flags(found: dict[str, Any]) -> str:
-    suspect = counted(found["suspect"]["segments"], "segment")
-    note = f"{suspect} of {found['segments']:,} probably wrong in text or word times: see docs/trust.md"
-    columns = ("flag", "segments", "minutes", "% of audio")
-    return _table("Segments by flag", columns, flag_counts.rows_for_page(found), note)
-
-
-def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[Any]], note: str = "") -> str:
-    """A section with a table, numbers aligned right; nothing if there are no rows."""
-    cells = [[(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row] for row in rows]
-    if not cells:
-        return ""
-    numeric = [
-        all(row[column].replace(",", "").replace(".", "").isdecimal() or not row[column] for row in cells)
-        and any(row[column] for row in cells)
-        for column in range(len(head))
-    ]
-
-    def line(tag: str, row: Sequence[str]) -> str:
-        return (
-            "<tr>"
-            + "".join(
-                f"<{tag}{' class=number' if number else ''}>{html.escape(cell)}</{tag}>"
-                for cell, number in zip(row, numeric, strict=True)
+        shares = {name: part["share"] for name, part in stages.items() if part["share"] is not None}
+        yield {
+            "run_id": run_id,
+            "run": run,
+            "sentence": _bottleneck(run),
+            "stages": stages,
+            "speed": charts.lines(title, description, drawn, "minutes since the start", phrases.speed)
+            if drawn
+            else None,
+            "busy": charts.rows(
+                f"Share of the time that each stage worked, run {run_id}",
+                "; ".join(f"{name} {phrases.percent(share)}" for name, share in shares.items()),
+                shares,
+                phrases.percent,
             )
-            + "</tr>"
-        )
+            if shares
+            else None,
+        }
 
-    body = line("th", head) + "".join(line("td", row) for row in cells)
-    below = f"<p class=note>{html.escape(note)}</p>" if note else ""
-    return f"<h2>{html.escape(title)}</h2><div><table>{body}</table></div>{below}"
+
+def _bottleneck(run: Mapping[str, Any]) -> str:
+    found = run["bottleneck"]
+    if found is None:
+        return "The time of stages was not recorded for this run."
+    stage, share = STAGES.get(found["stage"], found["stage"]), phrases.percent(found["utilisation"])
+    if found["is_busy"]:
+        return f"The bottleneck was the stage {stage}, which worked {share} of the time."
+    return (
+        f"No stage was busy all the time: {stage}, the busiest, worked {share} of it. The rest went into loading "
+        "models, waiting for files, and the work between the stages."
+    )
+
+
+def _histograms(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Charts of durations, confidence and characters a second; none without values."""
+    specs = (
+        ("durations", "Durations of recordings", "recordings", phrases.duration, 1),
+        ("confidence", "Confidence of segments", "segments", phrases.number, 4),
+        ("characters_per_second", "Characters a second in segments", "segments", phrases.number, 5),
+    )
+    for name, title, unit, said, every in specs:
+        figures = report[name]
+        if not figures["values"]:
+            continue
+        bounds = figures["bounds"]
+        labels = [
+            f"{said(low)} to {said(high)}" for low, high in zip(bounds, bounds[1:], strict=False)
+        ] + [f"{said(bounds[-1])} to 1" if name == "confidence" else f"{said(bounds[-1])} and more"]
+        summary = (
+            f"Median {said(figures['median'])}; 90 % between {said(figures['p05'])} and {said(figures['p95'])}."
+        )
+        short = [_short(low) for low in bounds] if name == "durations" else [said(low) for low in bounds]
+        yield {
+            "title": title,
+            "unit": unit,
+            "summary": summary,
+            "chart": charts.columns(title, summary, short, figures["counts"], labels, every),
+            "rows": [row for row in zip(labels, figures["counts"], strict=True) if row[1]],
+            "axis": {"durations": "at least", "confidence": "from", "characters_per_second": "from"}[name],
+            "values": figures["values"],
+        }
+
+
+def _short(seconds: float) -> str:
+    """A bound of a duration, short enough for an axis."""
+    for unit, name in ((3600, "h"), (60, "m")):
+        if seconds >= unit:
+            return f"{seconds / unit:g}{name}"
+    return f"{seconds:g}s"
+
+
+def _flags(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows by flag: transcripts, segments, seconds, share of the audio, and the meaning."""
+    meanings = {flag.partition(":")[0]: text for flags in FLAGS.values() for flag, text in flags.items()}
+    found = report["segment_flags"]
+    names = dict.fromkeys([*found["by_flag"], *report["by_flag"]])
+    nothing = {"segments": 0, "seconds": 0.0}
+    return [
+        {
+            "flag": flag,
+            "transcripts": report["by_flag"].get(flag, 0),
+            "segments": (part := found["by_flag"].get(flag, nothing))["segments"],
+            "seconds": part["seconds"],
+            "share": part["seconds"] / found["seconds"] if found["seconds"] else 0.0,
+            "meaning": meanings.get(flag, ""),
+        }
+        for flag in names
+    ]
+
+
+def _flag_chart(report: Mapping[str, Any]) -> Markup | None:
+    counts = {name: part["segments"] for name, part in report["segment_flags"]["by_flag"].items()}
+    chosen = dict(sorted(counts.items(), key=lambda item: -item[1])[:CHARTED_FLAGS])
+    if not chosen:
+        return None
+    said = "; ".join(f"{name} {count:,}" for name, count in chosen.items())
+    return charts.rows("Segments by flag", said, chosen, lambda value: f"{value:,.0f}")
+
+
+def _run(run: Mapping[str, Any], figures: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the table of runs shows of one."""
+    started, finished = run["started_at"], run.get("finished_at")
+    return {
+        **{name: run.get(name) for name in ("run_id", "started_at", "finished_at", "host")},
+        "took": _difference(started, finished),
+        "audio": figures["audio_seconds"] if figures else 0.0,
+        "rtfx": figures["rtfx"] if figures else None,
+        "processes_died": run.get("processes_died"),
+        "shards_again": run.get("shards_again"),
+        "asked_of_servers": run.get("asked_of_servers") or {},
+        "speeds": model_costs.in_words(run.get("model_costs") or {}),
+    }
+
+
+def _difference(started: str, finished: str | None) -> float | None:
+    try:
+        return (datetime.fromisoformat(finished or "") - datetime.fromisoformat(started)).total_seconds()
+    except ValueError:
+        return None

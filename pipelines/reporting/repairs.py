@@ -34,17 +34,3 @@ def of_runs(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
         }
         for step, costs in total.items()
     }
-
-
-def rows_for_page(repairs: dict[str, dict[str, float]]) -> list[tuple[Any, ...]]:
-    """Lines of the report's table."""
-    return [
-        (
-            step,
-            int(costs["segments"]),
-            int(costs["repaired"]),
-            f"{costs['seconds'] / 60:,.1f}",
-            f"{100 * costs['cost_share']:.1f}",
-        )
-        for step, costs in repairs.items()
-    ]

@@ -26,6 +26,7 @@ class PassLosses:
         last_failure: the last line of the last of these failures.
         costs: what the stages cost, by stage and device.
         repairs: what was decoded again, by step of the repair.
+        throughput: how fast each pass went, see `pipelines.supervision.throughput`.
     """
 
     crashed_processes: int = 0
@@ -36,6 +37,7 @@ class PassLosses:
     last_failure: str = ""
     costs: Costs = field(default_factory=dict)
     repairs: RepairCosts = field(default_factory=dict)
+    throughput: tuple[dict[str, Any], ...] = ()
 
     def explain(self, lost: Collection[str]) -> bool:
         """Whether the known crashes and failures can account for these lost shards of an isolated pass."""
@@ -53,6 +55,7 @@ class PassLosses:
             later.last_failure or self.last_failure,
             summed(self.costs, later.costs),
             repair_budget.summed(self.repairs, later.repairs),
+            (*self.throughput, *later.throughput),
         )
 
 

@@ -1,0 +1,1 @@
+"""What the HTML pages of commands share: templates, charts, and figures in words."""
