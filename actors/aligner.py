@@ -14,8 +14,8 @@ from actors.config.repair import RepairConfig
 from actors.config.trust import GuardsConfig
 from actors.errors import as_row_error
 from actors.guards.word_guard import WordGuard
-from actors.records import AlignmentRequest, Row, SegmentRow, WordRow
-from actors.repair import realign
+from actors.records import AlignedTimes, AlignmentRequest, Row, SegmentRow, WordRow
+from actors.repair import realign, refine
 from actors.repair.budget import LocalBudget, affordable
 from actors.text.alignment_units import Unit
 from actors.text.given_text.judgement import judged
@@ -90,6 +90,7 @@ class AlignerActor:
             self.backend, self.backend.align, self.config, [requests[index] for index in within_limit]
         )
         times: dict[int, Times | Exception] = dict(zip(within_limit, results, strict=True))
+        self._refine({index: requests[index] for index in within_limit}, times)
         realigned = self._align_again({index: requests[index] for index in within_limit}, times)
         aligned = [
             _aligned(segment, script, times.get(index), too_long=index in requests and index not in times)
@@ -101,6 +102,30 @@ class AlignerActor:
             (self.guard.judged(segments[index], segment, times.get(index), heard[index]), error)
             for index, (segment, error) in enumerate(aligned)
         ]
+
+    def _refine(self, requests: dict[int, AlignmentRequest], times: dict[int, Times | Exception]) -> None:
+        """Align segments again, in two parts, whose times do not fit their sound; keep what fits better."""
+        if self.config.refine is None:
+            return
+        sounds, asked = {}, []
+        for index, request in requests.items():
+            of_request = times[index]
+            if isinstance(of_request, Exception) or len(of_request) < 2:
+                continue
+            sound = refine.is_sound(request.waveform)
+            if refine.disagreement(of_request, sound) > self.config.refine * request.duration:
+                sounds[index] = sound
+                asked += [(index, division) for division in refine.divisions(of_request, sound)]
+        parts = [part for index, division in asked for part in refine.parts(requests[index], division)]
+        results = iter(dispatch_to(self.backend, self.backend.align, self.config, parts) if parts else [])
+        candidates: dict[int, list[AlignedTimes]] = {}
+        for (index, division), left, right in zip(asked, results, results, strict=True):
+            if isinstance(left, list) and isinstance(right, list):
+                candidates.setdefault(index, []).append(refine.joined(division, left, right))
+        for index, found in candidates.items():
+            before = times[index]
+            if isinstance(before, list) and (better := refine.best(before, sounds[index], found)):
+                times[index] = better
 
     def _align_again(
         self, requests: dict[int, AlignmentRequest], times: dict[int, Times | Exception]

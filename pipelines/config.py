@@ -117,13 +117,15 @@ class RunConfig(Settings):
             }
             | self._remote_endpoint()
             | _engine(self.asr),
-            "aligner": {k: v for k, v in settings["aligner"].items() if k not in speed}
+            "aligner": {
+                k: v for k, v in settings["aligner"].items() if k not in {*speed, *_unset(self.aligner)}
+            }
             | _engine(self.aligner),
             "plan": {"shard_duration": settings["plan"]["shard_duration"]},
         } | self._later_sections()
 
     def _later_sections(self) -> dict[str, Any]:
-        """Sections that version 0.1.0 did not have, where they are in use, so that its runs keep their hash."""
+        """Sections that version 0.1.0 did not have, where they are in use: its runs keep their hash."""
         guards, repair = self.guards.identity(), self.repair.identity()
         return (
             ({"guards": guards} if guards else {})
@@ -145,9 +147,9 @@ class RunConfig(Settings):
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _unset(asr: ASRConfig) -> set[str]:
-    """Settings of the recogniser that earlier versions did not have, where they change nothing."""
-    return {name for name in ("languages", "calibration") if not getattr(asr, name)}
+def _unset(section: ASRConfig | AlignerConfig) -> set[str]:
+    """Settings of a model that earlier versions did not have, where they change nothing."""
+    return {name for name in ("languages", "calibration", "refine") if not getattr(section, name, None)}
 
 
 def _engine(config: ASRConfig | AlignerConfig) -> dict[str, Any]:

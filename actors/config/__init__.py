@@ -22,8 +22,7 @@ class AudioConfig(Settings):
     track: str = Field(
         "auto",
         description="audio track of files with several: auto: the one that FFmpeg selects, and the next one "
-        "where "
-        "that is silent | number from 0 | each | mix; a manifest's `track` takes precedence",
+        "where that is silent | number from 0 | each | mix; a manifest's `track` takes precedence",
     )
     timeout: Timeout = Field(600, description="time limit for fetching and decoding one shard, in seconds")
     max_memory: float = Field(
@@ -120,8 +119,7 @@ class ModelConfig(Settings):
         "auto",
         description="auto: bf16 where the device is fast at it, else fp32 (fp16 on older GPUs, fp64 for tiny "
         "models on CPUs); int8: the language model in 8 bits, on CPUs only, faster than fp32, but texts may "
-        "depend a little "
-        "on the other segments of a batch",
+        "depend a little on the other segments of a batch",
     )
     attention: Literal["auto", "triton", "flash", "sdpa"] = Field(
         "auto",
@@ -306,6 +304,13 @@ class AlignerConfig(ModelConfig):
         "Qwen/Qwen3-ForcedAligner-0.6B-hf",
         description="hub id or folder of the checkpoint; the default with vllm is "
         "Qwen/Qwen3-ForcedAligner-0.6B, as vllm reads no -hf aligner",
+    )
+    refine: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="a segment is aligned again, in two parts, where word times and sound disagree for this "
+        "share of it; null: never",
     )
 
     @model_validator(mode="after")
