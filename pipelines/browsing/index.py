@@ -180,10 +180,12 @@ class Writer:
             place: number of the file, row group, row.
         """
         database, name = self.database, row["recording_id"]
-        known = database.execute("SELECT id FROM recordings WHERE recording_id = ?", (name,)).fetchone()
+        known = database.execute(
+            "SELECT id, first_segment, last_segment FROM recordings WHERE recording_id = ?", (name,)
+        ).fetchone()
         if known:
             self.remove(known[0])
-            database.execute("DELETE FROM recordings WHERE id = ?", known)
+            database.execute("DELETE FROM recordings WHERE id = ?", known[:1])
         facts = (name, *place, row["duration"], row["language"], row["status"])
         recording = database.execute(
             "INSERT INTO recordings (recording_id, file, row_group, row, duration, language, status) "
@@ -191,7 +193,10 @@ class Writer:
             facts,
         ).lastrowid
         segments = list(segment_rows(row))
-        (first,) = database.execute("SELECT coalesce(max(id), 0) + 1 FROM segments").fetchone()
+        if known and known[2] - known[1] + 1 == len(segments):
+            first = known[1]  # a correction does not move a recording to the end of the results
+        else:
+            (first,) = database.execute("SELECT coalesce(max(id), 0) + 1 FROM segments").fetchone()
         stored, indexed = [], []
         for identifier, segment in enumerate(segments, first):
             facets = " ".join(self._facets(row, segment, identifier == first))

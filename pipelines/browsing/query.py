@@ -17,7 +17,7 @@ _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_CHARACTER = re.compile(f"([{_UNSPACED}])")
+_RUN = re.compile(f"[{_UNSPACED}]+")
 _IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _TERM = re.compile(r'(-?)"([^"]*)("?)|(\S+)')
 # A word that is still being typed finds longer ones from this length on.
@@ -47,12 +47,13 @@ class Term:
 
 def spaced(text: str) -> str:
     """A text as it is indexed: characters of scripts without spaces stand alone."""
-    return _CHARACTER.sub(_apart, unicodedata.normalize("NFKC", text))
+    return _RUN.sub(_apart, unicodedata.normalize("NFKC", text))
 
 
-def _apart(found: re.Match[str]) -> str:
+def _apart(run: re.Match[str]) -> str:
     # Marks stay with the character before them.
-    return found[0] if unicodedata.category(found[0]).startswith("M") else f" {found[0]}"
+    signs = (sign if unicodedata.category(sign).startswith("M") else f" {sign}" for sign in run[0])
+    return "".join(signs) + " "
 
 
 def tokens_of(text: str) -> list[tuple[str, int, int]]:
