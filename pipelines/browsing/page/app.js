@@ -1,7 +1,7 @@
 // The page: starts its parts, follows the address, and gives the keys their meaning. It uses no libraries.
 import { address, get } from "./api.js";
 import { setMeanings } from "./chips.js";
-import { counted, duration, find, showProblem } from "./dom.js";
+import { counted, duration, find, make, showProblem } from "./dom.js";
 import { edit, isUnsaved, setEditor } from "./editor.js";
 import * as hits from "./hits.js";
 import * as transcript from "./transcript.js";
@@ -116,8 +116,8 @@ transcript.start(edit);
 try {
   const overview = await get("overview");
   const { recordings, seconds, segments } = overview;
-  find("totals").textContent =
-    `${counted(recordings, "recording")} · ${duration(seconds)} · ${counted(segments, "segment")} · ${overview.out}`;
+  const totals = [counted(recordings, "recording"), duration(seconds), counted(segments, "segment")];
+  find("totals").replaceChildren(totals.join(" · "), make("span", "where", ` · ${overview.out}`));
   setMeanings(overview.flags);
   setEditor(overview.editor);
   hits.setValues(overview.values);

@@ -1,7 +1,7 @@
 // A transcript with its audio: words that follow the audio, and play it from there when they are clicked.
 import { address, get } from "./api.js";
 import { LOW, chips, flagChip, isDoubtful } from "./chips.js";
-import { button, clock, counted, cutter, duration, find, languageName, make, notice, speakerColour } from "./dom.js";
+import { button, clock, counted, cutter, duration, find, languageName, make, notice, showProblem, speakerColour } from "./dom.js";
 
 const player = find("player"), container = find("segments");
 const SLACK = 0.02; // seconds by which a player may be early
@@ -17,7 +17,8 @@ export function start(onEdit) {
   player.addEventListener("play", follow);
   for (const kind of ["seeked", "timeupdate"]) player.addEventListener(kind, highlight);
   player.addEventListener("error", () => {
-    if (!data || decoded || !player.getAttribute("src")) return;
+    if (!data || !player.getAttribute("src")) return;
+    if (decoded) return void explain();
     decoded = true; // the browser cannot play the file: the server decodes it
     setAudio(player.currentTime);
   });
@@ -51,6 +52,14 @@ export function close() {
   timeline = [];
   observer.disconnect();
   container.replaceChildren();
+}
+
+// Why there is no audio: a player does not say.
+async function explain() {
+  const { recording_id: id } = data;
+  const response = await fetch(address("audio", { id, decoded }), { headers: { range: "bytes=0-99" } }).catch(() => null);
+  const { error } = (await response?.json().catch(() => ({}))) ?? {};
+  if (data?.recording_id === id) showProblem(`The audio cannot be played. ${error?.message ?? ""}`);
 }
 
 function setAudio(seconds) {
