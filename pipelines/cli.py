@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from actors.errors import ScriptoriumError, StorageError, UsageError
 from pipelines.browsing.arguments import run_browse
 from pipelines.cli_arguments import build_parser
+from pipelines.curation.arguments import run_select
 from pipelines.environment import prepared_process
 from pipelines.export.arguments import run_export
+from pipelines.importing.arguments import run_import
 from pipelines.plurals import counted
 from pipelines.speakers.arguments import run_speakers
 from pipelines.supervision import shutdown
@@ -206,11 +208,11 @@ def _serve(given: argparse.Namespace) -> int:
 
 
 def _report(given: argparse.Namespace) -> int:
-    from pipelines.reporting import report
+    from pipelines.reporting import arguments, report
     from pipelines.storage.files import join
 
     out = _folder(given.out)
-    totals = report.write(out)
+    totals = report.write(out, arguments.prices_of(given))
     print(f"{report.totals_line(totals)}\n{join(out, 'report.html')}")
     return 0
 
@@ -312,4 +314,6 @@ COMMANDS = {
     "evaluate": _evaluate,
     "export": run_export,
     "speakers": run_speakers,
+    "import": run_import,
+    "select": run_select,
 }

@@ -11,9 +11,9 @@ from typing import Any
 
 from actors.errors import CODES
 from pipelines.browsing import arguments as browsing
+from pipelines.cli_output_commands import add_output_commands
 from pipelines.evaluation.protocol import NORMALIZERS, PRESETS
-from pipelines.export import arguments as export
-from pipelines.speakers import arguments as speakers
+from pipelines.reporting.arguments import add_report_arguments
 
 EXIT_CODES = """exit codes:
   0  everything was transcribed
@@ -31,6 +31,8 @@ EXAMPLES = """examples:
   scriptorium report out
   scriptorium evaluate out --references manifest.jsonl
   scriptorium export out srt subtitles/
+  scriptorium import out corrected/talk.srt
+  scriptorium select out good/
   scriptorium speakers out --link
   scriptorium browse out
   scriptorium serve --set serve.port=9000
@@ -153,8 +155,8 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     purpose = "search, read, hear and correct the transcripts of a run, in a page on this machine"
     browsing.add_browse_arguments(add("browse", purpose, *browsing.EXAMPLES, more=browsing.MORE), OUT_HELP)
 
-    report = add("report", "write OUT/report.html and OUT/report.json, and print the totals", "out")
-    report.add_argument("out", metavar="OUT", help=OUT_HELP)
+    purpose = "write OUT/report.html and OUT/report.json, and print the totals"
+    add_report_arguments(add("report", purpose, "out", "out --gpu-hour-price 2.1 --currency EUR"), OUT_HELP)
 
     _add_evaluate_arguments(
         add(
@@ -165,10 +167,7 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
             "out --against other-out",
         )
     )
-    purpose = "write transcripts as subtitles, text, annotations, scoring files or training sets"
-    export.add_export_arguments(add("export", purpose, *export.EXAMPLES, more=export.MORE), OUT_HELP)
-    purpose = "list the speakers of a run; with --link, group the same voice across recordings"
-    speakers.add_speakers_arguments(add("speakers", purpose, *speakers.EXAMPLES), OUT_HELP)
+    add_output_commands(add, OUT_HELP, _add_settings)
     return parser
 
 

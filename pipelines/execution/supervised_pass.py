@@ -181,7 +181,9 @@ def _throughput_recorder(placement: Placement) -> ThroughputRecorder:
     if placement.speakers:
         slots["speakers"] = placement.speakers.size
     gpus = placement.cards("recogniser", "aligner", "speakers")
-    return ThroughputRecorder(run_record.now(), slots, gpus, round(sum(node.cpus for node in placement.nodes)))
+    return ThroughputRecorder(
+        run_record.now(), slots, gpus, round(sum(node.cpus for node in placement.nodes))
+    )
 
 
 def _expectation(work: ShardPass, placement: Placement, supervisor: Any) -> Callable[[], float | None]:

@@ -1,4 +1,4 @@
-"""Charts as inline SVG, drawn by pygal. Colours and fonts come from the page's CSS, so that they follow its mode.
+"""Charts as inline SVG, drawn by pygal, with the colours and fonts of the page's CSS, light or dark.
 
 Each chart has a title and a description for screen readers, and a title on each mark, which browsers show on
 hover. pygal's own styles and scripts are removed.
@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 # Units of the drawing; a phone shows them at about their size in CSS pixels.
 WIDTH, HEIGHT = 380, 250
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def columns(
@@ -39,6 +40,7 @@ def columns(
 
     chart = pygal.Bar(**_common(title), x_labels_major_every=every, show_minor_x_labels=every == 1)
     chart.config(margin_right=12)
+    chart.y_labels = _ticks(max(values, default=0), whole=True)
     chart.x_labels = list(bounds)
     counts = [
         {"value": value, "formatter": lambda value, name=label: f"{name}: {value:,.0f}"}
@@ -48,7 +50,13 @@ def columns(
     return _drawn(chart, title, description, "bars")
 
 
-def rows(title: str, description: str, values: Mapping[str, float], unit: Callable[[float], str]) -> Markup:
+def rows(
+    title: str,
+    description: str,
+    values: Mapping[str, float],
+    unit: Callable[[float], str],
+    end: float | None = None,
+) -> Markup:
     """Horizontal bars, the first at the top.
 
     Args:
@@ -56,13 +64,18 @@ def rows(title: str, description: str, values: Mapping[str, float], unit: Callab
         description: what it says, for those who do not see it.
         values: lengths of the bars by name.
         unit: a length in words.
+        end: of the axis; None: as the longest bar needs it, in whole numbers.
     """
     import pygal
 
-    height = 60 + 24 * max(len(values), 2)
+    height = 40 + 26 * max(len(values), 2)
     chart = pygal.HorizontalBar(**{**_common(title), "height": height, "value_formatter": unit})
+    chart.config(margin_right=16)
+    values = {_clean(name): value for name, value in values.items()}
     names = list(values)[::-1]
     chart.x_labels = names
+    longest = max(values.values(), default=0)
+    chart.y_labels = _ticks(longest, whole=True) if end is None else [end * step / 4 for step in range(5)]
     bars = [
         {"value": values[name], "formatter": lambda value, name=name: f"{name}: {unit(value)}"}
         for name in names
@@ -77,8 +90,9 @@ def lines(
     series: Mapping[str, Sequence[tuple[float, float]]],
     x_title: str,
     unit: Callable[[float], str] = str,
+    is_wide: bool = False,
 ) -> Markup:
-    """Lines over a common axis, which starts at zero.
+    """Lines over a common axis, which starts at zero. The page has the legend, in the order of the series.
 
     Args:
         title: of the chart.
@@ -86,35 +100,42 @@ def lines(
         series: points by name.
         x_title: what the horizontal axis counts.
         unit: a height in words.
+        is_wide: draw it for two columns of charts.
     """
     import pygal
 
     chart = pygal.XY(
         **_common(title),
-        stroke=True,
         show_dots=True,
         dots_size=2,
         x_title=x_title,
         formatter=lambda point: f"{point[0]:.4g}: {unit(point[1])}",
     )
-    chart.config(show_legend=len(series) > 1, legend_at_bottom=True, legend_box_size=9)
-    chart.config(legend_at_bottom_columns=min(3, len(series)), width=2 * WIDTH, height=HEIGHT + 60)
+    if is_wide:
+        chart.config(width=2 * WIDTH, height=HEIGHT + 40)
     chart.config(x_value_formatter=lambda value: f"{value:g}", value_formatter=unit)
-    end = max((point[0] for points in series.values() for point in points), default=0)
-    chart.x_labels = _round_numbers(end)
-    for name, points in series.items():
-        chart.add(name, list(points))
-    return _drawn(chart, title, description, "lines")
+    points = [point for line in series.values() for point in line]
+    end = max((x for x, _ in points), default=0)
+    chart.x_labels = [tick for tick in _ticks(end) if tick <= end]
+    chart.y_labels = _ticks(max((y for _, y in points), default=0))
+    for name, line in series.items():
+        chart.add(_clean(name), list(line))
+    return _drawn(chart, f"{title}, wide" if is_wide else title, description, "lines")
 
 
-def _round_numbers(end: float) -> list[float]:
-    """About six round numbers from zero to `end`."""
-    if end <= 0:
-        return [0]
-    rough = end / 6
+def _clean(text: str) -> str:
+    """A text without the characters that XML cannot have."""
+    return _NOT_XML.sub("\ufffd", text)
+
+
+def _ticks(end: float, whole: bool = False) -> list[float]:
+    """About five round numbers from zero to at least `end`; whole ones for counts."""
+    if not end > 0 or not math.isfinite(end):
+        return [0, 1]
+    rough = max(end / 5, 1.0) if whole else end / 5
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
-    return [round(step * index, 10) for index in range(int(end / step) + 1)]
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
+    return [round(step * index, 10) for index in range(math.ceil(end / step - 1e-9) + 1)]
 
 
 def _common(title: str) -> dict[str, Any]:
@@ -123,20 +144,16 @@ def _common(title: str) -> dict[str, Any]:
     return {
         "width": WIDTH,
         "height": HEIGHT,
-        "style": Style(label_font_size=11, major_label_font_size=11, legend_font_size=12, title_font_size=12),
+        "style": Style(label_font_size=12, major_label_font_size=12, title_font_size=12),
         "css": [],
         "js": [],
         "show_legend": False,
         "disable_xml_declaration": True,
-        "min_scale": 3,
-        "max_scale": 6,
         "margin": 4,
         "spacing": 8,
         "include_x_axis": True,
-        "range": None,
         "zero": 0,
         "truncate_label": 34,
-        "truncate_legend": 34,
         "no_data_text": "nothing to show",
         "value_formatter": lambda value: f"{value:,.0f}",
     }
@@ -152,7 +169,7 @@ def _drawn(chart: Any, title: str, description: str, kind: str) -> Markup:
         return root
 
     chart.add_xml_filter(adapted)
-    return Markup(chart.render(is_unicode=True))  # noqa: S704 (serialised by an XML library)
+    return Markup(chart.render(is_unicode=True))
 
 
 def _adapt(root: Any, title: str, description: str) -> None:
@@ -183,5 +200,5 @@ def _adapt(root: Any, title: str, description: str) -> None:
 
 def _element(root: Any, tag: str, text: str) -> Any:
     element = root.makeelement(tag, {})
-    element.text = text
+    element.text = _clean(text)
     return element

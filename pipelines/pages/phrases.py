@@ -12,7 +12,11 @@ def duration(seconds: float | None) -> str:
     if seconds < 10:
         return f"{seconds:.1f} s" if round(seconds, 1) % 1 else f"{seconds:.0f} s"
     whole = round(seconds)
-    for unit, name, below, below_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+    for unit, name, below, below_name in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
         # 59.7 minutes are rounded to 60 minutes, which is an hour.
         rounded = round(whole / below) * below
         if rounded >= unit:
@@ -37,7 +41,7 @@ def percent(share: float | None) -> str:
     if share is None:
         return "unknown"
     value = 100 * share
-    return f"{value:.0f} %" if value >= 10 or not value else f"{value:.1f} %" if value >= 0.1 else "under 0.1 %"
+    return f"{value:.0f} %" if value >= 10 or not value else f"{value:.1f} %" if value >= 0.1 else "<0.1 %"
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -50,7 +54,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def speed(rtfx: float | None) -> str:
     """Audio seconds per second: `12x real time`; `unknown` for None."""
-    return "unknown" if rtfx is None else f"{rtfx:,.0f}x" if rtfx >= 10 else f"{rtfx:.1f}x"
+    return "unknown" if rtfx is None else f"{number(rtfx, 0 if rtfx >= 10 else 1)}x"
 
 
 def money(value: float | None, currency: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Renders the HTML pages of commands with Jinja. Everything is escaped; a page loads nothing from elsewhere."""
+"""Renders the HTML pages of commands with Jinja: everything is escaped, nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from pipelines.pages import phrases
 from pipelines.plurals import counted
@@ -27,8 +28,16 @@ def _environment() -> Environment:
         name: getattr(phrases, name)
         for name in ("duration", "amount", "percent", "number", "speed", "money", "moment")
     }
-    environment.filters["counted"] = counted
+    environment.filters |= {"counted": counted, "marked": marked}
     return environment
+
+
+def marked(text: str) -> Markup:
+    """A text of ours whose `code` becomes an element; everything is escaped."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part for place, part in enumerate(parts)
+    )
 
 
 def render(template: str, **values: Any) -> str:
@@ -39,7 +48,7 @@ def render(template: str, **values: Any) -> str:
         values: what the template shows. Strings are escaped unless they are `markupsafe.Markup`.
 
     Returns:
-        The page. Lone surrogates, which a file's name may have and UTF-8 cannot, are replaced.
+        The page. What HTML cannot have is replaced: lone surrogates, as in names of files, and zero bytes.
     """
     page = _environment().get_template(template).render(**values)
-    return page.encode(errors="replace").decode()
+    return page.encode(errors="replace").decode().replace("\0", "\ufffd")

@@ -26,10 +26,10 @@ ADVICE: dict[str, Advice] = {
     ),
     "corrupt_audio": Advice("copy the file again from its source, or convert it with FFmpeg", False),
     "unsupported_codec": Advice("convert the file, to FLAC for example", False),
-    "audio_not_found": Advice(
-        "correct the address in the manifest, or put the file there; then retry", True
+    "audio_not_found": Advice("correct the address in the manifest, or put the file there; then retry", True),
+    "access_denied": Advice(
+        "give the run's account the right to read the file, or sign the URL anew; then retry", True
     ),
-    "access_denied": Advice("give the run's account the right to read the file, or sign the URL anew; then retry", True),
     "audio_changed": Advice(
         "the file was replaced after planning: run the manifest in a new output directory, or retry", True
     ),
@@ -37,9 +37,15 @@ ADVICE: dict[str, Advice] = {
     "decode_timeout": Advice(
         "retry if the store was slow; otherwise convert the file, or raise `audio.timeout`", True
     ),
-    "decoder_crashed": Advice("convert the file with another tool; please report files that crash the decoder", False),
-    "decode_out_of_memory": Advice("convert the file to 16 kHz mono, or give each decoding task more memory", False),
-    "too_long": Advice("check the file: its header and its length do not match; a live stream has no end", False),
+    "decoder_crashed": Advice(
+        "convert the file with another tool; please report files that crash the decoder", False
+    ),
+    "decode_out_of_memory": Advice(
+        "convert the file to 16 kHz mono, or give each decoding task more memory", False
+    ),
+    "too_long": Advice(
+        "check the file: its header and its length do not match; a live stream has no end", False
+    ),
     "unsupported_language": Advice(
         "correct `language` in the manifest, or leave it out so that the model decides", False
     ),
@@ -48,8 +54,12 @@ ADVICE: dict[str, Advice] = {
     "device_out_of_memory": Advice(
         "make segments shorter (`segmenter.max_duration`), or use a device with more memory; then retry", True
     ),
-    "alignment_failed": Advice("retry; texts without word times need no aligner (`aligner.backend=none`)", True),
+    "alignment_failed": Advice(
+        "retry; texts without word times need no aligner (`aligner.backend=none`)", True
+    ),
     "model_timeout": Advice("retry; if it fails again, the device may be overloaded or broken", True),
-    "worker_lost": Advice("retry; if it fails again, take the file out: it ends the process that works on it", True),
+    "worker_lost": Advice(
+        "retry; if it fails again, take the file out: it ends the process that works on it", True
+    ),
     "internal_error": Advice("report it with the message; it is a bug in Scriptorium", False),
 }

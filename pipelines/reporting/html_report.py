@@ -6,6 +6,8 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
@@ -63,19 +65,17 @@ def _throughput(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for run_id, run in [*report["throughput"].items()][-CHARTED_RUNS:][::-1]:
         series = {"finished": [(at / 60, speed) for at, speed in run["finished"]]}
         stages: dict[str, Any] = {}
-        begin = 0.0
         for one in run["passes"]:
             for stage, figures in one["stages"].items():
                 name = STAGES.get(stage, stage)
                 series.setdefault(name, []).extend(
-                    ((begin + at) / 60, speed) for at, speed in figures["speed"]
+                    ((one["begin"] + at) / 60, speed) for at, speed in figures["speed"]
                 )
                 known = stages.setdefault(name, {"busy": 0.0, "audio": 0.0, "slots": 0, "time": 0.0})
                 known["busy"] += figures["busy_seconds"]
                 known["audio"] += figures["audio_seconds"]
                 known["slots"] = max(known["slots"], figures["slots"] or 0)
                 known["time"] += one["seconds"] * (figures["slots"] or 0)
-            begin += one["seconds"]
         for figures in stages.values():
             figures["share"] = min(1.0, figures["busy"] / figures["time"]) if figures["time"] else None
         drawn = {name: points for name, points in series.items() if len(points) > 1}
@@ -85,19 +85,21 @@ def _throughput(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "A table of the stages follows."
         )
         shares = {name: part["share"] for name, part in stages.items() if part["share"] is not None}
+        draw = partial(charts.lines, title, description, drawn, "minutes since the start", phrases.speed)
         yield {
             "run_id": run_id,
             "run": run,
             "sentence": _bottleneck(run),
             "stages": stages,
-            "speed": charts.lines(title, description, drawn, "minutes since the start", phrases.speed)
-            if drawn
-            else None,
+            "drawn": [*drawn],
+            "speed": draw() if drawn else None,
+            "speed_wide": draw(is_wide=True) if drawn else None,
             "busy": charts.rows(
                 f"Share of the time that each stage worked, run {run_id}",
                 "; ".join(f"{name} {phrases.percent(share)}" for name, share in shares.items()),
                 shares,
                 phrases.percent,
+                end=1,
             )
             if shares
             else None,
@@ -112,8 +114,8 @@ def _bottleneck(run: Mapping[str, Any]) -> str:
     if found["is_busy"]:
         return f"The bottleneck was the stage {stage}, which worked {share} of the time."
     return (
-        f"No stage was busy all the time: {stage}, the busiest, worked {share} of it. The rest went into loading "
-        "models, waiting for files, and the work between the stages."
+        f"No stage was busy all the time: {stage}, the busiest, worked {share} of it. The rest went into "
+        "loading models, waiting for files, and the work between the stages."
     )
 
 
@@ -122,19 +124,18 @@ def _histograms(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     specs = (
         ("durations", "Durations of recordings", "recordings", phrases.duration, 1),
         ("confidence", "Confidence of segments", "segments", phrases.number, 4),
-        ("characters_per_second", "Characters a second in segments", "segments", phrases.number, 5),
+        ("characters_per_second", "Characters a second", "segments", partial(phrases.number, digits=1), 5),
     )
     for name, title, unit, said, every in specs:
         figures = report[name]
         if not figures["values"]:
             continue
         bounds = figures["bounds"]
-        labels = [
-            f"{said(low)} to {said(high)}" for low, high in zip(bounds, bounds[1:], strict=False)
-        ] + [f"{said(bounds[-1])} to 1" if name == "confidence" else f"{said(bounds[-1])} and more"]
-        summary = (
-            f"Median {said(figures['median'])}; 90 % between {said(figures['p05'])} and {said(figures['p95'])}."
-        )
+        labels = [f"{said(low)} to {said(high)}" for low, high in pairwise(bounds)] + [
+            f"{said(bounds[-1])} to 1" if name == "confidence" else f"{said(bounds[-1])} and more"
+        ]
+        middle = f"90 % between {said(figures['p05'])} and {said(figures['p95'])}"
+        summary = f"Median {said(figures['median'])}; {middle}."
         short = [_short(low) for low in bounds] if name == "durations" else [said(low) for low in bounds]
         yield {
             "title": title,
@@ -142,7 +143,6 @@ def _histograms(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "summary": summary,
             "chart": charts.columns(title, summary, short, figures["counts"], labels, every),
             "rows": [row for row in zip(labels, figures["counts"], strict=True) if row[1]],
-            "axis": {"durations": "at least", "confidence": "from", "characters_per_second": "from"}[name],
             "values": figures["values"],
         }
 

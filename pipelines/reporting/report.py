@@ -29,11 +29,14 @@ FAILURES_PER_CODE = 5  # of these, so that one cause does not hide the others
 def write(out: str, prices: Prices | None = None) -> dict[str, Any]:
     """Build the report of `out`, write both files, and return the report."""
     report = build(out, prices)
-    files.write_atomic(
-        files.join(out, "report.json"), json.dumps(report, indent=2, ensure_ascii=False).encode(errors="replace")
-    )
+    files.write_atomic(files.join(out, "report.json"), _json(report))
     files.write_atomic(files.join(out, "report.html"), html_report.page(report, totals_line(report)).encode())
     return report
+
+
+def _json(report: dict[str, Any]) -> bytes:
+    # Names of files may have characters that UTF-8 cannot.
+    return json.dumps(report, indent=2, ensure_ascii=False).encode(errors="replace")
 
 
 def build(out: str, prices: Prices | None = None) -> dict[str, Any]:
@@ -95,7 +98,7 @@ def build(out: str, prices: Prices | None = None) -> dict[str, Any]:
 def _failures(letters: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Some dead letters of each cause, the first ones in their order."""
     seen: Counter[str] = Counter()
-    shown = []
+    shown: list[dict[str, Any]] = []
     for row in letters:
         seen[row["error_code"]] += 1
         if len(shown) < FAILURES and seen[row["error_code"]] <= FAILURES_PER_CODE:
@@ -107,7 +110,7 @@ def _failures(letters: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def changed_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a run that are not the defaults of this version, by dotted name; secrets are masked already."""
+    """Settings of a run that are not the defaults of this version, by dotted name; secrets are masked."""
     found: dict[str, Any] = {}
 
     def compare(own: dict[str, Any], default: dict[str, Any], prefix: str) -> None:

@@ -60,8 +60,8 @@ class ThroughputRecorder:
     def as_record(self) -> dict[str, Any]:
         """For run.json: `started_at`, `gpus`, `cores`, `slots` by stage and `points`.
 
-        A point has `at` (seconds since the start of the pass), `seconds` of audio that were finished by then, and
-        `stages`: by stage the seconds of audio that it had processed, and the seconds that it had worked.
+        A point has `at` (seconds since the start of the pass), `seconds` of audio that were finished by then,
+        and `stages`: by stage the seconds of audio that it had processed, and those that it had worked.
         """
         with self._lock:
             return {**self._facts, "points": [*self._points]}

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from actors.errors import CODES
 from pipelines.config import RunConfig, describe
+from pipelines.reporting.error_advice import ADVICE
 from pipelines.schema import FLAGS
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,10 @@ def _settings_tables() -> str:
 
 TABLES = {
     "settings": _settings_tables,
-    "codes": lambda: _table("`error_code` | meaning", [[f"`{code}`", text] for code, text in CODES.items()]),
+    "codes": lambda: _table(
+        "`error_code` | meaning | what to do",
+        [[f"`{code}`", text, ADVICE[code].text] for code, text in CODES.items()],
+    ),
     "flags": lambda: _table(
         "about | flag | meaning",
         [[subject, f"`{flag}`", text] for subject, flags in FLAGS.items() for flag, text in flags.items()],

@@ -31,8 +31,8 @@ def of_runs(
         prices: of the machines.
 
     Returns:
-        `gpu_hours`, `core_hours`, `cost`, `currency`, `per_audio_hour` (None: nothing was transcribed), the prices,
-        `assumed`: whether they are Scriptorium's own assumptions, `runs` that count, and `runs_unknown`.
+        `gpu_hours`, `core_hours`, `cost`, `currency`, `per_audio_hour` (None: nothing was transcribed), the
+        prices, `assumed`: whether they are Scriptorium's own, `runs` that count, and `runs_unknown`.
     """
     settings = {**_DEFAULTS, **(record.get("config") or {}).get("estimate", {})}
     gpu_price = settings["gpu_hour_price"] if prices.gpu_hour is None else prices.gpu_hour

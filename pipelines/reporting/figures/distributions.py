@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 # Bounds that people count in. The last bin has no upper bound.
-DURATIONS = (0, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200)  # seconds of a recording
+DURATIONS = (0, 2, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200)  # seconds of a recording
 CONFIDENCES = tuple(round(0.05 * index, 2) for index in range(20))
 CHARACTERS = tuple(range(0, 40, 2))  # a second of a segment
 QUANTILES = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}

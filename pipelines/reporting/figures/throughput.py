@@ -22,14 +22,17 @@ def of_runs(out: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, 
     """The throughput of runs that committed shards, by run id.
 
     Returns:
-        For each run `audio_seconds` that it committed, `wall_seconds` (None: not known), `rtfx`, `finished`: points
-        `[seconds since the start, audio seconds a second]` by the times at which shards were committed, `passes`:
-        see `of_pass`, and `bottleneck`: the stage that was busy the longest, if that was measured.
+        For each run `audio_seconds` that it committed, `wall_seconds` (None: not known), `rtfx`, `finished`:
+        points `[seconds since the start, audio seconds a second]` by the times of commits, `passes`: see
+        `of_pass`, each with its `begin` in seconds after the start of the run, and `bottleneck`: the stage
+        that was busy the longest, if that was measured.
     """
     committed = _committed(out)
     found: dict[str, dict[str, Any]] = {}
     for run in runs:
-        passes = [of_pass(record) for record in run.get("throughput") or []]
+        records = run.get("throughput") or []
+        begins = [_difference(run["started_at"], record["started_at"]) for record in records]
+        passes = [{"begin": begin} | of_pass(one) for begin, one in zip(begins, records, strict=True)]
         times, seconds = committed.get(run["run_id"], (np.empty(0), np.empty(0)))
         if not len(times) and not passes:
             continue
@@ -80,8 +83,8 @@ def bottleneck(passes: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     """The stage that worked for the largest share of the time of passes, weighted by their length.
 
     Returns:
-        `stage`, `utilisation`, and `is_busy`: whether that is enough to say that the run waited for it. None if
-        nothing was measured.
+        `stage`, `utilisation`, and `is_busy`: whether that is enough to say that the run waited for it. None
+        if nothing was measured.
     """
     total, shares = 0.0, dict[str, float]()
     for one in passes:
@@ -118,7 +121,15 @@ def curve(times: np.ndarray, seconds: np.ndarray, wall: float) -> list[list[floa
 def _speeds(points: Sequence[Mapping[str, Any]], stage: str) -> list[list[float]]:
     found: list[list[float]] = []
     before_at, before = 0.0, 0.0
-    for point in points:
+    # The last point of a pass may come right behind the one before it, and a speed over so short a time says
+    # nothing.
+    least = 0.5 * float(np.median(np.diff([0.0, *(point["at"] for point in points)])))
+    kept = [
+        point
+        for point, following in zip(points, [*points[1:], None], strict=True)
+        if (following is None or following["at"] - point["at"] >= least)
+    ]
+    for point in kept:
         done = point["stages"].get(stage, [0.0, 0.0])[0]
         if point["at"] <= before_at:
             continue
@@ -145,6 +156,10 @@ def _committed(out: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         name: (np.concatenate([one[0] for one in pairs]), np.concatenate([one[1] for one in pairs]))
         for name, pairs in parts.items()
     }
+
+
+def _difference(earlier: str, later: str) -> float:
+    return max(0.0, (_seconds_of(later) or 0.0) - (_seconds_of(earlier) or 0.0))
 
 
 def _seconds_of(moment: str | None) -> float | None:

@@ -128,7 +128,7 @@ def _batches(folder: str) -> Iterator[pa.RecordBatch]:
     for uri in files.list(folder, ".parquet"):
         store, path = files.arrow_filesystem(uri)
         with call_store("read", uri, lambda: store.open_input_file(path)) as source:  # noqa: B023
-            parquet = call_store("read", uri, lambda: pq.ParquetFile(source))  # noqa: B023
+            parquet = call_store("read", uri, lambda: pq.ParquetFile(source))
             size = sum(_bytes(parquet.metadata.row_group(n)) for n in range(parquet.num_row_groups))
             rows = int(_BATCH_BYTES * parquet.metadata.num_rows / max(size, 1))
             batches = parquet.iter_batches(min(max(rows, 16), 8192), columns=COLUMNS)

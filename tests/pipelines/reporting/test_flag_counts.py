@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.reporting import flag_counts
+from pipelines.reporting.figures.transcript_figures import of_transcripts
 from pipelines.schema import SHARD, TRANSCRIPT
 
 
@@ -26,7 +27,7 @@ def test_segments_and_seconds_are_counted_by_flag(tmp_path: Path) -> None:
     second = {"recording_id": "b", "segments": [segment(5, 8.5, "repetitive", "words_in_silence")]}
     write(tmp_path / "transcripts", [first, second], TRANSCRIPT)
     write(tmp_path / "transcripts", [{"recording_id": "c", "segments": []}], TRANSCRIPT, "1")
-    counts = flag_counts.of_transcripts(str(tmp_path))
+    counts = of_transcripts(str(tmp_path)).segment_flags.as_record()
     assert counts["segments"] == 3
     assert counts["seconds"] == 15.5
     assert counts["suspect"] == {"segments": 2, "seconds": 13.5}
@@ -40,7 +41,8 @@ def test_segments_and_seconds_are_counted_by_flag(tmp_path: Path) -> None:
 def test_a_flag_with_several_values_counts_once_for_a_segment(tmp_path: Path) -> None:
     row = {"recording_id": "a", "segments": [segment(0, 2, "lost:0-1", "lost:1-2")]}
     write(tmp_path / "transcripts", [row], TRANSCRIPT)
-    assert flag_counts.of_transcripts(str(tmp_path))["by_flag"]["lost"]["segments"] == 1
+    counted = of_transcripts(str(tmp_path)).segment_flags.as_record()
+    assert counted["by_flag"]["lost"]["segments"] == 1
 
 
 def test_the_latest_attempt_at_a_shard_counts(tmp_path: Path) -> None:
@@ -56,5 +58,5 @@ def test_the_latest_attempt_at_a_shard_counts(tmp_path: Path) -> None:
 
 def test_an_output_without_rows_has_no_counts(tmp_path: Path) -> None:
     nothing = {"segments": 0, "seconds": 0.0, "suspect": {"segments": 0, "seconds": 0.0}, "by_flag": {}}
-    assert flag_counts.of_transcripts(str(tmp_path)) == nothing
+    assert of_transcripts(str(tmp_path)).segment_flags.as_record() == nothing
     assert flag_counts.of_shards(str(tmp_path)) == nothing

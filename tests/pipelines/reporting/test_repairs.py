@@ -16,7 +16,7 @@ def test_runs_are_summed_and_costs_are_a_share_of_the_models_time() -> None:
     ]
     found = repairs.of_runs(runs)
     assert found["recut"]["segments"] == 4 and found["recut"]["cost_share"] == pytest.approx(0.1)
-    assert repairs.rows_for_page(found) == [("recut", 4, 2, "3.0", "10.0")]
+    assert found["recut"]["repaired"] == 2 and found["recut"]["seconds"] == 180
 
 
 def test_runs_of_earlier_versions_have_none() -> None:
