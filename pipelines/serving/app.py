@@ -185,7 +185,10 @@ class Application:
         async def unknown_stream(socket: WebSocket) -> None:
             raise Problem(404, _no_such_path(socket), "not_found")
 
-        page.add_routes(api, lambda: self._running_service().model_names, self.config.serve.max_prompt)
+        serve = self.config.serve
+        page.add_routes(
+            api, lambda: self._running_service().model_names, serve.max_prompt, bool(serve.api_keys)
+        )
         return api
 
 

@@ -240,9 +240,16 @@ def transcription_body(models: Sequence[str]) -> dict[str, Any]:
                             "default": "false",
                             "description": "send the text as server-sent events while it is recognised",
                         },
+                        "include[]": {
+                            "type": "array",
+                            "items": {"type": "string", "enum": ["progress"]},
+                            "description": "with `stream`: events `transcript.progress` with the `seconds` "
+                            "that are recognised and the `duration`",
+                        },
                         "temperature": {"type": "number", "enum": [0]},
                     },
                     optional=(
+                        "include[]",
                         "language",
                         "prompt",
                         "languages[]",

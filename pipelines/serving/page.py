@@ -21,13 +21,16 @@ _MEDIA_TYPES = {
 }
 
 
-def add_routes(api: FastAPI, model_names: Callable[[], Sequence[str]], max_prompt: int) -> None:
+def add_routes(
+    api: FastAPI, model_names: Callable[[], Sequence[str]], max_prompt: int, needs_key: bool
+) -> None:
     """Add the page's routes, which need no API key.
 
     Args:
         api: the application.
         model_names: returns the models that the page may request.
         max_prompt: longest prompt in characters.
+        needs_key: whether the API requires a key.
     """
 
     @api.get("/", include_in_schema=False)
@@ -45,7 +48,8 @@ def add_routes(api: FastAPI, model_names: Callable[[], Sequence[str]], max_promp
     @api.get("/page/settings.json", include_in_schema=False)
     async def settings() -> Response:
         languages = [{"code": code, "name": name} for name, code in sorted(CODES.items())]
-        return JSONResponse({"models": list(model_names()), "languages": languages, "max_prompt": max_prompt})
+        facts = {"languages": languages, "max_prompt": max_prompt, "needs_key": needs_key}
+        return JSONResponse({"models": list(model_names()), **facts})
 
     @api.get("/page/{name}", include_in_schema=False)
     async def static(name: str) -> Response:

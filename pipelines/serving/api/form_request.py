@@ -22,6 +22,7 @@ from pipelines.serving.web.parameters import (
 from pipelines.serving.web.tolerance import Tolerance
 
 _GRANULARITIES = "timestamp_granularities[]"
+_PROGRESS = "progress"
 _STREAMED_FORMATS = ("json", "text", "verbose_json", "diarized_json")
 
 
@@ -35,6 +36,7 @@ class FormRequest:
     response_format: str
     granularities: tuple[str, ...]
     stream: bool
+    progress: bool = False  # whether to stream how much is done
 
 
 def parse_form(form: FormData, service: Service, tolerance: Tolerance) -> FormRequest:
@@ -70,8 +72,12 @@ def parse_form(form: FormData, service: Service, tolerance: Tolerance) -> FormRe
         )
     stream = _stream(form.get("stream"), str(response_format), tolerance)
     granularities = _granularities(form, str(response_format), tolerance)
-    if list_field(form.multi_items(), "include"):
-        message = "include[] is not supported: verbose_json has a confidence for each segment and word"
+    included = list_field(form.multi_items(), "include")
+    if any(value != _PROGRESS for value in included):
+        message = (
+            f"include[] must be {_PROGRESS}; logprobs are not supported: verbose_json has a confidence for "
+            "each segment and word"
+        )
         tolerance.refuse(bad_request(message, "include[]", "unsupported_value"))
     language = chosen_language(form.get("language"), list_field(form.multi_items(), "languages"))
     prompt = with_keywords(form.get("prompt"), list_field(form.multi_items(), "keywords"))
@@ -82,6 +88,7 @@ def parse_form(form: FormData, service: Service, tolerance: Tolerance) -> FormRe
         str(response_format),
         tuple(granularities) or ("segment",),
         stream,
+        _PROGRESS in included,
     )
 
 

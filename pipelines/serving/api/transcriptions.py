@@ -23,6 +23,9 @@ from pipelines.serving.web.forms.uploads import StoredUpload
 from pipelines.serving.web.sse import DONE, KEEP_ALIVE, KEEP_ALIVE_SECONDS, EventStream, event
 from pipelines.serving.web.tolerance import Tolerance
 
+# An extension: how much of the file is recognised.
+PROGRESS = "transcript.progress"
+
 
 async def create_transcription(http_request: Request, service: Service) -> Response:
     """Handle one request."""
@@ -43,7 +46,10 @@ async def _respond(http_request: Request, service: Service, tolerance: Tolerance
         words = form.response_format not in ("json", "text")
         speakers = form.response_format in ("verbose_json", "diarized_json")
         request = TranscriptionRequest(
-            upload.path, form.language, form.context, words=words, speakers=speakers
+            *(upload.path, form.language, form.context),
+            words=words,
+            speakers=speakers,
+            progress=form.stream and form.progress,
         )
         if form.stream:
             texts = stream_texts(service, http_request, upload, request)
@@ -112,6 +118,8 @@ async def _events(
             if update is None:
                 yield KEEP_ALIVE
                 continue
+            if isinstance(update, PartialTranscript) and update.done is not None:
+                yield event({"type": PROGRESS, "seconds": update.done, "duration": update.total})
             text = update.text if isinstance(update, PartialTranscript) else update["text"]
             # The final text may be longer than the partial texts, or differ from them.
             if len(text) > len(sent) and text.startswith(sent):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -15,10 +15,15 @@ _TOLERANCE = 0.001  # seconds by which segments may overlap without having text 
 
 @dataclass(frozen=True)
 class PartialTranscript:
-    """The text of a recording up to the first gap, and the language of its beginning (ISO code)."""
+    """The text of a recording up to the first gap, and the language of its beginning (ISO code).
+
+    `done` and `total` are seconds that are recognised and that there are, where they were asked for.
+    """
 
     text: str
     language: str | None
+    done: float | None = None
+    total: float | None = None
 
 
 OnText = Callable[[PartialTranscript], None]
@@ -32,10 +37,13 @@ class PartialText:
     Args:
         shards: number of shards of the recording.
         on_text: called whenever the text has grown.
+        durations: seconds of each shard; `on_text` is then also called for each segment, with the progress.
     """
 
-    def __init__(self, shards: int, on_text: OnText | None) -> None:
+    def __init__(self, shards: int, on_text: OnText | None, durations: Sequence[float] | None = None) -> None:
         self._on_text = on_text
+        self._durations = durations
+        self._recognised = [0.0] * shards  # seconds of segments with text, by shard
         self._shards: list[list[Row] | None] = [None] * shards
         # The segments of all shards up to the first one that is not decoded, in the order of the transcript.
         self._segments: list[Row] = []
@@ -69,6 +77,7 @@ class PartialText:
         shard = self._shards[index]
         assert shard is not None
         shard[number].update(text=hypothesis.text.strip(), language=code_of(hypothesis.language))
+        self._recognised[index] += _seconds(shard[number])
         self._emit()
 
     def _emit(self) -> None:
@@ -88,9 +97,27 @@ class PartialText:
                 self._text += join_texts([before, segment])[len(before["text"]) :]
                 self._language = segment["language"] if self._last_spoken is None else self._language
                 self._last_spoken = segment
-        if len(self._text) > len(self._emitted) and self._text.startswith(self._emitted):
+        has_grown = len(self._text) > len(self._emitted) and self._text.startswith(self._emitted)
+        if has_grown:
             self._emitted = self._text
+        if self._durations is not None:
+            progress = round(self._done(self._durations), 3), round(sum(self._durations), 3)
+            self._on_text(PartialTranscript(self._emitted, self._language, *progress))
+        elif has_grown:
             self._on_text(PartialTranscript(self._text, self._language))
+
+    def _done(self, durations: Sequence[float]) -> float:
+        """Seconds that are recognised. The pauses of a shard count in proportion to its segments."""
+        done = 0.0
+        for duration, segments, recognised in zip(durations, self._shards, self._recognised, strict=True):
+            if segments is not None:
+                total = sum(map(_seconds, segments))
+                done += duration * min(1.0, recognised / total) if total else duration
+        return done
+
+
+def _seconds(segment: Row) -> float:
+    return float(segment["end"] - segment["start"])
 
 
 def _position(segment: Row) -> tuple[float, int, float]:

@@ -59,6 +59,7 @@ class TranscriptionRequest:
     prefix: str = ""  # beginning of the text, which the model continues
     words: bool = True  # whether to align words
     speakers: bool = False  # whether to tell speakers apart, where the server has a model for it
+    progress: bool = False  # whether partial texts come with the seconds that are done
 
 
 class Transcriber:
@@ -105,7 +106,8 @@ class Transcriber:
             raise SeveralSegments(_SEVERAL_SEGMENTS)
         # Shards may overlap; stitching needs words to remove what both contain.
         words = request.words or len(shards) > 1
-        partial_text = PartialText(len(shards), on_text)
+        durations = [*map(_planned_seconds, shards)] if request.progress else None
+        partial_text = PartialText(len(shards), on_text, durations)
         shard_limit = asyncio.Semaphore(MAX_CONCURRENT_SHARDS)
         segment_limit = asyncio.Semaphore(MAX_CONCURRENT_SEGMENTS)
 

@@ -1,4 +1,5 @@
 // The page: transcribes a file or the microphone. It uses no libraries.
+import * as queue from "./queue.js";
 import * as speakers from "./speakers.js";
 import * as transcript from "./transcript.js";
 import { asSrt, asVtt, followedBy } from "./subtitles.js";
@@ -8,31 +9,28 @@ const find = (id) => document.getElementById(id);
 const record = find("record"), stop = find("stop");
 let segments = []; // {start, end, text, language, words}
 let cues = []; // {start, end, text, vtt}, from the server
-let model = null, upload = null, microphone = null, recordingName = "recording";
+let model = null, microphone = null, recordingName = "recording";
+let shown = null, live = null; // the file of the queue that is shown, and the paragraph of its text so far
 let recording = null; // aborts the recording that is active or starting
 
 function showStatus(text) { find("status").textContent = text; }
 function showProblem(text) { find("problem").textContent = text; }
 
 async function loadSettings() {
-  const settings = await (await fetch("page/settings.json")).json();
-  model = settings.models[0];
-  find("context").maxLength = settings.max_prompt;
-  for (const { code, name } of settings.languages) find("language").add(new Option(name, code));
-}
-
-function headers() {
-  const key = find("key").value.trim();
-  return key ? { authorization: `Bearer ${key}` } : {};
+  const facts = await (await fetch("page/settings.json")).json();
+  model = facts.models[0];
+  find("context").maxLength = facts.max_prompt;
+  find("key-field").hidden = !facts.needs_key;
+  for (const { code, name } of facts.languages) find("language").add(new Option(name, code));
 }
 
 function clear() {
-  upload?.abort();
   segments = [];
   cues = [];
   transcript.clear();
   showProblem("");
   find("result").hidden = false;
+  find("about").textContent = "";
   setDownloads(false);
 }
 
@@ -47,69 +45,59 @@ function showResult() {
   showStatus(segments.length ? `${words}.` : "No speech.");
 }
 
-// Uploads a file. Its text arrives as server-sent events while it is recognised, its words with the last event.
-async function transcribe(file) {
-  if (recording) return;
+function settings() {
+  return { model, language: find("language").value, prompt: find("context").value, key: find("key").value.trim() };
+}
+
+function addFiles(files) {
+  if (recording || !files.length) return;
+  const first = queue.add(files);
+  if (!shown || !["waiting", "running"].includes(shown.state)) show(first);
+}
+
+// Shows a file of the queue: its text so far, or its transcript.
+function show(entry) {
+  shown = entry;
+  queue.setCurrent(entry);
   clear();
-  recordingName = file.name.replace(/\.[^.]*$/, "") || "recording";
-  transcript.setAudio(file);
-  const control = upload = new AbortController();
-  showStatus(`Transcribing ${file.name} …`);
-  const live = document.createElement("p");
-  transcript.append(live);
-  try {
-    const response = await streamTranscription(file, control.signal, (delta) => live.append(delta));
-    if (control.signal.aborted) return;
-    live.remove();
+  recordingName = entry.file.name.replace(/\.[^.]*$/, "") || "recording";
+  transcript.setAudio(entry.file);
+  live = document.createElement("p");
+  update(entry);
+}
+
+// Called when a file of the queue has changed.
+function update(entry) {
+  if (entry !== shown || recording) return;
+  const { file, state, response } = entry;
+  find("about").textContent = file.name;
+  if (state === "done") {
+    find("about").textContent = `${file.name} · ${queue.stateText(entry)}`;
+    transcript.clear();
     segments = transcript.segmentsWithWords(response);
     cues = response.cues;
     speakers.begin(response.speakers);
     for (const segment of segments) transcript.show(segment);
     showResult();
-  } catch (error) {
-    if (control.signal.aborted) return;
+  } else if (state === "failed") {
     showStatus("");
-    showProblem(error.message);
-  }
-}
-
-async function streamTranscription(file, signal, onDelta) {
-  const body = new FormData();
-  body.set("model", model);
-  body.set("response_format", "verbose_json");
-  body.append("timestamp_granularities[]", "word");
-  body.append("timestamp_granularities[]", "segment");
-  body.append("timestamp_granularities[]", "cue");
-  body.set("stream", "true");
-  if (find("language").value) body.set("language", find("language").value);
-  if (find("context").value) body.set("prompt", find("context").value);
-  body.set("file", file, file.name);
-  const response = await fetch("v1/audio/transcriptions", { method: "POST", body, headers: headers(), signal });
-  if (!response.ok) {
-    const { error } = await response.json().catch(() => ({}));
-    throw new Error(error?.message ?? `The server responded with status ${response.status}.`);
-  }
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) throw new Error("The server closed the connection before the end.");
-    text += value;
-    const events = text.split("\n\n");
-    text = events.pop();
-    for (const event of events) {
-      if (!event.startsWith("data: {")) continue;
-      const message = JSON.parse(event.slice(6));
-      if (message.error) throw new Error(message.error.message);
-      if (message.type === "transcript.text.delta") onDelta(message.delta);
-      if (message.type === "transcript.text.done") return message;
-    }
+    showProblem(`${file.name}: ${entry.problem}`);
+  } else {
+    showStatus(state === "running" ? `Transcribing ${file.name}: ${queue.stateText(entry)}` : `${file.name}: ${state}.`);
+    live.textContent = entry.text;
+    transcript.append(live);
   }
 }
 
 // Records the microphone: text appears during an utterance, words at its end.
 async function startRecording() {
   if (recording) return;
+  if (queue.isRunning()) {
+    showProblem("Stop the files first, or wait until they are done.");
+    return;
+  }
+  shown = null;
+  queue.setCurrent(null);
   clear();
   const control = recording = new AbortController();
   setRecording(true);
@@ -148,9 +136,7 @@ async function startRecording() {
   // Stop ends the recording at once if the browser has not yet allowed the microphone.
   control.signal.addEventListener("abort", () => hooks.onEnd(null, null));
   try {
-    const prompt = find("context").value, key = find("key").value.trim();
-    const settings = { model, language: find("language").value, prompt, key };
-    const started = await startMicrophone(settings, hooks, control.signal);
+    const started = await startMicrophone(settings(), hooks, control.signal);
     if (recording === control) microphone = started;
   } catch (error) {
     const denied = error.name === "NotAllowedError";
@@ -169,7 +155,7 @@ record.addEventListener("click", startRecording);
 stop.addEventListener("click", () => { if (microphone) microphone.stop(); else recording?.abort(); });
 find("settings").addEventListener("submit", (event) => event.preventDefault());
 find("file").addEventListener("change", (event) => {
-  if (event.target.files[0]) transcribe(event.target.files[0]);
+  addFiles(event.target.files);
   event.target.value = "";
 });
 
@@ -183,7 +169,7 @@ for (const kind of ["dragover", "dragenter"]) {
 for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
 drop.addEventListener("drop", (event) => {
   event.preventDefault();
-  if (event.dataTransfer.files[0]) transcribe(event.dataTransfer.files[0]);
+  addFiles(event.dataTransfer.files);
 });
 
 const formats = {
@@ -202,5 +188,15 @@ find("downloads").addEventListener("click", (event) => {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 });
 
+find("copy").addEventListener("click", async () => {
+  try {
+    await navigator.clipboard.writeText(formats.txt());
+    showStatus("Copied.");
+  } catch {
+    showProblem("The browser does not allow this page to copy.");
+  }
+});
+
+queue.start({ settings, onChange: update, onShow: (entry) => { if (!recording) show(entry); } });
 setDownloads(false);
 loadSettings().catch(() => showProblem("The server does not respond."));

@@ -20,7 +20,7 @@ function timeLine(cue, separator) {
 }
 
 // Cues of a stream: the server makes those of each utterance before it knows when the next one begins.
-export function followedBy(cues, next) {
+export function followedBy(cues, next = []) {
   const last = cues[cues.length - 1];
   if (last && next.length) last.end = Math.min(last.end, Math.max(last.start, next[0].start - GAP));
   return [...cues, ...next];

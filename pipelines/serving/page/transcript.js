@@ -57,9 +57,10 @@ export function segmentsWithWords(response) {
 export function show(segment) {
   const paragraph = document.createElement("p");
   if (segment.language) paragraph.lang = segment.language;
-  if (!segment.words.length) paragraph.textContent = segment.text;
+  paragraph.append(timeButton(segment.start));
+  if (!segment.words.length) paragraph.append(segment.text);
   let offset = 0, speaker = null;
-  if (!segment.words.length && segment.speaker) paragraph.prepend(label(segment.speaker), " ");
+  if (!segment.words.length && segment.speaker) paragraph.firstChild.after(label(segment.speaker), " ");
   for (const word of segment.words) {
     const found = segment.text.indexOf(word.word, offset);
     if (word.speaker && word.speaker !== speaker) {
@@ -81,6 +82,23 @@ export function show(segment) {
   if (segment.words.length) paragraph.append(segment.text.slice(offset));
   wordsByTime = [...words].sort((left, right) => left.start - right.start);
   transcript.append(paragraph);
+}
+
+// The time of a paragraph, which plays it.
+function timeButton(start) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "time";
+  button.dataset.start = start;
+  button.textContent = clock(start);
+  button.title = "Play from here";
+  return button;
+}
+
+export function clock(seconds) {
+  const whole = Math.floor(seconds), hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
+  const rest = String(whole % 60).padStart(2, "0");
+  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 
 // Marks the word that is playing: the last one that has started.
@@ -121,7 +139,7 @@ function moveFocus(element, step) {
 }
 
 transcript.addEventListener("click", (event) => {
-  if (event.target.classList.contains("word")) playFrom(event.target);
+  if (event.target.matches(".word, .time")) playFrom(event.target);
 });
 transcript.addEventListener("keydown", (event) => {
   if (!event.target.classList.contains("word")) return;

@@ -164,3 +164,16 @@ def test_emitted_text_is_a_prefix_in_any_order_and_each_segment_is_joined_once(
         assert emitted[-1] == PartialTranscript(whole, "en")
         assert all(whole.startswith(partial.text) for partial in emitted)
     assert max(joined) <= 2 and sum(joined) < 20 * 120 * 2
+
+
+def test_progress_is_streamed_where_it_is_asked_for(served: Served) -> None:
+    audio = wav(np.concatenate([voice(14), np.zeros(16_000, np.int16), voice(14, 1)]))
+    asked: dict[str, str] = {"stream": "true", "include[]": "progress"}
+    lines = served.transcribe(audio, **asked)[2].decode().split("\n")
+    events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    progress = [event for event in events if event["type"] == "transcript.progress"]
+    done = [event["seconds"] for event in progress]
+    assert done == sorted(done) and len(done) >= 2
+    assert done[-1] == pytest.approx(29, abs=0.1)
+    assert {event["duration"] for event in progress} == {29}
+    assert b"transcript.progress" not in served.transcribe(audio, stream="true")[2]

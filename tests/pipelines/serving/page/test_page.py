@@ -160,7 +160,7 @@ def test_speakers_have_labels_and_can_be_renamed(page: tuple[Any, Served], tmp_p
 def test_an_error_is_shown(page: tuple[Any, Served], tmp_path: Path) -> None:
     driver, _ = page
     upload(driver, tmp_path, b"this is no audio at all " * 100)
-    until(lambda: "decode failed" in driver.find_element("id", "problem").text)
+    until(lambda: "talk.wav: decode failed" in driver.find_element("id", "problem").text)
     driver.get_log("browser")  # Chromium logs every 400 as an error
 
 
@@ -202,6 +202,28 @@ def contrast(left: list[float], right: list[float]) -> float:
 
     low, high = sorted((luminance(left), luminance(right)))
     return (high + 0.05) / (low + 0.05)
+
+
+def test_several_files_are_transcribed_one_after_the_other(page: tuple[Any, Served], tmp_path: Path) -> None:
+    driver, _ = page
+    paths = []
+    for number, audio in enumerate([wav(voice(3)), b"no audio at all " * 100, wav(voice(20, 1))]):
+        paths.append(tmp_path / f"file{number}.wav")
+        paths[-1].write_bytes(audio)
+    driver.find_element("id", "file").send_keys("\n".join(map(str, paths)))
+    states = "return [...document.querySelectorAll('#queue .state')].map((state) => state.textContent)"
+    until(lambda: "0:20" in driver.execute_script(states)[2])
+    first, second, third = driver.execute_script(states)
+    assert first.startswith("0:03, ") and third.startswith("0:20, ")
+    assert "decode failed" in second
+    # The first one is shown; a click shows another.
+    assert "file0.wav · 0:03" in driver.find_element("id", "about").text
+    driver.find_elements("css selector", "#queue li button")[2].click()
+    until(lambda: len(words(driver)) > 20)
+    times = [element.text for element in driver.find_elements("css selector", "#transcript .time")]
+    assert times[0] == "0:00" and len(times) == len(driver.find_elements("css selector", "#transcript p"))
+    assert not driver.find_element("id", "key-field").is_displayed()
+    driver.get_log("browser")  # Chromium logs every 400 as an error
 
 
 def test_the_context_is_no_longer_than_the_prompt_that_the_server_takes(page: tuple[Any, Served]) -> None:
