@@ -49,7 +49,8 @@ CREATE TABLE facets (
     UNIQUE (kind, value)
 );
 CREATE VIRTUAL TABLE search USING fts5 (
-    body, facets, content='', columnsize=0, tokenize="unicode61 remove_diacritics 2 categories 'L* N* Co M*'"
+    body, facets, content='', columnsize=0, prefix='3',
+    tokenize="unicode61 remove_diacritics 2 categories 'L* N* Co M*'"
 );
 """
 

@@ -135,8 +135,10 @@ def facet_values(database: sqlite3.Connection) -> dict[str, list[dict[str, Any]]
 
 def totals(database: sqlite3.Connection) -> dict[str, Any]:
     """How much there is: recordings, seconds of audio, segments with text."""
-    recordings, seconds = database.execute("SELECT count(*), total(duration) FROM recordings").fetchone()
-    (segments,) = database.execute("SELECT count(*) FROM segments").fetchone()
+    recordings, seconds, segments = database.execute(
+        "SELECT count(*), total(duration), cast(total(last_segment - first_segment + 1) AS INTEGER) "
+        "FROM recordings"
+    ).fetchone()
     return {"recordings": recordings, "seconds": seconds, "segments": segments}
 
 
