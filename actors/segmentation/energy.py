@@ -18,8 +18,9 @@ from actors.segmentation.silence import NEAR_DIGITAL, padded_silences, silent_sp
 
 # Seconds. Longer silences separate segments; shorter ones stay inside as context for the model.
 LONG_SILENCE = 2.0
-# dB above the lowest level of a window up to which a frame belongs to a pause.
-_PAUSE_DEPTH = 6.0
+# dB above the lowest level of a window, and below its highest one, up to which a frame belongs to a pause. A
+# moment of digital silence must not hide the pauses of a quiet room.
+_PAUSE_DEPTH, _BELOW_SPEECH = 6.0, 40.0
 # Frames that a pause has at least.
 _MIN_PAUSE = 8
 
@@ -45,11 +46,15 @@ def segment(samples: np.ndarray, config: SegmenterConfig, speech: Sequence[Span]
     return cut_regions(sound_regions(silences, total), smoothed(levels), silences, config)
 
 
-def sound_regions(silences: Sequence[Span], total: int) -> list[Span]:
-    """What lies between long silences; a silence at the start or the end of the recording may be short."""
-    return between(
-        [s for s in silences if s.duration >= LONG_SILENCE or s.start == 0 or s.end == total], total
-    )
+def sound_regions(silences: Sequence[Span], total: int, shortest: float = LONG_SILENCE) -> list[Span]:
+    """What lies between long silences; a silence at the start or the end of the recording may be short.
+
+    Args:
+        silences: without the padding that belongs to speech.
+        total: samples of the recording.
+        shortest: seconds of a long silence.
+    """
+    return between([s for s in silences if s.duration >= shortest or s.start == 0 or s.end == total], total)
 
 
 def cut_regions(
@@ -129,17 +134,18 @@ def _best_pause(smooth: np.ndarray, first: int, last: int, wanted: float, reach:
     if not len(window):
         return first
     lowest = float(window.min())
+    highest = float(window.max())
     usual = float(np.median(window))
     pauses = [
         run
-        for run in runs(window <= max(lowest + _PAUSE_DEPTH, NEAR_DIGITAL))
+        for run in runs(window <= max(lowest + _PAUSE_DEPTH, highest - _BELOW_SPEECH, NEAR_DIGITAL))
         if run.end - run.start >= _MIN_PAUSE
     ]
     # All of it is a pause.
     if usual <= NEAR_DIGITAL and usual - lowest < _PAUSE_DEPTH:
         return round(min(max(wanted, first), last))
-    # No pause stands out.
-    if usual - lowest < _PAUSE_DEPTH or not pauses:
+    # No pause stands out. Where most of the window is a pause, its usual level is that of the pause.
+    if highest - lowest < _PAUSE_DEPTH or not pauses:
         return first + int(window.argmin())
 
     def score(run: Span) -> float:

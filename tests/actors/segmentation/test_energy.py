@@ -113,6 +113,20 @@ def test_cuts_are_at_pauses_late_in_the_window():
     assert first.end / SAMPLING_RATE == pytest.approx(8.25, abs=0.15)
 
 
+def test_a_window_that_is_mostly_a_pause_is_cut_in_it_and_not_in_the_closure_of_a_word():
+    """As in "acqua": the closure of its consonant may be a little quieter than the pause before it."""
+    word = [noise(0.3, -20, 3), noise(0.13, -64, 4), noise(0.4, -20, 5)]
+    wave = np.concatenate([noise(7.2, -20, 1), noise(1.9, -62, 2), *word, noise(0.4, -62), noise(9, -20, 6)])
+    first, *_ = segment(wave, CONFIG)
+    assert 7.2 < first.end / SAMPLING_RATE < 9.1
+
+
+def test_a_moment_of_digital_silence_does_not_hide_a_longer_pause():
+    wave = np.concatenate([noise(7, -20, 1), silence(0.15), noise(1, -20, 2), noise(0.8, -64), noise(9, -20)])
+    first, *_ = segment(wave, CONFIG)
+    assert 8.15 < first.end / SAMPLING_RATE < 8.95
+
+
 def test_without_a_pause_the_quietest_place_is_cut():
     wave = np.concatenate([noise(8, -20, 1), noise(0.15, -24, 2), noise(8.85, -20, 3)])
     first, second = segment(wave, CONFIG)
