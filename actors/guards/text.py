@@ -41,6 +41,9 @@ _OTHER_LANGUAGES = 1.1
 # Heard syllables between which the limit of missing text rises, as more of them are more certain, and by how
 # much.
 _FEW, _MANY, _RISE = 20, 60, 0.1
+# Heard syllables up to which a text is short, and syllables that it may always lack: one that is heard twice
+# is a large share of it.
+_SHORT, _FREE_SHORT = 10, 0.5
 # Syllables that a text may always have more than is heard.
 _FREE = 4.0
 # Heard syllables of speech from which an empty text has missed something.
@@ -137,8 +140,9 @@ def _is_too_short(evidence: TextEvidence, limits: GuardsConfig) -> bool:
         # Sounds that are no speech have peaks, too: only a VAD can tell.
         return evidence.speech_syllables is not None and heard >= _UNSAID and _is_speech(evidence, limits)
     share = (min(max(heard, _FEW), _MANY) - _FEW) / (_MANY - _FEW)
-    limit = limits.min_syllable_ratio * (1 + _RISE * share)
-    return count_syllables(evidence.text, evidence.language) < limit * _expected(evidence, heard)
+    limit = limits.min_syllable_ratio * (1 + _RISE * share) * _expected(evidence, heard)
+    free = _FREE_SHORT if heard <= _SHORT else 0.0
+    return count_syllables(evidence.text, evidence.language) < limit - free
 
 
 def _is_speech(evidence: TextEvidence, limits: GuardsConfig) -> bool:
