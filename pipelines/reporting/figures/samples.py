@@ -17,6 +17,7 @@ LONGEST_TEXT = 300  # characters
 LEAST_SECONDS = 1.0  # shorter segments say little; they are shown only where there is nothing else
 _BINS = 100
 _KEPT = 4 * COUNT
+_SHORT = 2.0  # is added to the rank of short segments: more than any confidence
 
 
 @dataclass(order=True)
@@ -52,7 +53,7 @@ class SampleChooser:
         known = np.isfinite(confidence)
         self._counts += np.bincount(_bins_of(confidence[known]), minlength=_BINS)
         # Long enough first; the least confident ones first.
-        short = np.where(seconds < LEAST_SECONDS, 2.0, 0.0)
+        short = np.where(seconds < LEAST_SECONDS, _SHORT, 0.0)
         for pool, ranks in ((self.worst, confidence + short), (self.best, short - confidence)):
             limit = pool[-1].rank if len(pool) >= _KEPT else np.inf
             good = np.flatnonzero(known & (ranks < limit))
@@ -90,11 +91,15 @@ class SampleChooser:
                 _insert(pool, _Candidate(float(ranks[index]), sample(int(index))), COUNT)
 
     def _middle(self) -> list[_Candidate]:
-        """Candidates around the median, the nearest bins first."""
+        """Candidates around the median, one of a recording: long ones first, then those of the nearest bins."""
         sums = np.cumsum(self._counts)
         middle = int(np.searchsorted(sums, sums[-1] / 2))
-        order = sorted((number for number in self._bins if number >= 0), key=lambda one: abs(one - middle))
-        return [one for number in order for one in self._bins[number]]
+        known = [(number, one) for number, pool in self._bins.items() if number >= 0 for one in pool]
+        known.sort(key=lambda pair: (pair[1].rank >= _SHORT, abs(pair[0] - middle), pair[1].rank))
+        first: dict[Any, _Candidate] = {}
+        for _, one in known:
+            first.setdefault(one.sample["recording_id"], one)
+        return [*first.values()]
 
 
 def _bins_of(confidence: np.ndarray) -> np.ndarray:
