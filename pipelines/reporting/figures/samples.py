@@ -91,7 +91,7 @@ class SampleChooser:
                 _insert(pool, _Candidate(float(ranks[index]), sample(int(index))), COUNT)
 
     def _middle(self) -> list[_Candidate]:
-        """Candidates around the median, one of a recording: long ones first, then those of the nearest bins."""
+        """Candidates around the median, one of a recording: long ones first, then the nearest ones."""
         sums = np.cumsum(self._counts)
         middle = int(np.searchsorted(sums, sums[-1] / 2))
         known = [(number, one) for number, pool in self._bins.items() if number >= 0 for one in pool]
