@@ -1,19 +1,19 @@
-"""How long a search of `scriptorium browse` takes over many segments, and how long its index takes to build.
+"""Searches of `scriptorium browse`, and the time that its index takes to build.
 
-    python tests/benchmarks/job/bench_browsing.py            1,000,000 segments
-    python tests/benchmarks/job/bench_browsing.py 100000
+    python -m tests.benchmarks browsing           100,000 segments
+    python -m tests.benchmarks browsing --full    1,000,000 segments: three minutes
 
 The transcripts are made: words of a vocabulary of 50,000 and Chinese characters, both as frequent as in
-natural text (Zipf), two languages, speakers and flags. For each query the first page of hits is asked for `RUNS`
-times, each time with a new connection; the median and the slowest are printed in milliseconds.
+natural text (Zipf), two languages, speakers and flags. For each query the first page of hits is asked for
+`RUNS` times, each time with a new connection: the median and, in the note, the slowest.
 """
 
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ from pipelines.browsing import index
 from pipelines.browsing.library import Library
 from pipelines.browsing.searching import Search
 from pipelines.schema import TRANSCRIPT
+from tests.benchmarks.workloads.rows import Row
 
+# Seconds for a million segments on two busy cores.
+LIMIT_SECONDS = 900
 RUNS = 15
 PER_RECORDING, PER_FILE = 50, 1000
 VOCABULARY, CHARACTERS = 50_000, 3_000
@@ -93,44 +96,35 @@ def made_rows(first: int, count: int) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+def measure(full: bool) -> Iterator[Row]:
+    """See `tests.benchmarks.__main__`."""
+    count = 1_000_000 if full else 100_000
     recordings = count // PER_RECORDING
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         (out / "transcripts").mkdir()
         for first in range(0, recordings, PER_FILE):
-            table = pa.Table.from_pylist(
-                made_rows(first, min(PER_FILE, recordings - first)), schema=TRANSCRIPT
-            )
+            rows = made_rows(first, min(PER_FILE, recordings - first))
+            table = pa.Table.from_pylist(rows, schema=TRANSCRIPT)
             pq.write_table(table, out / "transcripts" / f"{first:07}.parquet", row_group_size=100)
         path = index.index_path(folder)
         index.create(path)
         library = Library(folder, path)
         begun = time.perf_counter()
         library.refresh()
-        print(
-            f"{count:,} segments of {recordings:,} recordings indexed in {time.perf_counter() - begun:.1f} s"
-        )
+        yield Row(f"index of {count:,} segments", time.perf_counter() - begun, "s")
         size = sum(file.stat().st_size for file in path.parent.iterdir())
-        print(f"index: {size / 1e6:,.0f} MB", flush=True)
-        begun = time.perf_counter()
-        library.refresh()
-        print(f"nothing new: {1000 * (time.perf_counter() - begun):.0f} ms")
-        begun = time.perf_counter()
-        library.overview()
-        print(f"totals and values of filters: {1000 * (time.perf_counter() - begun):.0f} ms")
+        yield Row("size of the index", size / 1e6, "MB")
+        yield Row("a refresh without anything new", _milliseconds(library.refresh), "ms")
+        yield Row("totals and values of filters", _milliseconds(library.overview), "ms")
         for name, search in SEARCHES.items():
-            times = []
-            for _ in range(RUNS):
-                begun = time.perf_counter()
-                found = library.search(search)
-                times.append(1000 * (time.perf_counter() - begun))
-            hits = f"{'>' if found['more'] else ''}{found['count']:,}"
-            print(
-                f"{name}: {hits} hits, median {statistics.median(times):.1f} ms, slowest {max(times):.1f} ms"
-            )
+            found = library.search(search)
+            times = [_milliseconds(lambda search=search: library.search(search)) for _ in range(RUNS)]
+            hits = f"{'more than ' if found['more'] else ''}{found['count']:,} hits"
+            yield Row(name, statistics.median(times), "ms", "<= 100", f"{hits}, slowest {max(times):.1f} ms")
 
 
-if __name__ == "__main__":
-    main()
+def _milliseconds(act: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    act()
+    return 1000 * (time.perf_counter() - begun)

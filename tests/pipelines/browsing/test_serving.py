@@ -19,7 +19,7 @@ from pipelines.corrections import store
 from pipelines.export.documents.formats import DOCUMENTS
 from pipelines.export.documents.subtitle_files import SubtitleOptions
 from tests.pipelines.browsing.conftest import Page
-from tests.pipelines.export.transcripts import DEMO_AUDIO, HOSTILE_IDS
+from tests.pipelines.export.transcripts import DEMO_AUDIO, HOSTILE_IDS, write_output
 
 JAPANESE = "今日は天気がいいですね。"
 PRIVATE = ["/api/overview", "/api/search", "/api/transcript?id=lesson", "/api/audio?id=lesson"]
@@ -238,3 +238,37 @@ def test_corrections_of_nothing_are_refused(page: Page, change: dict[str, Any]) 
     body = {"recording_id": "lesson", "number": 0, "text": "x", "before": "y", **change}
     assert page.ask("/api/corrections", body, content_type="application/json")[0] in (400, 404)
     assert not store.exists(page.out)
+
+
+def test_an_object_store_is_searched_heard_and_corrected(
+    s3_bucket: str, tmp_path: Path, browsed_rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # Small objects are read at once; a larger one by ranges.
+    lesson = next(row for row in browsed_rows if row["recording_id"] == "lesson")
+    large = tmp_path / "large.wav"
+    samples = np.random.default_rng(0).integers(-9000, 9000, 5 << 20).astype(np.int16)
+    soundfile.write(large, samples, 16_000, subtype="PCM_16")
+    row = {**lesson, "audio": f"{s3_bucket}/browsed/large.wav", "duration": len(samples) / 16_000}
+    row["provenance"] = {"codec": "pcm_s16le"}
+    out = write_output(tmp_path / "out", [row])
+    store_files = fsspec.filesystem("s3")
+    store_files.put(str(large), row["audio"])
+    store_files.put(out, f"{s3_bucket}/browsed/out", recursive=True)
+    page = Page(f"{s3_bucket}/browsed/out")
+    try:
+        assert page.found() == ["lesson"]
+        whole = large.read_bytes()
+        for first, last in ((0, 99), (8_000_000, 8_000_999), (len(whole) - 5, len(whole) - 1)):
+            status, headers, body = page.ask("/api/audio?id=lesson", range=f"bytes={first}-{last}")
+            assert (status, headers["x-decoded"], body) == (206, "0", whole[first : last + 1])
+        decoded = page.ask("/api/audio?id=lesson&decoded=1", range="bytes=5000000-5000099")[2]
+        assert decoded == whole[5_000_000:5_000_100]
+        body = {"recording_id": "lesson", "number": 0, "text": "neu", "before": row["segments"][0]["text"]}
+        assert page.ask("/api/corrections", body, content_type="application/json")[0] == 200
+        assert page.found(q="neu") == ["lesson"]
+        assert page.library.refresh().recordings == 0
+    finally:
+        page.stop()
