@@ -123,6 +123,43 @@ def lines(
     return _drawn(chart, f"{title}, wide" if is_wide else title, description, "lines")
 
 
+def scatter(
+    title: str,
+    description: str,
+    points: Sequence[tuple[float, float, float, str]],
+    axes: tuple[str, str],
+    origin: float,
+) -> Markup:
+    """Points of a size in a square from `origin` to 1, with its diagonal.
+
+    Args:
+        title: of the chart.
+        description: what it says, for those who do not see it.
+        points: x, y, share of the largest area, and a title.
+        axes: titles of both axes.
+        origin: where both axes begin.
+    """
+    import pygal
+
+    common = {**_common(title), "width": HEIGHT + 60, "height": HEIGHT + 60, "include_x_axis": False}
+    chart = pygal.XY(**common, stroke=False, x_title=axes[0], y_title=axes[1], formatter=lambda point: "")
+    ticks = [round(origin + (1 - origin) * step / 5, 3) for step in range(6)]
+    chart.config(xrange=(origin, 1), range=(origin, 1), zero=origin)
+    chart.config(x_value_formatter=lambda value: f"{value:g}", value_formatter=lambda value: f"{value:g}")
+    chart.x_labels = chart.y_labels = ticks
+    dots = [
+        {
+            "value": (x, y),
+            "node": {"r": 2 + 6 * max(area, 0) ** 0.5},
+            "formatter": lambda value, said=said: said,
+        }
+        for x, y, area, said in points
+    ]
+    chart.add("", dots)
+    chart.add("", [(origin, origin), (1, 1)], stroke=True, show_dots=False)
+    return _drawn(chart, title, description, "points")
+
+
 def _clean(text: str) -> str:
     """A text without the characters that XML cannot have."""
     return _NOT_XML.sub("\ufffd", text)

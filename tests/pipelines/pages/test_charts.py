@@ -64,3 +64,18 @@ def test_counts_have_whole_numbers_only(end: int) -> None:
 @pytest.mark.parametrize("end", [0, -1, float("nan"), float("inf")])
 def test_an_axis_without_values_is_drawn(end: float) -> None:
     assert charts._ticks(end) == [0, 1]
+
+
+def test_a_scatter_begins_at_its_origin_and_has_a_title_for_each_point() -> None:
+    points = [(0.92, 0.95, 1.0, "most"), (0.98, 0.97, 0.25, "few")]
+    root = parsed(charts.scatter("Curve", "", points, ("confidence", "right"), 0.9))
+    dots = [
+        (group.findtext(f"{SVG}title"), circle)
+        for group in root.iter(f"{SVG}g")
+        if group.get("class") == "dots" and (circle := group.find(f"{SVG}circle")) is not None
+    ]
+    assert [title for title, _ in dots] == ["most", "few"]
+    assert [float(circle.get("r", 0)) for _, circle in dots] == [8, 5]
+    across, height = (float(dots[0][1].get(name, 0)) for name in ("cx", "cy"))
+    # 0.92 is a fifth of the way from 0.9 to 1.
+    assert 40 < across < 80 and 100 < height < 160
