@@ -55,6 +55,12 @@ class Candidate:
         return count * (_DENSITY if self.sample.language in _DENSE else 1.0) / self.seconds_of_speech
 
     @property
+    def syllables_per_second(self) -> float:
+        """Syllables of the text in a second of speech; short texts have fewer than they may have."""
+        syllables = count_syllables(self.sample.text, self.sample.language)
+        return max(0.0, syllables - 2) / self.seconds_of_speech
+
+    @property
     def speech_share(self) -> float | None:
         """The share of the time that has words; None where no word has times."""
         words = self.sample.words

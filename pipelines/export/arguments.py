@@ -88,6 +88,11 @@ def add_export_arguments(command: argparse.ArgumentParser, out_help: str) -> Non
         help="condition over the columns of docs/output.md in DuckDB's SQL (extra export)",
     )
     chosen.add_argument(
+        "--selection",
+        metavar="DIR",
+        help="only what `scriptorium select` kept: its DEST; segments are for training sets only",
+    )
+    chosen.add_argument(
         "--original",
         action="store_true",
         help="what the model said, without what people corrected (OUT/corrections)",

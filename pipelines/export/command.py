@@ -10,6 +10,7 @@ from typing import Any
 
 from actors.errors import UsageError
 from pipelines.corrections import store
+from pipelines.export import selection
 from pipelines.export.arguments import DATASET_FORMATS, DOCUMENT_FORMATS
 from pipelines.export.documents.subtitle_files import SubtitleOptions
 from pipelines.export.documents.writing import DocumentJob, write_documents
@@ -31,6 +32,9 @@ def run(given: argparse.Namespace) -> int:
     out = files.absolute(given.out)
     if not given.original:
         filters = replace(filters, corrections=store.read(out))
+    if given.selection:
+        is_training = given.format in DATASET_FORMATS
+        filters = replace(filters, recording_ids=selection.kept_recordings(given.selection, is_training))
     dest = files.absolute(given.dest) if given.dest else None
     if given.format in DATASET_FORMATS:
         from pipelines.export.datasets.command import write_dataset
@@ -121,6 +125,7 @@ _REASONS = {
     "speaker": "of another speaker",
     "language": "in another language",
     "no_text": "without text",
+    "selection": "dropped by select",
     "balance": "beyond --max-hours",
     "audio_unreadable": "the audio cannot be read any more",
 }

@@ -30,6 +30,7 @@ class Filters:
         without_flags: flags that neither the recording nor a segment may have; `channel` also stands for
             `channel:0`.
         where: SQL over the columns of `pipelines.schema.TRANSCRIPT`, in DuckDB's dialect.
+        recording_ids: of these recordings only; None: of all.
         corrections: what people corrected; the conditions see transcripts with it.
     """
 
@@ -38,6 +39,7 @@ class Filters:
     min_confidence: float | None = None
     without_flags: tuple[str, ...] = ()
     where: str | None = None
+    recording_ids: frozenset[str] | None = None
     corrections: Corrections = field(default_factory=Corrections)
 
     @property
@@ -46,6 +48,7 @@ class Filters:
         if self.where:
             return tuple(TRANSCRIPT.names)
         needed = {
+            "recording_id": self.recording_ids is not None,
             "language": bool(self.languages),
             "status": bool(self.statuses),
             "segments": self.min_confidence is not None or bool(self.without_flags),
@@ -59,6 +62,9 @@ class Filters:
         Raises:
             UsageError: the SQL is wrong.
         """
+        if self.recording_ids is not None:
+            wanted = pa.array(sorted(self.recording_ids), pa.string())
+            table = table.filter(pc.is_in(table["recording_id"], wanted))
         if self.languages:
             table = table.filter(pc.is_in(table["language"], pa.array(self.languages)))
         if self.statuses:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from actors.errors import UsageError
+from pipelines.export import selection
 from pipelines.export.datasets import archives, manifests
 from pipelines.export.datasets.card import card
 from pipelines.export.datasets.job import DatasetJob
@@ -93,6 +94,7 @@ def job_of(given: argparse.Namespace, out: str, dest: str, filters: Filters) -> 
         filters.without_flags,
         filters.languages,
         tuple(given.speaker),
+        selection.kept_keys(given.selection, given.unit) if given.selection else None,
     )
     plan = PlanOptions(
         given.split or {}, given.split_by, given.max_hours, given.per, given.seed, given.shard_hours

@@ -39,6 +39,7 @@ class SampleOptions:
         without_flags: as in `Filters`.
         languages: ISO codes; empty: any.
         speakers: names of speakers, or `speaker`; empty: any.
+        keys: of the samples that `scriptorium select` kept; None: any.
     """
 
     unit: Literal["segment", "window", "recording"] = "segment"
@@ -49,6 +50,7 @@ class SampleOptions:
     without_flags: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
     speakers: tuple[str, ...] = ()
+    keys: frozenset[str] | None = None
 
 
 @dataclass(slots=True)
@@ -187,6 +189,8 @@ def _reason_against(sample: Sample, options: SampleOptions) -> str | None:
         return "language"
     if options.speakers and sample.speaker not in options.speakers:
         return "speaker"
+    if options.keys is not None and sample.key not in options.keys:
+        return "selection"
     kinds = {*sample.flags, *(flag.partition(":")[0] for flag in sample.flags)}
     if kinds.intersection(options.without_flags):
         return "flags"
