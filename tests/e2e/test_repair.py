@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
+from actors.backends import create_asr
+from actors.config import ASRConfig
+from actors.guards.evidence import flag_names
+from actors.records import SAMPLING_RATE
 from pipelines.output import shards
-from tests.e2e.conftest import NO_WORDS, read_transcripts, write_manifest
+from pipelines.reporting.flag_counts import SUSPECT_FLAGS
+from tests.actors.backends.remote.openai_server import running_openai_server
+from tests.actors.guards.broken_recogniser import BrokenASR, cured_by, seeded
+from tests.actors.guards.demo_speech import error_free, utterances
+from tests.e2e.conftest import DEMO, NO_WORDS, read_transcripts, write_manifest
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -59,3 +68,54 @@ def test_without_anything_to_hear_the_second_pool_never_starts(
     assert scriptorium("transcribe", manifest, out, *NO_WORDS, *nowhere, *remote) == 0
     assert len(read_transcripts(out)) == 2 and not (out / "second_pass").exists()
     assert run_of(out)["repairs"] == {}
+
+
+def test_injected_faults_are_flagged_repaired_and_counted_in_the_report(
+    scriptorium: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server with a broken recogniser, which is right about pieces of less than 5.5 s."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    spoken = {f"u{number:02}": one for number, one in enumerate(utterances(7, 1))}
+    rows = []
+    for name, utterance in spoken.items():
+        soundfile.write(tmp_path / f"{name}.wav", utterance.waveform, SAMPLING_RATE)
+        rows.append({"id": name, "audio": str(tmp_path / f"{name}.wav")})
+    manifest, out = write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "out"
+    policy = cured_by(seeded(3, 0.6, ("loop", "truncation", "half", "wrong_language")), shorter_than=5.5)
+    broken = BrokenASR(create_asr(ASRConfig(model=str(DEMO / "asr"), threads=1)), policy)
+    with running_openai_server(broken) as server:
+        remote = ("asr.backend=openai", "asr.model=asr", f"asr.remote.base_url={server.url}")
+        limits = ("segmenter.max_duration=20", "repair.max_share=1")
+        settings = [part for setting in (*remote, *limits) for part in ("--set", setting)]
+        assert scriptorium("transcribe", manifest, out, *settings) == 0
+    transcripts = read_transcripts(out)
+    faulty = {
+        name: injected.fault
+        for name, utterance in spoken.items()
+        for injected in broken.injected
+        if error_free(injected.true_text, utterance)
+    }
+    assert len(faulty) >= 4
+    repaired = []
+    for name, fault in faulty.items():
+        (segment,) = transcripts[name]["segments"]
+        rejected = [part for part in segment["candidates"] or [] if part["source"] == "original"]
+        repaired += [name] * bool(rejected)
+        # What only the word times tell is flagged, and not repaired.
+        flags = [*segment["flags"], *(flag for part in rejected for flag in part["flags"])]
+        assert flag_names(flags) & SUSPECT_FLAGS, (name, fault, segment["flags"])
+    right = [name for name in repaired if error_free(transcripts[name]["text"], spoken[name])]
+    assert len(repaired) >= 4 and len(right) >= len(repaired) - 1, (faulty, repaired, right)
+    report = json.loads((out / "report.json").read_text())
+    counted = report["segment_flags"]
+    in_rows = [flag_names(one["flags"]) for row in transcripts.values() for one in row["segments"]]
+    assert counted["segments"] == len(in_rows)
+    assert {flag: part["segments"] for flag, part in counted["by_flag"].items()} == {
+        flag: sum(flag in flags for flags in in_rows) for flag in set().union(*in_rows)
+    }
+    assert counted["suspect"]["segments"] == sum(bool(flags & SUSPECT_FLAGS) for flags in in_rows)
+    recut = report["repairs"]["recut"]
+    assert recut["repaired"] == counted["by_flag"]["repaired"]["segments"] >= 3
+    assert recut["segments"] >= recut["repaired"] and 0 < recut["cost_share"] < 1
+    page = (out / "report.html").read_text()
+    assert "recut" in page and "repaired" in page
