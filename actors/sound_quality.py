@@ -14,10 +14,11 @@ import numpy as np
 from actors.audio.clips import decode_samples
 from actors.guards.sound import heard_syllables
 from actors.records import SAMPLING_RATE, Row
-from actors.segmentation.levels import frame_levels, smoothed
+from actors.segmentation.levels import FRAME, frame_levels, smoothed
 
 # Seconds around a span in which its noise is looked for.
 _AROUND = 0.5
+_END_FRAMES = 4  # frames of 10 ms at the end
 _WINDOW = 512  # samples of a spectrum: 32 ms
 # dB below the strongest part of the spectrum of speech at which it ends.
 _DEPTH = 50.0
@@ -37,6 +38,7 @@ class Signal:
         clipped_share: of the samples, in runs at full swing.
         level_dbfs: of the louder half, relative to full scale.
         syllables: that are heard.
+        end_db: level of the last 40 ms, relative to `level_dbfs`; None: nothing is heard.
         fingerprint: 256 bits that copies share, also after another codec or level; empty: nothing is heard.
     """
 
@@ -46,6 +48,7 @@ class Signal:
     level_dbfs: float
     syllables: int
     fingerprint: bytes
+    end_db: float | None = None
 
 
 def measure(samples: np.ndarray, around: np.ndarray | None = None) -> Signal:
@@ -71,6 +74,9 @@ def measure(samples: np.ndarray, around: np.ndarray | None = None) -> Signal:
         level_dbfs=round(float(10 * np.log10(speech)), 1),
         syllables=len(heard_syllables(samples)),
         fingerprint=fingerprint(samples),
+        end_db=round(float(levels[: len(samples) // FRAME][-_END_FRAMES:].max() - 10 * np.log10(speech)), 1)
+        if len(samples) >= FRAME
+        else None,
     )
 
 

@@ -51,7 +51,7 @@ def add_select_arguments(command: argparse.ArgumentParser, out_help: str) -> Non
     text = command.add_argument_group("the text")
     _limit(text, "--min-confidence", "P", 0.5, "mean confidence; what has none passes")
     _limit(text, "--min-agreement", "P", 0.8, "with --against: share of characters that both runs have")
-    _limit(text, "--min-chars-per-second", "N", 2.0, "of speech; Chinese, Japanese, Korean: a third of it")
+    _limit(text, "--min-chars-per-second", "N", 1.0, "of speech; Chinese, Japanese, Korean: a third of it")
     _limit(text, "--max-chars-per-second", "N", 27.0, "of speech; Chinese, Japanese, Korean: a third of it")
     _limit(
         text, "--max-rate-deviation", "N", 6.0, "robust standard deviations from the language's usual rate"

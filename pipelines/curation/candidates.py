@@ -16,6 +16,7 @@ from pipelines.export.datasets.samples import Sample, SampleOptions, samples_of
 # Scripts whose characters are syllables or more.
 _DENSE = ("zh", "yue", "ja", "ko")
 _DENSITY = 3.0
+_END = 0.1  # seconds from the end of a recording that count as its end
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class Candidate:
         status: of its recording.
         audio: address, as the transcript has it.
         etag: of the file with its size; None: not known.
+        ends_recording: whether it goes to the end of the recording.
         agreement: with another run; None: not compared.
         signal: None: not measured.
         reasons: why it is dropped; empty: it is kept.
@@ -36,6 +38,7 @@ class Candidate:
     status: str
     audio: str
     etag: str | None
+    ends_recording: bool = False
     agreement: float | None = None
     signal: Signal | None = None
     reasons: list[str] = field(default_factory=list)
@@ -91,7 +94,8 @@ def candidates(row: Row, unit: Literal["segment", "recording"]) -> Iterator[Cand
     for sample in samples_of(row, SampleOptions(unit=unit, min_duration=0.0)):
         found = True
         sample.flags = list(dict.fromkeys([*sample.flags, *(row["flags"] or ())]))
-        yield Candidate(sample, row["status"] or "", row["audio"] or "", identity)
+        ends = sample.end >= (window.get("start") or 0.0) + (row["duration"] or 0.0) - _END
+        yield Candidate(sample, row["status"] or "", row["audio"] or "", identity, ends)
     if not found:
         start = window.get("start") or 0.0
         empty = Sample(

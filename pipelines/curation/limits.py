@@ -42,6 +42,9 @@ _ENOUGH, _LEAST_SPREAD = 20, 0.12
 # Syllables of the text for each one that is heard: least, usual, most. In 80 recordings of the corpus in 19
 # languages they were 0.69 to 1.9; see tests/benchmarks/RESULTS.md.
 _LEAST_RATIO, _USUAL_RATIO, _MOST_RATIO = 0.5, 1.25, 2.1
+# A recording ends in the middle of speech if it is so loud at its end (dB relative to speech), and its text
+# has so many syllables for each one that is heard.
+_LOUD_END, _MANY_SYLLABLES = -13.0, 1.4
 # Syllables of a text in a second: nobody speaks so fast for a whole segment.
 _MOST_SYLLABLES = 9.0
 # Share of the words of a given text that may be unheard.
@@ -59,7 +62,7 @@ class Limits:
     flags: tuple[str, ...] = BAD_FLAGS
     min_confidence: float | None = 0.5
     min_agreement: float | None = 0.8
-    min_chars_per_second: float | None = 2.0
+    min_chars_per_second: float | None = 1.0
     max_chars_per_second: float | None = 27.0
     max_rate_deviation: float | None = 6.0
     min_snr: float | None = 8.0
@@ -106,6 +109,9 @@ def judge(candidate: Candidate, limits: Limits, voices: Mapping[str, int]) -> li
             "bandwidth": _below(signal.bandwidth_hz, limits.min_bandwidth),
             "clipping": _above(signal.clipped_share, limits.max_clipped),
             "level": _below(signal.level_dbfs, limits.min_level),
+            "cut_off": candidate.ends_recording
+            and _above(signal.end_db, _LOUD_END)
+            and ratio > _MANY_SYLLABLES,
             "text_unlike_sound": not _LEAST_RATIO <= ratio <= _MOST_RATIO,
         }
     return [reason for reason, is_true in checks.items() if is_true]
@@ -120,7 +126,7 @@ def judge_together(candidates: Sequence[Candidate], limits: Limits) -> None:
                 candidate.reasons.append("unusual_rate")
     good = [candidate for candidate in good if not candidate.reasons]
     if not limits.keep_copies:
-        _find_copies(good)
+        _find_copies(good, candidates)
     if limits.max_same_text is not None:
         seen: Counter[str] = Counter()
         for candidate in good:
@@ -155,11 +161,15 @@ def _deviations(candidates: Sequence[Candidate]) -> list[float]:
     return found
 
 
-def _find_copies(candidates: Sequence[Candidate]) -> None:
-    """The best one of each set of copies stays: they may have different texts."""
+def _find_copies(candidates: Sequence[Candidate], everyone: Sequence[Candidate]) -> None:
+    """The best one of each set of copies stays: they may have different texts.
+
+    The text that most copies have is the best, also if those with it were dropped for other reasons.
+    """
+    votes = _votes(everyone)
     by_file: set[tuple[str | None, float, float]] = set()
     by_length: dict[int, list[Candidate]] = {}
-    for candidate in sorted(candidates, key=_preference):
+    for candidate in sorted(candidates, key=lambda one: (-votes.get(id(one), 0), _preference(one))):
         sample = candidate.sample
         place = (candidate.etag, round(sample.start, 2), round(sample.end, 2))
         if candidate.etag is not None and place in by_file:
@@ -169,12 +179,39 @@ def _find_copies(candidates: Sequence[Candidate]) -> None:
         print_ = candidate.signal.fingerprint if candidate.signal is not None else b""
         if not print_:
             continue
-        near = round(sample.duration / _SECONDS)
-        earlier = [other for key in (near - 1, near, near + 1) for other in by_length.get(key, ())]
-        if any(_differing_bits(print_, other) <= _BITS for other in earlier):
+        if _alike(candidate, by_length):
             candidate.reasons.append("same_sound")
             continue
-        by_length.setdefault(near, []).append(candidate)
+        by_length.setdefault(round(sample.duration / _SECONDS), []).append(candidate)
+
+
+def _votes(candidates: Sequence[Candidate]) -> dict[int, int]:
+    """How many copies of a candidate have its text, by its `id()`; those without copies are missing."""
+    by_length: dict[int, list[Candidate]] = {}
+    groups: dict[int, list[Candidate]] = {}  # by the first one of each set of copies
+    for candidate in candidates:
+        if candidate.signal is None or not candidate.signal.fingerprint:
+            continue
+        same = _alike(candidate, by_length)
+        if same:
+            groups[id(same[0])].append(candidate)
+            continue
+        by_length.setdefault(round(candidate.sample.duration / _SECONDS), []).append(candidate)
+        groups[id(candidate)] = [candidate]
+    votes: dict[int, int] = {}
+    for group in groups.values():
+        texts = Counter(text_key(member.sample.text) for member in group)
+        votes |= {id(member): texts[text_key(member.sample.text)] for member in group if len(group) > 1}
+    return votes
+
+
+def _alike(candidate: Candidate, by_length: Mapping[int, Sequence[Candidate]]) -> list[Candidate]:
+    """Those of about the same length that sound the same."""
+    assert candidate.signal is not None
+    near = round(candidate.sample.duration / _SECONDS)
+    others = [other for key in (near - 1, near, near + 1) for other in by_length.get(key, ())]
+    print_ = candidate.signal.fingerprint
+    return [other for other in others if _differing_bits(print_, other) <= _BITS]
 
 
 def _preference(candidate: Candidate) -> tuple[float, float, float]:

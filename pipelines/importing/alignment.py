@@ -52,9 +52,9 @@ class WordAligner:
             if not segment["text"]:
                 words.append([])
                 continue
-            made, error = next(found)
-            if error is not None:
-                self.problems.append(f"{row['recording_id']}: {error}")
+            made, failure = next(found)
+            if failure is not None:
+                self.problems.append(f"{row['recording_id']}: {failure}")
             is_timed = any(word["start"] is not None for word in made["words"])
             words.append([_certain(word) for word in made["words"]] if is_timed else None)
         return words

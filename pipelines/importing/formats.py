@@ -145,7 +145,8 @@ def _labelstudio(origin: str, data: bytes) -> list[Document]:
             raise UsageError(f"{where}: it has no `data`: export from Label Studio as JSON, not as JSON-MIN")
         given = [entry for entry in task.get("annotations") or () if not entry.get("was_cancelled")]
         # A task that nobody has worked on has predictions only.
-        chosen = max(given, key=_changed_at, default=None) or next(iter(task.get("predictions") or ()), {})
+        predictions = task.get("predictions") or [{}]
+        chosen: dict[str, Any] = max(given, key=_changed_at) if given else predictions[0]
         documents.append(
             Document(
                 where,

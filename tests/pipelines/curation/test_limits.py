@@ -111,3 +111,22 @@ def test_an_unusual_rate_in_its_language_is_dropped() -> None:
     judge_together([*usual, odd], Limits(max_rate_deviation=4.0))
     assert odd.reasons == ["unusual_rate"]
     assert not any(candidate.reasons for candidate in usual)
+
+
+def test_of_copies_with_different_texts_the_one_that_most_have_stays() -> None:
+    other = ["Nobody", "ever", "said", "a", "thing", "like", "this", "to", "me", "in", "my", "life"]
+    texts = [other, WORDS, WORDS]
+    copies = [
+        _candidate(make_transcript(f"{number}", [make_segment(0.5, words)]), signal=_signal())
+        for number, words in enumerate(texts)
+    ]
+    copies[2].reasons = ["noise"]
+    judge_together(copies, Limits())
+    assert [copy.reasons for copy in copies] == [["same_sound"], [], ["noise"]]
+
+
+def test_a_recording_that_ends_in_the_middle_of_speech_is_dropped() -> None:
+    signal = _signal(syllables=7, end_db=-2.0)
+    assert judge(_candidate(signal=signal, ends_recording=True), Limits(), {}) == ["cut_off"]
+    assert judge(_candidate(signal=signal, ends_recording=False), Limits(), {}) == []
+    assert judge(_candidate(signal=_signal(end_db=-2.0), ends_recording=True), Limits(), {}) == []
