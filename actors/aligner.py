@@ -110,10 +110,10 @@ class AlignerActor:
         sounds, asked = {}, []
         for index, request in requests.items():
             of_request = times[index]
-            if isinstance(of_request, Exception) or len(of_request) < 2:
+            if isinstance(of_request, Exception):
                 continue
             sound = refine.is_sound(request.waveform)
-            if refine.disagreement(of_request, sound) > self.config.refine * request.duration:
+            if refine.is_doubtful(of_request, sound, self.config.refine):
                 sounds[index] = sound
                 asked += [(index, division) for division in refine.divisions(of_request, sound)]
         parts = [part for index, division in asked for part in refine.parts(requests[index], division)]

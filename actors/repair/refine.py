@@ -72,6 +72,11 @@ def disagreement(times: Times, sound: np.ndarray) -> float:
     return float(np.count_nonzero(spoken != sound)) / _FRAMES + _NO_LENGTH * without_length
 
 
+def is_doubtful(times: Times, sound: np.ndarray, limit: float) -> bool:
+    """Whether times and sound disagree for more than this share of the segment; one word has no divisions."""
+    return len(times) > 1 and disagreement(times, sound) > limit * len(sound) / _FRAMES
+
+
 def divisions(times: Times, sound: np.ndarray) -> list[Division]:
     """The divisions to be tried: at the longest pauses, with a word more or less on the left.
 

@@ -34,6 +34,8 @@ def test_sound_and_words_disagree_where_words_are_wrong() -> None:
     assert refine.disagreement(RIGHT, sound) < 0.15
     # A word of sound without words, and a word without length.
     assert refine.disagreement(WRONG, sound) == pytest.approx(0.3 + 0.15, abs=0.15)
+    assert refine.is_doubtful(WRONG, sound, 0.08) and not refine.is_doubtful(RIGHT, sound, 0.08)
+    assert not refine.is_doubtful(WRONG[:1], sound, 0.08)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 100, 16_000])
