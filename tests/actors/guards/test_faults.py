@@ -132,6 +132,7 @@ def _noises() -> list[np.ndarray]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_bar_over_many_utterances(models: Models) -> None:
     """At least 95 % of the faults are flagged, and at most 2 % of the right texts."""
     found = {len(utterance.waveform): utterance for utterance in utterances(11, 12)}
