@@ -26,6 +26,7 @@ from pipelines.manifests.manifest import read_manifest
 from pipelines.output import plans, run_record, saved_settings, shards, transcripts
 from pipelines.planning import planner
 from pipelines.reporting import report, status
+from pipelines.storage import files
 
 SETTINGS = [
     "asr.backend=fake",
@@ -211,7 +212,13 @@ def test_its_progress_and_its_report_are_read(out: str) -> None:
     assert (state["recordings"], state["transcripts"], state["dead_letters"]) == (4, 1, 1)
     assert (state["shards_done"], state["shards"]) == (5, 10)
     assert state["progress"]["line"].startswith("2 of 4 recordings")
-    assert report.build(out)["discrepancies"] == {"in_neither_table": 2, "twice": 0, "in_no_plan": 0}
+    found = report.write(out)
+    assert found["discrepancies"] == {"in_neither_table": 2, "twice": 0, "in_no_plan": 0}
+    # That version recorded neither silence nor machines, but the times at which shards were stored.
+    assert found["speech_ratio"] is None and found["cost"]["cost"] is None
+    assert [run["audio_seconds"] > 0 for run in found["throughput"].values()] == [True, True]
+    page = files.read_bytes(files.join(out, "report.html")).decode()
+    assert "The time of stages was not recorded" in page
 
 
 @pytest.mark.slow
