@@ -44,6 +44,15 @@ def test_every_recording_is_in_exactly_one_table(out: Path, demo: Demo) -> None:
     )
 
 
+def test_the_report_knows_what_each_stage_did(out: Path) -> None:
+    report = json.loads((out / "report.json").read_text())
+    (run,) = report["throughput"].values()
+    (one,) = run["passes"]
+    assert one["stages"].keys() >= {"decode", "recognise", "align"} and one["cores"] > 0
+    assert sum(stage["audio_seconds"] for stage in one["stages"].values()) > run["audio_seconds"]
+    assert run["bottleneck"]["stage"] in one["stages"] and report["cost"]["cost"] > 0
+
+
 def test_the_text_is_what_was_said(out: Path, demo: Demo) -> None:
     transcripts = read_transcripts(out)
     spoken = [key for key in demo if demo[key].get("text")]
