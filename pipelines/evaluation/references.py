@@ -173,14 +173,14 @@ def has_corrections(uri: str) -> bool:
     Raises:
         UsageError: it is one, but nobody has corrected anything.
     """
-    if store.exists(uri):
-        return True
-    if files.exists(files.join(uri, "run.json")):
+    if uri.startswith(("http://", "https://")) or not files.exists(files.join(uri, "transcripts")):
+        return False
+    if not store.exists(uri):
         raise UsageError(
             f"{uri} has no corrections that could be references: `scriptorium import` takes them in; "
             "--against compares two runs"
         )
-    return False
+    return True
 
 
 def from_corrections(out: str, columns: Sequence[str] = ()) -> References:
