@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import ray_nodes
+from tests.e2e.cluster import ray_nodes
 from tests.faults.environment.commands import COMMAND, FAKE, ROOT
 from tests.faults.harness import checker
 from tests.faults.harness.jobs import archive

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e import ray_nodes
+from tests.e2e.cluster import ray_nodes
 from tests.e2e.conftest import DEMO_CONFIG, ROOT, SURE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

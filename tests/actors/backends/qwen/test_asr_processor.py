@@ -13,7 +13,7 @@ from actors.backends.qwen.asr_processor import ASRProcessor
 from actors.confidence.words import word_confidences
 from actors.config import ASRConfig
 from actors.records import Hypothesis, SegmentRequest
-from tests.actors.test_demo_models import DEMO
+from tests.actors.backends.test_demo_models import DEMO
 
 AUDIO = np.zeros(16_000, np.int16)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipelines.cluster.nodes import ACCELERATOR, Node
-from tests.e2e import recorded_stages
+from tests.e2e.cluster import recorded_stages
 from tests.faults.harness import checker, jobs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

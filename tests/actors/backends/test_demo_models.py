@@ -19,7 +19,7 @@ from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig
 from actors.records import Row
 
-DEMO = Path(__file__).parents[2] / "configs" / "demo"
+DEMO = Path(__file__).parents[3] / "configs" / "demo"
 LANGUAGES = {
     "front-desk": "en",
     "hotline-8khz": "pt",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import ray_nodes
+from tests.e2e.cluster import ray_nodes
 from tests.e2e.conftest import DEMO, DEMO_CONFIG, ROOT, read_dead_letters, read_transcripts
 from tests.faults.harness import checker, jobs
 
