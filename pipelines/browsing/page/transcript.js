@@ -222,7 +222,13 @@ function showMoment(seconds) {
   const entry = timeline[Math.max(0, entryAt(seconds))];
   if (!entry) return;
   setHere(entry.part);
-  entry.part.element.scrollIntoView({ block: "center" });
+  // Segments far from the screen have an estimated height, so that the place moves when they are drawn.
+  let frames = 5;
+  const scroll = () => {
+    entry.part.element.scrollIntoView({ block: "center" });
+    if (--frames && here === entry.part) requestAnimationFrame(scroll);
+  };
+  scroll();
 }
 
 function setHere(part) {
