@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from actors.guards.languages import doubt
+from actors.guards.sound_quality import Signal
 from actors.records import Row
-from actors.sound_quality import Signal
 from actors.text.syllables import count_syllables
 from pipelines.export.datasets.samples import Sample, SampleOptions, samples_of
 

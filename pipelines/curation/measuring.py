@@ -1,14 +1,17 @@
-"""Measures the audio of candidates in child processes, one recording after the other."""
+"""Measures the audio of candidates in this process; child processes decode it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
+from actors.audio.clips import decode_samples
 from actors.config import AudioConfig
 from actors.errors import RetryableError, RowError
+from actors.guards.sound_quality import Signal, measure
 from actors.process.isolation import Child
-from actors.records import Row
-from actors.sound_quality import Signal, measure_spans
+from actors.records import SAMPLING_RATE, Row
 from pipelines.curation.candidates import Candidate
 from pipelines.export.parallel import LARGE_SECONDS, run_tasks, workers_for
 from pipelines.output.transcript_reader import audio_sources
@@ -17,6 +20,8 @@ from pipelines.output.transcript_reader import audio_sources
 Span = tuple[float, float, int | None, int | None]
 Found = dict[str, list[Signal | None]]
 _RECORDINGS_PER_TASK = 40
+# Seconds around a span in which its noise is looked for.
+_AROUND = 0.5
 
 
 class _Measurer:
@@ -49,21 +54,25 @@ class _Measurer:
             chosen = {"channel": channel, "track": track}
             of_group = {**source, **{name: str(value) for name, value in chosen.items() if value is not None}}
             try:
-                measured = child.call(
-                    f"{measure_spans.__module__}:{measure_spans.__name__}",
-                    of_group,
-                    [(start, end) for start, end, _, _ in group],
-                    audio.retries,
-                    timeout=audio.timeout,
-                )
+                for span in group:
+                    signals[span] = _signal(child, audio, of_group, span)
             except (RowError, RetryableError):
                 continue
-            signals |= dict(zip(group, measured, strict=True))
         for span in spans:
             yield signals.get(span)
 
 
-def measure(out: str, candidates: Sequence[Candidate], parallel: int | None) -> int:
+def _signal(child: Child, audio: AudioConfig, source: Row, span: Span) -> Signal:
+    first, last = (round(seconds * SAMPLING_RATE) for seconds in span[:2])
+    margin = round(_AROUND * SAMPLING_RATE)
+    begin = max(0, first - margin)
+    function = f"{decode_samples.__module__}:{decode_samples.__name__}"
+    data = child.call(function, source, begin, last + margin, audio.retries, timeout=audio.timeout)
+    around = np.frombuffer(data, "<i2")
+    return measure(around[first - begin : last - begin], around)
+
+
+def measure_all(out: str, candidates: Sequence[Candidate], parallel: int | None) -> int:
     """Set `signal` of the candidates with text.
 
     Args:

@@ -78,7 +78,7 @@ def select(given: argparse.Namespace) -> int:
     if given.against and files.absolute(given.against) == out:
         raise UsageError("--against is another run: a run agrees with itself")
     found, people = _candidates(out, given.unit, Corrections() if given.original else store.read(out))
-    unmeasured = 0 if given.no_audio else measuring.measure(out, found, given.parallel)
+    unmeasured = 0 if given.no_audio else measuring.measure_all(out, found, given.parallel)
     if given.against:
         other = agreement.other_run(files.absolute(given.against))
         for candidate in found:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.sound_quality import Signal
+from actors.guards.sound_quality import Signal
 from pipelines.curation.candidates import Candidate, candidates
 from pipelines.curation.limits import Limits, judge, judge_together
 from tests.pipelines.export.transcripts import make_segment, make_transcript

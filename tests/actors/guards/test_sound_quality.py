@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from actors.sound_quality import bandwidth, clipped_share, fingerprint, measure
+from actors.guards.sound_quality import bandwidth, clipped_share, fingerprint, measure
 
 RATE = 16_000
 

@@ -1,23 +1,19 @@
-"""How good a recording sounds: noise, bandwidth, clipping, level, fingerprint. Pure, but for `measure_spans`.
+"""How good a recording sounds: noise, bandwidth, clipping, level, fingerprint. Pure.
 
 All of it is computed from samples at 16 kHz, so that a bandwidth is at most 8 kHz.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from actors.audio.clips import decode_samples
 from actors.guards.sound import heard_syllables
-from actors.records import SAMPLING_RATE, Row
+from actors.records import SAMPLING_RATE
 from actors.segmentation.levels import FRAME, frame_levels, smoothed
 
-# Seconds around a span in which its noise is looked for.
-_AROUND = 0.5
 _END_FRAMES = 4  # frames of 10 ms at the end
 _WINDOW = 512  # samples of a spectrum: 32 ms
 # dB below the strongest part of the spectrum of speech at which it ends.
@@ -123,28 +119,6 @@ def fingerprint(samples: np.ndarray) -> bytes:
     levels = np.log(moments + 1e-3)
     differences = levels[:, :-1] - levels[:, 1:]
     return np.packbits((differences[1:] > differences[:-1]).reshape(-1)).tobytes()
-
-
-def measure_spans(source: Row, spans: Sequence[tuple[float, float]], retries: int | None) -> list[Signal]:
-    """Measure spans of one recording; runs in a child process.
-
-    Args:
-        source: as in `actors.audio.clips.encode_clips`.
-        spans: start and end in seconds of the file.
-        retries: of reads that fail for a moment; None: the default.
-
-    Raises:
-        RowError: the file cannot be read or decoded.
-        RetryableError: reading failed.
-    """
-    found = []
-    for start, end in spans:
-        first, last = round(start * SAMPLING_RATE), round(end * SAMPLING_RATE)
-        margin = round(_AROUND * SAMPLING_RATE)
-        begin = max(0, first - margin)
-        around = np.frombuffer(decode_samples(source, begin, last + margin, retries), "<i2")
-        found.append(measure(around[first - begin : last - begin], around))
-    return found
 
 
 def _spectra(samples: np.ndarray) -> np.ndarray:
