@@ -21,28 +21,23 @@ import numpy as np
 from actors.config import SegmenterConfig
 from actors.records import SAMPLING_RATE, Span
 from actors.segmentation.energy import LONG_SILENCE, cut_regions, sound_regions
-from actors.segmentation.levels import FRAME, between, frame_levels, runs, smoothed
+from actors.segmentation.levels import FRAME, frame_levels, runs, smoothed, touched, widened, without_spans
 from actors.segmentation.silence import padded_silences, silent_spans
 from actors.segmentation.silero import probabilities_by_memory
 from actors.segmentation.silero_network import STEP
 from actors.segmentation.speech_cues import WINDOW, is_clear_speech, may_be_voice
+from actors.segmentation.vad_answers import MEMORIES, has_gaps, heard_runs
 
-# Probability of speech from which audio stays. Words over noise or music that is 5 dB quieter have more, at
-# least at one place within the padding; noise has at most 0.03.
-_POSSIBLE = 0.1
-# Steps of a moment that is no speech unless its probability, or one within 0.8 s, is higher: 0.1 s.
-_MOMENT, _NEAR, _LIKELY = 3, 25, 0.3
 # Frames that stay on both sides of speech: 0.4 s.
 _PAD = 40
 # Frames more before speech: 0.3 s, where there are so many frames of it in about twice the time.
 _ONSET, _SPOKEN = 30, 75
-# Frames of the shortest span between speech that is dropped, and of one that is next to silence.
-_SHORTEST, _SHORTEST_AT_EDGE = round(LONG_SILENCE * SAMPLING_RATE / FRAME), 50
-# Steps of the VAD's pieces, and of their run-ups: 30 and 3 s, 4 and 1 s. After a long piece of music it takes
-# speech over it for music, but music for speech after a short one.
-_LONG, _SHORT = (938, 94), (125, 31)
-# Probability of speech from which audio stays after a short piece.
-_FRESH = 0.7
+# Frames of the shortest span between speech that is dropped, a pause of 2 s without its padding, and of one
+# that is next to silence.
+_SHORTEST, _SHORTEST_AT_EDGE = round(LONG_SILENCE * SAMPLING_RATE / FRAME) - 2 * _PAD - _ONSET, 50
+# Frames of a pause in clear speech that the VAD is asked about: 2 s. It is so many dB softer than the speech,
+# which is less than what words and breath differ by, as the VAD decides.
+_PAUSES, _PAUSE_DEPTH = 200, 15.0
 # How often the VAD is asked at most: about what is in doubt, and about the clear speech next to what is none.
 _ROUNDS = 4
 # Frames before a doubtful span that the VAD also gets: 1 s.
@@ -58,9 +53,9 @@ _LOUD_END, _USUAL, _LOUDER, _PAUSE, _MARGIN = 200, 90, 3.0, 30, 10
 _LOUD = 45
 # Frames around what may be a voice that stay, too: a song has passages that sound like instruments.
 _AROUND_VOICE = 3000
-# Probability of speech, with a short memory, that every voice has at some place of 12 s: songs have 0.03 and
-# more, motors 0.004.
-_TRACE = 0.01
+# Probability of speech, with a short memory, that every voice has at some place of 12 s: songs have 0.1 and
+# more, motors up to 0.03.
+_TRACE = 0.04
 # Passages of 4 s on both sides among which another one must have a voice, too.
 _ALONE = 3
 
@@ -91,7 +86,7 @@ def segment(channels: list[np.ndarray], config: SegmenterConfig) -> list[Judged]
         # The VAD, and torch with it, is only loaded where it is needed.
         if not waves:
             break
-        found = zip(*probabilities_by_memory(waves, [_LONG, _SHORT]), strict=True)
+        found = zip(*probabilities_by_memory(waves, MEMORIES, has_gaps), strict=True)
         for sound, part in zip(sounds, spans, strict=True):
             sound.hear(part, [next(found) for _ in part])
         spans = [sound.borders() for sound in sounds]
@@ -106,8 +101,10 @@ class _Sound:
         self._levels = frame_levels(samples)
         silent = silent_spans(self._levels, config, len(samples))
         self._silences = padded_silences(silent, config, len(samples))
-        self._regions = sound_regions(self._silences, len(samples))
-        self._sound = _mask(self._regions, len(self._levels))
+        # A pause of 2 s separates segments: it is that much shorter without its padding.
+        shortest = max(config.min_silence, LONG_SILENCE - 2 * config.speech_pad)
+        self._regions = sound_regions(self._silences, len(samples), shortest)
+        self._sound = touched(self._regions, len(self._levels))
         # What is speech by the cues alone, by the VAD, and by the VAD for certain.
         self._clear = self._clear_speech()
         self._heard = np.zeros(len(self._levels), bool)
@@ -129,7 +126,7 @@ class _Sound:
 
     def _gaps(self) -> list[Span]:
         """The spans of frames between speech, without its padding."""
-        return runs(self._sound & ~_widened(self._clear | self._heard, _PAD))
+        return runs(self._sound & ~widened(self._clear | self._heard, _PAD))
 
     def _clear_speech(self) -> np.ndarray:
         """The mask of clear speech, in whole windows of 2 s."""
@@ -147,7 +144,25 @@ class _Sound:
             neighbours = int(mask[run.start - 1 : run.start].any()) + int(mask[run.end : run.end + 1].any())
             if run.end - run.start <= neighbours * WINDOW:
                 mask[run.start : run.end] = True
+        for pause in self._pauses(mask):
+            mask[pause.start : pause.end] = False
         return mask
+
+    def _pauses(self, clear: np.ndarray) -> list[Span]:
+        """The long pauses in clear speech whose noise is too loud to be silence."""
+        pauses: list[Span] = []
+        for run in runs(clear):
+            if run.end - run.start < 2 * _PAUSES:
+                continue
+            levels = self._levels[run.start : run.end]
+            low = levels < np.percentile(levels, _USUAL) - _PAUSE_DEPTH
+            low &= levels > self._config.silence_dbfs
+            # Only long pauses are of interest: the frames that are louder are few.
+            loud = np.flatnonzero(np.concatenate(([True], ~low, [True])))
+            for place in np.flatnonzero(np.diff(loud) > _PAUSES):
+                start, end = run.start + int(loud[place]), run.start + int(loud[place + 1]) - 1
+                pauses.append(Span(start, end))
+        return pauses
 
     def for_vad(self, span: Span) -> np.ndarray:
         """The audio of a span of frames, with a run-up of a second, at an even loudness: float32."""
@@ -176,18 +191,10 @@ class _Sound:
         """
         for span, (long, short) in zip(spans, probabilities, strict=True):
             start = span.start - _RUN_UP
-            found = np.where(short >= _FRESH, np.maximum(long, short), long)
             self._clear[span.start : span.end] = False
             frames = np.arange(span.start, span.end)
             self._faint[frames] = short[np.minimum((frames - start) * FRAME // STEP, len(short) - 1)]
-            for run in runs(found >= _POSSIBLE):
-                # Music sounds like speech for a moment now and then.
-                if (
-                    run.end - run.start <= _MOMENT
-                    and found[run.start : run.end].max() < _LIKELY
-                    and not (found[max(0, run.start - _NEAR) : run.end + _NEAR] >= _LIKELY).any()
-                ):
-                    continue
+            for run in heard_runs(long, short):
                 first, last = start + run.start * STEP // FRAME, start + -(-run.end * STEP // FRAME)
                 part = slice(max(first, span.start), max(span.start, min(last, span.end)))
                 self._heard[part] = True
@@ -203,7 +210,7 @@ class _Sound:
             for gap in gaps
             for part in self._parts_without(voice, gap)
         ]
-        regions = [part for region in self._regions for part in _subtract(region, dropped)]
+        regions = [part for region in self._regions for part in without_spans(region, dropped)]
         spans = cut_regions(regions, smooth, self._silences, self._config)
         speech = self._clear | self._heard
         unlikely = [not speech[span.start // FRAME : -(-span.end // FRAME)].any() for span in spans]
@@ -212,8 +219,10 @@ class _Sound:
     def _may_be_voice(self) -> np.ndarray:
         """The mask of what is near a voice that the VAD takes for no speech, or is not sure of."""
         mask = np.zeros(len(self._levels), bool)
-        for run in runs(self._sound & ~_widened(self._clear | self._certain, _PAD)):
-            voice = may_be_voice(self._samples[run.start * FRAME : run.end * FRAME])
+        for run in runs(self._sound & ~widened(self._clear | self._certain, _PAD)):
+            voice = may_be_voice(
+                self._samples[run.start * FRAME : run.end * FRAME], self._levels[run.start : run.end]
+            )
             edges = np.linspace(run.start, run.end, len(voice) + 1).astype(int)
             voice &= self._has_traces(run, edges)
             if len(voice) > _ALONE:
@@ -291,29 +300,3 @@ def _reach(loud: np.ndarray) -> int:
             break
         place = int(frame) + 1
     return min(len(loud), place + _MARGIN) if place else 0
-
-
-def _mask(spans: list[Span], frames: int) -> np.ndarray:
-    """Which frames spans of samples touch."""
-    mask = np.zeros(frames, bool)
-    for span in spans:
-        mask[span.start // FRAME : -(-span.end // FRAME)] = True
-    return mask
-
-
-def _widened(mask: np.ndarray, by: int) -> np.ndarray:
-    """The mask, where each True reaches `by` frames further on both sides."""
-    total = np.cumsum(np.pad(mask.astype(np.int32), (by + 1, by)))
-    widened: np.ndarray = total[2 * by + 1 :] > total[: -2 * by - 1]
-    return widened
-
-
-def _subtract(region: Span, spans: list[Span]) -> list[Span]:
-    """What is left of a region without spans, which may reach beyond it."""
-    inside = [
-        Span(max(span.start, region.start) - region.start, min(span.end, region.end) - region.start)
-        for span in spans
-        if span.start < region.end and span.end > region.start
-    ]
-    left = between(inside, region.end - region.start)
-    return [Span(region.start + span.start, region.start + span.end) for span in left]

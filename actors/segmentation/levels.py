@@ -31,10 +31,9 @@ def frame_levels(samples: np.ndarray) -> np.ndarray:
     """
     count = len(samples) // FRAME
     frames = samples[: count * FRAME].reshape(count, FRAME).astype(np.float32)
-    variance = (
-        np.einsum("ij,ij->i", frames, frames).astype(np.float64) / FRAME
-        - frames.mean(axis=1, dtype=np.float64) ** 2
-    )
+    # Sums of 160 such integers are exact in float32.
+    means = (frames @ np.ones(FRAME, np.float32)).astype(np.float64) / FRAME
+    variance = np.einsum("ij,ij->i", frames, frames).astype(np.float64) / FRAME - means**2
     if len(samples) > count * FRAME:
         variance = np.append(variance, samples[count * FRAME :].astype(np.float64).var())
     return np.maximum(_LOWEST_LEVEL, 10 * np.log10(np.maximum(variance, 1e-3) / 2.0**30))
@@ -102,3 +101,29 @@ def between(spans: Sequence[Span], total: int) -> list[Span]:
     if place < total:
         gaps.append(Span(place, total))
     return gaps
+
+
+def touched(spans: list[Span], frames: int) -> np.ndarray:
+    """Which frames spans of samples touch."""
+    mask = np.zeros(frames, bool)
+    for span in spans:
+        mask[span.start // FRAME : -(-span.end // FRAME)] = True
+    return mask
+
+
+def widened(mask: np.ndarray, by: int) -> np.ndarray:
+    """The mask, where each True reaches `by` frames further on both sides."""
+    total = np.cumsum(np.pad(mask.astype(np.int32), (by + 1, by)))
+    widened: np.ndarray = total[2 * by + 1 :] > total[: -2 * by - 1]
+    return widened
+
+
+def without_spans(region: Span, spans: list[Span]) -> list[Span]:
+    """What is left of a region without spans, which may reach beyond it."""
+    inside = [
+        Span(max(span.start, region.start) - region.start, min(span.end, region.end) - region.start)
+        for span in spans
+        if span.start < region.end and span.end > region.start
+    ]
+    left = between(inside, region.end - region.start)
+    return [Span(region.start + span.start, region.start + span.end) for span in left]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,9 @@ def speech_probabilities(waves: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def probabilities_by_memory(
-    waves: list[np.ndarray], memories: Sequence[tuple[int, int]]
+    waves: list[np.ndarray],
+    memories: Sequence[tuple[int, int]],
+    doubtful: Callable[[np.ndarray], bool] = lambda probabilities: True,
 ) -> list[list[np.ndarray]]:
     """The speech probabilities of each waveform, with different memories of the model.
 
@@ -65,6 +67,8 @@ def probabilities_by_memory(
         waves: see `speech_probabilities`.
         memories: the steps of the pieces into which waveforms are split, and of the run-up of each piece: the
             model forgets what was before.
+        doubtful: whether the probabilities with the first memory leave a doubt. Where they do not, they are
+            also the answer for the other memories.
 
     Returns:
         For each memory, what `speech_probabilities` returns.
@@ -73,7 +77,16 @@ def probabilities_by_memory(
 
     with torch.inference_mode():
         features = [network().features(_scaled(wave)) for wave in waves]
-        return [_probabilities(features, *memory) for memory in memories]
+        first = _probabilities(features, *memories[0])
+        results = [first]
+        for memory in memories[1:]:
+            asked = [number for number, answer in enumerate(first) if doubtful(answer)]
+            answers = list(first)
+            found = _probabilities([features[number] for number in asked], *memory)
+            for number, answer in zip(asked, found, strict=True):
+                answers[number] = answer
+            results.append(answers)
+        return results
 
 
 def _probabilities(features: list[Any], piece: int, run_up: int) -> list[np.ndarray]:

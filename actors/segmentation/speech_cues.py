@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from actors.segmentation.levels import FRAME
+from actors.segmentation.levels import FRAME, runs
 
 # Frames of a window: 2 s.
 WINDOW = 200
@@ -24,6 +24,7 @@ _MODULATED = 3.0
 _SPECTRA = 4
 # Samples of a spectrum: 64 ms, 16 Hz between bins.
 _SIZE = 1024
+_WEIGHTS = np.hanning(_SIZE).astype(np.float32)
 # Bins of 300 to 3600 Hz.
 _BINS = slice(19, 230)
 # A bin is a peak if it is higher than its neighbours and so many times the typical bin.
@@ -31,6 +32,8 @@ _PEAK = 2.5
 # What speech beyond doubt has: dB of modulation, the share of the peaks in the spectrum, and less than this
 # share of lasting peaks in them. Less modulation needs more of the rest.
 _CLEAR = ((4.0, 0.12, 0.5), (_MODULATED, 0.2, 0.35))
+# The same of windows that are speech beyond doubt because they follow such windows, or come before them.
+_NEXT = (2.0, 0.2, 0.5)
 # Peaks that have most of the height of all, in the median of the spectra. Voices have 3 to 8, ringing
 # telephones 1 to 2.
 _HARMONICS = 2.0
@@ -40,6 +43,11 @@ _NOISY = 0.22
 # Share of lasting peaks from which all notes are fixed. Chords, with or without drums, and fast arpeggios
 # have 0.83 to 0.99, a song 0.62 to 0.87.
 _FIXED = 0.8
+# dB of modulation that singing has at least: a song 1.5 to 3.3, motors up to 0.9, sirens 0.
+_SUNG = 1.1
+# Peaks that have most of the height of all, in the median of the spectra of singing: a song has 1.9 to 7 and
+# more, tones, sirens and warbling telephones 1 to 2.
+_SUNG_HARMONICS = 2.0
 # Samples between the spectra that decide about notes: 64 ms. Every second one is the middle of three.
 _NOTE_STEP = 1024
 # Middle spectra of a passage that is judged as one: 4 s.
@@ -60,7 +68,7 @@ def is_clear_speech(samples: np.ndarray, levels: np.ndarray) -> np.ndarray:
     frames = levels[: count * WINDOW].reshape(count, WINDOW)
     clear = np.zeros(count, bool)
     modulation = _modulation(frames) if count else np.zeros(0)
-    modulated = np.flatnonzero(modulation >= _MODULATED)
+    modulated = np.flatnonzero(modulation >= _NEXT[0])
     if not len(modulated):
         return clear
     part = WINDOW // _SPECTRA
@@ -79,24 +87,30 @@ def is_clear_speech(samples: np.ndarray, levels: np.ndarray) -> np.ndarray:
     total = amplitudes.sum(axis=(1, 2)).reshape(-1, _SPECTRA).sum(axis=1)
     squares = np.maximum((heights**2).sum(axis=2), 1e-9)
     voiced = np.median((heights.sum(axis=2) ** 2 / squares).reshape(-1, 2 * _SPECTRA), axis=1) >= _HARMONICS
-    clear[modulated] = voiced & np.any(
-        [
-            (modulation[modulated] >= least) & (tonal > share * total) & (lasting < most * tonal)
-            for least, share, most in _CLEAR
-        ],
-        axis=0,
-    )
+
+    def have(least: float, share: float, most: float) -> np.ndarray:
+        found: np.ndarray = (
+            (modulation[modulated] >= least) & (tonal > share * total) & (lasting < most * tonal) & voiced
+        )
+        return found
+
+    clear[modulated] = np.any([have(*limits) for limits in _CLEAR], axis=0)
+    next_to_clear = clear.copy()
+    next_to_clear[modulated] |= have(*_NEXT)
+    for run in runs(next_to_clear):
+        clear[run.start : run.end] = clear[run.start : run.end].any()
     return clear
 
 
-def may_be_voice(samples: np.ndarray) -> np.ndarray:
+def may_be_voice(samples: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Which passages of about 4 s may have a voice, although a VAD does not hear speech: singing, for
     instance.
 
-    Noise and music whose notes are fixed have none.
+    Noise, music whose notes are fixed, motors and tones have none.
 
     Args:
         samples: int16 at 16 kHz.
+        levels: of its frames.
 
     Returns:
         bool, shape (passages,): passages of equal length that cover the samples. Audio that is too short to
@@ -108,7 +122,11 @@ def may_be_voice(samples: np.ndarray) -> np.ndarray:
         return np.ones(1, bool)
     passages = max(1, middles // _PASSAGE)
     voice = np.zeros(passages, bool)
+    changes = _changes(np.maximum(levels, levels.max() - _DEPTH))
+    sung = np.array([np.sqrt((part**2).mean()) for part in np.array_split(changes, passages)]) >= _SUNG
     for passage, numbers in enumerate(np.array_split(np.arange(middles), passages)):
+        if not sung[passage]:
+            continue
         part = samples[2 * numbers[0] * _NOTE_STEP : (2 * numbers[-1] + 3) * _NOTE_STEP]
         amplitudes = _amplitudes(part.reshape(-1, _SIZE))
         peaks = _peaks(amplitudes)
@@ -116,16 +134,22 @@ def may_be_voice(samples: np.ndarray) -> np.ndarray:
         heights = np.where(middle, amplitudes[1:-1:2, 1:-1], 0.0)
         tonal, total = heights.sum(), amplitudes[1:-1:2].sum()
         lasting = (heights * (before | after)).sum()
-        voice[passage] = tonal >= _NOISY * total and lasting < _FIXED * tonal
+        squares = np.maximum((heights**2).sum(axis=1), 1e-9)
+        harmonics = float(np.median(heights.sum(axis=1) ** 2 / squares))
+        voice[passage] = tonal >= _NOISY * total and lasting < _FIXED * tonal and harmonics >= _SUNG_HARMONICS
     return voice
 
 
 def _modulation(frames: np.ndarray) -> np.ndarray:
     """How much the level of each window changes with 2 to 8 Hz, in dB (root mean square)."""
     clipped = np.maximum(frames, frames.max(axis=1, keepdims=True) - _DEPTH).reshape(-1)
-    changes = _averaged(clipped, _FAST) - _averaged(clipped, _SLOW)
-    modulation: np.ndarray = np.sqrt((changes.reshape(frames.shape) ** 2).mean(axis=1))
+    modulation: np.ndarray = np.sqrt((_changes(clipped).reshape(frames.shape) ** 2).mean(axis=1))
     return modulation
+
+
+def _changes(levels: np.ndarray) -> np.ndarray:
+    """The part of the levels that changes with 2 to 8 Hz, in dB."""
+    return _averaged(levels, _FAST) - _averaged(levels, _SLOW)
 
 
 def _averaged(values: np.ndarray, width: int) -> np.ndarray:
@@ -137,8 +161,7 @@ def _averaged(values: np.ndarray, width: int) -> np.ndarray:
 
 def _amplitudes(parts: np.ndarray) -> np.ndarray:
     """The spectra of int16 parts, shape (..., 1024), in the band of the voice: shape (..., bins)."""
-    spectra = np.fft.rfft(parts.astype(np.float32) * np.hanning(_SIZE).astype(np.float32))
-    amplitudes: np.ndarray = np.abs(spectra[..., _BINS])
+    amplitudes: np.ndarray = np.abs(np.fft.rfft(parts * _WEIGHTS)[..., _BINS])
     return amplitudes
 
 

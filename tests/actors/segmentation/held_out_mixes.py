@@ -18,9 +18,12 @@ from tests.actors.segmentation.mixes import Clip, Maker, Mix, at_level, passage,
 
 # dB below the loud parts of a clip under which a frame is no word, and frames of the shortest word and gap.
 _DEPTH, _SHORTEST, _GAP = 20.0, 8, 6
-# Seconds of clips, and tags of clips that are not plain speech.
+# Frames of a clip that are the loud parts of it at least.
+_LOUDEST = 30
+# Seconds of clips, and tags of clips that are not plain speech. In films other sounds are as loud as words.
 _SECONDS = (2.0, 20.0)
 _OTHER = {"music", "song", "singing", "noise", "silence", "no-speech", "sound-effects", "multi-speaker"}
+_OTHER |= {"film", "noisy"}
 
 
 def rain(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -178,7 +181,9 @@ def clips(folder: Path) -> list[Clip]:
 def spoken_parts(samples: np.ndarray) -> list[Span]:
     """The parts of a clean clip that are loud enough to be words, in samples."""
     levels = frame_levels(np.rint(np.clip(samples, -1, 1) * 32767).astype(np.int16))
-    loud = levels > np.percentile(levels, 90) - _DEPTH
+    # A clip of a single short word is mostly noise: its loudest third of a second is the word.
+    loudest = float(np.sort(levels)[-_LOUDEST:][0])
+    loud = levels > max(np.percentile(levels, 90), loudest) - _DEPTH
     for gap in runs(~loud):
         if gap.end - gap.start < _GAP:
             loud[gap.start : gap.end] = True
@@ -189,8 +194,8 @@ def _level(wave: np.ndarray) -> float:
     return float(10 * np.log10(np.mean(wave**2) + 1e-12))
 
 
-def mixes(speech: Sequence[Clip], seed: int) -> Iterator[Mix]:
-    """Twenty recordings of one and a half to four minutes."""
+def mixes(speech: Sequence[Clip], seed: int, noises: Sequence[Maker] = NOISES) -> Iterator[Mix]:
+    """Twenty recordings of one and a half to four minutes; two for each noise and ten others."""
     rng = np.random.default_rng(seed)
 
     def spoken(dbfs: float, count: int = 5) -> Clip:
@@ -215,7 +220,7 @@ def mixes(speech: Sequence[Clip], seed: int) -> Iterator[Mix]:
         wave = gain * (wave + 10 ** (floor / 20) * rng.standard_normal(len(wave))) + offset
         return Mix(name, np.rint(np.clip(wave, -1, 1) * 32767).astype(np.int16), words)
 
-    for maker in NOISES:
+    for maker in noises:
         dbfs = float(rng.uniform(-45, -28))
         distance = float(rng.uniform(8, 18))
         parts = [bed(maker, 40, dbfs), over(spoken(dbfs + distance), maker, dbfs), bed(maker, 35, dbfs)]

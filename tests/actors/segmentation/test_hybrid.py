@@ -12,7 +12,7 @@ from actors.segmentation import energy, hybrid, segmenter, silero
 from actors.segmentation.levels import frame_levels
 from actors.segmentation.segmenter import cut_channels, silent_samples, warn_without_vad
 from actors.segmentation.speech_cues import is_clear_speech, may_be_voice
-from tests.actors.segmentation import held_out_mixes, mixes
+from tests.actors.segmentation import held_out_mixes, mixes, other_noises
 from tests.actors.segmentation.mixes import at_level, voice
 
 CONFIG = SegmenterConfig(backend="hybrid")
@@ -33,6 +33,10 @@ def spoken(seconds=20, dbfs=-22.0, seed=1):
     return int16(at_level(voice(seconds, np.random.default_rng(seed)).samples, dbfs))
 
 
+def maybe(samples):
+    return may_be_voice(samples, frame_levels(samples))
+
+
 def judge(*waves):
     return cut_channels(np.stack(waves), CONFIG)
 
@@ -46,9 +50,18 @@ def test_a_voice_is_clear_speech_and_noise_and_music_are_not():
 
 
 def test_a_voice_may_be_a_voice_and_noise_and_fixed_notes_may_not():
-    assert may_be_voice(spoken(40)).mean() > 0.5
+    assert maybe(spoken(40)).mean() > 0.5
     for maker in [*NOISE, *MUSIC]:
-        assert not may_be_voice(made(maker, 40)).all(), maker.__name__
+        assert not maybe(made(maker, 40)).all(), maker.__name__
+
+
+@pytest.mark.parametrize(
+    "maker",
+    [held_out_mixes.engine, held_out_mixes.ringing, other_noises.siren, other_noises.alarm],
+    ids=lambda maker: maker.__name__,
+)
+def test_motors_and_tones_are_no_voice(maker):
+    assert maybe(made(maker, 40)).mean() <= 0.2
 
 
 @pytest.mark.parametrize("count", [0, 1, 159, 1024, 3071, 3072, 40_000])
@@ -56,7 +69,7 @@ def test_cues_take_audio_of_any_length(count):
     samples = spoken(5)[:count]
     windows = is_clear_speech(samples, frame_levels(samples))
     assert windows.shape == (len(frame_levels(samples)) // 200,)
-    assert len(may_be_voice(samples)) >= 1
+    assert len(maybe(samples)) >= 1
 
 
 @needs_vad
@@ -91,7 +104,10 @@ def test_noise_between_speech_is_dropped_but_for_its_padding():
 def test_a_gliding_melody_may_be_singing_and_is_sent_as_unlikely():
     time = np.arange(30 * SAMPLING_RATE) / SAMPLING_RATE
     phase = 2 * np.pi * np.cumsum(220 * 2 ** (0.5 * np.sin(2 * np.pi * 0.4 * time))) / SAMPLING_RATE
-    (judged,) = judge(int16(at_level(sum(np.sin(k * phase) / k for k in range(1, 10)), -25)))
+    # Three notes a second, and a breath now and then.
+    notes = np.abs(np.sin(np.pi * 3 * time)) ** 0.5 * (time % 5 < 4.6)
+    melody = notes * sum(np.sin(k * phase) / k for k in range(1, 10))
+    (judged,) = judge(int16(at_level(melody, -25)))
     assert sum(span.duration for span in judged.spans) > 25
     assert all(judged.unlikely) or not any(judged.dropped)
 
@@ -186,16 +202,35 @@ def test_music_with_a_beat_and_a_ringing_telephone_are_no_clear_speech():
         assert is_clear_speech(samples, frame_levels(samples)).mean() < 0.1, maker.__name__
 
 
+ALL_NOISES = held_out_mixes.NOISES + other_noises.OTHER_NOISES
+
+
+def _held_out(speech, seed):
+    kinds = np.random.default_rng(seed).permutation(len(ALL_NOISES))[:5]
+    recordings = list(held_out_mixes.mixes(speech, seed, [ALL_NOISES[kind] for kind in kinds]))
+    assert len(recordings) == 20
+    return recordings
+
+
 @needs_vad
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_held_out_mixes_lose_hardly_a_word(corpus_dir, seed):
-    recordings = list(held_out_mixes.mixes(held_out_mixes.clips(corpus_dir), seed))
-    assert len(recordings) == 20
-    lost, idle = _bars(recordings)
-    assert len(lost) <= 0.01 * sum(len(mix.words) for mix in recordings), lost
-    # Motors and ringing telephones are still sent.
-    assert idle <= 0.25
+@pytest.mark.parametrize("seed", [4, 5, 6, 7, 8])
+def test_held_out_mixes_of_words_with_known_times_meet_the_bars(corpus_dir, seed):
+    recordings = _held_out(mixes.labelled_clips(corpus_dir), seed)
+    # A drum that turns and stops, with harmonics and beats, still counts as what may be a voice.
+    machines = [mix for mix in recordings if "washing" in mix.name]
+    lost, idle = _bars(mix for mix in recordings if "washing" not in mix.name)
+    assert lost == [] and idle <= 0.03
+    assert not machines or _bars(machines)[0] == []
+
+
+@needs_vad
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [4, 5, 6, 7, 8])
+def test_held_out_mixes_of_other_clips_lose_hardly_a_word(corpus_dir, seed):
+    recordings = _held_out(held_out_mixes.clips(corpus_dir), seed)
+    lost, _ = _bars(recordings)
+    assert len(lost) <= 0.005 * sum(len(mix.words) for mix in recordings), lost
 
 
 def test_the_first_loud_frames_of_a_gap_before_speech_stay():
