@@ -86,8 +86,8 @@ CANDIDATE = pa.struct(
     ]
 )
 
-# A turn as it is found in a shard: `track` is a number that a voice keeps for a while, `stretch` that of turns
-# of a track with short pauses between them.
+# A turn as it is found in a shard: `track` is a number that a voice keeps for a while, `stretch` that of
+# turns of a track with short pauses between them.
 TURN = pa.struct(
     [
         ("start", pa.float64()),
