@@ -57,6 +57,8 @@ def _serve(given: argparse.Namespace, library: Library, audio: AudioStore, liste
     server = http_server(
         guard.guarded(browser.api, token, given.host, port, given.allowed_host), _MAX_MESSAGE
     )
+    # The application has nothing to start or end, and uvicorn logs a traceback where a second signal ends it.
+    server.config.lifespan = "off"
 
     def stop(signum: int, frame: FrameType | None) -> None:
         # A second signal does not wait for browsers that still receive audio.

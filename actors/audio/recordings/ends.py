@@ -11,14 +11,12 @@ from actors.records import SAMPLING_RATE, Row
 
 # Seconds that a recording may last beyond its header's duration.
 _MAX_BEYOND = 3600.0
-
-
 # Seconds that a file may end before its header's duration: 1 % of it, within these bounds. Encoders' delays
 # and coarse time stamps cause less.
 _MIN_SHORT = 0.25
-
-
 _MAX_SHORT = 5.0
+# Samples of a frame of ALAC. FFmpeg counts the last one as whole in the index of a CAF file.
+_ALAC_FRAME = 4096
 
 
 def sample_limit(row: Row, recording: Reader) -> int:
@@ -45,6 +43,8 @@ def ended_early(row: Row, recording: Reader, decoded: Decoded) -> bool:
     if duration is None:
         return False
     allowed = min(_MAX_SHORT, max(_MIN_SHORT, 0.01 * duration))
+    if recording.codec == "alac":
+        allowed = max(allowed, _ALAC_FRAME / recording.sampling_rate)
     return decoded.end / SAMPLING_RATE < duration - allowed
 
 

@@ -111,7 +111,7 @@ def test_a_run_ends_right_or_with_one_clear_line(tmp_path: Path) -> None:
         "TMPDIR": "/tmp/" + "x" * 90,
         "http_proxy": "http://nowhere.invalid:3128",
         "PYTHONWARNINGS": "error",
-        **LOCALES[1],
+        **LOCALES[0],
     }
     environment = Environment(variables, "ulimit -n 1024", "<&-")
     audio = tmp_path / "Gr\u00fc\u00dfe \u97f3.wav"

@@ -17,13 +17,17 @@ import pytest
 
 from pipelines.cli import COMMANDS
 from tests.faults.environment.commands import COMMAND, FAKE, ROOT, SECONDS, clean_environment, scriptorium
+from tests.pipelines.export.transcripts import interview, write_output
 
 pytestmark = pytest.mark.faults
 
 AUDIO = ROOT / "configs/demo/audio/hotline-8khz.wav"
 
 
-MODELS = ("--config", str(ROOT / "configs/demo.yaml"), "--set", "cluster.object_store_memory=0.1")
+MODELS = (
+    *("--config", str(ROOT / "configs/demo.yaml")),
+    *("--set", "cluster.object_store_memory=0.1", "--set", "speakers.backend=fake"),
+)
 # In this order, since most of them need the output of the first.
 RUNS = (
     ("transcribe", "recording.wav", "out", "--show", *MODELS),
@@ -39,7 +43,13 @@ RUNS = (
         ("export", "out", name, f"exported-{name}")
         for name in ("srt", "json", "textgrid", "hf", "webdataset")
     ),
+    ("import", "out", "exported-srt"),
+    ("select", "out", "selected"),
 )
+SERVERS = {
+    "serve": ("serve", "--set", "serve.port=0", *FAKE),
+    "browse": ("browse", "found", "--port", "0"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +102,7 @@ def test_commands_without_ray_import_nothing_from_the_working_directory(inbox: P
 
 
 def test_every_command_is_run_among_the_traps() -> None:
-    assert {*COMMANDS} == {arguments[0] for arguments in RUNS} | {"serve"}
+    assert {*COMMANDS} == {arguments[0] for arguments in RUNS} | {*SERVERS}
 
 
 @pytest.mark.ray
@@ -106,10 +116,28 @@ def test_a_run_imports_nothing_from_the_working_directory(inbox: Path) -> None:
 
 @pytest.mark.ray
 def test_the_server_imports_nothing_from_the_working_directory(inbox: Path, tmp_path: Path) -> None:
-    log, errors = tmp_path / "log", tmp_path / "errors"
+    said, log = said_until_ended(SERVERS["serve"], inbox, tmp_path)
+    assert len(said) == 2, said
+    assert said[0].startswith("scriptorium: listening on "), said
+    assert said[1].startswith("scriptorium: shutting down"), said
+    assert "raylet" not in log
+    assert not sprung(inbox)
+
+
+def test_the_browser_imports_nothing_from_the_working_directory(inbox: Path, tmp_path: Path) -> None:
+    write_output(inbox / "found", [interview()])
+    said, _ = said_until_ended(SERVERS["browse"], inbox, tmp_path)
+    assert said[-1].startswith("http://127.0.0.1:"), said
+    assert not any("Traceback" in line for line in said), said
+    assert not sprung(inbox)
+
+
+def said_until_ended(server: tuple[str, ...], inbox: Path, folder: Path) -> tuple[list[str], str]:
+    """Start a server, hold Ctrl-C as soon as it listens, and return its lines of stderr and its stdout."""
+    log, errors = folder / "log", folder / "errors"
     with open(log, "wb") as out, open(errors, "wb") as err:
         process = subprocess.Popen(
-            [*COMMAND, "serve", "--set", "serve.port=0", *FAKE],
+            [*COMMAND, *server],
             cwd=inbox,
             stdout=out,
             stderr=err,
@@ -118,7 +146,7 @@ def test_the_server_imports_nothing_from_the_working_directory(inbox: Path, tmp_
         )
     try:
         deadline = time.monotonic() + SECONDS
-        while not log.read_bytes().count(b"\n"):
+        while not any(b"http://" in stream.read_bytes() for stream in (log, errors)):
             assert process.poll() is None and time.monotonic() < deadline, errors.read_text()
             time.sleep(0.1)
         # As somebody does who holds Ctrl-C in a terminal, until the process is gone.
@@ -131,9 +159,4 @@ def test_the_server_imports_nothing_from_the_working_directory(inbox: Path, tmp_
         assert process.returncode == 0, errors.read_text()
     finally:
         process.kill()
-    assert not sprung(inbox)
-    said = errors.read_text().splitlines()
-    assert len(said) == 2, said
-    assert said[0].startswith("scriptorium: listening on "), said
-    assert said[1].startswith("scriptorium: shutting down"), said
-    assert "raylet" not in log.read_text()
+    return errors.read_text().splitlines(), log.read_text()

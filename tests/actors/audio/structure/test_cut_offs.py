@@ -103,6 +103,16 @@ def test_a_file_that_was_cut_off_is_truncated_and_a_healthy_one_is_not(tmp_path,
             assert row["segments"]
 
 
+@pytest.mark.parametrize("samples", [53 * 4096 + 32, 54 * 4096])
+def test_a_last_frame_of_few_samples_is_no_loss(tmp_path, speech, samples):
+    """FFmpeg counts the last frame of ALAC as whole in the index of a CAF file."""
+    wave = speech(samples / 16_000 + 0.1, 16_000)[:samples]
+    write(tmp_path / "a.caf", "caf", "alac", 16_000, {}, wave)
+    row = decode(tmp_path / "a.caf")
+    assert (row["status"], row["flags"]) == ("ok", [])
+    assert row["decoded_end"] == pytest.approx(samples / 16_000)
+
+
 def test_an_ogg_stream_without_its_last_page_is_truncated(tmp_path, encoded):
     content = encoded("lossy.opus").read_bytes()
     last = content.rindex(b"OggS")
