@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -58,9 +59,11 @@ def test_with_small_files_a_run_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_with_few_processes_a_run_says_what_to_do(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
     environment = Environment(prelude="ulimit -u 40", wrapper=as_nobody())
-    assert "ulimit -u 16384" in refused(environment, Path("/tmp/none"))
+    # pytest's own folders are closed to other users.
+    with tempfile.TemporaryDirectory(prefix="any-") as folder:
+        Path(folder).chmod(0o777)
+        assert "ulimit -u 16384" in refused(environment, Path(folder, "out"))
 
 
 def test_in_a_removed_folder_a_run_says_what_to_do(tmp_path: Path) -> None:
