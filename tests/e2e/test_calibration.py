@@ -53,6 +53,7 @@ def stitched_without_calibration(out: Path, copy: Path) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_a_calibration_from_one_half_makes_the_other_half_honest(
     scriptorium: Scriptorium, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
