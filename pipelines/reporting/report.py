@@ -16,7 +16,7 @@ from pipelines.output import run_record, transcripts
 from pipelines.pages import phrases
 from pipelines.planning import planner
 from pipelines.plurals import counted
-from pipelines.reporting import html_report, repairs
+from pipelines.reporting import corrections, html_report, repairs
 from pipelines.reporting.error_advice import ADVICE
 from pipelines.reporting.figures import costs, throughput, transcript_figures
 from pipelines.reporting.figures.costs import Prices
@@ -87,6 +87,7 @@ def build(out: str, prices: Prices | None = None) -> dict[str, Any]:
         "throughput": runs,
         "cost": costs.of_runs(record, runs, prices or Prices()),
         "repairs": repairs.of_runs(record["runs"]),
+        "corrections": corrections.of_output(out),
         "by_error": (by_error := dict(Counter(row["error_code"] for row in letters).most_common())),
         "advice": {code: ADVICE[code]._asdict() for code in by_error if code in ADVICE},
         "failures": _failures(letters),

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from pipelines.output import lease, run_record, shards, transcripts
 from pipelines.planning import planner
-from pipelines.reporting import flag_counts
+from pipelines.plurals import counted
+from pipelines.reporting import corrections, flag_counts
 from pipelines.storage import files
 
 
@@ -41,6 +42,7 @@ def read(out: str) -> dict[str, Any]:
         "audio_hours": planner.seconds_of(plan) / 3600,
         "audio_hours_done": planner.seconds_of(done) / 3600,
         "segment_flags": flag_counts.of_shards(shards.folder(out)),
+        "corrections": corrections.of_output(out),
         "last_run": last,
         "running": lease.seems_alive(lease.read(out)),
         "progress": None if last["finished_at"] else _progress(out),
@@ -66,6 +68,9 @@ def render(state: dict[str, Any]) -> RenderableType:
         for flag, part in found["by_flag"].items():
             if part["suspect"]:
                 table.add_row(f"    {flag}", f"{part['segments']:,}")
+    if corrected := state["corrections"]["segments"]:
+        in_recordings = counted(state["corrections"]["recordings"], "recording")
+        table.add_row("corrected segments", f"{corrected:,} in {in_recordings}")
     last = state["last_run"]
     table.add_row(
         "last run",
