@@ -117,7 +117,7 @@ LIKE_OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("kind", [lhotse_cuts, a_folder, *LIKE_OTHERS])
+@pytest.mark.parametrize("kind", [a_folder, pytest.param(lhotse_cuts, marks=pytest.mark.slow), *LIKE_OTHERS])
 def test_every_kind_of_local_manifest_is_transcribed(
     kind: Callable[[Path, list[dict[str, Any]]], str], scriptorium: Scriptorium, demo: Demo, tmp_path: Path
 ) -> None:
