@@ -208,7 +208,9 @@ def describe(section: BaseModel, indent: int = 0) -> Iterator[str]:
         if isinstance(value, BaseModel):
             if indent == 0:
                 yield ""
-            yield f"{pad}{name}:  # {(type(value).__doc__ or '').splitlines()[0]}"
+            # Python has no docstrings where PYTHONOPTIMIZE is 2.
+            title = (type(value).__doc__ or "").partition("\n")[0]
+            yield f"{pad}{name}:  # {title}" if title else f"{pad}{name}:"
             yield from describe(value, indent + 1)
         else:
             # Whole numbers are written without a decimal point, whether they were given as 60 or as 60.0.

@@ -12,6 +12,7 @@ import functools
 import itertools
 import math
 import os
+import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +22,7 @@ import pyarrow as pa
 
 from actors.audio.probing import Answer, probe_in_child, probe_many, worth_counting
 from actors.config import AudioConfig
-from actors.errors import as_row_error
+from actors.errors import UsageError, as_row_error
 from actors.process.child_pool import ChildPool
 from actors.process.isolation import Child
 from actors.records import Probe
@@ -116,6 +117,7 @@ def _probe_isolated(
             map(_row, probe_many(part, plan.probe_concurrency, None)) for part in _parts(addresses)
         )
         return
+    _require_temporary_folder()
     # Python's lock limits what one process can read; a small manifest is not worth starting several
     # processes.
     processes = max(1, min(4, os.cpu_count() or 1, plan.probe_concurrency, -(-total // 256)))
@@ -137,6 +139,21 @@ def _probe_isolated(
             yield from waiting.popleft().result()
     finally:
         pool.close()
+
+
+def _require_temporary_folder() -> None:
+    """Say at once that the child processes could not start.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        raise UsageError(
+            "no temporary folder can be written: set TMPDIR to one. Where the size of files is limited, "
+            "`ulimit -f unlimited` removes the limit"
+        ) from None
 
 
 def _row(answer: Answer) -> tuple[object, ...]:

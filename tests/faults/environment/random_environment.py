@@ -122,5 +122,5 @@ def combination(seed: int, nobody: Sequence[str] = ()) -> tuple[Environment, str
     made = Environment(variables, maybe(LIMITS, ""), maybe(STREAMS, ""), wrapper)
     folder = maybe(FOLDERS, "")
     # Python itself does not start in a folder that was removed with a relative import path.
-    is_relative = str(variables.get("PYTHONPATH", "")).endswith(".")
+    is_relative = str(variables.get("PYTHONPATH", "")).endswith((".", ":"))
     return made, "" if folder == "removed" and is_relative else folder

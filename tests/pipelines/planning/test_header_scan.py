@@ -16,7 +16,9 @@ import pytest
 import soundfile
 
 from actors.config import AudioConfig
+from actors.errors import UsageError
 from pipelines.config_sections import PlanConfig
+from pipelines.planning import header_scan
 from pipelines.planning.header_scan import plausible, read_headers
 
 
@@ -177,3 +179,12 @@ def test_an_implausible_duration_counts_as_unknown() -> None:
     assert plausible(86400.0 * 61, None) is None and plausible(86400.0 * 61, 10**12) is None, (
         "no recording is longer than two months"
     )
+
+
+def test_without_a_temporary_folder_a_plan_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError("No usable temporary directory")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    with pytest.raises(UsageError, match="TMPDIR"):
+        header_scan._require_temporary_folder()
