@@ -59,8 +59,13 @@ def running_ray(config: ClusterConfig) -> Iterator[None]:
     A Ray that was started is stopped after it; a cluster that was joined stays.
 
     Raises:
-        UsageError: the cluster cannot be reached.
+        UsageError: the cluster cannot be reached, or this Python runs without docstrings.
     """
+    if sys.flags.optimize > 1:
+        raise UsageError(
+            "Ray Data does not work without docstrings: unset PYTHONOPTIMIZE (or set it to 1), and start "
+            "Python without -OO"
+        )
     for name, value in (LOCAL_ENVIRONMENT if config.address == "local" else EVERYWHERE).items():
         os.environ.setdefault(name, value)
     import ray

@@ -66,6 +66,10 @@ def test_with_few_processes_a_run_says_what_to_do(tmp_path: Path) -> None:
         assert "ulimit -u 16384" in refused(environment, Path(folder, "out"))
 
 
+def test_without_docstrings_a_run_says_what_to_do(tmp_path: Path) -> None:
+    assert "unset PYTHONOPTIMIZE" in refused(Environment({"PYTHONOPTIMIZE": "2"}), tmp_path / "out")
+
+
 def test_in_a_removed_folder_a_run_says_what_to_do(tmp_path: Path) -> None:
     folder = tmp_path / "removed"
     folder.mkdir()
