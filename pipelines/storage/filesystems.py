@@ -25,6 +25,7 @@ UNDER_ARROW = {"retries": {"max_attempts": 3}}
 _ADVICE = {
     errno.ENOSPC: "make room there",
     errno.EDQUOT: "make room there, or have the quota raised",
+    errno.EFBIG: "a file may not be that large: see `ulimit -f`, and what its file system allows",
     errno.EROFS: "it is read-only: mount it for writing, or choose another directory",
     errno.EACCES: "check the rights of this user",
     errno.EPERM: "check the rights of this user",

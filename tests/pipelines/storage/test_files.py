@@ -15,6 +15,7 @@ import pytest
 
 from actors.errors import StorageError, UsageError
 from pipelines.storage import files
+from pipelines.storage.filesystems import call_store
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -183,3 +184,20 @@ def test_objects_that_mark_folders_are_not_listed(s3_bucket: str) -> None:
     assert files.list(f"{s3_bucket}/marked/", recursive=False) == sorted(
         f"{s3_bucket}/marked/{name}" for name in names[:4]
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EFBIG, "see `ulimit -f`"),
+        (errno.ENOSPC, "make room there"),
+        (errno.EROFS, "mount it for writing"),
+        (errno.EACCES, "check the rights of this user"),
+    ],
+)
+def test_an_error_of_the_disk_says_what_to_do(number: int, advice: str) -> None:
+    def write() -> None:
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(StorageError, match=rf"cannot write /out/a: .*{os.strerror(number)} \(.*{advice}"):
+        call_store("write", "/out/a", write)
