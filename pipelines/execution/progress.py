@@ -1,6 +1,7 @@
-"""Shows how far a run is, in recordings and audio hours.
+"""Shows how far a run is, in recordings and audio hours: what is committed, and what is under way.
 
-A terminal gets a live line, any other stream a plain line every ten seconds.
+A terminal gets a live line, any other stream a plain line every ten seconds. What is under way has been
+recognised but is not stored yet: it is done again if the run is killed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+
+from pipelines.commits.counter import Committed
+from pipelines.plurals import counted
 
 PLAIN_INTERVAL = 10.0  # seconds between plain lines
 LIVE_INTERVAL = 0.5  # seconds between updates of a live line
@@ -37,11 +41,12 @@ class Snapshot:
 
     Attributes:
         totals: what there is to do.
-        recordings: finished in this run.
+        recordings: that have left the last model in this run, committed or not.
         failed: those of them with a failed shard.
-        seconds: of audio, finished in this run.
+        seconds: of their audio.
         elapsed: wall seconds since the start.
         expected: audio seconds per wall second by earlier measurements; None: nothing is known.
+        committed: what this run has stored for good.
     """
 
     totals: Totals
@@ -50,6 +55,7 @@ class Snapshot:
     seconds: float
     elapsed: float
     expected: float | None = None
+    committed: Committed = Committed()
 
     @property
     def rtfx(self) -> float:
@@ -58,24 +64,42 @@ class Snapshot:
 
     @property
     def eta(self) -> float | None:
-        """Seconds left at the speed of this run, blended with the expected one; None if neither is known."""
-        left = max(0.0, self.totals.seconds - self.totals.done_seconds - self.seconds)
+        """Seconds until all is committed, at the speed of this run blended with the expected one.
+
+        None if neither is known. What is under way counts as not done.
+        """
+        left = max(0.0, self.totals.seconds - self.totals.done_seconds - self.committed.seconds)
         if self.expected is None:
             return left / self.rtfx if self.rtfx > 0 else None
         speed = (self.seconds + EXPECTED_SECONDS * self.expected) / (self.elapsed + EXPECTED_SECONDS)
         return left / speed if speed > 0 else None
 
+    @property
+    def under_way(self) -> Committed:
+        """What has left the last model and is not stored yet."""
+        return Committed(
+            max(0, self.recordings - self.committed.recordings),
+            max(0.0, self.seconds - self.committed.seconds),
+        )
+
     def line(self) -> str:
         """The progress in one line."""
-        totals = self.totals
-        recordings = min(totals.recordings, totals.done_recordings + self.recordings)
-        seconds = min(totals.seconds, totals.done_seconds + self.seconds)
+        totals, under_way = self.totals, self.under_way
+        recordings = min(totals.recordings, totals.done_recordings + self.committed.recordings)
+        seconds = min(totals.seconds, totals.done_seconds + self.committed.seconds)
         eta = "unknown" if self.eta is None else clock(self.eta)
-        return (
-            f"{recordings:,} of {totals.recordings:,} recordings · "
-            f"{seconds / 3600:.2f} of {totals.seconds / 3600:.2f} audio hours · "
-            f"{self.rtfx:.0f}x real time · ETA {eta} · {self.failed:,} failed"
-        )
+        parts = [
+            f"committed {recordings:,} of {totals.recordings:,} recordings",
+            f"{seconds / 3600:.2f} of {totals.seconds / 3600:.2f} audio hours",
+            f"{self.rtfx:.0f}x real time",
+            f"ETA {eta}",
+            f"{self.failed:,} failed",
+        ]
+        # Half of the last digit that is shown.
+        if under_way.recordings or under_way.seconds >= 18:
+            count = counted(under_way.recordings, "recording")
+            parts.insert(2, f"under way {count}, {under_way.seconds / 3600:.2f} hours")
+        return " · ".join(parts)
 
 
 class ProgressDisplay:
@@ -83,7 +107,8 @@ class ProgressDisplay:
 
     Args:
         totals: what there is to do.
-        read: returns (recordings, failed, seconds) so far.
+        read: returns (recordings, failed, seconds) so far, committed or not.
+        committed: returns what is committed; it is called with True for the last snapshot.
         store: called with a snapshot at the plain interval, for `status` to find.
         stream: where to show the progress; a terminal gets a live line.
         expected: returns the expected speed, see `Snapshot`; asked until it is known.
@@ -93,12 +118,13 @@ class ProgressDisplay:
         self,
         totals: Totals,
         read: Callable[[], tuple[int, int, float]],
+        committed: Callable[[bool], Committed],
         store: Callable[[Snapshot], None] | None = None,
         stream: Any = None,
         expected: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.totals = totals
-        self._read = read
+        self._read, self._committed = read, committed
         self._store = store
         self._stream = stream or sys.stderr
         self._expected = expected
@@ -127,7 +153,7 @@ class ProgressDisplay:
     def _run_plain(self) -> None:
         while not self._stop.wait(PLAIN_INTERVAL):
             print(self._update().line(), file=self._stream, flush=True)
-        print(self._update().line(), file=self._stream, flush=True)
+        print(self._update(last=True).line(), file=self._stream, flush=True)
 
     def _run_live(self) -> None:
         from rich.console import Console
@@ -140,23 +166,27 @@ class ProgressDisplay:
             while not stopping:
                 stopping = self._stop.wait(LIVE_INTERVAL)
                 due = stopping or time.monotonic() - stored > PLAIN_INTERVAL
-                live.update(Text(self._update(due).line()), refresh=True)
+                live.update(Text(self._update(due, stopping).line()), refresh=True)
                 stored = time.monotonic() if due else stored
 
-    def _update(self, store: bool = True) -> Snapshot:
-        # A counter that does not answer (Ray is going down) must not end the run: the last snapshot is shown
+    def _update(self, store: bool = True, last: bool = False) -> Snapshot:
+        # Neither a supervisor nor a store that does not answer may end the run: what it said last is shown
         # again.
-        try:
-            recordings, failed, seconds = self._read()
-            if self._speed is None:
-                with suppress(Exception):
-                    self._speed = self._expected()
-            elapsed = time.monotonic() - self._started
-            self.last = Snapshot(self.totals, recordings, failed, seconds, elapsed, self._speed)
-            if store and self._store is not None:
+        before = self.last
+        counts, committed = (before.recordings, before.failed, before.seconds), before.committed
+        # First what is committed: what is under way is then rather too much than too little.
+        with suppress(Exception):
+            committed = self._committed(last)
+        with suppress(Exception):
+            counts = self._read()
+        if self._speed is None:
+            with suppress(Exception):
+                self._speed = self._expected()
+        elapsed = time.monotonic() - self._started
+        self.last = Snapshot(self.totals, *counts, elapsed, self._speed, committed)
+        if store and self._store is not None:
+            with suppress(Exception):
                 self._store(self.last)
-        except Exception:
-            return self.last
         return self.last
 
 

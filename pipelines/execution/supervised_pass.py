@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipelines.cluster import session
 from pipelines.cluster.placement import Placement
+from pipelines.commits.counter import CommitCounter
 from pipelines.config import RunConfig
 from pipelines.execution import ray_data
 from pipelines.execution.expected_time import expected_rtfx
@@ -131,6 +132,7 @@ def supervised_pass(
         ProgressDisplay(
             work.totals,
             lambda: tuple(ray.get(supervisor.read.remote(), timeout=5)),
+            CommitCounter(work.out, work.todo).read,
             _progress_writer(work.out, lambda: sample()),
             expected=_expectation(work, placement, supervisor),
         ),
@@ -215,6 +217,7 @@ def _progress_writer(out: str, sample: Callable[[], None]) -> Callable[[Snapshot
             "line": snapshot.line(),
             "rtfx": snapshot.rtfx,
             "eta_seconds": snapshot.eta,
+            "under_way": snapshot.under_way._asdict(),
         }
         files.write_atomic(files.join(out, "progress.json"), json.dumps(state).encode())
         sample()

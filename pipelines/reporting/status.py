@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -34,6 +35,7 @@ def read(out: str) -> dict[str, Any]:
         "command": record["command"],
         "config_hash": record["config_hash"],
         "recordings": pc.count_distinct(plan["recording_id"]).as_py(),
+        "recordings_committed": _whole_recordings(done),
         "transcripts": len(transcripts.transcript_ids(out)),
         "dead_letters": len(letters),
         "dead_letters_by_code": dict(Counter(row["error_code"] for row in letters).most_common()),
@@ -49,6 +51,16 @@ def read(out: str) -> dict[str, Any]:
     }
 
 
+def _whole_recordings(done: pa.Table) -> int:
+    """Recordings of which all shards are committed.
+
+    Args:
+        done: PLAN rows of committed shards.
+    """
+    counts = done.group_by("recording_id").aggregate([("index", "count"), ("shard_count", "max")])
+    return int(pc.sum(pc.equal(counts["index_count"], counts["shard_count_max"])).as_py() or 0)
+
+
 def render(state: dict[str, Any]) -> RenderableType:
     """Render the state for a terminal."""
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -59,8 +71,10 @@ def render(state: dict[str, Any]) -> RenderableType:
     for code, count in state["dead_letters_by_code"].items():
         table.add_row(f"    {code}", f"{count:,}")
     table.add_row("  left to do", f"{left:,}")
-    table.add_row("shards done", f"{state['shards_done']:,} of {state['shards']:,}")
-    table.add_row("audio hours done", f"{state['audio_hours_done']:,.2f} of {state['audio_hours']:,.2f}")
+    if waiting := state["recordings_committed"] - state["transcripts"] - state["dead_letters"]:
+        table.add_row("    of them committed", f"{waiting:,}")
+    table.add_row("shards committed", f"{state['shards_done']:,} of {state['shards']:,}")
+    table.add_row("audio hours committed", f"{state['audio_hours_done']:,.2f} of {state['audio_hours']:,.2f}")
     found = state["segment_flags"]
     if found["segments"]:
         suspect = f"{found['suspect']['segments']:,} of {found['segments']:,}"

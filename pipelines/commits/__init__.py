@@ -1,0 +1,1 @@
+"""What a run has stored for good so far, and what it keeps until then."""
