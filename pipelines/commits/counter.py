@@ -1,4 +1,4 @@
-"""Counts what is committed during a pass, by the files in OUT/checkpoint: the same truth that a resume reads."""
+"""Counts what is committed during a pass, by the files in OUT/checkpoint, which a resume reads, too."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ class Committed(NamedTuple):
     seconds: float = 0.0
 
 
+NOTHING = Committed()
+
+
 class CommitCounter:
     """Counts the committed shards of a pass. Each file of OUT/checkpoint is read once.
 
@@ -46,7 +49,7 @@ class CommitCounter:
         self._recording = recordings.indices.to_numpy()
         self._left = np.bincount(self._recording, minlength=len(recordings.dictionary))
         self._known = {files.name_of(uri) for uri in self._files()}
-        self._done = Committed()
+        self._done = NOTHING
         self._next = 0.0
 
     def read(self, last: bool = False) -> Committed:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from pipelines.commits.counter import Committed
+from pipelines.commits.counter import NOTHING, Committed
 from pipelines.plurals import counted
 
 PLAIN_INTERVAL = 10.0  # seconds between plain lines
@@ -55,7 +55,7 @@ class Snapshot:
     seconds: float
     elapsed: float
     expected: float | None = None
-    committed: Committed = Committed()
+    committed: Committed = NOTHING
 
     @property
     def rtfx(self) -> float:

@@ -30,9 +30,8 @@ def test_the_line_has_audio_hours_speed_and_eta() -> None:
     )
     assert snapshot.rtfx == 100
     assert snapshot.eta == 216
-    assert (
-        snapshot.line()
-        == "committed 5 of 10 recordings · 4.00 of 10.00 audio hours · 100x real time · ETA 0:03:36 · 1 failed"
+    assert snapshot.line() == (
+        "committed 5 of 10 recordings · 4.00 of 10.00 audio hours · 100x real time · ETA 0:03:36 · 1 failed"
     )
 
 
