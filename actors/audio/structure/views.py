@@ -85,7 +85,12 @@ def join_pieces(file: AudioFile, pieces: Sequence[Piece]) -> AudioFile:
 
 
 def read_at(file: AudioFile, place: int, count: int) -> bytes:
-    """Up to `count` bytes from byte `place` on; fewer at the end of the file."""
+    """Up to `count` bytes from byte `place` on; fewer at the end of the file.
+
+    The file stays where it was: ffmpeg, which may have it open, reads on from there without a seek.
+    """
+    position = file.tell()
     file.seek(place)
     data: bytes = file.read(count) or b""
+    file.seek(position)
     return data

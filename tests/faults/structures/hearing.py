@@ -12,11 +12,9 @@ import numpy as np
 
 from actors.decoder import Decoder
 from actors.errors import RowError
+from tests.faults.structures.likeness import AUDIBLE, levels
 from tests.faults.structures.recordings import FFMPEG, RATE
 
-# Level of a frame of 10 ms from which it is heard, relative to full scale.
-_AUDIBLE = 10 ** (-48 / 20)
-_FRAME = RATE // 100
 _TIMEOUT = 60
 # Shards of a recording whose time stamps claim that it is long.
 _MAX_SHARDS = 6
@@ -54,12 +52,8 @@ class Heard:
 
 
 def audible_seconds(samples: np.ndarray) -> float:
-    """Seconds of the frames of int16 samples that are not silent."""
-    count = len(samples) // _FRAME
-    if not count:
-        return 0.0
-    frames = samples[: count * _FRAME].reshape(count, _FRAME).astype(np.float32) / 32768
-    return float(np.count_nonzero(np.sqrt(np.mean(frames**2, axis=1)) > _AUDIBLE)) / 100
+    """Seconds of the frames of int16 samples that are not silent. A DC offset is not heard."""
+    return float(np.count_nonzero(levels(samples) > AUDIBLE)) / 100
 
 
 def by_ffmpeg(path: Path) -> np.ndarray:
