@@ -39,7 +39,6 @@ CHAINS = [
     ("a.opus", [("libopus", 48_000, 2), ("libopus", 48_000, 1), ("libopus", 48_000, 2)]),
     ("a.ogg", [("vorbis", 16_000, 1), ("vorbis", 44_100, 2)]),
     ("a.flac", [("flac", 16_000, 1), ("flac", 44_100, 2), ("flac", 16_000, 1)]),
-    # Its number of the first sample is read while ffmpeg has the file open.
     ("a.oga", [("flac", 16_000, 1), ("flac", 16_000, 1)]),
     ("a.mka", [("libopus", 48_000, 2), ("aac", 16_000, 1)]),
     ("a.m4a", [("aac", 16_000, 1), ("aac", 48_000, 2)]),
@@ -134,3 +133,10 @@ def test_a_stream_joined_midway_has_its_own_duration(tmp_path, speech, write):
         row = shard(path)
         assert "truncated" not in row["flags"], name
         assert probe(str(path)).duration == pytest.approx(row["decoded_end"], abs=0.3), name
+
+
+def test_flac_in_ogg_is_whole_although_its_first_sample_is_read_while_it_is_open(tmp_path, write):
+    """ffmpeg reads on where the file is: a look at another place must not move it."""
+    wave = 0.01 * np.random.default_rng(1).standard_normal((39_360, 1))
+    one = write(tmp_path / "one.oga", wave, "flac", 16_000)
+    assert probe(str(joined(tmp_path / "two.oga", one, one))).duration == pytest.approx(4.92, abs=0.01)
