@@ -10,6 +10,10 @@ RUNNABLE := $(VENV)/.runnable
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
+# Two processes of pytest: tests/conftest.py says which tests share one. `make test PYTEST_PROCESSES=0` uses one.
+PYTEST_PROCESSES ?= 2
+PARALLEL := -n $(PYTEST_PROCESSES) --dist loadgroup
+
 # `make check` leaves out what starts Ray or a browser, takes minutes, or mostly waits: the server's tests, remote
 # recognisers, leases, the reaper of orphaned processes.
 UNIT_TESTS := tests/actors tests/pipelines tests/docs \
@@ -54,10 +58,10 @@ lint: $(STAMP)  ## style, types and layers
 	$(BIN)/lint-imports
 
 check: lint  ## lint and the quick unit tests: under two minutes on two cores
-	$(BIN)/python -m pytest $(UNIT_TESTS)
+	$(BIN)/python -m pytest $(PARALLEL) $(UNIT_TESTS)
 
 test: lint  ## what CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 docs: $(STAMP)  ## write the parts of docs/ and configs/ that are generated from the code
 	$(BIN)/python -m tests.docs.generated_tables

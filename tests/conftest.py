@@ -5,8 +5,28 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tell pytest-xdist which tests one process runs, one after the other.
+
+    The tests that start Ray share one Ray, so they are one group; those of faults, which start a Ray each,
+    are another. In all other folders a module is a group, because its fixtures are made once per process.
+    """
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder == "e2e" or item.get_closest_marker("ray"):
+            group = "ray"
+        else:
+            group = "faults" if folder == "faults" else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
