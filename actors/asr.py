@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.answers.portions import Portions
 from actors.backends import create_asr
 from actors.batching import dispatch_to
 from actors.confidence.token_spans import TokenSpans
@@ -75,12 +76,14 @@ class ASRActor:
         self.max_concurrent_calls = self.backend.max_concurrent_calls
         # What calls cost on this device, for the record of the run; None: not measured.
         self.cost_model = self.backend.cost_model
+        # Keeps the answers of tables that take long; None: nothing is kept.
+        self.portions: Portions[SegmentRequest, Hypothesis | Exception] | None = None
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """Turn DECODED rows into RECOGNISED rows."""
         requests = [segment_requests(row, self.config) for row in rows]
         flat = [request for of_row in requests if isinstance(of_row, list) for request in of_row]
-        results = iter(self.recognise(flat))
+        results = iter(self._in_portions(rows, flat))
         return [
             recognised_row(row, of_row if isinstance(of_row, UsageError) else [next(results) for _ in of_row])
             for row, of_row in zip(rows, requests, strict=True)
@@ -95,6 +98,13 @@ class ASRActor:
         heard = self.guard.listen(requests)
         results = self.guard.judged(requests, self._transcribe(requests), heard)
         return self.ladder.repaired(requests, results)
+
+    def _in_portions(
+        self, rows: Sequence[Row], requests: Sequence[SegmentRequest]
+    ) -> Sequence[Hypothesis | Exception]:
+        if self.portions is None or not requests:
+            return self.recognise(requests)
+        return self.portions.run(rows[0]["shard_id"], requests, self.recognise)
 
     def _transcribe(self, requests: Sequence[SegmentRequest]) -> list[Hypothesis | Exception]:
         return dispatch_to(self.backend, self.backend.transcribe, self.config, requests)

@@ -12,11 +12,12 @@ from functools import cached_property
 
 import numpy as np
 
+from actors.answers.portions import Portions
 from actors.asr import ASRActor
 from actors.config import ASRConfig
 from actors.config.given_text import GivenTextConfig
 from actors.config.trust import GuardsConfig
-from actors.records import SAMPLING_RATE, Row, SegmentRow
+from actors.records import SAMPLING_RATE, Hypothesis, Row, SegmentRequest, SegmentRow
 from actors.text.given_text.anchoring import assign_text
 from actors.text.given_text.judgement import LACKING, TEXT_GIVEN, judged, with_share
 from actors.text.given_text.spoken_text import Part, Piece, SpokenText, find_spoken
@@ -44,6 +45,7 @@ class KnownTextActor:
     ) -> None:
         self.config = config
         self.max_duration = max_duration
+        self.portions: Portions[SegmentRequest, Hypothesis | Exception] | None = None
         # The fake recogniser hears words of its own.
         self.verify = (given_text or GivenTextConfig()).verify and config.backend != "fake"
 
@@ -51,7 +53,9 @@ class KnownTextActor:
     def recogniser(self) -> ASRActor:
         """The model that locates the text in the audio, and finds its language."""
         # Its text is only compared.
-        return ASRActor(self.config, GuardsConfig(enabled=False))
+        recogniser = ASRActor(self.config, GuardsConfig(enabled=False))
+        recogniser.portions = self.portions
+        return recogniser
 
     @property
     def model(self) -> str:

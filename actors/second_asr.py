@@ -38,7 +38,7 @@ class SecondASRActor(ASRActor):
         ]
         flat = [request for one in requests if not isinstance(one, UsageError) for request in one]
         started = time.monotonic()
-        answers = iter(self.recognise(flat))
+        answers = iter(self._in_portions(rows, flat))
         seconds = sum(request.duration for request in flat)
         self.ladder.count(
             second_model.SECOND,

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.commits import answers
 from pipelines.output import plans, shards
 from pipelines.storage import files
 from pipelines.storage.parquet import read_all
@@ -32,6 +33,8 @@ NOTHING = Committed()
 class CommitCounter:
     """Counts the committed shards of a pass. Each file of OUT/checkpoint is read once.
 
+    Answers that were kept until a table is committed are removed when it is.
+
     A shard counts only when its row and its id are stored, so the count is never more than what a killed run
     leaves behind.
 
@@ -42,7 +45,7 @@ class CommitCounter:
     """
 
     def __init__(self, out: str, todo: pa.Table, clock: Callable[[], float] = time.monotonic) -> None:
-        self._folder, self._clock = shards.checkpoint_folder(out), clock
+        self._out, self._folder, self._clock = out, shards.checkpoint_folder(out), clock
         self._ids = todo[shards.ID].combine_chunks()
         self._seconds = plans.seconds(todo)
         recordings = todo["recording_id"].combine_chunks().dictionary_encode()
@@ -70,9 +73,9 @@ class CommitCounter:
 
     def _look(self) -> None:
         new = [uri for uri in self._files() if files.name_of(uri) not in self._known]
-        found = [table[shards.ID] for table in read_all(new, [shards.ID])]
+        ids = _joined([table[shards.ID] for table in read_all(new, [shards.ID])])
         # Ids of other plans, such as those of shards that were given up, are not in `todo`.
-        rows = pc.drop_null(pc.index_in(_joined(found), value_set=self._ids)).to_numpy()
+        rows = pc.drop_null(pc.index_in(ids, value_set=self._ids)).to_numpy()
         self._known.update(files.name_of(uri) for uri in new)
         np.subtract.at(self._left, self._recording[rows], 1)
         finished = np.unique(self._recording[rows])
@@ -80,6 +83,8 @@ class CommitCounter:
             self._done.recordings + int((self._left[finished] == 0).sum()),
             self._done.seconds + float(self._seconds[rows].sum()),
         )
+        if len(ids):
+            answers.remove_committed(self._out, ids.to_pylist())
 
     def _files(self) -> list[str]:
         found = files.list(self._folder, ".parquet", recursive=False)

@@ -14,6 +14,7 @@ from actors.known_text import KnownTextActor
 from actors.second_asr import SecondASRActor
 from pipelines.cluster import session
 from pipelines.cluster.placement import Placement, place
+from pipelines.commits.answers import AnswerFolder
 from pipelines.config import RunConfig
 from pipelines.execution import ray_data
 from pipelines.execution.speaker_stage import FindSpeakers
@@ -38,6 +39,8 @@ def run_shards(work: ShardPass, losses: list[PassLosses]) -> None:
     placement = place(config, session.living_nodes(), fewer=isolated)
     asr, aligner = _model_settings(config, placement)
     blocks = work.blocks(placement)
+    answers = AnswerFolder.of(work.out, config)
+    answers.prune(work.todo[shards.ID].to_pylist())
 
     with supervised_pass(work, placement, blocks, losses) as supervisor:
         rows = ray_data.read_plan_files(work.plan_files, blocks.tasks, one_row_per_block=isolated)
@@ -60,14 +63,14 @@ def run_shards(work: ShardPass, losses: list[PassLosses]) -> None:
         rows = ray_data.map_in_pool(
             rows,
             RecogniseAgain if work.again else Recognise,
-            (_make_recogniser(work), asr, supervisor),
+            (_make_recogniser(work), asr, supervisor, answers),
             placement.asr,
             isolated=isolated,
         )
         rows = ray_data.map_in_pool(
             rows,
             Align,
-            (aligner, work.run_id, supervisor, config.guards, config.repair),
+            (aligner, work.run_id, supervisor, config.guards, config.repair, answers),
             placement.aligner,
             isolated=isolated,
         )

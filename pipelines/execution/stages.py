@@ -16,8 +16,11 @@ from typing import Any, cast
 import pyarrow as pa
 
 from actors.aligner import AlignerActor, without_words
+from actors.answers.codecs import AlignedSegmentCodec, HypothesisCodec
+from actors.answers.portions import FIRST_SECONDS, Portions
 from actors.asr import ASRActor
 from actors.audio.windows import Window
+from actors.backends.base import Backend
 from actors.backends.devices import device_name
 from actors.config import AlignerConfig, ASRConfig, AudioConfig, SegmenterConfig
 from actors.config.repair import RepairConfig
@@ -29,6 +32,7 @@ from actors.records import Row
 from actors.redaction import redacted_address
 from actors.repair import second_model
 from actors.repair.earlier import unpack
+from pipelines.commits.answers import AnswerFolder
 from pipelines.execution.arrow_rows import to_rows, to_table
 from pipelines.execution.ray_data import BYTES_PER_SECOND
 from pipelines.schema import DECODED, RECOGNISED, SHARD
@@ -136,7 +140,11 @@ class Recognise(SerializedStage):
     cost_stage = model_costs.RECOGNISE
 
     def __init__(
-        self, make_actor: Callable[[ASRConfig], ASRActor | KnownTextActor], config: ASRConfig, supervisor: Any
+        self,
+        make_actor: Callable[[ASRConfig], ASRActor | KnownTextActor],
+        config: ASRConfig,
+        supervisor: Any,
+        answers: AnswerFolder | None = None,
     ) -> None:
         self.guarded = GuardedActor(
             "recognise", functools.partial(make_actor, config), supervisor, config.pool.max_task_retries + 1
@@ -144,6 +152,9 @@ class Recognise(SerializedStage):
         self.actor = self.guarded.actor
         self.guarded.before_end = self._report_usage
         super().__init__(self.actor.max_concurrent_calls)
+        if answers is not None:
+            first = _first_seconds(self.actor.backend) if isinstance(self.actor, ASRActor) else FIRST_SECONDS
+            self.actor.portions = Portions(answers.open("recognise"), HypothesisCodec(), first)
         if isinstance(self.actor, ASRActor):
             self.actor.ladder.budget = SupervisedBudget(supervisor)
         if isinstance(self.actor, ASRActor) and self.actor.cost_model is not None:
@@ -154,6 +165,7 @@ class Recognise(SerializedStage):
         seconds = _segment_seconds(rows)
         rows = self.run_model(self.guarded, rows)
         if isinstance(self.actor, ASRActor):
+            seconds -= _found_seconds(self.actor)
             self._report_costs(self.cost_stage, self.actor, seconds, self.guarded.supervisor)
             if costs := self.actor.ladder.take_costs():
                 self.guarded.supervisor.record_repair.remote(costs)
@@ -183,6 +195,7 @@ class Align(SerializedStage):
         supervisor: Any,
         guards: GuardsConfig | None = None,
         repair: RepairConfig | None = None,
+        answers: AnswerFolder | None = None,
     ) -> None:
         tries = config.pool.max_task_retries + 1
         self.guarded = (
@@ -191,6 +204,9 @@ class Align(SerializedStage):
             else None
         )
         self.actor = self.guarded.actor if self.guarded else None
+        if self.actor is not None and answers is not None:
+            first = _first_seconds(self.actor.backend)
+            self.actor.portions = Portions(answers.open("align"), AlignedSegmentCodec(), first)
         super().__init__(self.actor.max_concurrent_calls if self.actor else 1)
         self.run_id = run_id
         self.supervisor = supervisor
@@ -201,6 +217,7 @@ class Align(SerializedStage):
         seconds = _segment_seconds(rows)
         rows = self.run_model(self.guarded or _without_words, rows)
         if self.actor is not None:
+            seconds -= _found_seconds(self.actor)
             self._report_costs(model_costs.ALIGN, self.actor, seconds, self.supervisor)
         created_at = datetime.now(UTC)
         for row in rows:
@@ -221,6 +238,15 @@ class Align(SerializedStage):
 
 def _without_words(rows: list[Row]) -> list[Row]:
     return [{**row, "segments": [without_words(part) for part in row["segments"] or []]} for row in rows]
+
+
+def _first_seconds(backend: Backend) -> float | None:
+    # On a GPU the first table fills it from the beginning, and takes half a minute at 300 times real time.
+    return None if backend.on_gpu else FIRST_SECONDS
+
+
+def _found_seconds(actor: ASRActor | AlignerActor) -> float:
+    return actor.portions.take_found_seconds() if actor.portions else 0.0
 
 
 def _segment_seconds(rows: list[Row]) -> float:
