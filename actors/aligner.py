@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from actors.answers.codecs import RecognisedSegment
+from actors.answers.portions import Portions
 from actors.backends import create_aligner
 from actors.batching import dispatch_to
 from actors.confidence.words import word_confidences
@@ -15,8 +17,8 @@ from actors.config.trust import GuardsConfig
 from actors.errors import as_row_error
 from actors.guards.word_guard import WordGuard
 from actors.records import AlignedTimes, AlignmentRequest, Row, SegmentRow, WordRow
-from actors.repair import realign, refine
 from actors.repair.budget import LocalBudget, affordable
+from actors.repair.words import realign, refine
 from actors.text.alignment_units import Unit
 from actors.text.given_text.judgement import judged
 from actors.text.given_text.script import EMPTY_SCRIPT, Script, Span, Times, given_script, plain_script
@@ -68,11 +70,21 @@ class AlignerActor:
         self.max_concurrent_calls = self.backend.max_concurrent_calls
         # What calls cost on this device, for the record of the run; None: not measured.
         self.cost_model = self.backend.cost_model
+        # Keeps the words of tables that take long; None: nothing is kept.
+        self.portions: Portions[RecognisedSegment, AlignedSegment] | None = None
 
     def __call__(self, rows: list[Row]) -> list[Row]:
         """Turn RECOGNISED rows into SHARD rows."""
-        aligned = iter(self.align([segment for row in rows for segment in row["segments"] or []]))
+        aligned = iter(self._in_portions(rows, [one for row in rows for one in row["segments"] or []]))
         return [aligned_row(row, [next(aligned) for _ in row["segments"] or []]) for row in rows]
+
+    def _in_portions(self, rows: Sequence[Row], segments: Sequence[SegmentRow]) -> list[AlignedSegment]:
+        if self.portions is None or not segments:
+            return self.align(segments)
+        requests = [RecognisedSegment(segment) for segment in segments]
+        return self.portions.run(
+            rows[0]["shard_id"], requests, lambda some: self.align([request.row for request in some])
+        )
 
     def align(self, segments: Sequence[SegmentRow]) -> list[AlignedSegment]:
         """Align recognised segments; the output has one entry for each of them, in order."""

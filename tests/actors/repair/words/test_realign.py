@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from actors.records import AlignmentRequest
-from actors.repair import realign
+from actors.repair.words import realign
 
 
 def even(count: int, start: float = 0.0, step: float = 0.5) -> list[tuple[float, float]]:

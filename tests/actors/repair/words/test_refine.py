@@ -9,7 +9,7 @@ from actors.aligner import AlignerActor
 from actors.config import AlignerConfig
 from actors.config.trust import GuardsConfig
 from actors.records import SAMPLING_RATE, AlignedTimes, AlignmentRequest, Row
-from actors.repair import refine
+from actors.repair.words import refine
 
 # Words of 0.3 s, from these seconds on.
 STARTS = (0.2, 0.6, 1.0, 2.0, 2.4, 2.8)

@@ -1,0 +1,1 @@
+"""Word times that are wrong, and what they say about the text."""
