@@ -23,7 +23,7 @@ UNIT_TESTS := tests/actors tests/pipelines tests/docs \
 	--ignore tests/pipelines/output/test_lease.py \
 	--ignore tests/pipelines/cluster/test_orphan_reaper.py
 
-.PHONY: demo check test lint docs bench faults test-slow test-gpu test-soak test-vllm clean
+.PHONY: demo check test lint docs bench bench-peers faults test-slow test-gpu test-soak test-vllm clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -84,5 +84,8 @@ test-soak: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
 
+bench-peers: $(STAMP)  ## Scriptorium beside ffmpeg, Ray's example, Daft, NeMo Curator and qwen-asr: an hour
+	$(BIN)/python -m tests.benchmarks.peers
+
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) demo-output build dist
+	rm -rf $(VENV) $(VLLM_VENV) .peers demo-output build dist
