@@ -10,28 +10,29 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from actors.config import SegmenterConfig
 from actors.records import SAMPLING_RATE, Span
-from actors.segmentation.silero_network import STEP, network
+from actors.segmentation.silero_network import STEP, network, own_network
 
 # Steps of a piece: 30 s.
 _PIECE = 938
 # Steps before a piece: 3 s, after which the model's state no longer depends on what was before them.
 _RUN_UP = 94
-# Pieces at a time.
-_BATCH = 64
+# Steps of the pieces at a time, padded to the longest: 64 MiB.
+_BATCH = 32_768
 # Speech continues until its probability falls this far below the threshold.
 _HYSTERESIS = 0.15
 # Seconds. Shorter bursts are not speech.
 _MIN_SPEECH = 0.1
-# Bytes that torch and the model need for a shard of ten minutes: 0.75 GiB of address space.
-_MEMORY = 3 << 28
+# Bytes of address space that the network needs for a shard of ten minutes, without and with torch, which other
+# versions of the package need.
+_MEMORY, _MEMORY_WITH_TORCH = 3 << 26, 3 << 28
 
 
 def find_speech(waves: list[np.ndarray], config: SegmenterConfig) -> list[list[Span]]:
@@ -73,25 +74,20 @@ def probabilities_by_memory(
     Returns:
         For each memory, what `speech_probabilities` returns.
     """
-    import torch
-
-    with torch.inference_mode():
-        features = [network().features(_scaled(wave)) for wave in waves]
-        first = _probabilities(features, *memories[0])
-        results = [first]
-        for memory in memories[1:]:
-            asked = [number for number, answer in enumerate(first) if doubtful(answer)]
-            answers = list(first)
-            found = _probabilities([features[number] for number in asked], *memory)
-            for number, answer in zip(asked, found, strict=True):
-                answers[number] = answer
-            results.append(answers)
-        return results
+    features = [network().features(_scaled(wave)) for wave in waves]
+    first = _probabilities(features, *memories[0])
+    results = [first]
+    for memory in memories[1:]:
+        asked = [number for number, answer in enumerate(first) if doubtful(answer)]
+        answers = list(first)
+        found = _probabilities([features[number] for number in asked], *memory)
+        for number, answer in zip(asked, found, strict=True):
+            answers[number] = answer
+        results.append(answers)
+    return results
 
 
-def _probabilities(features: list[Any], piece: int, run_up: int) -> list[np.ndarray]:
-    import torch
-
+def _probabilities(features: list[np.ndarray], piece: int, run_up: int) -> list[np.ndarray]:
     # Number of the waveform, first step of the run-up, first step of the piece.
     pieces = [
         (number, max(0, first - run_up), first)
@@ -101,31 +97,35 @@ def _probabilities(features: list[Any], piece: int, run_up: int) -> list[np.ndar
     # Pieces of a batch are about equally long.
     pieces.sort(key=lambda part: min(len(features[part[0]]), part[2] + piece) - part[1])
     results = [np.zeros(len(rows), np.float32) for rows in features]
-    for place in range(0, len(pieces), _BATCH):
-        batch = pieces[place : place + _BATCH]
+    at_a_time = max(1, _BATCH // (piece + run_up))
+    for place in range(0, len(pieces), at_a_time):
+        batch = pieces[place : place + at_a_time]
         parts = [features[number][begin : first + piece] for number, begin, first in batch]
-        found = network().probabilities(torch.nn.utils.rnn.pad_sequence(parts))
+        found = network().probabilities(parts)
         for (number, begin, first), probabilities in zip(batch, found, strict=True):
             last = min(first + piece, len(features[number]))
             results[number][first:last] = probabilities[first - begin : last - begin]
     return results
 
 
+@cache
 def is_installed() -> bool:
-    """Whether the extra `vad` is installed."""
+    """Whether the extra `vad` is installed. Asked for every recording, and a search takes 0.5 ms."""
     return find_spec("silero_vad") is not None
 
 
 def fits_in_memory() -> bool:
-    """Whether this process may use the memory that torch and the model need, where they are not loaded yet.
+    """Whether this process may use the memory that the network needs.
 
-    A process that decodes has a limit (`audio.max_memory`), and torch crashes where it gets too little.
+    A process that decodes has a limit (`audio.max_memory`). Torch, where it is needed, crashes where it gets
+    too little.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY or "torch" in sys.modules:
         return True
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    return limit - pages * resource.getpagesize() >= _MEMORY
+    needed = _MEMORY if own_network() else _MEMORY_WITH_TORCH
+    return limit - pages * resource.getpagesize() >= needed
 
 
 def speech_regions(probabilities: np.ndarray, threshold: float, min_silence: float, total: int) -> list[Span]:

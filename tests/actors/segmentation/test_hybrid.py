@@ -131,7 +131,7 @@ def test_audio_of_any_length_is_judged(count):
 
 
 def test_without_the_extra_hybrid_is_energy_with_one_line_in_the_log(monkeypatch, caplog):
-    monkeypatch.setattr(silero, "find_spec", lambda name: None)
+    monkeypatch.setattr(silero, "is_installed", lambda: False)
     warn_without_vad.cache_clear()
     noise = made(mixes.white)
     with caplog.at_level(logging.WARNING):
