@@ -91,10 +91,10 @@ def map_batches(dataset: Dataset, *arguments: Any, **options: Any) -> Dataset:
 
 
 def add_backpressure_policy(policy: type[BackpressurePolicy]) -> None:
-    """Use a policy, beside Ray's own ones, in all executions of the current DataContext."""
-    DataContext.get_current().set_config(
-        ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*ENABLED_BACKPRESSURE_POLICIES, policy]
-    )
+    """Use a policy, beside Ray's own ones and earlier ones, in all executions of the current DataContext."""
+    context = DataContext.get_current()
+    key = ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY
+    context.set_config(key, [*context.get_config(key, ENABLED_BACKPRESSURE_POLICIES), policy])
 
 
 def restore_data_context(context: DataContext) -> None:
