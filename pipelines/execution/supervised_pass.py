@@ -105,7 +105,8 @@ def supervised_pass(
     """
     import ray
 
-    from pipelines.supervision import draining
+    from pipelines.commits.backlog import BacklogPolicy
+    from pipelines.supervision import draining, ray_internals
 
     replicas = placement.asr.size + placement.aligner.size
     replicas += placement.speakers.size if placement.speakers else 0
@@ -137,6 +138,7 @@ def supervised_pass(
             expected=_expectation(work, placement, supervisor),
         ),
     ):
+        ray_internals.add_backpressure_policy(BacklogPolicy)
         if work.repairs:
             planned, used = planner.seconds_of(work.plan), shards.repair_seconds(work.out)
             supervisor.open_repair.remote(work.config.repair.max_share, planned, used)
