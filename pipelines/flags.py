@@ -73,6 +73,8 @@ FLAGS: dict[str, dict[str, str]] = {
         "words_in_silence": "words stand where nothing is heard",
         "many_times_repaired": "many of the aligner's times were out of order and were repaired",
         "speech_without_words": "speech is heard where no word is: text is missing, or its times are wrong",
+        "edge_without_words": "syllables are heard before the first word or behind the last one: a word may be "
+        "missing where the recording was cut; no reason to doubt the text",
     },
     "repair": {
         "repaired:STEP": "the text comes from a step of the repair: language, recut, no_context, penalty or "

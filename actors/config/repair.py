@@ -34,6 +34,11 @@ class RepairConfig(Settings):
         le=2,
         description="penalty for repeated tokens in the third step; 1: no such step",
     )
+    second_look: bool = Field(
+        True,
+        description="decode segments again of which only the word times show that their text is wrong, in a "
+        "pass after the first one; with `model` that one hears them",
+    )
     model: str | None = Field(
         None,
         description="second model, for what the other steps do not repair: hub id or folder; null: none; its "
@@ -97,4 +102,6 @@ class RepairConfig(Settings):
         if not self.enabled:
             return {}
         names = {"max_share", "repetition_penalty", "model", "backend", "revision", "languages"}
-        return self.model_dump(mode="json", include=names, exclude_none=True)
+        values = self.model_dump(mode="json", include=names, exclude_none=True)
+        # Versions without a second look are not told apart from those with it.
+        return values if self.second_look else {**values, "second_look": False}

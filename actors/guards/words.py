@@ -18,6 +18,11 @@ SUSPECT_WORD_FLAGS: frozenset[str] = frozenset(
         "speech_without_words",
     }
 )
+# Sound at an end of a segment that no word covers. It is no reason to doubt the text, as people breathe and
+# hesitate there, but one to decode it again: a word may be missing where the recording was cut.
+EDGE = "edge_without_words"
+# Flags that only word times can tell, and that call for another text.
+WORD_FAULTS = SUSPECT_WORD_FLAGS | {EDGE}
 DEFAULTS = GuardsConfig()
 
 # Words without duration in a row, and in all, with their share of the words.
@@ -28,6 +33,8 @@ _PILE, _PILE_SECONDS = 6, 0.3
 _SILENT_SHARE, _SILENT_WORDS = 0.8, 2
 # Seconds around a word in which a syllable still belongs to it.
 _AROUND = 0.05
+# Syllables at an end of a segment, before its first word or behind its last one.
+_EDGE_SYLLABLES = 2
 # Time stamps that are repaired, at least.
 _REPAIRED = 4
 
@@ -48,7 +55,10 @@ def word_flags(evidence: WordEvidence, limits: GuardsConfig = DEFAULTS) -> tuple
         "words_in_silence": _silent_words(evidence) >= min(_SILENT_WORDS, len(evidence.words)),
         "many_times_repaired": evidence.repaired >= max(_REPAIRED, limits.max_repaired_share * stamps),
         "speech_without_words": _uncovered(evidence) >= limits.max_uncovered_syllables,
+        EDGE: _at_edge(evidence) >= _EDGE_SYLLABLES,
     }
+    if found["speech_without_words"]:
+        del found[EDGE]
     known = flag_names(evidence.flags)
     return tuple(flag for flag, is_set in found.items() if is_set and flag not in known)
 
@@ -58,7 +68,7 @@ def needs_speech(evidence: WordEvidence, limits: GuardsConfig = DEFAULTS) -> boo
     return (
         evidence.speech_syllables is None
         and bool(evidence.words)
-        and _uncovered(evidence) >= limits.max_uncovered_syllables
+        and (_uncovered(evidence) >= limits.max_uncovered_syllables or _at_edge(evidence) >= _EDGE_SYLLABLES)
     )
 
 
@@ -98,14 +108,25 @@ def _silent_words(evidence: WordEvidence) -> int:
     )
 
 
+def _at_edge(evidence: WordEvidence) -> int:
+    """Syllables that are heard before the first word, or behind the last one; the larger number."""
+    syllables = _syllables(evidence)
+    first = min(start for _, start, _ in evidence.words) - _AROUND
+    last = max(end for _, _, end in evidence.words) + _AROUND
+    return max(sum(time < first for time in syllables), sum(time > last for time in syllables))
+
+
+def _syllables(evidence: WordEvidence) -> tuple[float, ...]:
+    spoken = evidence.speech_syllables
+    return (evidence.heard_syllables if spoken is None else spoken) or ()
+
+
 def _uncovered(evidence: WordEvidence) -> int:
     """The longest row of syllables that are heard where no word is."""
-    spoken = evidence.speech_syllables
-    syllables = evidence.heard_syllables if spoken is None else spoken
     longest = run = position = 0
     words = sorted((start, end) for _, start, end in evidence.words)
     latest_end = float("-inf")
-    for time in syllables or ():
+    for time in _syllables(evidence):
         while position < len(words) and words[position][0] - _AROUND <= time:
             latest_end = max(latest_end, words[position][1])
             position += 1

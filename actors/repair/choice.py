@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from actors.confidence.words import least_confidence
 from actors.guards.evidence import flag_names
 from actors.guards.text import SUSPECT_TEXT_FLAGS
+from actors.guards.words import WORD_FAULTS
 from actors.records import CandidateRow, Hypothesis, Piece
 from actors.repair.agreement import AGREEMENT, agreement
 from actors.text.languages import code_of
@@ -36,8 +37,8 @@ class Candidate:
 
     @property
     def suspects(self) -> frozenset[str]:
-        """The flags of this text that call for a repair."""
-        return SUSPECT_TEXT_FLAGS & flag_names(self.hypothesis.flags)
+        """The flags of this text that call for a repair; those of word times in a pass of their own."""
+        return (SUSPECT_TEXT_FLAGS | WORD_FAULTS) & flag_names(self.hypothesis.flags)
 
     @property
     def faults(self) -> int:

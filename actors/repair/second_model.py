@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from actors.confidence.words import word_confidences
+from actors.config.repair import RepairConfig
 from actors.guards.evidence import flag_names
 from actors.guards.text import SUSPECT_TEXT_FLAGS
-from actors.guards.words import SUSPECT_WORD_FLAGS
+from actors.guards.words import WORD_FAULTS
 from actors.records import SAMPLING_RATE, CandidateRow, Hypothesis, Row, SegmentRequest, SegmentRow
 from actors.repair.agreement import AGREEMENT, Word, agreement, merged, words_of
 from actors.repair.choice import ORIGINAL, Candidate, as_row, best
 from actors.repair.steps import Check
+from actors.repair.words import faults
 from actors.text.languages import name_of
 
 SECOND = "second_model"
-# Word times are doubtful because words are missing: only a text can help.
-_OF_TEXT = SUSPECT_TEXT_FLAGS | {"speech_without_words"}
+# Word times are doubtful because words are missing, or are not said: only another text can help.
+_OF_TEXT = SUSPECT_TEXT_FLAGS | WORD_FAULTS
 # Flags that the alignment sets again.
-_OF_WORDS = SUSPECT_WORD_FLAGS | {
+_OF_WORDS = WORD_FAULTS | {
     "zero_length_words",
     "too_long_to_align",
     "alignment_failed",
@@ -35,30 +37,52 @@ def is_doubtful(segment: SegmentRow) -> bool:
     return bool(_OF_TEXT & flags) and "text_given" not in flags
 
 
-def seconds_again(segments: Sequence[SegmentRow], languages: Sequence[str]) -> tuple[float, float]:
-    """Seconds of segments for a second model: of those that are doubtful, and of those in these languages.
+def has_model(repair: RepairConfig) -> bool:
+    """Whether it is another model that hears doubtful segments in the second pass."""
+    return repair.enabled and repair.model is not None
+
+
+def is_wanted_by(repair: RepairConfig) -> Callable[[SegmentRow], bool]:
+    """Which segments of finished shards the second pass hears again: for a second model all doubtful ones."""
+    return is_doubtful if has_model(repair) or not repair.second_look else faults.has_word_faults
+
+
+def seconds_again(
+    segments: Sequence[SegmentRow],
+    languages: Sequence[str],
+    is_wanted: Callable[[SegmentRow], bool] = is_doubtful,
+) -> tuple[float, float]:
+    """Seconds of segments for the second pass: of those that are doubtful, and of those in these languages.
 
     Args:
         segments: of a finished shard.
         languages: ISO codes; a segment in one of them counts as that, doubtful or not.
+        is_wanted: see `is_wanted_by`.
     """
     of_languages = [one for one in segments if one.get("language") in languages]
-    doubtful = [one for one in segments if one.get("language") not in languages and is_doubtful(one)]
+    doubtful = [one for one in segments if one.get("language") not in languages and is_wanted(one)]
     return _seconds(doubtful), _seconds(of_languages)
 
 
-def segments_again(segments: Sequence[SegmentRow], languages: Sequence[str], *, doubtful: bool) -> list[int]:
-    """Numbers of the segments for a second model.
+def segments_again(
+    segments: Sequence[SegmentRow],
+    languages: Sequence[str],
+    *,
+    doubtful: bool,
+    is_wanted: Callable[[SegmentRow], bool] = is_doubtful,
+) -> list[int]:
+    """Numbers of the segments for the second pass.
 
     Args:
         segments: of a finished shard.
         languages: see `seconds_again`.
         doubtful: whether the budget allows those that are only doubtful.
+        is_wanted: see `is_wanted_by`.
     """
     return [
         number
         for number, one in enumerate(segments)
-        if one.get("language") in languages or (doubtful and is_doubtful(one))
+        if one.get("language") in languages or (doubtful and is_wanted(one))
     ]
 
 
@@ -137,33 +161,45 @@ def first_text(segment: SegmentRow) -> Hypothesis:
         language=name_of(segment.get("language")),
         raw=segment.get("raw") or "",
         confidence=segment.get("confidence"),
-        flags=tuple(flag for flag in segment.get("flags") or [] if not flag_names([flag]) & _OF_WORDS),
+        flags=without_word_flags(segment.get("flags") or []),
         language_confidence=segment.get("language_confidence"),
     )
 
 
-def merged_row(row: Row, earlier: Row, again: Sequence[int]) -> Row:
+def without_word_flags(flags: Sequence[str]) -> tuple[str, ...]:
+    """Flags without those that the alignment sets again."""
+    return tuple(flag for flag in flags if not flag_names([flag]) & _OF_WORDS)
+
+
+def merged_row(row: Row, earlier: Row, again: Sequence[int], *, own: bool = False) -> Row:
     """A finished row of the second pass: the earlier row, with the segments that were recognised again.
 
     Args:
         row: what the second pass found; its segments are those that were recognised again.
         earlier: the row of the first pass.
         again: numbers of its segments that were to be recognised again.
+        own: whether the first model heard them again: its texts are only taken where their words are better.
     """
     found = {} if row["status"] == "error" else {_key(one): one for one in row["segments"] or []}
     segments = []
     for number, segment in enumerate(earlier["segments"]):
         if number in again:
             flags = [*(segment.get("flags") or [])]
-            segment = found.get(_key(segment)) or {**segment, "flags": [*flags, "repair_failed"]}
+            other = found.get(_key(segment))
+            if other is None:
+                segment = {**segment, "flags": [*flags, "repair_failed"]}
+            else:
+                segment = faults.better(segment, other) if own else other
         segments.append(segment)
     status = earlier["status"]
     wrong = {flag for one in segments for flag in one.get("flags") or []}
     if status == "partial" and not earlier.get("error_code") and not wrong & {"failed", "unreliable"}:
         status = "ok"
     seconds = _seconds([earlier["segments"][number] for number in again])
-    own = {name: row[name] for name in ("shard_id", "run_id", "created_at")}
-    return {**row, **earlier, **own, "segments": segments, "status": status, "repair_seconds": seconds}
+    if own:
+        seconds = row.get("repair_seconds") or 0.0
+    columns = {name: row[name] for name in ("shard_id", "run_id", "created_at")}
+    return {**row, **earlier, **columns, "segments": segments, "status": status, "repair_seconds": seconds}
 
 
 def _key(segment: SegmentRow) -> tuple[float, float, int | None]:

@@ -21,6 +21,8 @@ LONG_SILENCE = 2.0
 # dB above the lowest level of a window, and below its highest one, up to which a frame belongs to a pause. A
 # moment of digital silence must not hide the pauses of a quiet room.
 _PAUSE_DEPTH, _BELOW_SPEECH = 6.0, 40.0
+# Samples of the window in which a cut is searched, at least: nearly everybody pauses within 5 s.
+_WINDOW = 5 * SAMPLING_RATE
 # Frames that a pause has at least.
 _MIN_PAUSE = 8
 
@@ -91,18 +93,20 @@ def find_cut(samples: np.ndarray, nominal: int) -> int:
 def _cut(region: Span, smooth: np.ndarray, silences: list[Span], limit: int) -> list[Span]:
     """Cut a region into spans of at most `limit` samples.
 
-    Cuts are at the best pause of the last third of the limit. A rest of at most 1.6 limits is cut near its
-    middle, because otherwise its last span would be tiny.
+    Cuts are at the best pause of the last third of the limit, or of its last 5 s where that is more, but never
+    in its first third. A rest of at most 1.6 limits is cut near its middle, because otherwise its last span
+    would be tiny.
     """
     spans: list[Span] = []
     start = region.start
+    window = max(limit // 3, min(_WINDOW, 2 * limit // 3))
     while region.end - start > limit:
         rest = region.end - start
         if rest <= 1.6 * limit:
             low, high = max(start + rest // 3, region.end - limit), min(start + 2 * rest // 3, start + limit)
             wanted = start + rest // 2
         else:
-            low, high = start + 2 * limit // 3, start + limit
+            low, high = start + limit - window, start + limit
             wanted = high
         first, last = -(-low // FRAME), high // FRAME
         cut = (

@@ -11,7 +11,8 @@ from actors.asr import ASRActor
 from actors.config import AlignerConfig, ASRConfig
 from actors.config.speakers import SpeakersConfig
 from actors.known_text import KnownTextActor
-from actors.second_asr import SecondASRActor
+from actors.repair import second_model
+from actors.second_asr import SecondASRActor, SecondLookActor
 from pipelines.cluster import session
 from pipelines.cluster.placement import Placement, place
 from pipelines.commits.answers import AnswerFolder
@@ -111,6 +112,8 @@ def _make_recogniser(work: ShardPass) -> Callable[[ASRConfig], ASRActor | KnownT
             max_duration=work.config.segmenter.max_duration,
             given_text=work.config.given_text,
         )
+    if work.again and not second_model.has_model(work.config.repair):
+        return functools.partial(SecondLookActor, guards=work.config.guards, repair=work.config.repair)
     if work.again:
         languages = work.config.repair.languages
         return functools.partial(SecondASRActor, guards=work.config.guards, languages=languages)

@@ -210,7 +210,7 @@ class Align(SerializedStage):
         super().__init__(self.actor.max_concurrent_calls if self.actor else 1)
         self.run_id = run_id
         self.supervisor = supervisor
-        self.languages = repair.languages if repair else []
+        self.repair = repair or RepairConfig(enabled=False)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = to_rows(table)
@@ -231,8 +231,11 @@ class Align(SerializedStage):
     def _finished(self, row: Row) -> Row:
         """The row with what a second model is to hear; in its own pass, with what it did not hear."""
         if row.get("earlier"):
-            return {**second_model.merged_row(row, *unpack(row["earlier"])), "earlier": None}
-        doubtful, of_languages = second_model.seconds_again(row["segments"] or [], self.languages)
+            own = not second_model.has_model(self.repair)
+            return {**second_model.merged_row(row, *unpack(row["earlier"]), own=own), "earlier": None}
+        wanted = second_model.is_wanted_by(self.repair)
+        segments, languages = row["segments"] or [], self.repair.languages
+        doubtful, of_languages = second_model.seconds_again(segments, languages, wanted)
         return {**row, "doubtful_seconds": doubtful or None, "language_seconds": of_languages or None}
 
 

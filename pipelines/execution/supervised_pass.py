@@ -39,7 +39,7 @@ class ShardPass:
         command: `transcribe`, or `align`, which takes the text from the manifest instead of the model.
         plan: all planned shards.
         todo: those of them without a committed row; only their plan files are read.
-        again: whether the second model of the repair hears what is doubtful; `config.asr` is its settings.
+        again: whether it is the second pass of the repair; `config.asr` has the settings of its model.
         isolated: one shard a task, so that a shard that crashes its process takes no other shard with it.
     """
 
@@ -60,7 +60,8 @@ class ShardPass:
     @property
     def repairs(self) -> bool:
         """Whether doubtful segments are decoded again; given texts are not."""
-        return self.config.repair.enabled and self.command != "align" and not self.again
+        repair = self.config.repair
+        return repair.enabled and self.command != "align" and not (self.again and repair.model)
 
     def max_failed_tasks(self, tasks: int) -> int:
         """How many of so many tasks may fail before the pass stops with the cause; -1: any number.

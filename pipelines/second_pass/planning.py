@@ -8,14 +8,14 @@ every run from the committed rows; nothing else remembers what is to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.records import Row
+from actors.records import Row, SegmentRow
 from actors.repair import second_model
 from actors.repair.earlier import pack
 from pipelines.output import plans, shards, transcripts
@@ -82,6 +82,7 @@ def write_plan(
     languages: Sequence[str],
     run_id: str,
     task_seconds: float = 3600.0,
+    is_wanted: Callable[[SegmentRow], bool] = second_model.is_doubtful,
 ) -> pa.Table:
     """Write the plan of the second pass, and commit the shards that the budget refuses with that flag.
 
@@ -92,6 +93,7 @@ def write_plan(
         languages: ISO codes of the second model's languages.
         run_id: written into rows; part of the names of files.
         task_seconds: most audio seconds of one file, which is a Ray task.
+        is_wanted: which segments are doubtful.
 
     Returns:
         The rows of the plan, with `plan_file`, but without `earlier`.
@@ -104,10 +106,12 @@ def write_plan(
         again, refused = [], []
         for row in rows:
             doubtful = row["shard_id"] in wanted.affordable
-            segments = second_model.segments_again(row["segments"], languages, doubtful=doubtful)
+            segments = second_model.segments_again(
+                row["segments"], languages, doubtful=doubtful, is_wanted=is_wanted
+            )
             own = {**row, "shard_id": row["shard_id"] + SUFFIX}
             if not doubtful:
-                own = _flagged(own, languages, "repair_refused")
+                own = _flagged(own, languages, "repair_refused", is_wanted)
             if not segments:
                 refused.append({**own, "run_id": run_id, "created_at": datetime.now(UTC)})
                 continue
@@ -133,13 +137,19 @@ def _stored(uri: str, rows: pa.Table) -> pa.Table:
     return slim.append_column("plan_file", pa.array([uri] * rows.num_rows, pa.string()))
 
 
-def give_up(out: str, todo: pa.Table, run_id: str) -> None:
+def give_up(
+    out: str,
+    todo: pa.Table,
+    run_id: str,
+    is_wanted: Callable[[SegmentRow], bool] = second_model.is_doubtful,
+) -> None:
     """Commit the first rows of shards whose process crashed again and again in the second pass.
 
     Args:
         out: the output directory.
         todo: rows of the plan of the second pass.
         run_id: written into the rows.
+        is_wanted: which segments are doubtful.
     """
     ids = pa.array([shard.removesuffix(SUFFIX) for shard in todo["shard_id"].to_pylist()], pa.string())
     index = _index(out)
@@ -147,7 +157,7 @@ def give_up(out: str, todo: pa.Table, run_id: str) -> None:
     for number, rows in enumerate(_finished_rows(Wanted(found, frozenset()))):
         own = {"run_id": run_id, "created_at": datetime.now(UTC)}
         failed = [
-            {**_flagged(row, (), "repair_failed"), **own, "shard_id": row["shard_id"] + SUFFIX}
+            {**_flagged(row, (), "repair_failed", is_wanted), **own, "shard_id": row["shard_id"] + SUFFIX}
             for row in rows
         ]
         shards.append(out, failed, f"given-up-{run_id}-{number}")
@@ -157,11 +167,11 @@ def give_up(out: str, todo: pa.Table, run_id: str) -> None:
 _PLANNED = frozenset(PLAN.names) | {"created_at", "doubtful_seconds", "language_seconds"}
 
 
-def _flagged(row: Row, languages: Sequence[str], flag: str) -> Row:
+def _flagged(row: Row, languages: Sequence[str], flag: str, is_wanted: Callable[[SegmentRow], bool]) -> Row:
     """A finished row with a flag on its doubtful segments."""
     segments = [
         {**one, "flags": list(dict.fromkeys([*(one["flags"] or []), flag]))}
-        if second_model.is_doubtful(one) and one.get("language") not in languages
+        if is_wanted(one) and one.get("language") not in languages
         else one
         for one in row["segments"]
     ]

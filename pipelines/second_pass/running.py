@@ -1,4 +1,7 @@
-"""The second pass of a run: a model of its own hears what the repair by the first one did not settle."""
+"""The second pass of a run: what the repair did not settle, or only word times show, is heard again.
+
+A second model hears it, or, without one, the first model again.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import pyarrow as pa
 
 from actors.config.speakers import SpeakersConfig
 from actors.errors import UsageError
+from actors.repair import second_model
 from pipelines.cluster import session
 from pipelines.cluster.placement import place
 from pipelines.config import RunConfig
@@ -21,8 +25,8 @@ from pipelines.supervision.losses import PassLosses
 
 
 def is_needed(out: str, config: RunConfig, command: str, plan: pa.Table) -> bool:
-    """Whether finished shards are waiting for the second model."""
-    return _has_second_model(config, command) and bool(
+    """Whether finished shards are waiting for the second pass."""
+    return _has_second_pass(config, command) and bool(
         planning.find(out, plan, config.repair.max_share).shards.num_rows
     )
 
@@ -33,7 +37,7 @@ def check_pool(config: RunConfig, command: str) -> None:
     Raises:
         UsageError: it does not; the message says what to change.
     """
-    if _has_second_model(config, command):
+    if _has_second_pass(config, command) and second_model.has_model(config.repair):
         try:
             place(_own_settings(config), session.living_nodes())
         except UsageError as error:
@@ -41,7 +45,7 @@ def check_pool(config: RunConfig, command: str) -> None:
 
 
 def run_second_pass(work: ShardPass, losses: list[PassLosses]) -> None:
-    """Let the second model hear what it should of the shards of a first pass; its pool only starts for that.
+    """Let a model hear what it should of the shards of a first pass; its pool only starts for that.
 
     Args:
         work: the first pass, which is finished.
@@ -51,14 +55,15 @@ def run_second_pass(work: ShardPass, losses: list[PassLosses]) -> None:
         FatalError: the model cannot be loaded; the first rows stand, and the next run tries again.
     """
     config = work.config
-    if not _has_second_model(config, work.command):
+    if not _has_second_pass(config, work.command):
         return
     wanted = planning.find(work.out, work.plan, config.repair.max_share)
     if not wanted.shards.num_rows:
         return
     seconds = config.plan.task_seconds or planner.task_seconds(planner.seconds_of(work.plan))
     languages = config.repair.languages
-    todo = planning.write_plan(work.out, work.plan, wanted, languages, work.run_id, seconds)
+    is_wanted = second_model.is_wanted_by(config.repair)
+    todo = planning.write_plan(work.out, work.plan, wanted, languages, work.run_id, seconds, is_wanted)
     own = replace(work, config=_own_settings(config), plan=todo, todo=todo, again=True)
     for isolated in (False, True):
         left = shards.left_to_do(todo, work.out)
@@ -67,14 +72,16 @@ def run_second_pass(work: ShardPass, losses: list[PassLosses]) -> None:
             shards.recover(work.out)
     left = shards.left_to_do(todo, work.out)
     if left.num_rows:
-        planning.give_up(work.out, left, work.run_id)
+        planning.give_up(work.out, left, work.run_id, is_wanted)
 
 
 def _own_settings(config: RunConfig) -> RunConfig:
     # The first pass has found the speakers.
-    settings: dict[str, Any] = {"asr": config.repair.second_model(config.asr), "speakers": SpeakersConfig()}
+    asr = config.repair.second_model(config.asr) or config.asr
+    settings: dict[str, Any] = {"asr": asr, "speakers": SpeakersConfig()}
     return config.model_copy(update=settings)
 
 
-def _has_second_model(config: RunConfig, command: str) -> bool:
-    return config.repair.second_model(config.asr) is not None and command != "align"
+def _has_second_pass(config: RunConfig, command: str) -> bool:
+    looks = config.repair.second_look and config.aligner.backend != "none"
+    return config.repair.enabled and command != "align" and (second_model.has_model(config.repair) or looks)
