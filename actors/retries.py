@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import itertools
 import os
 import random
 import re
@@ -76,7 +77,6 @@ def settings() -> StorageConfig:
 
 @functools.lru_cache(maxsize=8)
 def _settings(retries: str | None, timeout: str | None) -> StorageConfig:
-    # Cached because every read of a decoder needs the settings.
     values = {"retries": retries, "timeout": timeout}
     return StorageConfig.model_validate({name: value for name, value in values.items() if value is not None})
 
@@ -91,12 +91,13 @@ def call_with_retries(action: Callable[[], T], retries: int | None = None) -> T:
     Raises:
         Exception: what `action` raised last.
     """
-    limit = settings().retries if retries is None else retries
-    for attempt in range(limit + 1):
+    for attempt in itertools.count():
         try:
             return action()
         except Exception as error:
-            if attempt == limit:
+            # Only now: a decoder reads hundreds of times a second, nearly always without an error.
+            limit = settings().retries if retries is None else retries
+            if attempt >= limit:
                 # A caller that retries, too, must not try again.
                 error._retries_exhausted = True  # type: ignore[attr-defined]
             if hasattr(error, "_retries_exhausted") or not is_transient(error):

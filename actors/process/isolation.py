@@ -146,6 +146,8 @@ class Child:
             return
         self.kill()
         environment = child_environment()
+        # A call owns one CPU. The threads of numpy's linear algebra would wait for each other busily.
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         if self._threaded:
             environment["MALLOC_ARENA_MAX"] = "4"
         command = child_command(

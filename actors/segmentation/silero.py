@@ -30,8 +30,8 @@ _BATCH = 32_768
 _HYSTERESIS = 0.15
 # Seconds. Shorter bursts are not speech.
 _MIN_SPEECH = 0.1
-# Bytes of address space that the network needs for a shard of ten minutes, without and with torch, which other
-# versions of the package need.
+# Bytes of address space that the network needs for a shard of ten minutes, without torch and with it: other
+# versions of the package need it.
 _MEMORY, _MEMORY_WITH_TORCH = 3 << 26, 3 << 28
 
 
