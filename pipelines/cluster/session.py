@@ -15,7 +15,7 @@ from actors import retries
 from actors.config import AlignerConfig, ASRConfig
 from actors.errors import UsageError
 from actors.process.import_path import PACKAGE_ROOT
-from pipelines.cluster import local_machine, orphan_reaper
+from pipelines.cluster import lean_ray, local_machine, orphan_reaper
 from pipelines.cluster.nodes import GIB, NODE_ID, Node
 from pipelines.config_sections import ClusterConfig
 from pipelines.supervision import shutdown
@@ -83,7 +83,8 @@ def running_ray(config: ClusterConfig) -> Iterator[None]:
                 ) from None
         _silence_ray_data()
         try:
-            yield
+            with lean_ray.lean_data() if starts_ray else nullcontext():
+                yield
         finally:
             if not initialized:
                 with shutdown.uninterrupted(), _hide_native_stderr():
@@ -109,7 +110,7 @@ def _init(config: ClusterConfig, options: dict[str, Any]) -> None:
     import_paths = [] if is_installed or is_uploaded else [PACKAGE_ROOT]
     for attempt in range(START_ATTEMPTS):
         try:
-            with _hide_native_stderr(), shutdown.preserve_handlers():
+            with _hide_native_stderr(), shutdown.preserve_handlers(), lean_ray.lean_processes():
                 ray.init(**arguments, job_config=ray_internals.job_config(import_paths))
             return
         except Exception as error:
