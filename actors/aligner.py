@@ -16,7 +16,7 @@ from actors.config.repair import RepairConfig
 from actors.config.trust import GuardsConfig
 from actors.errors import as_row_error
 from actors.guards.word_guard import WordGuard
-from actors.records import AlignedTimes, AlignmentRequest, Row, SegmentRow, WordRow
+from actors.records import AlignmentRequest, Row, SegmentRow, WordRow
 from actors.repair.budget import LocalBudget, affordable
 from actors.repair.words import realign, refine
 from actors.text.alignment_units import Unit
@@ -119,24 +119,21 @@ class AlignerActor:
         """Align segments again, in two parts, whose times do not fit their sound; keep what fits better."""
         if self.config.refine is None:
             return
-        sounds, asked = {}, []
+        searches: dict[int, refine.Search] = {}
         for index, request in requests.items():
             of_request = times[index]
-            if isinstance(of_request, Exception):
-                continue
-            sound = refine.is_sound(request.waveform)
-            if refine.is_doubtful(of_request, sound, self.config.refine):
-                sounds[index] = sound
-                asked += [(index, division) for division in refine.divisions(of_request, sound)]
-        parts = [part for index, division in asked for part in refine.parts(requests[index], division)]
-        results = iter(dispatch_to(self.backend, self.backend.align, self.config, parts) if parts else [])
-        candidates: dict[int, list[AlignedTimes]] = {}
-        for (index, division), left, right in zip(asked, results, results, strict=True):
-            if isinstance(left, list) and isinstance(right, list):
-                candidates.setdefault(index, []).append(refine.joined(division, left, right))
-        for index, found in candidates.items():
-            before = times[index]
-            if isinstance(before, list) and (better := refine.best(before, sounds[index], found)):
+            if not isinstance(of_request, Exception):
+                sound = refine.is_sound(request.waveform)
+                if refine.is_doubtful(of_request, sound, self.config.refine):
+                    searches[index] = refine.Search(of_request, sound, self.config.refine)
+        while asked := [(index, one.left.pop(0)) for index, one in searches.items() if one.left]:
+            parts = [part for index, division in asked for part in refine.parts(requests[index], division)]
+            results = iter(dispatch_to(self.backend, self.backend.align, self.config, parts))
+            for (index, division), left, right in zip(asked, results, results, strict=True):
+                if isinstance(left, list) and isinstance(right, list):
+                    searches[index].add(refine.joined(division, left, right))
+        for index, search in searches.items():
+            if better := search.best():
                 times[index] = better
 
     def _align_again(

@@ -2,8 +2,8 @@
 
 An aligner that has lost its way is often one word off for a while: words lie over pauses, and sound has no
 words. Where the two disagree for much of a segment, the segment is cut at a pause, and both parts are aligned
-again, with the words on either side as the first pass has them, and with one word more and one less. The
-division that fits the sound best is kept, if it fits better than the first pass.
+again, with the words on either side as the first pass has them, and with one word more and one less, until a
+division fits the sound. The one that fits it best is kept, if it fits better than the first pass.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ _NO_LENGTH = 0.15
 _PAUSE, _EDGE, _CUTS = 10, 0.12, 2
 # Words more or less before a cut.
 _WORDS = 1
-# Seconds by which a division must fit better than the first pass.
-_BETTER = 0.05
+# Seconds by which a division must fit better than the first pass, and share of the limit up to which a
+# division fits, so that no other one is tried.
+_BETTER, _FITS = 0.05, 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def is_doubtful(times: Times, sound: np.ndarray, limit: float) -> bool:
 
 
 def divisions(times: Times, sound: np.ndarray) -> list[Division]:
-    """The divisions to be tried: at the longest pauses, with a word more or less on the left.
+    """The divisions to be tried, the likeliest first: at the longest pauses, with a word more or less.
 
     Args:
         times: of the units.
@@ -90,13 +91,13 @@ def divisions(times: Times, sound: np.ndarray) -> list[Division]:
         for run in runs(~sound)
         if run.end - run.start >= _PAUSE and edge < (run.start + run.end) / 2 < len(sound) - edge
     ]
-    found = []
-    for pause in sorted(pauses, key=lambda run: run.start - run.end)[:_CUTS]:
+    found: list[tuple[int, int, Division]] = []
+    for number, pause in enumerate(sorted(pauses, key=lambda run: run.start - run.end)[:_CUTS]):
         sample = (pause.start + pause.end) * FRAME // 2
         before = sum((start + end) / 2 * SAMPLING_RATE < sample for start, end in times)
         for unit in range(max(1, before - _WORDS), min(len(times) - 1, before + _WORDS) + 1):
-            found.append(Division(unit, sample))
-    return found
+            found.append((abs(unit - before), number, Division(unit, sample)))
+    return [division for *_, division in sorted(found, key=lambda one: one[:2])]
 
 
 def parts(request: AlignmentRequest, division: Division) -> tuple[AlignmentRequest, AlignmentRequest]:
@@ -116,9 +117,30 @@ def joined(division: Division, left: Times, right: Times) -> AlignedTimes:
     return whole
 
 
-def best(times: Times, sound: np.ndarray, candidates: Sequence[AlignedTimes]) -> AlignedTimes | None:
-    """The candidate that fits the sound best; None where none is better than the first pass."""
-    costs = [disagreement(candidate, sound) for candidate in candidates]
-    if not costs or min(costs) > disagreement(times, sound) - _BETTER:
-        return None
-    return candidates[costs.index(min(costs))]
+class Search:
+    """The divisions of a segment, one after the other.
+
+    Args:
+        times: of the first pass.
+        sound: from `is_sound`.
+        limit: share of the segment from which it is doubtful.
+    """
+
+    def __init__(self, times: Times, sound: np.ndarray, limit: float) -> None:
+        self._sound, self._enough = sound, _FITS * limit * len(sound) / _FRAMES
+        self._least = disagreement(times, sound) - _BETTER
+        self._best: AlignedTimes | None = None
+        # What is to be tried, in order; empty as soon as a division fits.
+        self.left = divisions(times, sound)
+
+    def add(self, candidate: AlignedTimes) -> None:
+        """The times of a division."""
+        cost = disagreement(candidate, self._sound)
+        if cost <= self._least:
+            self._least, self._best = min(cost, self._least), candidate
+        if cost <= self._enough:
+            self.left = []
+
+    def best(self) -> AlignedTimes | None:
+        """The candidate that fits the sound best; None where none is better than the first pass."""
+        return self._best
