@@ -18,8 +18,7 @@ from itertools import chain
 import av
 import numpy as np
 
-from actors.audio.containers import is_plausible_rate, missing_track, open_container, require_audio
-from actors.audio.formats.late_streams import find_audio
+from actors.audio.containers import is_plausible_rate, missing_track, require_audio
 from actors.audio.frames import (
     DecodeLosses,
     Frame,
@@ -41,6 +40,7 @@ from actors.audio.pts import (
     longest_believable,
     max_hole_end,
 )
+from actors.audio.recordings.kept_stream import ANCHOR, KeptStream
 from actors.audio.recordings.reader import Block
 from actors.audio.sources import AudioFile
 from actors.audio.structure.contents import read_contents
@@ -51,8 +51,6 @@ from actors.errors import RowError
 # Seconds decoded and dropped before a place, because lossy codecs depend on what was before: MP3's bit
 # reservoir, Opus' 80 ms, AAC's overlap.
 PRE_ROLL = 1.5
-# Seconds of frames whose time stamps give a position.
-_ANCHOR = 1.0
 # Seconds. Places nearer to the start are reached by decoding up to them.
 _FROM_START = 5.0
 
@@ -86,31 +84,31 @@ class SampleReader:
             if track:
                 raise missing_track(track, 1)
             return
-        self.file, self.track = find_audio(file, track)
-        self._read_facts()
+        self._stream = KeptStream(file, track)
+        self.file, self.track = self._stream.file, self._stream.track
+        try:
+            self._read_facts()
+        except BaseException:
+            self._stream.close()
+            raise
 
     def _read_facts(self) -> None:
-        file = self.file
-        with open_container(file, track=self.track) as opened:
-            self.format, self.codec, self.audio_streams = opened.format, opened.codec, opened.audio_streams
-            # False where the header has only the duration of a video, which may go on without sound. Reading
-            # on changes what ffmpeg says about the stream.
-            duration, self.duration_is_its_own = duration_of(opened, file)
-            first = next(frames_of(opened, opened.sampling_rate, DecodeLosses(), False), None)
-            self.sampling_rate, self.channels = opened.sampling_rate, opened.channels
-            # None where the header has no duration of the sound, or only an estimate of it.
-            self.header_duration = duration if self._is_own_duration(duration) else None
-            self._max_hole_end, lead = (
-                max_hole_end(opened, file),
-                lead_of(opened, first.stamp if first else None),
-            )
-            if first is not None:
-                self.channels = first.channels
-                self.sampling_rate = decoded_rate(opened) or opened.sampling_rate
-                if not is_plausible_rate(self.sampling_rate, self.codec):
-                    raise RowError(
-                        f"the decoder claims a sampling rate of {self.sampling_rate} Hz", "bad_header"
-                    )
+        file, opened = self.file, self._stream.opened
+        self.format, self.codec, self.audio_streams = opened.format, opened.codec, opened.audio_streams
+        # False where the header has only the duration of a video, which may go on without sound. Reading
+        # on changes what ffmpeg says about the stream.
+        duration, self.duration_is_its_own = duration_of(opened, file)
+        first = self._stream.begin()
+        self.sampling_rate, self.channels = opened.sampling_rate, opened.channels
+        # None where the header has no duration of the sound, or only an estimate of it.
+        self.header_duration = duration if self._is_own_duration(duration) else None
+        self._max_hole_end = max_hole_end(opened, file)
+        lead = lead_of(opened, first.stamp if first else None)
+        if first is not None:
+            self.channels = first.channels
+            self.sampling_rate = decoded_rate(opened) or opened.sampling_rate
+            if not is_plausible_rate(self.sampling_rate, self.codec):
+                raise RowError(f"the decoder claims a sampling rate of {self.sampling_rate} Hz", "bad_header")
         self._lead = round(lead * self.sampling_rate)
         self._mp3 = mp3_facts(file) if self.format == "mp3" else None
         self.is_cut_off = self.is_cut_off or is_cut_off(file, self.format)
@@ -123,6 +121,11 @@ class SampleReader:
             and not duration_is_estimated(self.file, self.format)
             and duration <= longest_believable(self.file.size)
         )
+
+    def close(self) -> None:
+        """Close what is kept open of the file. The next read opens it again."""
+        if self._parts is None:
+            self._stream.close()
 
     @functools.cached_property
     def can_seek(self) -> bool:
@@ -171,9 +174,8 @@ class SampleReader:
         return [*([(PRE_ROLL, True)] if can_jump else []), (PRE_ROLL, False), (10 * PRE_ROLL, False)]
 
     def _from_start(self, losses: DecodeLosses) -> Iterator[Block]:
-        with open_container(self.file, track=self.track) as opened:
-            frames = frames_of(opened, self.sampling_rate, losses, True)
-            head = take_frames(frames, _ANCHOR * self.sampling_rate)
+        with self._stream.from_start(self.sampling_rate) as (opened, frames, found):
+            head = take_frames(frames, ANCHOR * self.sampling_rate)
             anchor = anchor_of(head, self.codec)
             if opened.packet_times and head:
                 # The second frame may be a long time behind the first one.
@@ -181,15 +183,15 @@ class SampleReader:
             channels = head[0].channels if head else self.channels
             yield from _silence(0, self._lead if head else 0, channels, self.sampling_rate)
             origin = None if anchor is None else anchor - self._lead
-            yield from self._position(head, frames, self._lead, origin, losses)
+            for block in self._position(head, frames, self._lead, origin, found):
+                _copy(found, losses)
+                yield block
+            _copy(found, losses)
 
     def _after_seek(
         self, first: int, pre_roll: int, jump: bool, losses: DecodeLosses
     ) -> Generator[Block, None, None]:
-        with open_container(self.file, jump, track=self.track) as opened:
-            start = take_frames(
-                frames_of(opened, self.sampling_rate, DecodeLosses(), False), _ANCHOR * self.sampling_rate
-            )
+        with self._stream.for_seek(self.sampling_rate, jump) as (opened, start):
             origin = anchor_of(start, self.codec)
             if origin is None or opened.stream.time_base is None:
                 return
@@ -200,7 +202,7 @@ class SampleReader:
                 return
             opened.stream.codec_context.flush_buffers()
             frames = frames_of(opened, self.sampling_rate, losses, True)
-            head = take_frames(frames, _ANCHOR * self.sampling_rate)
+            head = take_frames(frames, ANCHOR * self.sampling_rate)
             landed = anchor_of(head, self.codec)
             if jump and self._mp3 is not None and head:
                 passed = count_frames_before(start, head[0], self._mp3, self.sampling_rate)

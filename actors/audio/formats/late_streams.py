@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import av
 from av.stream import Discard
 
-from actors.audio.containers import open_container
+from actors.audio.containers import Opened, open_container
 from actors.audio.files.audio_file import AudioFile
 from actors.audio.formats.allowed import format_options
 from actors.audio.formats.elementary import begins_with_frames
@@ -54,25 +55,36 @@ def begin_at_audio(file: AudioFile, track: int | None) -> AudioFile | None:
 
 
 def find_audio(file: AudioFile, track: int | None = None) -> tuple[AudioFile, int]:
-    """A file whose audio stream ffmpeg finds, and the number of that stream.
+    """A file whose audio stream ffmpeg finds, and the number of that stream. For arguments and errors see
+    `open_with_audio`.
+    """
+    with open_with_audio(file, track) as (view, opened):
+        return view, opened.track
+
+
+@contextmanager
+def open_with_audio(file: AudioFile, track: int | None = None) -> Iterator[tuple[AudioFile, Opened]]:
+    """The container of a file in which ffmpeg finds the sound: of the file, or of a view of it.
 
     Args:
         file: the file.
-        track: number of the audio stream, from 0; None takes the one that ffmpeg selects.
+        track: number of the audio track, from 0; None takes the one that ffmpeg selects.
 
     Raises:
         RowError: the file cannot be opened, or its sound does not begin within `MAX_SEARCHED` bytes.
         RetryableError: reading failed.
     """
-    try:
-        with open_container(file, track=track) as opened:
-            return file, opened.track
-    except RowError as error:
-        view = begin_at_audio(file, track) if error.code in _UNDETERMINED else None
-        if view is None:
-            raise
-    with open_container(view, track=track) as opened:
-        return view, opened.track
+    with ExitStack() as stack:
+        view: AudioFile | None = file
+        try:
+            opened = stack.enter_context(open_container(file, track=track))
+        except RowError as error:
+            view = begin_at_audio(file, track) if error.code in _UNDETERMINED else None
+            if view is None:
+                raise
+            opened = stack.enter_context(open_container(view, track=track))
+        assert view is not None
+        yield view, opened
 
 
 def _view(file: AudioFile, head: list[Extent], first: int) -> AudioFile:

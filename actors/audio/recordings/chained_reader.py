@@ -165,6 +165,8 @@ def _open_all(links: list[AudioFile], track: int | None) -> tuple[list[SampleRea
     for link in links:
         try:
             readers.append(SampleReader(link, track))
+            # There may be many links.
+            readers[-1].close()
         except RowError as error:
             errors.append(error)
     if not readers:
