@@ -13,6 +13,7 @@ import av
 import numpy as np
 
 from actors.audio.decoding import decode_span
+from actors.audio.recordings.tracks import Tracks
 from actors.audio.sources import open_audio
 from actors.audio.timeline import SampleReader
 from actors.config import SegmenterConfig
@@ -67,7 +68,7 @@ def measure(full: bool) -> Iterator[Row]:
                 samples = decode_span(recording, 0, None).samples[0]
                 took = time.process_time() - began
                 began = time.process_time()
-                border(recording, SECONDS * 0.7)
+                border(Tracks("auto", [recording]), SECONDS * 0.7)
                 note = f"a border between shards costs {1000 * (time.process_time() - began):.0f} ms"
             yield Row(f"decoding {name}", SECONDS / took, "x real time", note=note)
     began = time.process_time()

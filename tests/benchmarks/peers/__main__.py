@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -50,6 +51,8 @@ def main() -> int:
     parts = [part for part in arguments.parts.split(",") if part != "none"]
     if unknown := sorted({*arguments.families} - {*FAMILIES} | {*parts} - {*PARTS}):
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(FAMILIES)} and {', '.join(PARTS)}")
+    # What is being measured is ended, too, where this process is asked to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sets = prepare()
     except Skipped as reason:
