@@ -12,6 +12,8 @@ from actors.audio.sources import AudioFile
 from actors.audio.structure.views import read_at
 
 _MAX_HEADER, _MAX_INDEX = 1 << 20, 64 << 20
+# Seconds behind a first single chunk after which it belongs to the sound that follows.
+_PRIMING = 1.0
 _ENTRY = struct.Struct("<4sIII")
 
 
@@ -39,7 +41,12 @@ def chunk_times(file: AudioFile, stream: int) -> dict[int, float]:
         return {}
     # Offsets count from the list of chunks, or from the beginning of the file.
     base = movie if entries[0][2] < movie else 0
-    return {base + offset + 8: number * seconds for number, (offset, size) in enumerate(chunks) if size}
+    numbers = [number for number, (_, size) in enumerate(chunks) if size]
+    if numbers[1:] and numbers[0] == 0 and (numbers[1] - 1) * seconds > _PRIMING:
+        # ffmpeg writes the first packet of late sound, the encoder's priming, at the start of the film.
+        numbers[0] = numbers[1] - 1
+    offsets = [offset for offset, size in chunks if size]
+    return {base + offset + 8: number * seconds for offset, number in zip(offsets, numbers, strict=True)}
 
 
 def _chunk_seconds(file: AudioFile, stream: int) -> tuple[float, int]:

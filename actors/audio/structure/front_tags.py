@@ -17,6 +17,7 @@ _MAGIC = (
         for magic in (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"FRM8", b".snd", b"dns.", b"caff")
     ),
     *((0, magic) for magic in (b"OggS", b"fLaC", b"wvpk", b"MAC ", b"TTA1", b"#!AMR", b"FLV\x01", b"DSD ")),
+    *((0, magic) for magic in (b"Creative Voice F", b".RMF\0\0\0", b".SoX", b"XoS.")),
     (0, b"riff\x2e\x91\xcf\x11"),
     (0, b"\x1a\x45\xdf\xa3"),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),

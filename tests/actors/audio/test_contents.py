@@ -68,6 +68,7 @@ OTHERS = {
     "nothing but zeros": lambda data: bytes(300_000),
     "a playlist": lambda data: b"#EXTM3U\na.mp3\n",
     "bzip2": lambda data: b"BZh91AY" + data,
+    "captured network traffic": lambda data: b"\xd4\xc3\xb2\xa1\2\0\4\0" + bytes(16) + data,
     "Parquet": lambda data: b"PAR1" + data + b"PAR1",
 }
 

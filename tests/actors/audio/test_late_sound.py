@@ -103,6 +103,8 @@ def test_empty_chunks_of_an_avi_film_take_time(tmp_path, speech):
     assert row["status"] == "ok"
     assert row["flags"] in ([], ["gap_filled"])
     assert row["decoded_end"] == pytest.approx(LATE + 6, abs=0.15)
+    # Nothing is heard at the start of the film.
+    assert row["segments"][0]["start"] == pytest.approx(LATE, abs=0.4)
     first = decoded(path, end=9.0)[1]
     second = decoded(path, start=9.0)[1]
     assert first["decoded_end"] == second["decoded_start"]

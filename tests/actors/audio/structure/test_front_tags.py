@@ -104,3 +104,13 @@ def test_other_containers_begin_behind_their_tags(tmp_path, write, speech):
         path.write_bytes(tag() + path.read_bytes())
         got, _ = decode(path)
         assert np.array_equal(got.samples, healthy.samples), name
+
+
+@pytest.mark.parametrize("front", [tag(300), bytes(512)], ids=["tag", "zeros"])
+@pytest.mark.parametrize(("name", "codec"), [("a.voc", "pcm_u8"), ("a.sox", "pcm_s32le"), ("a.rm", "ac3")])
+def test_rare_containers_begin_behind_their_tags(tmp_path, write, speech, name, codec, front):
+    path = write(tmp_path / name, speech(4, 44_100), codec, 44_100)
+    healthy, _ = decode(path)
+    path.write_bytes(front + path.read_bytes())
+    got, _ = decode(path)
+    assert np.array_equal(got.samples, healthy.samples) and got.flags == healthy.flags
