@@ -49,6 +49,7 @@ FLAGS: dict[str, dict[str, str]] = {
         "too_little_text": "the text has clearly fewer syllables than are heard: a part may be missing",
         "text_without_speech": "the segment has text, but no speech is heard in it: it may be invented",
         "context_leaked": "the text is mostly copied from the context",
+        "previous_text": "the text is that of the segment before it, which sounds otherwise",
         "low_confidence": "the confidence of the segment is below `guards.min_confidence`",
         "tag_removed": "the model wrote its own markup into the text, and it was removed",
         "text_given": "the text comes from the manifest",
@@ -73,8 +74,8 @@ FLAGS: dict[str, dict[str, str]] = {
         "words_in_silence": "words stand where nothing is heard",
         "many_times_repaired": "many of the aligner's times were out of order and were repaired",
         "speech_without_words": "speech is heard where no word is: text is missing, or its times are wrong",
-        "edge_without_words": "syllables are heard before the first word or behind the last one: a word may be "
-        "missing where the recording was cut; no reason to doubt the text",
+        "edge_without_words": "syllables are heard before the first word or behind the last one: a word may "
+        "be missing where the recording was cut; no reason to doubt the text",
     },
     "repair": {
         "repaired:STEP": "the text comes from a step of the repair: language, recut, no_context, penalty or "

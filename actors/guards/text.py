@@ -10,6 +10,8 @@ from actors.guards.evidence import TextEvidence, flag_names
 from actors.records import ServerJudgement
 from actors.text.syllables import count_syllables
 
+# The text is that of the segment before, which sounds otherwise.
+REPEATED = "previous_text"
 # Flags of a text that is probably wrong: each calls for a repair.
 SUSPECT_TEXT_FLAGS: frozenset[str] = frozenset(
     {
@@ -29,6 +31,7 @@ SUSPECT_TEXT_FLAGS: frozenset[str] = frozenset(
         "language_doubtful",
         "language_not_allowed",
         "low_confidence",
+        REPEATED,
         # From the alignment of given texts.
         "text_unlike_audio",
     }
@@ -46,8 +49,8 @@ _FEW, _MANY, _RISE = 20, 60, 0.1
 _SHORT, _FREE_SHORT = 10, 0.5
 # Syllables that a text may always have more than is heard.
 _FREE = 4.0
-# Heard syllables of speech from which an empty text has missed something.
-_UNSAID = 8
+# Heard syllables of speech from which an empty text has missed something, and, where they are few, seconds.
+_UNSAID, _FEW_UNSAID, _FEW_SECONDS = 8, 4, 1.0
 # Mean log-probability below which a text is invented if its server hears no speech.
 _INVENTED_LOGPROB = -1.0
 # Seconds of speech that a segment has at least.
@@ -90,7 +93,7 @@ def needs_speech(evidence: TextEvidence, limits: GuardsConfig = DEFAULTS) -> boo
     if evidence.speech_probability is not None:
         return False
     if not evidence.text:
-        return (evidence.heard_syllables or 0) >= _UNSAID
+        return (evidence.heard_syllables or 0) >= _FEW_UNSAID
     return (
         "speech_unlikely" in evidence.flags
         or _is_too_short(evidence, limits)
@@ -138,14 +141,17 @@ def _is_too_short(evidence: TextEvidence, limits: GuardsConfig) -> bool:
         return False
     if not evidence.text:
         # Sounds that are no speech have peaks, too: only a VAD can tell.
-        return evidence.speech_syllables is not None and heard >= _UNSAID and _is_speech(evidence, limits)
+        is_enough = heard >= _UNSAID or (
+            heard >= _FEW_UNSAID and (evidence.speech_seconds or 0.0) >= _FEW_SECONDS
+        )
+        return evidence.speech_syllables is not None and is_enough and _is_speech(evidence)
     share = (min(max(heard, _FEW), _MANY) - _FEW) / (_MANY - _FEW)
     limit = limits.min_syllable_ratio * (1 + _RISE * share) * _expected(evidence, heard)
     free = _FREE_SHORT if heard <= _SHORT else 0.0
     return count_syllables(evidence.text, evidence.language) < limit - free
 
 
-def _is_speech(evidence: TextEvidence, limits: GuardsConfig) -> bool:
+def _is_speech(evidence: TextEvidence) -> bool:
     return (evidence.speech_probability or 0.0) >= 0.5 and (
         evidence.speech_seconds or 0.0
     ) >= _SHORTEST_SPEECH

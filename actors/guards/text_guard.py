@@ -7,10 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from actors.config.trust import GuardsConfig
-from actors.guards import languages
+from actors.guards import languages, loops
 from actors.guards.evidence import TextEvidence
 from actors.guards.sound import find_speech, heard_syllables
-from actors.guards.text import needs_speech, text_flags
+from actors.guards.text import REPEATED, needs_speech, text_flags
 from actors.records import Hypothesis, SegmentRequest
 from actors.text.languages import code_of
 
@@ -52,12 +52,18 @@ class TextGuard:
         """
         if self._thread is None:
             return list(results)
-        return [
-            result
-            if isinstance(result, Exception) or request.unsettled_tokens
-            else self.judged_text(request, result, count.result())
-            for request, result, count in zip(requests, results, heard, strict=True)
-        ]
+        found: list[Hypothesis | Exception] = []
+        text, syllables = "", 0
+        for request, result, count in zip(requests, results, heard, strict=True):
+            if isinstance(result, Exception) or request.unsettled_tokens:
+                found.append(result)
+                continue
+            judged = self.judged_text(request, result, count.result())
+            if loops.is_copy(result.text, count.result(), text, syllables):
+                judged = replace(judged, flags=(*judged.flags, REPEATED))
+            text, syllables = result.text, count.result()
+            found.append(judged)
+        return found
 
     def judged_text(
         self, request: SegmentRequest, hypothesis: Hypothesis, heard: int | None = None

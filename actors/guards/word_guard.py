@@ -11,7 +11,7 @@ import numpy as np
 from actors.config.trust import GuardsConfig
 from actors.guards.evidence import WordEvidence
 from actors.guards.sound import find_speech, heard_syllables
-from actors.guards.words import needs_silences, needs_speech, word_flags
+from actors.guards.words import needs_silences, needs_speech, withdrawn_flags, word_flags
 from actors.records import SAMPLING_RATE, AlignedTimes, SegmentRow
 from actors.segmentation.levels import FRAME, frame_levels, runs
 from actors.segmentation.silence import proven_silence
@@ -57,8 +57,11 @@ class WordGuard:
         if heard is None or not aligned["words"]:
             return aligned
         repaired = times.repaired if isinstance(times, AlignedTimes) else 0
-        flags = flags_of(segment, aligned, repaired, heard.result(), self.limits)
-        return {**aligned, "flags": [*aligned["flags"], *flags]} if flags else aligned
+        added, withdrawn = flags_of(segment, aligned, repaired, heard.result(), self.limits)
+        if not added and not withdrawn:
+            return aligned
+        kept = [flag for flag in aligned["flags"] if flag not in withdrawn]
+        return {**aligned, "flags": [*kept, *added]}
 
 
 def listen_to(samples: bytes) -> Syllables:
@@ -79,8 +82,8 @@ def _silences(waveform: np.ndarray) -> tuple[tuple[float, float], ...]:
 
 def flags_of(
     segment: SegmentRow, aligned: SegmentRow, repaired: int, syllables: Syllables, limits: GuardsConfig
-) -> tuple[str, ...]:
-    """The flags that the guards give to an aligned segment, beyond its own: see `WordGuard.flags`."""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The flags that the guards give to an aligned segment, and those of its text that its words disprove."""
     start = segment["start"]
     evidence = WordEvidence(
         # Words of a given text that are not said have no times.
@@ -101,4 +104,7 @@ def flags_of(
     if needs_speech(evidence, limits) and (speech := find_speech(waveform)) is not None:
         spoken = tuple(heard_syllables(waveform, speech.mask).tolist())
         evidence = replace(evidence, speech_syllables=spoken)
-    return word_flags(evidence, limits)
+    added = word_flags(evidence, limits)
+    if "too_little_text" not in evidence.flags:
+        return added, ()
+    return added, withdrawn_flags(replace(evidence, flags=(*evidence.flags, *added)))

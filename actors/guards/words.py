@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 from actors.config.trust import GuardsConfig
 from actors.guards.evidence import WordEvidence, flag_names
+from actors.text.syllables import count_syllables
 
 # Flags of word times that are probably wrong: each calls for a repair. `speech_without_words` is about the
 # text: it misses what is said.
@@ -35,6 +36,10 @@ _SILENT_SHARE, _SILENT_WORDS = 0.8, 2
 _AROUND = 0.05
 # Syllables at an end of a segment, before its first word or behind its last one.
 _EDGE_SYLLABLES = 2
+# Syllables that no word covers in all, and their share of those that are heard, in a short segment.
+_MISSING, _MISSING_SHARE = 3, 1 / 3
+# Heard syllables that a word may cover for each of its own, and more: some voices have two peaks in one.
+_PEAKS, _MORE_PEAKS = 2, 1
 # Time stamps that are repaired, at least.
 _REPAIRED = 4
 
@@ -54,7 +59,7 @@ def word_flags(evidence: WordEvidence, limits: GuardsConfig = DEFAULTS) -> tuple
         "words_piled_up": _has_pile(evidence),
         "words_in_silence": _silent_words(evidence) >= min(_SILENT_WORDS, len(evidence.words)),
         "many_times_repaired": evidence.repaired >= max(_REPAIRED, limits.max_repaired_share * stamps),
-        "speech_without_words": _uncovered(evidence) >= limits.max_uncovered_syllables,
+        "speech_without_words": _misses_speech(evidence, limits),
         EDGE: _at_edge(evidence) >= _EDGE_SYLLABLES,
     }
     if found["speech_without_words"]:
@@ -68,8 +73,32 @@ def needs_speech(evidence: WordEvidence, limits: GuardsConfig = DEFAULTS) -> boo
     return (
         evidence.speech_syllables is None
         and bool(evidence.words)
-        and (_uncovered(evidence) >= limits.max_uncovered_syllables or _at_edge(evidence) >= _EDGE_SYLLABLES)
+        and (_misses_speech(evidence, limits) or _at_edge(evidence) >= _EDGE_SYLLABLES)
     )
+
+
+def withdrawn_flags(evidence: WordEvidence) -> tuple[str, ...]:
+    """Flags of a text that its words disprove.
+
+    A text with fewer syllables than are heard lacks nothing if every syllable is in a word, and no word is
+    stretched over several: then the voice has more peaks than syllables.
+
+    Args:
+        evidence: what is known about the words; its flags are all that the segment has.
+    """
+    known = flag_names(evidence.flags)
+    if "too_little_text" not in known or known & SUSPECT_WORD_FLAGS or not evidence.words:
+        return ()
+    syllables = evidence.heard_syllables
+    if not syllables or any(end <= start for _, start, end in evidence.words):
+        return ()
+    if any(not _is_covered(time, evidence) for time in syllables):
+        return ()
+    for text, start, end in evidence.words:
+        inside = bisect_right(syllables, end) - bisect_left(syllables, start)
+        if inside > _PEAKS * max(1.0, count_syllables(text, evidence.language)) + _MORE_PEAKS:
+            return ()
+    return ("too_little_text", "repair_refused")
 
 
 def needs_silences(evidence: WordEvidence) -> bool:
@@ -106,6 +135,21 @@ def _silent_words(evidence: WordEvidence) -> int:
         )
         for _, start, end in evidence.words
     )
+
+
+def _misses_speech(evidence: WordEvidence, limits: GuardsConfig) -> bool:
+    """Whether several syllables in a row, or a good part of all of them, are in no word."""
+    syllables = _syllables(evidence)
+    if len(syllables) < _MISSING:
+        return False
+    if _uncovered(evidence) >= limits.max_uncovered_syllables:
+        return True
+    missing = sum(not _is_covered(time, evidence) for time in syllables)
+    return missing >= _MISSING and missing >= _MISSING_SHARE * len(syllables)
+
+
+def _is_covered(time: float, evidence: WordEvidence) -> bool:
+    return any(start - _AROUND <= time <= end + _AROUND for _, start, end in evidence.words)
 
 
 def _at_edge(evidence: WordEvidence) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.confidence.words import least_confidence
 from actors.guards.evidence import flag_names
-from actors.guards.text import SUSPECT_TEXT_FLAGS
+from actors.guards.text import REPEATED, SUSPECT_TEXT_FLAGS
 from actors.guards.words import WORD_FAULTS
 from actors.records import CandidateRow, Hypothesis, Piece
 from actors.repair.agreement import AGREEMENT, agreement
@@ -83,6 +83,15 @@ def best(candidates: Sequence[Candidate]) -> int:
         return agreed[number], -candidate.faults, confidence, -number
 
     return max(allowed, key=key)
+
+
+def with_fault_of(original: Candidate, candidate: Candidate) -> Candidate:
+    """A candidate with the fault that only neighbours show, where it has the text of the original."""
+    one = candidate.hypothesis
+    is_same = agreement(original.hypothesis.text, one.text) >= AGREEMENT
+    if REPEATED not in original.suspects or not is_same or REPEATED in one.flags:
+        return candidate
+    return replace(candidate, hypothesis=replace(one, flags=(*one.flags, REPEATED)))
 
 
 def is_agreed(candidates: Sequence[Candidate]) -> bool:

@@ -12,7 +12,7 @@ from actors.config.repair import RepairConfig
 from actors.records import Hypothesis, SegmentRequest, Span
 from actors.repair import languages, steps
 from actors.repair.budget import Budget, affordable
-from actors.repair.choice import ORIGINAL, Candidate, as_row, best, is_agreed
+from actors.repair.choice import ORIGINAL, Candidate, as_row, best, is_agreed, with_fault_of
 from actors.repair.recut import VARIANTS, pieces_of
 from actors.text.languages import ASR_LANGUAGES
 
@@ -232,7 +232,7 @@ class Ladder:
             texts = [answer for answer in own if isinstance(answer, Hypothesis)]
             if len(texts) == len(own):
                 candidate = steps.candidate_of(step, case.request, requests, case.spans, texts, self._check)
-                case.candidates.append(candidate)
+                case.candidates.append(with_fault_of(case.candidates[0], candidate))
                 case.after(step)
 
     def _languages(self, cases: Sequence[_Case], neighbours: Sequence[str | None]) -> dict[int, str | None]:

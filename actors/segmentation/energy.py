@@ -93,8 +93,8 @@ def find_cut(samples: np.ndarray, nominal: int) -> int:
 def _cut(region: Span, smooth: np.ndarray, silences: list[Span], limit: int) -> list[Span]:
     """Cut a region into spans of at most `limit` samples.
 
-    Cuts are at the best pause of the last third of the limit, or of its last 5 s where that is more, but never
-    in its first third. A rest of at most 1.6 limits is cut near its middle, because otherwise its last span
+    Cuts are at the best pause of the last third of the limit, or of its last 5 s where that is more, but not
+    of its first third. A rest of at most 1.6 limits is cut near its middle, because otherwise its last span
     would be tiny.
     """
     spans: list[Span] = []
@@ -146,7 +146,7 @@ def _best_pause(smooth: np.ndarray, first: int, last: int, wanted: float, reach:
         if run.end - run.start >= _MIN_PAUSE
     ]
     # All of it is a pause.
-    if usual <= NEAR_DIGITAL and usual - lowest < _PAUSE_DEPTH:
+    if highest <= NEAR_DIGITAL and highest - lowest < _PAUSE_DEPTH:
         return round(min(max(wanted, first), last))
     # No pause stands out. Where most of the window is a pause, its usual level is that of the pause.
     if highest - lowest < _PAUSE_DEPTH or not pauses:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.guards.loops import compression_ratio, is_looping
+from actors.guards.loops import compression_ratio, is_copy, is_looping
 
 SPEECH = (
     "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your "
@@ -53,3 +53,13 @@ def test_scripts_of_several_bytes_are_judged_like_latin() -> None:
     latin = "Tot, kto hochet znat, chto budet dalshe, pust poslushaet etot rasskaz."
     cyrillic = "Тот, кто хочет знать, что будет дальше, пусть послушает этот рассказ."
     assert compression_ratio(2 * cyrillic) == pytest.approx(compression_ratio(2 * latin), rel=0.1)
+
+
+def test_a_long_text_is_a_copy_of_the_one_before_if_it_sounds_otherwise() -> None:
+    said = "We will meet again at nine o'clock tomorrow morning."
+    assert is_copy(said, 20, said.upper(), 14)
+    # A refrain sounds the same; short answers are given twice.
+    assert not is_copy(said, 14, said, 15)
+    assert not is_copy("Yes, of course.", 20, "Yes, of course.", 4)
+    assert not is_copy(said, 20, said + " Really.", 14)
+    assert is_copy("我们明天早上九点再见", 18, "我们明天早上九点再见", 10)

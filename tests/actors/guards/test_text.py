@@ -66,6 +66,10 @@ def test_silence_has_no_flags_unless_there_is_speech() -> None:
     assert needs_speech(replace(GOOD, **silence))
     assert flags(speech_syllables=2, **silence, **SPOKEN) == ()
     assert flags(speech_syllables=14, **silence, **SPOKEN) == ("too_little_text",)
+    # A few syllables are enough where there is a second of speech.
+    assert flags(speech_syllables=5, **silence, **SPOKEN) == ("too_little_text",)
+    brief = {**SPOKEN, "speech_seconds": 0.5}
+    assert flags(speech_syllables=5, **silence, **brief) == ()
 
 
 @pytest.mark.parametrize(

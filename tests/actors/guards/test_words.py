@@ -6,7 +6,7 @@ from typing import Any
 
 from actors.config.trust import GuardsConfig
 from actors.guards.evidence import WordEvidence
-from actors.guards.words import needs_speech, word_flags
+from actors.guards.words import needs_speech, withdrawn_flags, word_flags
 
 # Ten words of 0.4 s, every half second.
 EVEN = tuple((f"w{number}", number / 2, number / 2 + 0.4) for number in range(10))
@@ -63,6 +63,36 @@ def test_sound_that_is_no_speech_is_no_speech_without_words() -> None:
     assert word_flags(found) == ()
     assert not needs_speech(found)
     assert word_flags(evidence(EVEN[:6], speech_syllables=())) == ()
+
+
+def test_sound_at_an_end_that_no_word_covers_is_told() -> None:
+    assert word_flags(evidence(EVEN[1:])) == ("edge_without_words",)
+    assert word_flags(evidence(EVEN[:-1])) == ("edge_without_words",)
+    assert needs_speech(evidence(EVEN[1:]))
+    assert word_flags(evidence(EVEN[1:], speech_syllables=SYLLABLES[2:])) == ()
+
+
+def test_a_third_of_the_sound_of_a_short_segment_is_missing_text() -> None:
+    short = {"heard_syllables": SYLLABLES[:8], "duration": 2.0}
+    assert word_flags(evidence(EVEN[:4], **short)) == ()
+    assert word_flags(evidence((EVEN[0], EVEN[2]), **short)) == ("speech_without_words",)
+
+
+SHORT_TEXT = {"flags": ("too_little_text", "repair_refused")}
+
+
+def test_a_text_whose_words_cover_all_that_is_heard_is_not_too_short() -> None:
+    assert set(withdrawn_flags(evidence(**SHORT_TEXT))) == {"too_little_text", "repair_refused"}
+    assert withdrawn_flags(evidence()) == ()
+
+
+def test_what_words_leave_out_or_are_stretched_over_stays_missing() -> None:
+    assert withdrawn_flags(evidence(EVEN[:9], **SHORT_TEXT)) == ()
+    stretched = (*EVEN[:6], ("w", 3.0, 4.9))
+    assert withdrawn_flags(evidence(stretched, **SHORT_TEXT)) == ()
+    empty = (*EVEN[:4], ("w4", 2.1, 2.1), *EVEN[4:])
+    assert withdrawn_flags(evidence(empty, **SHORT_TEXT)) == ()
+    assert withdrawn_flags(evidence(flags=("too_little_text", "words_in_silence"))) == ()
 
 
 def test_flags_are_given_once_and_only_if_guards_are_on() -> None:

@@ -127,6 +127,19 @@ def test_a_moment_of_digital_silence_does_not_hide_a_longer_pause():
     assert 8.15 < first.end / SAMPLING_RATE < 8.95
 
 
+def test_a_window_that_is_mostly_silent_is_not_cut_in_the_word_at_its_end():
+    wave = np.concatenate([noise(5, -20, 1), noise(4.6, -88, 2), noise(0.6, -20, 3), noise(9, -20, 4)])
+    first, *_ = segment(wave, CONFIG.model_copy(update={"min_silence": 10}))
+    assert 5 <= first.end / SAMPLING_RATE <= 9.6
+
+
+def test_cuts_of_a_small_limit_are_at_the_longest_pause_of_5_seconds():
+    small = CONFIG.model_copy(update={"max_duration": 8, "min_silence": 10})
+    wave = np.concatenate([noise(4, -20, 1), noise(0.9, -62), noise(2.5, -20, 2), noise(0.2, -62)])
+    first, *_ = segment(np.concatenate([wave, noise(9, -20, 3)]), small)
+    assert first.end / SAMPLING_RATE == pytest.approx(4.45, abs=0.1)
+
+
 def test_without_a_pause_the_quietest_place_is_cut():
     wave = np.concatenate([noise(8, -20, 1), noise(0.15, -24, 2), noise(8.85, -20, 3)])
     first, second = segment(wave, CONFIG)
