@@ -1,7 +1,7 @@
 """`make bench-peers`: whole pipelines side by side, without a model and with the demo models.
 
     python -m tests.benchmarks.peers                          all, three rounds: an hour
-    python -m tests.benchmarks.peers ours ray daft ffmpeg --parts cost          ten minutes
+    python -m tests.benchmarks.peers ours ray daft ffmpeg --parts cost,decoding     ten minutes
     python -m tests.benchmarks.peers nemo --parts cost --rounds 1 --add         one more round of one
     python -m tests.benchmarks.peers --parts none --add       only the tables of earlier runs
 
@@ -68,7 +68,7 @@ def main() -> int:
             _collect(comparison.cost(number), records)
         if "models" in parts:
             _collect(comparison.models(number), records)
-    if "decoding" in parts or "cost" in parts:
+    if "decoding" in parts:
         _collect(comparison.decoding(0), records)
     if "broken" in parts:
         _collect(comparison.broken(), records)

@@ -28,6 +28,7 @@ def main() -> None:
     manifest, out, backend = sys.argv[1], Path(sys.argv[2]).absolute(), sys.argv[3]
     out.mkdir(parents=True, exist_ok=True)
     ray.init(
+        "local",
         num_cpus=CPUS[backend],
         include_dashboard=backend == "xenna",
         dashboard_host="127.0.0.1",

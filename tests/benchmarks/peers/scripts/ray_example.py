@@ -61,7 +61,7 @@ class Transcriber:
 
 manifest, out, model = sys.argv[1:]
 # Workers import `pyav_decoding` from this script's folder, which Ray adds to their path.
-ray.init(include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+ray.init("local", include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
 paths = [json.loads(line)["audio"] for line in Path(manifest).read_text().splitlines()]
 rows = ray.data.read_binary_files(paths, include_paths=True).map(decode)
 stage = (NoModel, ()) if model == "none" else (Transcriber, (model,))
