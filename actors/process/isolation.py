@@ -194,7 +194,12 @@ class Child:
         stream = self._process.stdout
         count = _LENGTH.unpack(_read_exactly(stream, _LENGTH.size, deadline))[0]
         lengths = struct.unpack(f"<{count}Q", _read_exactly(stream, count * _LENGTH.size, deadline))
-        message, *buffers = [_read_exactly(stream, length, deadline) for length in lengths]
+        message = _read_exactly(stream, lengths[0], deadline)
+        # One block for all buffers, which then follow each other in memory.
+        block, buffers = _read_exactly(stream, sum(lengths[1:]), deadline), []
+        for length in lengths[1:]:
+            buffers.append(block[:length])
+            block = block[length:]
         answer: tuple[str, Any] = pickle.loads(message, buffers=buffers)
         return answer
 

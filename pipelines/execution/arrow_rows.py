@@ -13,8 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from actors.records import Row
+from pipelines.schema import DECODED
 
 SEGMENTS, SAMPLES = "segments", "samples"
+# Columns of a plan that decoded rows have in another form.
+_REDACTED = frozenset({"audio", "location"})
 
 
 def to_rows(table: pa.Table) -> list[Row]:
@@ -58,6 +61,56 @@ def to_table(rows: Sequence[Row], schema: pa.Schema, source: pa.Table) -> pa.Tab
         structs = pa.StructArray.from_arrays(fields, fields=list(segment_type))
         chunks.append(pa.ListArray.from_arrays(_offsets(part), structs))
     return table.set_column(index, schema.field(index), pa.chunked_array(chunks, schema.field(index).type))
+
+
+def decoded_table(rows: Sequence[Row], plan: pa.Table) -> pa.Table:
+    """Decoded rows as a table of DECODED.
+
+    Samples that follow each other in memory, as those of a row from a decoding process, are not copied.
+
+    Args:
+        rows: from `actors.decoder`, in the order of the plan; `audio` and `location` may be redacted.
+        plan: the rows that they were made of, whose columns are taken as they are.
+    """
+    columns = []
+    for field in DECODED:
+        is_planned = field.name in plan.column_names and field.name not in _REDACTED
+        if field.name == SEGMENTS:
+            columns.append(_segment_lists(rows, field.type))
+        elif is_planned and plan.schema.field(field.name).type == field.type:
+            columns.append(plan[field.name])
+        else:
+            columns.append(pa.array([row.get(field.name) for row in rows], field.type))
+    return pa.table(columns, schema=DECODED)
+
+
+def _segment_lists(rows: Sequence[Row], kind: pa.ListType) -> pa.ListArray:
+    segments = [segment for row in rows for segment in row[SEGMENTS]]
+    fields = [
+        _binary([segment[SAMPLES] for segment in segments])
+        if field.name == SAMPLES
+        else pa.array([segment.get(field.name) for segment in segments], field.type)
+        for field in kind.value_type
+    ]
+    offsets = np.cumsum([0, *(len(row[SEGMENTS]) for row in rows)])
+    structs = pa.StructArray.from_arrays(fields, fields=list(kind.value_type))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs, type=kind)
+
+
+def _binary(values: Sequence[Any]) -> pa.LargeBinaryArray:
+    """Buffers as an array; values that follow each other in memory stay where they are."""
+    offsets = np.cumsum([0, *map(len, values)], dtype=np.int64)
+    places = [_memory_range(value) for value in values if len(value)]
+    if places and all(place + length == after for (place, length), (after, _) in pairwise(places)):
+        data = pa.foreign_buffer(places[0][0], int(offsets[-1]), base=list(values))
+    else:
+        data = pa.allocate_buffer(int(offsets[-1]))
+        whole = np.frombuffer(data, np.uint8)
+        for value, start, end in zip(values, offsets[:-1], offsets[1:], strict=True):
+            whole[start:end] = np.frombuffer(value, np.uint8)
+    return pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(values), [None, pa.py_buffer(offsets), data]
+    )
 
 
 def _without_samples(table: pa.Table) -> pa.Table:

@@ -33,9 +33,9 @@ from actors.redaction import redacted_address
 from actors.repair import second_model
 from actors.repair.earlier import unpack
 from pipelines.commits.answers import AnswerFolder
-from pipelines.execution.arrow_rows import to_rows, to_table
+from pipelines.execution.arrow_rows import decoded_table, to_rows, to_table
 from pipelines.execution.ray_data import BYTES_PER_SECOND
-from pipelines.schema import DECODED, RECOGNISED, SHARD
+from pipelines.schema import RECOGNISED, SHARD
 from pipelines.storage import parquet_cells
 from pipelines.supervision import model_costs
 from pipelines.supervision.guarded_actor import GuardedActor, Heartbeat
@@ -65,7 +65,7 @@ def decode(
     decoder = _decoder(audio, segmenter)
     heartbeat = Heartbeat(supervisor)
     done: list[Row] = []
-    size = 0
+    first = size = 0
     audio_seconds = busy_seconds = 0.0
     rows = table.to_pylist()
     for row, following in zip(rows, [*rows[1:], None], strict=True):
@@ -83,10 +83,10 @@ def decode(
         size += sum(len(segment["samples"]) for segment in done[-1]["segments"])
         heartbeat()
         if size >= MIN_YIELD_BYTES:
-            yield pa.Table.from_pylist(done, schema=DECODED)
-            done, size = [], 0
+            yield decoded_table(done, table.slice(first, len(done)))
+            first, done, size = first + len(done), [], 0
     if done:
-        yield pa.Table.from_pylist(done, schema=DECODED)
+        yield decoded_table(done, table.slice(first, len(done)))
     costs = {"calls": 1, "audio_seconds": audio_seconds, "busy_seconds": busy_seconds}
     supervisor.record_costs.remote(model_costs.DECODE, model_costs.CPU, {**costs, "num_cpus": audio.num_cpus})
 

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.execution.arrow_rows import to_rows, to_table
-from pipelines.schema import DECODED, RECOGNISED
+from pipelines.execution.arrow_rows import decoded_table, to_rows, to_table
+from pipelines.schema import DECODED, PLAN, RECOGNISED
 
 
 def row(name: str, *lengths: int) -> dict[str, Any]:
@@ -106,3 +106,37 @@ def test_removed_or_changed_segments_are_copied() -> None:
     ]
     rows[2]["segments"] = [{**rows[2]["segments"][0], "samples": b"new!"}]
     assert to_table(rows, RECOGNISED, table).to_pylist()[2]["segments"][0]["samples"] == b"new!"
+
+
+def planned(rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist([{**one, "audio": "https://secret@host/a"} for one in rows], schema=PLAN)
+
+
+@pytest.mark.parametrize("count", range(len(ROWS) + 1))
+def test_decoded_rows_become_the_table_that_arrow_would_make(count: int) -> None:
+    rows = [{**one, "audio": "a"} for one in ROWS[:count]]
+    table = decoded_table(rows, planned(rows))
+    table.validate(full=True)
+    assert table.schema == DECODED
+    assert table.to_pylist() == pa.Table.from_pylist(rows, schema=DECODED).to_pylist()
+
+
+def test_decoded_rows_of_a_part_of_an_older_plan_have_all_columns() -> None:
+    plan = planned(ROWS).drop_columns(["languages", "window"])
+    plan = plan.set_column(0, "shard_id", plan["shard_id"].cast(pa.large_string()))
+    table = decoded_table(ROWS[1:3], plan.slice(1, 2))
+    assert table.to_pylist() == pa.Table.from_pylist(ROWS[1:3], schema=DECODED).to_pylist()
+
+
+def test_samples_that_follow_each_other_in_memory_are_not_copied() -> None:
+    block = np.arange(60, dtype=np.uint8)
+    long, parts = row("long", 10, 0, 20), [block[:20], block[20:20], block[20:60]]
+    for segment, part in zip(long["segments"], parts, strict=True):
+        segment["samples"] = part.data
+    table = decoded_table([long], planned([long]))
+    block[:] = 7
+    assert [segment["samples"] for segment in table.to_pylist()[0]["segments"]] == [
+        b"\7" * 20,
+        b"",
+        b"\7" * 40,
+    ]
