@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,13 +20,15 @@ from actors.audio.recordings.ends import end_sample, ended_early, sample_limit
 from actors.audio.recordings.tracks import Tracks, decode_all, decode_others, decode_tracks, open_tracks
 from actors.audio.sources import AudioFile, open_audio
 from actors.audio.windows import Window
-from actors.config import AudioConfig, SegmenterConfig
 from actors.errors import FatalError, RowError, as_row_error
 from actors.process.isolation import Child
 from actors.records import SAMPLING_RATE, Probe, Row
 from actors.segmentation.energy import find_cut
 from actors.segmentation.hybrid import Judged
 from actors.segmentation.segmenter import cut_channels, silent_samples, warn_without_vad
+
+if TYPE_CHECKING:
+    from actors.config import AudioConfig, SegmenterConfig
 
 # Seconds on both sides of a nominal shard border in which the cut is searched.
 _REACH = 2.5
@@ -48,6 +51,8 @@ class Decoder:
         self.audio, self.segmenter, self._imports = audio, segmenter, imports
         warn_without_vad(segmenter)
         self._child = Child(audio.max_memory, imports=imports)
+        # Values alone: for a `Settings` the child would import pydantic, which takes longer than ten clips.
+        self._plain_settings = [SimpleNamespace(**settings.model_dump()) for settings in (audio, segmenter)]
 
     def __call__(self, rows: list[Row], following: Row | None = None) -> list[Row]:
         """Decode PLAN rows to DECODED rows, in order. Never raises for a bad file.
@@ -97,8 +102,7 @@ class Decoder:
                 return self._child.call(
                     "actors.decoder:decode_for_caller",
                     row,
-                    self.audio,
-                    self.segmenter,
+                    *self._plain_settings,
                     keep_open,
                     timeout=self.audio.timeout,
                 )

@@ -12,13 +12,16 @@ import itertools
 import os
 import random
 import re
-import ssl
+import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from actors.config.base import StorageConfig
 from actors.errors import RetryableError, RowError, ScriptoriumError, UsageError
+
+# A process that decodes does without pydantic and ssl, whose imports take longer than ten clips.
+if TYPE_CHECKING:
+    from actors.config.base import StorageConfig
 
 # Seconds of back-off.
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
@@ -65,7 +68,7 @@ def apply(config: StorageConfig) -> None:
 
 def variables() -> dict[str, str]:
     """The settings as environment variables, for processes elsewhere; empty where they are the defaults."""
-    if settings() == StorageConfig():
+    if settings() == _settings(None, None):
         return {}
     return {_RETRIES: os.environ[_RETRIES], _TIMEOUT: os.environ[_TIMEOUT]}
 
@@ -77,6 +80,8 @@ def settings() -> StorageConfig:
 
 @functools.lru_cache(maxsize=8)
 def _settings(retries: str | None, timeout: str | None) -> StorageConfig:
+    from actors.config.base import StorageConfig
+
     values = {"retries": retries, "timeout": timeout}
     return StorageConfig.model_validate({name: value for name, value in values.items() if value is not None})
 
@@ -236,7 +241,8 @@ def _cause_of(error: BaseException) -> BaseException:
 
 def _errno(error: BaseException) -> int | None:
     """The number of the operating system's error; errors of TLS have numbers of their own."""
-    if any(isinstance(one, ssl.SSLError) for one in _chain(error)):
+    of_tls = getattr(sys.modules.get("ssl"), "SSLError", ())
+    if any(isinstance(one, of_tls) for one in _chain(error)):
         return None
     return getattr(error, "errno", None)
 

@@ -21,6 +21,7 @@ from actors.audio.files.etags import etag_of_info, info_of, is_s3, local_etag
 from actors.audio.files.names import hint_of
 from actors.audio.files.slices import Slice, parse_cell, parse_member, parse_slice
 from actors.errors import RowError
+from actors.process.import_path import import_noted
 from actors.process.limits import MAX_FILE_BYTES
 from actors.retries import read_with_retries, s3_filesystem
 
@@ -246,6 +247,7 @@ def _local_path(uri: str) -> str | None:
 def _filesystem(uri: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
+    import_noted()
     scheme, mark, rest = uri.partition("://")
     if mark and "::" not in scheme:
         # Schemes are case-insensitive, but not for fsspec.

@@ -8,11 +8,38 @@ The one exception is a working directory that holds the packages themselves: `ra
 runs `python -m pipelines` in the folder that was uploaded.
 """
 
+import importlib
+import importlib.util
 import os
 import sys
+import threading
+from collections.abc import Sequence
 
 # The folder of the packages `actors` and `pipelines`: a checkout, or site-packages.
 PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+_later: list[str] = []
+_lock = threading.Lock()
+
+
+def import_later(modules: Sequence[str]) -> None:
+    """Note modules for `import_noted`: most processes that decode never need them.
+
+    Raises:
+        ModuleNotFoundError: there is no such module.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}")
+    _later.extend(modules)
+
+
+def import_noted() -> None:
+    """Import the modules that `import_later` noted."""
+    with _lock:
+        for module in _later:
+            importlib.import_module(module)
+        _later.clear()
 
 
 def leave_working_directory() -> None:

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from actors.errors import FatalError, RowError, ScriptoriumError
-from actors.process.import_path import child_command, child_environment
+from actors.process.import_path import child_command, child_environment, import_later
 from actors.process.limits import die_with_parent, limit_file_size, limit_memory
 
 # Seconds that an interpreter may take to start on a busy machine.
@@ -53,8 +53,8 @@ class Child:
         max_memory: GiB that the child may use on top of what its interpreter uses at the start.
         threaded: set for functions that start threads. They then share a few malloc arenas, because each
             arena reserves 64 MiB of the child's memory at once.
-        imports: modules that the child imports when it starts, such as one that makes fsspec know a kind of
-            address.
+        imports: modules that make fsspec know a kind of address. The child imports them before it opens the
+            first address that is no local path.
     """
 
     def __init__(self, max_memory: float, threaded: bool = False, imports: Sequence[str] = ()) -> None:
@@ -264,7 +264,7 @@ def main(parent: int, max_memory: float, imports: Sequence[str] = ()) -> None:
     Args:
         parent: process id of the parent.
         max_memory: GiB, see `Child`.
-        imports: modules to import first.
+        imports: see `Child`.
     """
     import faulthandler
 
@@ -277,8 +277,7 @@ def main(parent: int, max_memory: float, imports: Sequence[str] = ()) -> None:
     devnull = os.open(os.devnull, os.O_RDWR)
     os.dup2(devnull, 0)
     os.dup2(2, 1)
-    for module in imports:
-        importlib.import_module(module)
+    import_later(imports)
     limit_memory(max_memory)
     limit_file_size()
     _send_answer(answers, ("ready", None))

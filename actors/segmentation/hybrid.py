@@ -15,10 +15,10 @@ Cuts are those of `energy`: a VAD's borders are inside words more often.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actors.config import SegmenterConfig
 from actors.records import SAMPLING_RATE, Span
 from actors.segmentation.energy import LONG_SILENCE, cut_regions, sound_regions
 from actors.segmentation.levels import FRAME, frame_levels, runs, smoothed, touched, widened, without_spans
@@ -27,6 +27,9 @@ from actors.segmentation.silero import probabilities_by_memory
 from actors.segmentation.silero_network import STEP
 from actors.segmentation.speech_cues import WINDOW, is_clear_speech, may_be_voice
 from actors.segmentation.vad_answers import MEMORIES, has_gaps, heard_runs
+
+if TYPE_CHECKING:
+    from actors.config import SegmenterConfig
 
 # Frames that stay on both sides of speech: 0.4 s.
 _PAD = 40

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actors.config import SegmenterConfig
 from actors.segmentation import energy, hybrid, silero
 from actors.segmentation.hybrid import Judged
 from actors.segmentation.levels import between
+
+if TYPE_CHECKING:
+    from actors.config import SegmenterConfig
 
 log = logging.getLogger(__name__)
 

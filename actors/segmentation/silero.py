@@ -13,12 +13,15 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actors.config import SegmenterConfig
 from actors.records import SAMPLING_RATE, Span
 from actors.segmentation.silero_network import STEP, network, own_network
+
+if TYPE_CHECKING:
+    from actors.config import SegmenterConfig
 
 # Steps of a piece: 30 s.
 _PIECE = 938
