@@ -1,6 +1,6 @@
 """`make bench`: every benchmark of these folders, then one table of all figures with their aims, and JSON.
 
-    python -m tests.benchmarks                      those of the job and the models: half an hour on two cores
+    python -m tests.benchmarks                      those of the job and the models: MINUTES on two cores
     python -m tests.benchmarks serving streams      these, which run only if named (or with --full)
     python -m tests.benchmarks archive feeding      only these (`bench_archive.py`, `bench_feeding.py`)
     python -m tests.benchmarks --list               their names and what each measures
@@ -16,8 +16,11 @@ It yields `tests.benchmarks.workloads.rows.Row`s as it gets them (name, value, u
 The first line of the module's docstring is its title in the table. Each runs in its own fresh process, one
 after the other. One that crashes, or takes longer than LIMIT_SECONDS (a constant of the module; 300
 without), is a line in the table and does not end the others; what it had yielded by then counts. One with
-BY_NAME = True runs only if it is named. Its output goes to the terminal, before the table. Aims are
-reported, never asserted: the exit code is 1 only where a benchmark failed.
+BY_NAME = True runs only if it is named. EXPECTED_MINUTES is what one takes on two cores with nothing else to
+do; all others have it. Its output goes to the terminal, before the table. Aims are reported, never asserted:
+the exit code is 1 only where a benchmark failed.
+
+Minutes of each, without --full:
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.benchmarks.workloads.rows import Skipped
 
@@ -48,9 +51,10 @@ OUTPUT = "bench-output/results.json"
 
 def main() -> int:
     """Run what the command line names and print the table."""
+    known = {path.stem.removeprefix("bench_"): path for path in sorted(FOLDER.glob("*/bench_*.py"))}
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
-        description=__doc__,
+        description=_description(known),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -63,17 +67,16 @@ def main() -> int:
     )
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)  # set for the process of one benchmark
     arguments = parser.parse_args()
-    known = {path.stem.removeprefix("bench_"): path for path in sorted(FOLDER.glob("*/bench_*.py"))}
     if unknown := [name for name in arguments.names if name not in known]:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
     if arguments.rows:
         return _measure(known[arguments.names[0]], arguments.full, arguments.rows)
     if arguments.list:
         for name, path in known.items():
-            title, _, by_name = _facts(path)
-            print(f"{name:<12} {title}{' (by name)' if by_name else ''}")
+            facts = _facts(path)
+            print(f"{name:<12} {facts.title} ({facts.time}{', by name' * facts.by_name})")
         return 0
-    usual = [name for name, path in known.items() if arguments.full or not _facts(path)[2]]
+    usual = [name for name, path in known.items() if arguments.full or not _facts(path).by_name]
     results = [_run(name, known[name], arguments.full) for name in arguments.names or usual]
     figures = {"machine": _machine(), "full": arguments.full, "benchmarks": results}
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
@@ -103,8 +106,9 @@ def _measure(path: Path, full: bool, to: Path) -> int:
 
 def _run(name: str, path: Path, full: bool) -> dict[str, Any]:
     """Run one benchmark in a process of its own and read its rows."""
-    title, limit, _ = _facts(path)
-    print(f"== {name}: {title}", flush=True)
+    facts = _facts(path)
+    title, limit = facts.title, facts.limit
+    print(f"== {name}: {title} ({facts.time})", flush=True)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.jsonl"
@@ -150,8 +154,34 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def _facts(path: Path) -> tuple[str, int, bool]:
-    """Title and time limit of a benchmark, and whether it runs only if named, without importing it."""
+class Facts(NamedTuple):
+    """What a benchmark says of itself: its limit in seconds, whether it runs only if named, its minutes."""
+
+    title: str
+    limit: int
+    by_name: bool
+    minutes: float | None
+
+    @property
+    def time(self) -> str:
+        """How long it takes, in words."""
+        return f"at most {self.limit / 60:g} min" if self.minutes is None else f"{self.minutes:g} min"
+
+
+def _description(known: dict[str, Path]) -> str:
+    """The head of this file, with the minutes of all benchmarks."""
+    facts = {name: _facts(path) for name, path in known.items()}
+    lines = [
+        f"    {name:<10} {one.time}{' (by name)' * one.by_name}"
+        for name, one in sorted(facts.items(), key=lambda item: item[1].by_name)
+    ]
+    total = sum(one.minutes or 0.0 for one in facts.values() if not one.by_name)
+    text = (__doc__ or "").replace("MINUTES on two", f"{total:.0f} minutes on two")
+    return text + "\n".join(lines)
+
+
+def _facts(path: Path) -> Facts:
+    """The facts of a benchmark, without importing it."""
     tree = ast.parse(path.read_text())
     constants = {
         getattr(node.targets[0], "id", ""): node.value.value
@@ -159,7 +189,12 @@ def _facts(path: Path) -> tuple[str, int, bool]:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
     }
     title = " ".join((ast.get_docstring(tree) or "").split("\n\n")[0].split()).rstrip(".")
-    return title, int(str(constants.get("LIMIT_SECONDS", LIMIT_SECONDS))), bool(constants.get("BY_NAME"))
+    return Facts(
+        title,
+        int(str(constants.get("LIMIT_SECONDS", LIMIT_SECONDS))),
+        bool(constants.get("BY_NAME")),
+        float(str(constants["EXPECTED_MINUTES"])) if "EXPECTED_MINUTES" in constants else None,
+    )
 
 
 def _machine() -> dict[str, Any]:

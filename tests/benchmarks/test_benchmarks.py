@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,16 @@ def test_every_benchmark_is_listed_with_its_title() -> None:
     lines = dict(line.split(maxsplit=1) for line in bench("--list").splitlines())
     assert sorted(lines) == MODULES
     assert all(len(title) > 20 for title in lines.values())
+    # Nothing that runs without being named may make the whole take longer than half an hour.
+    usual = [title for title in lines.values() if not title.endswith("by name)")]
+    minutes = [re.search(r"\(([\d.]+) min\)$", title) for title in usual]
+    assert all(minutes)
+    assert sum(float(found[1]) for found in minutes if found) <= 28
+
+
+def test_the_help_has_the_minutes_of_each_benchmark() -> None:
+    lines = [line.strip() for line in bench("--help").splitlines()]
+    assert all(any(re.match(rf"{name} .*[\d.]+ min", line) for line in lines) for name in MODULES)
 
 
 def test_a_benchmark_yields_figures(tmp_path: Path) -> None:

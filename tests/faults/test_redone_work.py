@@ -44,7 +44,8 @@ def test_a_kill_in_the_middle_of_a_slow_table_costs_less_than_a_minute_of_work(
     while not traced(trace):
         assert job.process.poll() is None, job.said()[-2000:]
         time.sleep(0.2)
-    time.sleep(random.Random(seed).uniform(30, 90))
+    moment = random.Random(seed).uniform(30, 90)
+    time.sleep(moment)
     assert job.process.poll() is None
     job.kill()
     checker.nobody_left(job.mark)
@@ -54,7 +55,8 @@ def test_a_kill_in_the_middle_of_a_slow_table_costs_less_than_a_minute_of_work(
 
     before = traced(trace)
     assert stored == 0
-    assert list((out / "answers").iterdir())
+    # Two portions are over.
+    assert moment < 60 or list(out.glob("answers/*"))
     job = start()
     assert job.wait(600) == 0, job.said()[-3000:]
     heard = traced(trace)
@@ -70,4 +72,4 @@ def test_a_kill_in_the_middle_of_a_slow_table_costs_less_than_a_minute_of_work(
     assert (len(transcripts), len(letters)) == (12, 0)
     assert json.loads((out / "report.json").read_text())["exact"]
     # They are no longer needed.
-    assert not list((out / "answers").iterdir())
+    assert not list(out.glob("answers/*"))

@@ -18,6 +18,7 @@ from tests.benchmarks.workloads import archive, cpu
 from tests.benchmarks.workloads.rows import Row
 
 LIMIT_SECONDS = 300
+EXPECTED_MINUTES = 2
 ROOT = Path(__file__).resolve().parents[3]
 DEMO = ROOT / "configs" / "demo.yaml"
 HELP_RUNS, JOB_RUNS = 9, 3

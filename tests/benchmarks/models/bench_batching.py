@@ -13,6 +13,8 @@ from actors.config import ASRConfig
 from tests.benchmarks.workloads.rows import Row
 
 # Seconds of one task's call: about an hour of conversation.
+
+EXPECTED_MINUTES = 0.1
 SEGMENTS = 256
 SEEDS = range(9)
 

@@ -20,6 +20,8 @@ from tests.benchmarks.workloads.checkpoints import DEMO
 from tests.benchmarks.workloads.rows import Row
 
 # Background text of every second utterance.
+
+EXPECTED_MINUTES = 0.9
 CONTEXT = "Rheinhausen Bilanzkonferenz Quartalszahlen Mustermann"
 SHARE = 0.4
 CURES: dict[str, dict[str, Any]] = {

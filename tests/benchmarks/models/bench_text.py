@@ -25,6 +25,7 @@ from pipelines.schema import SHARD
 from pipelines.stitching import stitch
 from tests.benchmarks.workloads.rows import Row
 
+EXPECTED_MINUTES = 0.2
 RUNS = 7
 # Words of a segment of 180 s of dense speech.
 WORDS = 900

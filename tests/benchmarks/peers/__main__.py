@@ -3,7 +3,7 @@
     python -m tests.benchmarks.peers                          all, three rounds: an hour
     python -m tests.benchmarks.peers ours ray daft ffmpeg --parts cost,decoding     ten minutes
     python -m tests.benchmarks.peers nemo --parts cost --rounds 1 --add         one more round of one
-    python -m tests.benchmarks.peers --parts none --add       only the tables of earlier runs
+    python -m tests.benchmarks.peers --parts none --add --docs      earlier results into README and RESULTS.md
 
 Each contestant has an environment of its own under .peers/, made at the first run from pinned packages (NeMo
 Curator: 8.8 GB, ten minutes); where that is impossible, the reason is told and the others run. The recordings
@@ -23,13 +23,14 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.benchmarks.peers import tables
+from tests.benchmarks.peers import pages, tables
 from tests.benchmarks.peers.contestants import FAIR, FAMILIES, UNFAIR_TO_OTHERS, UNFAIR_TO_US
 from tests.benchmarks.peers.data import Data, prepare
 from tests.benchmarks.peers.environments import FOLDER
 from tests.benchmarks.peers.parts import Comparison, Record
 from tests.benchmarks.workloads.rows import Skipped
 
+SHORT = "In short"  # the table for the README
 PARTS = ("cost", "decoding", "models", "broken", "kill")
 RESULTS, MARKDOWN = FOLDER / "results.json", FOLDER / "tables.md"
 
@@ -46,6 +47,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="of cost and models; default: %(default)s")
     parser.add_argument("--add", action="store_true", help="keep the results of earlier runs")
     parser.add_argument("--xenna", action="store_true", help="NeMo Curator on Xenna, too")
+    parser.add_argument("--docs", action="store_true", help="write the tables into README.md and RESULTS.md")
     parser.add_argument("--no-install", action="store_true", help="skip what is not installed yet")
     arguments = parser.parse_args()
     parts = [part for part in arguments.parts.split(",") if part != "none"]
@@ -75,8 +77,11 @@ def main() -> int:
     if "kill" in parts:
         _collect(comparison.kill(records), records)
     skipped = {**earlier.get("skipped", {}), **comparison.skipped}
-    RESULTS.write_text(json.dumps({"machine": _machine(), "skipped": skipped, "records": records}, indent=1))
+    machine = _machine() if parts else earlier.get("machine", _machine())
+    RESULTS.write_text(json.dumps({"machine": machine, "skipped": skipped, "records": records}, indent=1))
     found = _tables(records, sets)
+    if arguments.docs:
+        pages.write(found, machine, skipped, SHORT)
     MARKDOWN.write_text("\n\n".join(f"{title}\n\n{tables.markdown(table)}" for title, table in found) + "\n")
     for title, table in found:
         print(f"\n{title}\n{tables.plain(table)}")
@@ -116,7 +121,7 @@ def _tables(records: list[Record], sets: dict[str, Data]) -> list[tuple[str, tab
     """All tables that have a line."""
     hours = f"long: {sets['long'].hours:.2f} h in 6 files; short: {sets['short'].hours:.2f} h in 1,000 clips"
     found = [
-        ("Short, for the README", tables.short_table(records, sets)),
+        (SHORT, tables.short_table(records, sets)),
         (f"Without a model; {hours}; medians of the rounds", tables.cost_table(records, sets)),
         ("Ten damaged files among 200 good ones", tables.broken_table(records)),
         ("kill -9 in the middle, and the same command again", tables.kill_table(records, sets)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.peers import tables
+from tests.benchmarks.peers import pages, tables
 from tests.benchmarks.peers.contestants import WITH_MODEL, WITHOUT_MODEL
 from tests.benchmarks.peers.costs import cost_of
 from tests.benchmarks.peers.data import Data
@@ -113,6 +113,19 @@ def test_the_short_table_fits_a_readme() -> None:
     table = tables.short_table(RECORDS, SETS)
     assert len(table[0]) <= 7
     assert table[-1][-1] == "-"
+
+
+def test_a_table_replaces_the_one_between_its_marks() -> None:
+    page = f"above\n{pages.BEGIN}\nold\n{pages.END}\nbelow\n"
+    new = pages.replaced(page, "new")
+    assert new == f"above\n{pages.BEGIN}\nnew\n{pages.END}\nbelow\n"
+    with pytest.raises(ValueError, match="no <!--"):
+        pages.replaced("no marks", "new")
+
+
+def test_both_pages_have_their_marks() -> None:
+    for page in (pages.README, pages.RESULTS):
+        assert pages.BEGIN in pages.replaced(page.read_text(), "new")
 
 
 def test_every_contestant_has_a_name_of_its_own() -> None:
