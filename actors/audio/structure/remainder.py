@@ -33,6 +33,8 @@ _OTHER_FILE = re.compile(
     rb"fLaC|OggS|ID3|PK\x03\x04|%PDF|\x1aE\xdf\xa3|\x30\x26\xb2\x75|wvpk|\x1f\x8b\x08|....ftyp"
 )
 _TAG = re.compile(rb"TAG|APETAGEX|LYRICSBEGIN")
+# Tags behind one another.
+_MAX_TAGS = 16
 # Seconds of a remainder that is ignored, whatever it is, and its share of what is before it.
 _SMALL_SECONDS, _SMALL_SHARE = 0.1, 0.01
 # Bytes of a remainder whose zeros are all read; of a longer one, `_PLACES` evenly over it.
@@ -113,7 +115,9 @@ def find_form(file: AudioFile, start: int) -> int | None:
     return None
 
 
-def classify(file: AudioFile, place: int, fmt: SampleFormat | None, start: int) -> tuple[Remainder, int]:
+def classify(
+    file: AudioFile, place: int, fmt: SampleFormat | None, start: int, tags: int = 0
+) -> tuple[Remainder, int]:
     """What the bytes from `place` to the end of the file are.
 
     Args:
@@ -121,6 +125,7 @@ def classify(file: AudioFile, place: int, fmt: SampleFormat | None, start: int) 
         place: behind the last thing that was understood.
         fmt: of the samples before it.
         start: where these samples begin.
+        tags: how many tags are in front of `place`.
 
     Returns:
         The kind, and where it begins, behind zeros and tags.
@@ -139,13 +144,36 @@ def classify(file: AudioFile, place: int, fmt: SampleFormat | None, start: int) 
     if is_form(head[zeros:]):
         return "file", place + zeros
     small = min(_SMALL_SECONDS * (fmt.byte_rate if fmt else 0.0), _SMALL_SHARE * (place - start))
-    if size <= max(64, small) or _TAG.match(head[zeros:]):
+    if size <= max(64, small):
         return "nothing", place
+    if tag := _tag_bytes(head[zeros:]):
+        if place + zeros + tag >= file.size:
+            return "nothing", place
+        if tags == _MAX_TAGS:
+            return "unknown", place
+        # Samples do not go on behind a tag, but another file may begin there.
+        kind, found = classify(file, place + zeros + tag, fmt, start, tags + 1)
+        return ("unknown" if kind == "sound" else kind), found
     if _is_text(head):
         return "nothing", place
     if _OTHER_FILE.match(head[zeros:]):
         return "unknown", place
     return ("sound" if _is_sound(file, place, fmt, start) else "unknown"), place
+
+
+def _tag_bytes(head: bytes) -> int:
+    """Bytes of a tag for readers of mp3 at the beginning of `head`; 0 where there is none."""
+    found = _TAG.match(head)
+    if found is None:
+        return 0
+    if found[0] == b"TAG":
+        return 128
+    if found[0] == b"APETAGEX" and len(head) >= 32:
+        # The size does not count the header; a footer alone has none behind it.
+        size = int.from_bytes(head[12:16], "little")
+        return 32 + size if int.from_bytes(head[20:24], "little") & 0x2000_0000 else 32
+    ends = [head.find(mark) + len(mark) for mark in (b"LYRICSEND", b"LYRICS200") if mark in head]
+    return min(ends, default=len(head))
 
 
 def is_text_file(file: AudioFile, place: int) -> bool:
