@@ -20,18 +20,26 @@ from __future__ import annotations
 
 import functools
 import os
+import re
+import socket
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from actors.process.import_path import child_command, child_environment
+from pipelines.cluster import local_machine
+
+WORKER_LAUNCHER = Path(__file__).with_name("worker_launcher.py")
 SLEEPING_AGENT = Path(__file__).with_name("sleeping_agent.py")
 
 # Methods of Ray's node that start processes for people and clouds.
 NODE_METHODS = ("start_monitor", "start_log_monitor", "start_api_server")
+WORKER = "--python_worker_command="
 # Ports that the agents announce, by the raylet's option with the agent's command.
 DASHBOARD_AGENT, ENVIRONMENT_AGENT = "--dashboard_agent_command=", "--runtime_env_agent_command="
 DASHBOARD_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port")
@@ -41,12 +49,47 @@ STATS_METHODS = ("update_execution_metrics", "update_iteration_metrics", "regist
 
 
 @contextmanager
-def lean_processes() -> Iterator[None]:
-    """A `ray.init` inside a `with` block that starts a Ray starts only the processes that a job needs."""
+def forking_workers() -> Iterator[str | None]:
+    """Run `pipelines.cluster.fork_server` during a `with` block; yields the path of its socket.
+
+    None: not on this system, where workers start one by one.
+    """
+    if not sys.platform.startswith("linux"):
+        yield None
+        return
+    folder = tempfile.mkdtemp(prefix="ray-workers-", dir=local_machine.short_temporary_folder())
+    path = os.path.join(folder, "socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen(64)
+        server = subprocess.Popen(
+            child_command("pipelines.cluster.fork_server", str(listener.fileno()), path),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**child_environment(), "OPENBLAS_NUM_THREADS": "1"},  # forks have no threads of a library
+            pass_fds=[listener.fileno()],
+        )
+    try:
+        yield path
+    finally:
+        assert server.stdin is not None
+        with suppress(OSError):
+            server.stdin.close()  # as the end of this process would
+        server.returncode = 0  # it ends by itself
+
+
+@contextmanager
+def lean_processes(fork_socket: str | None) -> Iterator[None]:
+    """A `ray.init` inside a `with` block that starts a Ray starts only the processes that a job needs.
+
+    Args:
+        fork_socket: from `forking_workers`.
+    """
     from ray._private import services, utils
     from ray._private.node import Node
 
-    expected = [(Node, name) for name in NODE_METHODS]
+    expected: list[tuple[Any, str]] = [(Node, name) for name in NODE_METHODS]
     expected += [(services, "start_ray_process"), (utils, "get_dashboard_dependency_error")]
     if not all(hasattr(owner, name) for owner, name in expected):
         yield
@@ -56,7 +99,7 @@ def lean_processes() -> Iterator[None]:
     @functools.wraps(start)
     def start_lean(command: list[str], process_type: str, *arguments: Any, **options: Any) -> Any:
         if process_type == "raylet":
-            command = _with_sleeping_agents(command)
+            command = _lean_raylet(command, fork_socket)
         return start(command, process_type, *arguments, **options)
 
     with (
@@ -139,8 +182,8 @@ def _fixed_cluster(*_: Any, **__: Any) -> Any:
     return FixedCluster()
 
 
-def _with_sleeping_agents(command: list[str]) -> list[str]:
-    """The command of a raylet, whose agents are replaced if it is as expected."""
+def _lean_raylet(command: list[str], fork_socket: str | None) -> list[str]:
+    """The command of a raylet with sleeping agents and forked workers, where it is as expected."""
     options = dict(part.split("=", 1) for part in command if part.startswith("--") and "=" in part)
     folder, node = options.get("--session_dir"), options.get("--node_id")
     if not folder or not node:
@@ -156,6 +199,11 @@ def _with_sleeping_agents(command: list[str]) -> list[str]:
             agent = part.removeprefix(ENVIRONMENT_AGENT)
             on_demand = subprocess.list2cmdline([*sleeper, "on-demand", ENVIRONMENT_PORT])
             part = f"{ENVIRONMENT_AGENT}{on_demand} {agent}"
+        elif part.startswith(WORKER) and fork_socket:
+            # The raylet leaves out the script that sets up a runtime environment, unless there is one.
+            launcher = subprocess.list2cmdline(["-I", "-S", str(WORKER_LAUNCHER), fork_socket])
+            if script := re.search(r"(?<=/setup_worker\.py )[^ ]*/default_worker\.py ", part):
+                part = f"{part[: script.start()]}{launcher} {part[script.start() :]}"
         lean.append(part)
     return lean
 

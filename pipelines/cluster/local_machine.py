@@ -61,9 +61,7 @@ def local_ray_options(object_store_memory: float) -> dict[str, Any]:
     Raises:
         UsageError: Ray cannot run here; the message says what to do.
     """
-    _require_working_directory()
-    _require_loopback()
-    _require_limits(object_store_memory)
+    require_machine(object_store_memory)
     if not any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     folder = short_temporary_folder()
@@ -79,6 +77,20 @@ def local_ray_options(object_store_memory: float) -> dict[str, Any]:
     )
     os.environ["RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE"] = "1"
     return {"_plasma_directory": folder}
+
+
+def require_machine(object_store_memory: float = 0.0) -> None:
+    """Check what Ray needs of this machine, apart from folders.
+
+    Args:
+        object_store_memory: GiB, as far as they are known.
+
+    Raises:
+        UsageError: Ray cannot run here; the message says what to do.
+    """
+    _require_working_directory()
+    _require_loopback()
+    _require_limits(object_store_memory)
 
 
 def short_temporary_folder() -> str:

@@ -68,15 +68,21 @@ def running_ray(config: ClusterConfig) -> Iterator[None]:
         )
     for name, value in (LOCAL_ENVIRONMENT if config.address == "local" else EVERYWHERE).items():
         os.environ.setdefault(name, value)
-    import ray
-
-    initialized = ray.is_initialized()
+    initialized = "ray" in sys.modules and sys.modules["ray"].is_initialized()
     starts_ray = not initialized and config.address == "local"
-    options = local_machine.local_ray_options(_object_store(config)) if starts_ray else {}
-    with orphan_reaper.reap_orphans() if starts_ray else nullcontext():
+    if starts_ray:
+        local_machine.require_machine()  # before any process is started
+    with (
+        orphan_reaper.reap_orphans() if starts_ray else nullcontext(),
+        # It imports while this process does.
+        lean_ray.forking_workers() if starts_ray else nullcontext() as fork_socket,
+    ):
+        import ray
+
         if not initialized:
+            options = local_machine.local_ray_options(_object_store(config)) if starts_ray else {}
             try:
-                _init(config, options)
+                _init(config, options, fork_socket)
             except ConnectionError as error:
                 raise UsageError(
                     f"no Ray cluster answers at cluster.address={config.address!r}: {error}"
@@ -91,12 +97,13 @@ def running_ray(config: ClusterConfig) -> Iterator[None]:
                     ray.shutdown()
 
 
-def _init(config: ClusterConfig, options: dict[str, Any]) -> None:
+def _init(config: ClusterConfig, options: dict[str, Any], fork_socket: str | None) -> None:
     """`ray.init`, repeated if a busy machine needs more than Ray's fixed 30 s to start its processes.
 
     Args:
         config: the settings.
         options: further arguments for it.
+        fork_socket: of the fork server of the workers.
     """
     import ray
 
@@ -110,7 +117,7 @@ def _init(config: ClusterConfig, options: dict[str, Any]) -> None:
     import_paths = [] if is_installed or is_uploaded else [PACKAGE_ROOT]
     for attempt in range(START_ATTEMPTS):
         try:
-            with _hide_native_stderr(), shutdown.preserve_handlers(), lean_ray.lean_processes():
+            with _hide_native_stderr(), shutdown.preserve_handlers(), lean_ray.lean_processes(fork_socket):
                 ray.init(**arguments, job_config=ray_internals.job_config(import_paths))
             return
         except Exception as error:

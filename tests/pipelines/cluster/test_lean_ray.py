@@ -64,22 +64,22 @@ def test_everything_is_as_before_after_the_block() -> None:
         return [vars(owner)[name] for owner, name in names]
 
     before = members()
-    with lean_ray.lean_processes(), lean_ray.lean_data():
+    with lean_ray.lean_processes(None), lean_ray.lean_data():
         assert all(now is not then for now, then in zip(members(), before, strict=True))
     assert members() == before
 
 
 def test_an_unknown_raylet_is_started_as_usual() -> None:
     command = ["raylet", "--dashboard_agent_command=python agent.py", "--head"]
-    assert lean_ray._with_sleeping_agents(command) == command
+    assert lean_ray._lean_raylet(command, None) == command
 
 
 def test_metrics_that_are_asked_for_have_their_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     command = ["raylet", "--session_dir=/s", "--node_id=n", "--dashboard_agent_command=python agent.py"]
     monkeypatch.setenv("RAY_enable_metrics_collection", "1")
-    assert lean_ray._with_sleeping_agents(command) == command
+    assert lean_ray._lean_raylet(command, None) == command
     monkeypatch.setenv("RAY_enable_metrics_collection", "0")
-    assert "sleeping_agent.py" in lean_ray._with_sleeping_agents(command)[-1]
+    assert "sleeping_agent.py" in lean_ray._lean_raylet(command, None)[-1]
 
 
 def test_an_agent_that_is_off_says_so_and_ends_with_its_raylet(tmp_path: Path) -> None:
