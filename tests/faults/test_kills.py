@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -131,6 +132,9 @@ def kill_drivers(work: Work, kills: int, seed: int) -> None:
         assert job.process.poll() is None, f"the run was over before kill {number + 1}: {job.said()[-1000:]}"
         job.kill()
         checker.nobody_left(job.mark)
+        told = re.findall(r"committed ([\d,]+) of", job.said())
+        # Each recording has one shard.
+        assert not told or int(told[-1].replace(",", "")) <= work.committed_shards()
         work.in_flight += work.asked()[1] - work.committed_shards()
 
 

@@ -211,6 +211,8 @@ def test_its_progress_and_its_report_are_read(out: str) -> None:
     state: dict[str, Any] = status.read(out)
     assert (state["recordings"], state["transcripts"], state["dead_letters"]) == (4, 1, 1)
     assert (state["shards_done"], state["shards"]) == (5, 10)
+    # Half of a recording is none.
+    assert state["recordings_committed"] == 2
     assert state["progress"]["line"].startswith("2 of 4 recordings")
     found = report.write(out)
     assert found["discrepancies"] == {"in_neither_table": 2, "twice": 0, "in_no_plan": 0}
