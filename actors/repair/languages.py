@@ -15,10 +15,12 @@ from actors.text.languages import code_of, name_of
 LONGEST_ALONE = 12.0
 # Words of a window whose language is judged, and how many times more probable another one must be there.
 _WINDOW, _ODDS = 12, 20.0
-# A stretch that a model is unsure of: a quarter of the tokens, but at least so many; their confidence up to
-# which it is. Of 45 segments of the demo voices it was at most 0.65 in 17 of 18 in which the language
-# changes, and in 3 of 27 others.
-_QUARTER, _SHORTEST_STRETCH, _UNSURE = 4, 5, 0.65
+# A stretch that a model is unsure of: a sixth of the tokens, but at least so many; their confidence up to which
+# it is, and from which length on a higher one is. Of 45 segments of 12 to 15 s of the demo voices it was at
+# most 0.65 in 17 of 18 in which the language changes, and in 3 of 27 others; of 21 of 60 s at most 0.66 in 10
+# with 24 s of another language, and at least 0.81 in 11 others.
+_SIXTH, _SHORTEST_STRETCH, _UNSURE = 6, 5, 0.65
+_LONG_STRETCH, _UNSURE_FOR_LONG = 9, 0.72
 
 
 def most_probable(
@@ -74,7 +76,7 @@ def is_unsure_in_between(hypothesis: Hypothesis) -> bool:
         for start, end, score in spans(hypothesis.token_ends, hypothesis.token_log_probabilities)
         if score is not None and any(map(str.isalnum, hypothesis.text[start:end]))
     ]
-    stretch = max(_SHORTEST_STRETCH, len(scores) // _QUARTER)
+    stretch = max(_SHORTEST_STRETCH, len(scores) // _SIXTH)
     if len(scores) < 2 * stretch:
         return False
     total = sum(scores[:stretch])
@@ -82,4 +84,5 @@ def is_unsure_in_between(hypothesis: Hypothesis) -> bool:
     for place in range(stretch, len(scores)):
         total += scores[place] - scores[place - stretch]
         least = min(least, total)
-    return math.exp(least / stretch) < _UNSURE
+    limit = _UNSURE_FOR_LONG if stretch >= _LONG_STRETCH else _UNSURE
+    return math.exp(least / stretch) < limit

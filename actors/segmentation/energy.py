@@ -8,13 +8,16 @@ All decisions use the levels of 10 ms frames. `silence` says what proven silence
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from actors.config import SegmenterConfig
 from actors.records import SAMPLING_RATE, Span
 from actors.segmentation.levels import FRAME, between, frame_levels, runs, smoothed
 from actors.segmentation.silence import NEAR_DIGITAL, padded_silences, silent_spans
+
+if TYPE_CHECKING:
+    from actors.config import SegmenterConfig
 
 # Seconds. Longer silences separate segments; shorter ones stay inside as context for the model.
 LONG_SILENCE = 2.0
@@ -23,6 +26,8 @@ LONG_SILENCE = 2.0
 _PAUSE_DEPTH, _BELOW_SPEECH = 6.0, 40.0
 # Samples of the window in which a cut is searched, at least: nearly everybody pauses within 5 s.
 _WINDOW = 5 * SAMPLING_RATE
+# Frames beside a VAD's border in which the quietest place is searched: 0.5 s.
+_BORDER = 50
 # Frames that a pause has at least.
 _MIN_PAUSE = 8
 
@@ -43,9 +48,34 @@ def segment(samples: np.ndarray, config: SegmenterConfig, speech: Sequence[Span]
     if total == 0:
         return []
     levels = frame_levels(samples)
-    silent = silent_spans(levels, config, total) if speech is None else between(speech, total)
-    silences = padded_silences(silent, config, total)
-    return cut_regions(sound_regions(silences, total), smoothed(levels), silences, config)
+    smooth = smoothed(levels)
+    silences = padded_silences(silent_spans(levels, config, total), config, total)
+    if speech is None:
+        return cut_regions(sound_regions(silences, total), smooth, silences, config)
+    # A VAD hears words late or not at all: its borders are moved to the quietest place beside them, and a
+    # short gap of its own is only left out where it is proven silence.
+    gaps = [_narrowed(gap, smooth, total) for gap in padded_silences(between(speech, total), config, total)]
+    return cut_regions(sound_regions(gaps, total), smooth, silences, config)
+
+
+def _narrowed(gap: Span, smooth: np.ndarray, total: int) -> Span:
+    """A gap between speech, of which a clearly quieter place in the half second at its ends is the border."""
+    first, last = -(-gap.start // FRAME), gap.end // FRAME
+    reach = min(_BORDER, (last - first) // 2)
+    start, end = gap.start, gap.end
+    if reach > 0 and start > 0:
+        levels = smooth[first : first + reach]
+        start = (first + _quieter(levels)) * FRAME if _quieter(levels) else start
+    if reach > 0 and end < total:
+        levels = smooth[last - reach : last][::-1]
+        end = (last - _quieter(levels)) * FRAME if _quieter(levels) else end
+    return Span(start, max(start, end))
+
+
+def _quieter(levels: np.ndarray) -> int:
+    """The quietest of levels, if it is clearly below the first one; else 0."""
+    lowest = int(levels.argmin())
+    return lowest if levels[0] - levels[lowest] > _PAUSE_DEPTH else 0
 
 
 def sound_regions(silences: Sequence[Span], total: int, shortest: float = LONG_SILENCE) -> list[Span]:

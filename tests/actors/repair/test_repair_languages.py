@@ -110,6 +110,8 @@ def test_a_long_stretch_of_doubt_between_certain_words_is_cut_anew() -> None:
     sure = [math.log(0.95)] * 20 + [math.log(0.4)] * 20 + [math.log(0.95)] * 20
     one = text(" ".join(words), token_ends=tuple(ends), token_log_probabilities=tuple(sure))
     assert languages.is_unsure_in_between(one)
+    ten = [math.log(0.95)] * 20 + [math.log(0.7)] * 10 + [math.log(0.95)] * 30
+    assert languages.is_unsure_in_between(replace(one, token_log_probabilities=tuple(ten)))
     certain = tuple([math.log(0.8)] * 60)
     assert not languages.is_unsure_in_between(replace(one, token_log_probabilities=certain))
     assert not languages.is_unsure_in_between(replace(one, token_ends=(), token_log_probabilities=()))

@@ -1,10 +1,15 @@
-"""What the guards add to the demo models: their core-seconds, beside those of the same calls without them."""
+"""What guards and confidence add to the demo models: core-seconds, beside those of calls without guards."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
 
+import actors.aligner
+import actors.asr
 from actors.aligner import AlignerActor
 from actors.asr import ASRActor, segment_requests
 from actors.config import AlignerConfig, ASRConfig
@@ -17,7 +22,7 @@ EXPECTED_MINUTES = 0.6
 
 
 def measure(full: bool) -> Iterator[Row]:
-    """The guards' share of the core-seconds of recognition and alignment."""
+    """The share of guards and of confidence in the core-seconds of recognition and alignment."""
     segments = demo_segments()
     rows = rows_of(segments)
     off = GuardsConfig(enabled=False)
@@ -41,21 +46,59 @@ def measure(full: bool) -> Iterator[Row]:
 
     # The first calls load what later ones share.
     guards()
-    pairs = [(_seconds(models), _seconds(guards)) for _ in range(15 if full else 5)]
+    processor: Any = asr.backend
+    parts = (
+        (processor.processor, "_spans"),
+        (actors.asr, "_token_fields"),
+        (actors.aligner, "word_confidences"),
+    )
+    clock = _Clock()
+    triples = []
+    with contextlib.ExitStack() as stack:
+        for owner, name in parts:
+            stack.enter_context(mock.patch.object(owner, name, clock.timed(getattr(owner, name))))
+        for _ in range(15 if full else 5):
+            clock.seconds = 0.0
+            base = _seconds(models)
+            triples.append((base, _seconds(guards), clock.seconds))
     # Other work on the machine only adds.
-    base, added = (min(column) for column in zip(*pairs, strict=True))
+    base, added, confidence = (min(column) for column in zip(*triples, strict=True))
     audio = duration(segments)
     note = (
-        f"{added:.3f} beside {base:.2f} core-seconds for {audio:.0f} s of audio, the least of {len(pairs)} "
+        f"{added:.3f} beside {base:.2f} core-seconds for {audio:.0f} s of audio, the least of {len(triples)} "
         f"calls each, in turns; {1000 * added / audio * 60:.0f} ms for a minute of audio"
     )
-    yield Row("guards, share of the models' core-seconds", 100 * added / base, "%", "<= 2", note)
+    yield Row("guards, share of the models' core-seconds", 100 * added / base, "%", "", note)
+    yield Row("word confidence, share of the same", 100 * confidence / base, "%", "", "a part of it")
+    joint = added + confidence
+    yield Row("both together, share of the models' core-seconds", 100 * joint / base, "%", "<= 2", note)
+    none = _seconds(lambda: asr.guard.judged(requests, results, asr.guard.listen(requests)))
+    yield Row("guards switched off, share of the same", 100 * none / base, "%", "<= 0.01")
 
 
 def _requests(row: dict, config: ASRConfig) -> list:
     found = segment_requests(row, config)
     assert isinstance(found, list)
     return found
+
+
+class _Clock:
+    """Seconds of the thread in functions."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        """The function with its time added here."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            started = time.thread_time()
+            try:
+                return work(*args, **kwargs)
+            finally:
+                self.seconds += time.thread_time() - started
+
+        return run
 
 
 def _seconds(work: Callable[[], None]) -> float:
