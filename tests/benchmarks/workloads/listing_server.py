@@ -20,6 +20,12 @@ class ListedBucket(BaseHTTPRequestHandler):
     size = 0
     protocol_version = "HTTP/1.1"
 
+    def do_HEAD(self) -> None:
+        """No object can be had, nor files that a data set in Kaldi's format would have."""
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def do_GET(self) -> None:
         query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
         # "": all of them.
@@ -30,6 +36,9 @@ class ListedBucket(BaseHTTPRequestHandler):
                 for k in range(-(-self.size // FOLDER_KEYS))
             ]
             self._answer("".join(names), len(names), "")
+            return
+        if folder and not folder.isdigit():
+            self._answer("", 0, "")
             return
         begin = int(folder) * FOLDER_KEYS if folder else 0
         end = min(self.size, begin + FOLDER_KEYS) if folder else self.size
