@@ -36,6 +36,8 @@ _REACH = 2.5
 _MAX_LOST = 0.5
 # The flag of segments that may be no speech, and of shards of which something else than silence was dropped.
 _UNLIKELY = "speech_unlikely"
+# The border that was found last. It costs as much as decoding ten seconds, and the next shard begins there.
+_last_border: dict[tuple[Any, ...], int | None] = {}
 
 
 class Decoder:
@@ -211,9 +213,9 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
     window, planned_end = Window.of(row), row.get("end")
     start, end = window.first_sample if window.is_first(row["start"]) else None, window.end_sample
     if start is None:
-        start = border(tracks, row["start"], window)
+        start = _border_of(row, file, tracks, row["start"], window)
     if not window.is_last(planned_end):
-        end = None if planned_end is None else border(tracks, planned_end, window)
+        end = None if planned_end is None else _border_of(row, file, tracks, planned_end, window)
     flags = [*recording.flags, *(["several_audio_streams"] if recording.audio_streams > 1 else [])]
     if start is None:
         true_end = end_sample(recording, round(row["start"] * SAMPLING_RATE)) / SAMPLING_RATE
@@ -254,6 +256,16 @@ def _decode_open(row: Row, file: AudioFile, audio: AudioConfig, segmenter: Segme
         status = "partial"
     span = (decoded.start / SAMPLING_RATE, decoded.end / SAMPLING_RATE)
     return _outcome(row, status, flags, *span, segments, silence)
+
+
+def _border_of(row: Row, file: AudioFile, tracks: Tracks, nominal: float, window: Window) -> int | None:
+    """`border`, which is not computed twice for neighbouring shards."""
+    key = (file.uri, file.etag, row.get("raw_format"), tracks.policy, window, nominal)
+    if key not in _last_border:
+        found = border(tracks, nominal, window)
+        _last_border.clear()
+        _last_border[key] = found
+    return _last_border[key]
 
 
 def _segments(decoded: Decoded, channels: list[Judged]) -> list[Row]:
