@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
-from actors.asr import ASRActor
+from actors.asr import ASRActor, recognised_fields
 from actors.config import ASRConfig
 from actors.config.repair import RepairConfig
 from actors.guards.text import is_suspect
 from actors.records import Hypothesis, SegmentRequest
+from actors.repair import second_model
 from actors.repair.budget import LocalBudget
 from actors.repair.ladder import Ladder
 from actors.segmentation.endings import end_in_silence
@@ -23,7 +24,7 @@ from tests.benchmarks.workloads.rows import Row
 
 EXPECTED_MINUTES = 0.9
 CONTEXT = "Rheinhausen Bilanzkonferenz Quartalszahlen Mustermann"
-SHARE = 0.4
+SHARE, SECOND_SHARE = 0.4, 0.1
 CURES: dict[str, dict[str, Any]] = {
     "shorter pieces": {"shorter_than": 5.5},
     "no context": {"without_context": True},
@@ -52,6 +53,7 @@ def measure(full: bool) -> Iterator[Row]:
     yield from _clean(actor, requests, seconds)
     for name, cure in CURES.items():
         yield _faults(actor, spoken, requests, name, cured_by(seeded(5, SHARE), **cure))
+    yield from _second(actor, spoken, requests)
 
 
 def _clean(actor: ASRActor, requests: Sequence[SegmentRequest], seconds: float) -> Iterator[Row]:
@@ -102,6 +104,34 @@ def _faults(
     return Row(
         f"faults cured by {name}: clean text", 100 * len(clean) / max(1, len(suspects)), "%", ">= 90", note
     )
+
+
+def _second(actor: ASRActor, spoken: Sequence[Any], requests: Sequence[SegmentRequest]) -> Iterator[Row]:
+    """Faults that nothing within the first model cures, and a second model with faults of its own."""
+    first, other = (
+        BrokenASR(actor.backend, seeded(seed, share), seed)
+        for seed, share in ((15, SHARE), (16, SECOND_SHARE))
+    )
+    answers = [
+        actor.guard.judged_text(request, answer)
+        for request, answer in zip(requests, first.transcribe(list(requests)), strict=True)
+        if isinstance(answer, Hypothesis)
+    ]
+    wanted = [number for number, answer in enumerate(answers) if is_suspect(answer.flags)]
+    heard = other.transcribe([requests[number] for number in wanted])
+    hit = {id(one.request) for one in other.injected}
+    clean, both = 0, 0
+    for number, second in zip(wanted, heard, strict=True):
+        request = requests[number]
+        times: Any = {"start": 0.0, "end": request.duration, "channel": None, "words": []}
+        segment = {**times, **recognised_fields(answers[number])}
+        judged = actor.guard.judged_text(request, cast(Hypothesis, second))
+        kept = second_model.combined(segment, request, judged, actor.guard.judged_text, [])
+        clean += error_free(kept.text, spoken[number])
+        both += id(request) in hit
+    note = f"{clean} of {len(wanted)} flagged; both models were wrong about {both} of them"
+    share = 100 * clean / max(1, len(wanted) - both)
+    yield Row("faults that a second model cures, where it is right: clean text", share, "%", ">= 90", note)
 
 
 def _ladder(actor: ASRActor, backend: Any) -> Ladder:
