@@ -8,11 +8,15 @@ dropped speech is lost.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from actors.config import SegmenterConfig
 from actors.records import SAMPLING_RATE, Span
 from actors.segmentation.levels import FRAME, runs, without_clicks
+
+if TYPE_CHECKING:
+    from actors.config import SegmenterConfig
 
 # dB that silence lies below speech.
 _BELOW_SPEECH = 30.0
@@ -30,6 +34,9 @@ _SUSTAINED = 100
 _BLOCK = 1000
 # Blocks on both sides whose floor counts: 30 s.
 _BLOCKS_AROUND = 3
+# Frames of a step and steps of a stretch, 2.5 s, in which the levels of a steady noise differ by at most so
+# many dB: those of noise and hum differ by 1 to 5, those of speech by more, unless noise drowns it.
+_STEP, _STEPS, _STEADY = 10, 25, 6.0
 # Percentile of the levels that is the noise floor.
 _FLOOR = 10
 
@@ -68,8 +75,23 @@ def proven_silence(levels: np.ndarray, silence_dbfs: float) -> np.ndarray:
     if loudest <= silence_dbfs and loudest - floor < _STATIONARY:
         return np.ones(len(levels), bool)
     below_speech = speech_level - _BELOW_SPEECH
-    limits = np.minimum(min(silence_dbfs, below_speech), local_floors(levels, floor) + _ABOVE_FLOOR)
+    floors = np.where(_is_steady(levels), floor, local_floors(levels, floor))
+    limits = np.minimum(min(silence_dbfs, below_speech), floors + _ABOVE_FLOOR)
     return levels <= np.maximum(limits, min(NEAR_DIGITAL, below_speech))
+
+
+def _is_steady(levels: np.ndarray) -> np.ndarray:
+    """Which frames belong to a stretch of steady noise: no quiet speech, although a quieter room is near."""
+    steady = np.zeros(len(levels), bool)
+    count = len(levels) // _STEP
+    if count < _STEPS:
+        return steady
+    steps = levels[: count * _STEP].reshape(count, _STEP)
+    highest = np.lib.stride_tricks.sliding_window_view(steps.max(axis=1), _STEPS).max(axis=1)
+    lowest = np.lib.stride_tricks.sliding_window_view(steps.min(axis=1), _STEPS).min(axis=1)
+    for run in runs(highest - lowest <= _STEADY):
+        steady[run.start * _STEP : (run.end + _STEPS - 1) * _STEP] = True
+    return steady
 
 
 def local_floors(levels: np.ndarray, floor: float) -> np.ndarray:

@@ -48,6 +48,10 @@ _SUNG = 1.1
 # Peaks that have most of the height of all, in the median of the spectra of singing: a song has 1.9 to 7 and
 # more, tones, sirens and warbling telephones 1 to 2.
 _SUNG_HARMONICS = 2.0
+# The most that singing has, and the most of singing whose peaks do not last: a song has up to 8. The peaks of
+# noise, also of one that turns or beats over a motor, are many and equally high: 9 to 27, of which 0.3 to 0.5
+# last.
+_MOST_HARMONICS, _MOST_FLEETING, _FLEETING = 14.0, 8.5, 0.5
 # Samples between the spectra that decide about notes: 64 ms. Every second one is the middle of three.
 _NOTE_STEP = 1024
 # Middle spectra of a passage that is judged as one: 4 s.
@@ -136,7 +140,9 @@ def may_be_voice(samples: np.ndarray, levels: np.ndarray) -> np.ndarray:
         lasting = (heights * (before | after)).sum()
         squares = np.maximum((heights**2).sum(axis=1), 1e-9)
         harmonics = float(np.median(heights.sum(axis=1) ** 2 / squares))
-        voice[passage] = tonal >= _NOISY * total and lasting < _FIXED * tonal and harmonics >= _SUNG_HARMONICS
+        most = _MOST_FLEETING if lasting < _FLEETING * tonal else _MOST_HARMONICS
+        has_notes = tonal >= _NOISY * total and lasting < _FIXED * tonal
+        voice[passage] = has_notes and _SUNG_HARMONICS <= harmonics <= most
     return voice
 
 

@@ -5,10 +5,11 @@ import pytest
 
 from actors.config import SegmenterConfig
 from actors.records import SAMPLING_RATE
+from actors.segmentation import silence
 from actors.segmentation.energy import segment
 from actors.segmentation.levels import frame_levels, without_clicks
 from actors.segmentation.silence import local_floors
-from tests.actors.segmentation.mixes import Mix, at_level, hum, voice, white
+from tests.actors.segmentation.mixes import Mix, at_level, hum, labelled_clips, mixes, voice, white
 
 CONFIG = SegmenterConfig()
 
@@ -81,3 +82,45 @@ def test_digital_silence_has_no_floor():
 def test_every_frame_has_a_floor(count):
     levels = frame_levels(int16(at_level(white(count * 160, np.random.default_rng(5)), -50)))
     assert local_floors(levels, -50.0).shape == (count,)
+
+
+@pytest.mark.parametrize("noise", [white, hum])
+@pytest.mark.parametrize("dbfs", [-62.0, -54.0])
+def test_a_steady_noise_beside_a_quieter_room_is_silence(noise, dbfs):
+    """The floor of the room is no reason to send what is no quiet speech."""
+    rng = np.random.default_rng(6)
+    speech = at_level(voice(20, rng).samples, -22)
+    # A tenth of the recording is the room, so that the floor of all of it is the noise.
+    rooms = [np.zeros(8 * SAMPLING_RATE), speech, at_level(noise(60 * SAMPLING_RATE, rng), dbfs), speech]
+    wave = np.concatenate([*rooms, at_level(noise(60 * SAMPLING_RATE, rng), dbfs)])
+    spans = segment(int16(wave + 10 ** (-76 / 20) * rng.standard_normal(len(wave))), CONFIG)
+    assert sum(span.duration for span in spans) == pytest.approx(2 * len(speech) / SAMPLING_RATE, abs=2.5)
+
+
+@pytest.mark.parametrize("above", [6.0, 12.0, 20.0])
+def test_quiet_speech_over_noise_beside_a_quieter_room_is_kept(above):
+    rng = np.random.default_rng(7)
+    loud = at_level(voice(60, rng).samples, -20)
+    clip = voice(30, rng)
+    soft = at_level(clip.samples, -62) + at_level(white(len(clip.samples), rng), -62 - above)
+    room = np.zeros(40 * SAMPLING_RATE)
+    wave = np.concatenate([loud + at_level(white(len(loud), rng), -50), soft, room])
+    words = [type(word)(word.start + len(loud), word.end + len(loud)) for word in clip.words]
+    samples = int16(wave + 10 ** (-88 / 20) * rng.standard_normal(len(wave)))
+    assert Mix("", samples, words).lost_words(segment(samples, CONFIG)) == []
+
+
+def test_the_local_floor_sends_hardly_more_than_one_floor_and_loses_no_word(corpus_dir, monkeypatch):
+    """On mixes with known words: where there is no quiet speech, the local floor changes next to nothing."""
+    more = 0.0
+    recordings = list(mixes(labelled_clips(corpus_dir)))
+    for mix in recordings:
+        spans = segment(mix.samples, CONFIG)
+        assert mix.lost_words(spans) == [], mix.name
+        with monkeypatch.context() as patched:
+            patched.setattr(silence, "local_floors", lambda levels, floor: np.full(len(levels), floor))
+            before = sum(span.duration for span in segment(mix.samples, CONFIG))
+        if "behind" not in mix.name:
+            assert sum(span.duration for span in spans) - before <= 0.1, mix.name
+        more += sum(span.duration for span in spans) - before
+    assert more >= 0
