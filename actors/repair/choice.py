@@ -85,6 +85,16 @@ def best(candidates: Sequence[Candidate]) -> int:
     return max(allowed, key=key)
 
 
+def confirms(original: Candidate, candidate: Candidate) -> bool:
+    """Whether another answer has the same words as one of which only its length speaks against it.
+
+    A model that leaves a part out does not leave out the same in another cut. Then the count of syllables is
+    wrong, as with voices that have more peaks than syllables.
+    """
+    same = agreement(original.hypothesis.text, candidate.hypothesis.text) >= AGREEMENT
+    return original.suspects == {"too_little_text"} and candidate.source == "recut" and same
+
+
 def with_fault_of(original: Candidate, candidate: Candidate) -> Candidate:
     """A candidate with the fault that only neighbours show, where it has the text of the original."""
     one = candidate.hypothesis

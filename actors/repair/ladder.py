@@ -12,7 +12,15 @@ from actors.config.repair import RepairConfig
 from actors.records import Hypothesis, SegmentRequest, Span
 from actors.repair import languages, steps
 from actors.repair.budget import Budget, affordable
-from actors.repair.choice import ORIGINAL, Candidate, as_row, best, is_agreed, with_fault_of
+from actors.repair.choice import (
+    ORIGINAL,
+    Candidate,
+    as_row,
+    best,
+    confirms,
+    is_agreed,
+    with_fault_of,
+)
 from actors.repair.recut import VARIANTS, pieces_of
 from actors.text.languages import ASR_LANGUAGES
 
@@ -78,6 +86,8 @@ class _Case:
         last = self.candidates[-1]
         if self.mixed and not self.candidates[0].suspects:
             return not self.steps or self.separated() is not None
+        if len(self.candidates) > 1 and confirms(self.candidates[0], last):
+            return True
         return not self.steps or (
             len(self.candidates) > 1 and not last.suspects and (last.is_sure or is_agreed(self.candidates))
         )

@@ -16,9 +16,9 @@ LONGEST_ALONE = 12.0
 # Words of a window whose language is judged, and how many times more probable another one must be there.
 _WINDOW, _ODDS = 12, 20.0
 # A stretch that a model is unsure of: a sixth of the tokens, but at least so many; their confidence up to
-# which it is, and from which length on a higher one is. Of 45 segments of 12 to 15 s of the demo voices it was
-# at most 0.65 in 17 of 18 in which the language changes, and in 3 of 27 others; of 21 of 60 s at most 0.66 in
-# 10 with 24 s of another language, and at least 0.81 in 11 others.
+# which it is, and from which length on a higher one is. Of 45 segments of 12 to 15 s of the demo voices it
+# was at most 0.65 in 17 of 18 in which the language changes, and in 3 of 27 others; of 21 of 60 s at most
+# 0.66 in 10 with 24 s of another language, and at least 0.81 in 11 others.
 _SIXTH, _SHORTEST_STRETCH, _UNSURE = 6, 5, 0.65
 _LONG_STRETCH, _UNSURE_FOR_LONG = 9, 0.72
 

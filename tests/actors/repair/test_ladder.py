@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from actors.config.repair import RepairConfig
@@ -12,6 +13,7 @@ from tests.actors.repair.scripted import (
     LEAK,
     LOOP,
     Scripted,
+    flagged,
     is_whole,
     ladder,
     repaired,
@@ -146,3 +148,22 @@ def test_the_audio_of_all_steps_stays_within_the_budget() -> None:
     costs = steps.take_costs()
     assert costs["recut"]["segments"] == 10 and costs["no_context"]["segments"] == 2
     assert steps.take_costs() == {}
+
+
+def test_a_text_that_is_only_short_is_not_asked_further_when_another_cut_has_the_same_words() -> None:
+    first = speech(8)[:800]
+
+    def answer(request: SegmentRequest) -> Hypothesis:
+        if is_whole(request, 8):
+            return text("one two three four")
+        return text("one two" if np.array_equal(request.waveform[:800], first) else "three four")
+
+    def check(request: SegmentRequest, found: Hypothesis) -> Hypothesis:
+        return flagged(found, "too_little_text")
+
+    backend = Scripted(answer)
+    request = SegmentRequest(speech(8))
+    original = check(request, answer(request))
+    (found,) = ladder(backend, check=check).repaired([request], [original])
+    assert isinstance(found, Hypothesis) and found.text == "one two three four"
+    assert len(backend.calls) == 1
