@@ -39,6 +39,8 @@ MIN_BYTE_RATE = 8
 # Seconds. If the size of the file is unknown, a claim of more than two months is wrong too.
 LONGEST = 3600 * 24 * 60
 CHUNK = 20_000  # rows converted to Arrow at once
+# Headers for which one more child process is started.
+HEADERS_EACH = 1024
 # Files that a child process reads in one call. If it crashes, they are read again one by one.
 PART = 128
 
@@ -118,9 +120,8 @@ def _probe_isolated(
         )
         return
     _require_temporary_folder()
-    # Python's lock limits what one process can read; a small manifest is not worth starting several
-    # processes.
-    processes = max(1, min(4, os.cpu_count() or 1, plan.probe_concurrency, -(-total // 256)))
+    # Python's lock limits what one process can read; its start costs as much as several hundred headers.
+    processes = max(1, min(4, os.cpu_count() or 1, plan.probe_concurrency, -(-total // HEADERS_EACH)))
     concurrency = -(-plan.probe_concurrency // processes)
 
     def read(part: list[str], child: Child) -> list[tuple[object, ...]]:
