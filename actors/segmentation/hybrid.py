@@ -86,7 +86,7 @@ def segment(channels: list[np.ndarray], config: SegmenterConfig) -> list[Judged]
     spans = [sound.doubtful() for sound in sounds]
     for _ in range(_ROUNDS):
         waves = [sound.for_vad(span) for sound, part in zip(sounds, spans, strict=True) for span in part]
-        # The VAD, and torch with it, is only loaded where it is needed.
+        # The VAD is only loaded where it is needed.
         if not waves:
             break
         found = zip(*probabilities_by_memory(waves, MEMORIES, has_gaps), strict=True)

@@ -33,8 +33,9 @@ from pipelines.storage import parquet_cells
 from tests.benchmarks.workloads import archive
 from tests.benchmarks.workloads.rows import Row
 
+LIMIT_SECONDS = 540
 # Seconds of the long file and clips of each format, seconds of a shard, runs of which the cheapest counts.
-LONG_SECONDS, CLIPS, SHARD, RUNS = 600, 30, 300, 3
+LONG_SECONDS, CLIPS, SHARD, RUNS = 600, 20, 300, 2
 ENERGY, HYBRID = SegmenterConfig(backend="energy"), SegmenterConfig()
 IMPORTS = (parquet_cells.__name__,)
 AUDIO = AudioConfig()
