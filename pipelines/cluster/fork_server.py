@@ -138,10 +138,13 @@ def _work(words: Sequence[str], streams: Sequence[int], launcher: socket.socket)
         os.setpgid(0, 0)
     # `ray.init` raises the limit of open files after this server has started.
     resource.setrlimit(resource.RLIMIT_NOFILE, resource.prlimit(process, resource.RLIMIT_NOFILE))
-    launcher.sendall(READY)
-    if launcher.recv(1) != GO:
-        return
-    launcher.close()
+    with launcher:
+        try:
+            launcher.sendall(READY)
+            if launcher.recv(1) != GO:
+                return
+        except OSError:
+            return
     if numbers := sys.modules.get("numpy.random"):  # Python seeds its own anew
         numbers.seed()
     count = int(words[2])

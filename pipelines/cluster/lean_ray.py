@@ -10,7 +10,8 @@ a core and 45 to 80 MiB), and some import Ray Data as well (1 s and 115 MiB).
 - Ray Data's `_StatsActor` has metrics for the dashboard, its `_AutoscalingCoordinatorActor` divides a
   cluster among datasets, its `ActorLocationTracker` knows on which nodes replicas were restarted. They are
   not started: there is one machine, and one job on it.
-- Ray Data's look at the spilled memory imports gRPC for one line of a log. It is left out.
+- Ray Data's look at the spilled memory imports gRPC for one line of a log, and its question whether a file
+  system is one of HTTP imports aiohttp. They are left out.
 
 Private functions of Ray are replaced for that. Where a version of Ray does not have them as they are
 expected, everything is started as usual; tests/pipelines/cluster/test_lean_ray.py says so.
@@ -121,6 +122,7 @@ def lean_data() -> Iterator[None]:
     from ray.data._internal import stats
     from ray.data._internal.execution import streaming_executor
     from ray.data._internal.execution.operators import actor_pool_map_operator
+    from ray.data.datasource import path_util
 
     statistics: dict[str, Any] = dict.fromkeys(STATS_METHODS, staticmethod(_nothing))
     statistics["gen_dataset_id_from_stats_actor"] = staticmethod(lambda: uuid.uuid4().hex)
@@ -132,6 +134,7 @@ def lean_data() -> Iterator[None]:
             {"get_or_create_actor_location_tracker": _NoTracker, "get_actor_locations": _no_locations},
         ),
         (dataset, {"get_memory_info_reply": _no_memory_info}),
+        (path_util, {"_is_http_filesystem": _is_no_http}),
     ]
     with ExitStack() as stack:
         for owner, members in replacements:
@@ -153,6 +156,11 @@ class _NoTracker:
 def _no_locations(_: tuple[str, ...]) -> dict[str, str]:
     """Where replicas were restarted; Ray Data takes those that are missing to be where they were started."""
     return {}
+
+
+def _is_no_http(_: Any) -> bool:
+    """Whether a file system is one of HTTP: OUT can never be there."""
+    return False
 
 
 def _no_memory_info(*_: Any, **__: Any) -> Any:

@@ -40,6 +40,9 @@ LOCAL_ENVIRONMENT = EVERYWHERE | {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Workers, and the processes that they start, import nothing from their working directory.
     "PYTHONSAFEPATH": "1",
+    # The driver would wait for workers that it may not need. On a machine so busy that none of them registers
+    # in time, it would wait for ever.
+    "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",
     "RAY_event_stats": "0",

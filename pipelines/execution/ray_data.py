@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from actors import batch_limits
 from pipelines.cluster.nodes import Node
@@ -255,6 +256,9 @@ def checkpointing(
         r"HTTP status 429\) during (Get|Upload|Complete)",
     ]
     context.max_consecutive_actor_init_deaths = 3
+    # `pipelines.supervision` watches the pass. Their settings go to every worker, which would import all of
+    # Ray's state API and aiohttp for them.
+    context.issue_detectors_config = cast(Any, SimpleNamespace(detectors=[]))
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     try:

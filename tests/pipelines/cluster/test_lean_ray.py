@@ -29,6 +29,7 @@ def test_what_is_left_out_is_where_the_job_expects_it() -> None:
     from ray.data._internal.cluster_autoscaler import ClusterAutoscaler
     from ray.data._internal.execution import streaming_executor
     from ray.data._internal.execution.operators import actor_pool_map_operator
+    from ray.data.datasource import path_util
 
     starting = inspect.getsource(node.Node)
     for name in lean_ray.NODE_METHODS:
@@ -49,6 +50,7 @@ def test_what_is_left_out_is_where_the_job_expects_it() -> None:
     locations = inspect.getsource(actor_pool_map_operator)
     assert "update_actor_location.remote(" in locations, moved
     assert "get_actor_locations(" in locations, moved
+    assert "_is_http_filesystem(" in inspect.getsource(path_util._resolve_paths_and_filesystem), moved
     assert "get_memory_info_reply(" in inspect.getsource(dataset.Dataset), moved
 
 

@@ -22,6 +22,7 @@ CONTEXT_SETTINGS = (
     "max_errored_blocks",
     "retried_io_errors",
     "max_consecutive_actor_init_deaths",
+    "issue_detectors_config",
     "enable_progress_bars",
     "print_on_execution_start",
 )
