@@ -154,3 +154,30 @@ def decomposed_names(folder: Path, speech: dict[str, Path]) -> str:
         (folder / unicodedata.normalize("NFD", f"é {name}.wav")).write_bytes(speech[name].read_bytes())
     rows = [{"audio": unicodedata.normalize("NFC", f"é {name}.wav"), "id": name} for name in (WHOLE, CUT)]
     return lines(folder / "names.jsonl", rows)
+
+
+def in_store(folder: Path, base: str, store: Any, speech: dict[str, Path]) -> dict[str, str]:
+    """Manifests of windows, archives, tables and a folder with its audio in an object store, by kind.
+
+    Args:
+        folder: for the files before they are copied.
+        base: address in the store.
+        store: its file system.
+        speech: see the kinds above.
+    """
+    addresses: dict[str, Any] = {}
+    for name, path in speech.items():
+        store.pipe_file(f"{base}/audio/{path.name}", path.read_bytes())
+        addresses[name] = f"{base}/audio/{path.name}"
+    found = {}
+    for kind, audio in (
+        *((kind, speech) for kind in (tarred_nemo, webdataset, named_members, embedded, bytes_column)),
+        *((kind, addresses) for kind in (nemo_windows, start_and_end, kaldi)),
+    ):
+        made = folder / kind.__name__
+        made.mkdir()
+        manifest = kind(made, audio)
+        for path in made.iterdir():
+            store.pipe_file(f"{base}/{kind.__name__}/{path.name}", path.read_bytes())
+        found[kind.__name__] = manifest.replace(str(folder), base)
+    return found

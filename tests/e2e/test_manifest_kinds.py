@@ -25,6 +25,7 @@ from tests.e2e.narrowing_manifests import (
     common_voice,
     decomposed_names,
     embedded,
+    in_store,
     json_object,
     kaldi,
     lhotse_windows,
@@ -171,18 +172,48 @@ HELD = (webdataset, embedded, bytes_column, common_voice, paths, playlist, json_
 def test_every_kind_that_narrows_or_holds_recordings_is_transcribed(
     scriptorium: Scriptorium, demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines import transcribe
-    from pipelines.manifests.manifest import Recording, read_manifest
-
-    samples, rate = soundfile.read(demo["front-desk"]["audio"], dtype="int16")
-    speech = {WHOLE: tmp_path / "whole.wav", CUT: tmp_path / "cut.wav"}
-    soundfile.write(speech[WHOLE], samples, rate)
-    soundfile.write(speech[CUT], samples[round(WINDOW[0] * rate) : round(WINDOW[1] * rate)], rate)
-    manifests = {}
+    speech, manifests = speech_of(demo, tmp_path), {}
     for kind in (*NARROWED, *HELD):
         folder = tmp_path / kind.__name__
         folder.mkdir()
         manifests[kind.__name__] = kind(folder, speech)
+    found = transcribed(manifests, tmp_path / "out", scriptorium, monkeypatch)
+    assert len(found) == 3 * len(NARROWED) + 2 * len(HELD)
+    for row in itertools.islice(found.values(), 4):
+        with open_audio(row["audio"]) as file:
+            assert file.size
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_every_kind_that_narrows_or_holds_recordings_may_be_on_s3(
+    scriptorium: Scriptorium, demo: Demo, s3_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = fsspec.filesystem("s3", use_listings_cache=False)
+    base = f"{s3_bucket}/narrowed"
+    manifests = in_store(tmp_path, base, store, speech_of(demo, tmp_path))
+    found = transcribed(manifests, f"{base}/out", scriptorium, monkeypatch)
+    # Five kinds have windows.
+    assert len(found) == 3 * 5 + 2 * 3
+    assert all(row["audio"].startswith("s3://") for row in found.values())
+    assert store.exists(f"{base}/out/report.html")
+
+
+def speech_of(demo: Demo, folder: Path) -> dict[str, Path]:
+    """A recording, and the window of it as a file."""
+    samples, rate = soundfile.read(demo["front-desk"]["audio"], dtype="int16")
+    speech = {WHOLE: folder / "whole.wav", CUT: folder / "cut.wav"}
+    soundfile.write(speech[WHOLE], samples, rate)
+    soundfile.write(speech[CUT], samples[round(WINDOW[0] * rate) : round(WINDOW[1] * rate)], rate)
+    return speech
+
+
+def transcribed(
+    manifests: dict[str, str], out: object, scriptorium: Scriptorium, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, dict[str, Any]]:
+    """All transcripts of manifests, whose windows equal the files that were cut out."""
+    from pipelines import transcribe
+    from pipelines.manifests.manifest import Recording, read_manifest
 
     # All manifests in one run: a run of its own for each would take minutes.
     def all_recordings(*_: object) -> Iterator[Recording]:
@@ -191,12 +222,11 @@ def test_every_kind_that_narrows_or_holds_recordings_is_transcribed(
                 yield dataclasses.replace(one, id=f"{kind} {Path(one.id.partition('#')[0]).stem}")
 
     monkeypatch.setattr(transcribe, "recordings_of", all_recordings)
-    assert scriptorium("transcribe", "all kinds", tmp_path / "out", *FAKE, config=None) == 3
-    found, dead = read_transcripts(tmp_path / "out"), read_dead_letters(tmp_path / "out")
+    assert scriptorium("transcribe", "all kinds", out, *FAKE, config=None) == 3
+    found, dead = read_transcripts(out), read_dead_letters(out)
     assert {name: row["error_code"] for name, row in dead.items()} == {
         "named_members gone": "audio_not_found"
     }
-    assert len(found) == 3 * len(NARROWED) + 2 * len(HELD)
     assert {row["status"] for row in found.values()} == {"ok"}
 
     def of(name: str) -> dict[str, dict[str, Any]]:
@@ -211,9 +241,7 @@ def test_every_kind_that_narrows_or_holds_recordings_is_transcribed(
     shifted = [[word["start"] - WINDOW[0] for word in words_of(row)] for row in of(PART).values()]
     times = [word["start"] for word in words_of(found["start_and_end cut"])]
     assert times and all(one == pytest.approx(times, abs=1e-3) for one in shifted)
-    for row in itertools.islice(found.values(), 4):
-        with open_audio(row["audio"]) as file:
-            assert file.size
+    return found
 
 
 def words_of(row: dict[str, Any]) -> list[dict[str, Any]]:
