@@ -20,7 +20,9 @@ _DC = 0.02
 # is scaled.
 _OVERSHOOT = 2.0
 # Above any scale that samples are written in. A resampler would spread such a sample over all its neighbours.
-_OUT_OF_SCALE = 2.0**40
+_OUT_OF_SCALE, _OUT_OF_ALL_SCALES = 2.0**40, 2.0**100
+# Share of such samples from which they are no single errors, and samples of a part that is then left out.
+_MANY, _NEAR = 0.01, 256
 # Samples of a frame of 10 ms.
 _FRAME = SAMPLING_RATE // 100
 # Frames around an outlier that it may affect: a resampler rings and a decoder overlaps for that long.
@@ -58,7 +60,10 @@ class Int16Samples(NamedTuple):
 
 
 def finite(samples: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Replace NaN, infinities and single samples above any scale by zeros.
+    """Replace NaN, infinities and samples above any scale by zeros.
+
+    Many such samples are a recording of that scale. If they have any exponent, bytes of something else were
+    taken for floats: what is near them is no sound, either.
 
     Returns:
         The block, and whether it had such samples.
@@ -67,11 +72,15 @@ def finite(samples: np.ndarray) -> tuple[np.ndarray, bool]:
     with np.errstate(over="ignore", invalid="ignore"):
         if abs(samples.sum()) < _OUT_OF_SCALE:
             return samples, False
+    size = np.abs(samples)
     invalid = ~np.isfinite(samples)
-    out_of_scale = ~(np.abs(samples) <= _OUT_OF_SCALE)
-    # Many such samples are a recording of that scale.
-    if np.count_nonzero(out_of_scale & ~invalid) <= 0.01 * samples.size:
+    out_of_scale = ~(size <= _OUT_OF_SCALE)
+    if np.count_nonzero(out_of_scale & ~invalid) <= _MANY * samples.size:
         invalid = out_of_scale
+    elif size[~invalid].max() > _OUT_OF_ALL_SCALES:
+        parts = np.add.reduceat(out_of_scale.any(axis=1), np.arange(0, len(samples), _NEAR)) > 0
+        parts = np.convolve(parts, np.ones(3), "same") > 0
+        invalid = np.broadcast_to(np.repeat(parts, _NEAR)[: len(samples), None], samples.shape)
     return (np.where(invalid, np.float32(0), samples), True) if invalid.any() else (samples, False)
 
 

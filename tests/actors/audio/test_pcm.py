@@ -8,6 +8,8 @@ from actors.audio.decoding import decode_span
 from actors.audio.pcm import to_int16
 from actors.audio.sources import open_audio
 from actors.audio.timeline import SampleReader
+from actors.config import AudioConfig, SegmenterConfig
+from actors.decoder import decode_shard
 
 
 def decode(path, channel="mix"):
@@ -120,3 +122,23 @@ def test_an_ordinary_stereo_mix_is_the_mean(tmp_path, speech):
     got = decode(tmp_path / "a.wav")
     assert got.flags == []
     assert np.abs(got.samples[0] - stereo.mean(axis=1)).max() <= 0.5
+
+
+def test_bytes_that_were_taken_for_floats_do_not_silence_the_rest(tmp_path, speech):
+    wave = speech(4, 16_000).astype("<f4")
+    path = tmp_path / "a.wav"
+    soundfile.write(path, wave, 16_000, subtype="FLOAT")
+    content = bytearray(path.read_bytes())
+    start = len(content) - wave.nbytes + 4 * 16_000
+    # Half a second that lost one byte.
+    content[start : start + 32_000] = content[start + 1 : start + 32_001]
+    path.write_bytes(content)
+    row = decode_shard(
+        {"audio": str(path), "start": 0.0, "end": None, "duration": 4.0},
+        AudioConfig(),
+        SegmenterConfig(backend="energy"),
+    )
+    assert row["status"] == "ok" and "non_finite_samples" in row["flags"]
+    got = np.frombuffer(b"".join(segment["samples"] for segment in row["segments"]), "<i2") / 32768
+    first = round(row["segments"][0]["start"] * 16_000)
+    assert np.abs(got[2000:12_000] - wave[first + 2000 : first + 12_000]).max() < 0.01
