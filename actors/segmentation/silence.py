@@ -34,9 +34,9 @@ _SUSTAINED = 100
 _BLOCK = 1000
 # Blocks on both sides whose floor counts: 30 s.
 _BLOCKS_AROUND = 3
-# Frames of a step and steps of a stretch, 2.5 s, in which the levels of a steady noise differ by at most so
-# many dB: those of noise and hum differ by 1 to 5, those of speech by more, unless noise drowns it.
-_STEP, _STEPS, _STEADY = 10, 25, 6.0
+# Frames of a step, 50 ms, and steps of a stretch, 2.5 s, in which the levels of a steady noise differ by at
+# most so many dB: those of noise and hum differ by 1 to 2, those of speech by more, unless noise drowns it.
+_STEP, _STEPS, _STEADY = 5, 50, 4.0
 # Percentile of the levels that is the noise floor.
 _FLOOR = 10
 
@@ -86,9 +86,9 @@ def _is_steady(levels: np.ndarray) -> np.ndarray:
     count = len(levels) // _STEP
     if count < _STEPS:
         return steady
-    steps = levels[: count * _STEP].reshape(count, _STEP)
-    highest = np.lib.stride_tricks.sliding_window_view(steps.max(axis=1), _STEPS).max(axis=1)
-    lowest = np.lib.stride_tricks.sliding_window_view(steps.min(axis=1), _STEPS).min(axis=1)
+    power = (10 ** (levels[: count * _STEP] / 10)).reshape(count, _STEP).mean(axis=1)
+    stretches = np.lib.stride_tricks.sliding_window_view(10 * np.log10(power), _STEPS)
+    highest, lowest = stretches.max(axis=1), stretches.min(axis=1)
     for run in runs(highest - lowest <= _STEADY):
         steady[run.start * _STEP : (run.end + _STEPS - 1) * _STEP] = True
     return steady
