@@ -15,7 +15,7 @@ from tests.benchmarks.workloads.checkpoints import DEMO, to_original
 
 SCRIPTS = Path(__file__).with_name("scripts")
 FAKE = ("asr.backend=fake", "aligner.backend=fake")
-# The other contestants give the model one thread, too. They pass whole clips, which are up to 15 s; with words
+# The other contestants give the model one thread, too. They pass whole clips, up to 15 s long; with words
 # we keep to the 8 s of the demo's settings, because its aligner loses its position in longer segments.
 DEMO_SETTINGS = ("asr.threads=1", "aligner.threads=1")
 WHOLE_CLIPS = "segmenter.max_duration=15"
