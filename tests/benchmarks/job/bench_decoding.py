@@ -34,6 +34,7 @@ from tests.benchmarks.workloads import archive
 from tests.benchmarks.workloads.rows import Row
 
 LIMIT_SECONDS = 540
+EXPECTED_MINUTES = 1
 # Seconds of the long file and clips of each format, seconds of a shard, runs of which the cheapest counts.
 LONG_SECONDS, CLIPS, SHARD, RUNS = 600, 20, 300, 2
 ENERGY, HYBRID = SegmenterConfig(backend="energy"), SegmenterConfig()
