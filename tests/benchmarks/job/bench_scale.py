@@ -20,7 +20,7 @@ from tests.benchmarks.workloads.listing_server import KEYS_PER_PAGE, ListedBucke
 from tests.benchmarks.workloads.rows import Row
 
 LIMIT_SECONDS = 900
-EXPECTED_MINUTES = 3
+EXPECTED_MINUTES = 2
 SIZES = (10_000, 100_000)
 FULL_SIZE = 1_000_000
 # Aims: plan in s, resume in s, driver in GiB.
