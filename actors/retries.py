@@ -30,6 +30,7 @@ CONNECTIONS = 64
 MISSING_ERRNOS = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 LASTING_ERRNOS = MISSING_ERRNOS | {
     errno.EACCES,
+    errno.EEXIST,
     errno.EPERM,
     errno.ENOSPC,
     errno.EROFS,

@@ -57,13 +57,10 @@ def test_a_damaged_file_is_like_none(folder: AnswerFolder) -> None:
     assert folder.open("recognise").is_empty
 
 
-def test_a_store_that_cannot_be_written_to_costs_no_work(folder: AnswerFolder) -> None:
+def test_a_store_that_cannot_be_written_to_costs_no_work(
+    folder: AnswerFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = folder.open("recognise")
     (Path(folder.out) / "answers").write_text("a file where the folder should be")
-    store = AnswerFolder(folder.out, folder.settings)
-    answers.StoredAnswers.keep(_opened(store), "a-0", {"k": 1})
-
-
-def _opened(folder: AnswerFolder) -> answers.StoredAnswers:
-    store = object.__new__(answers.StoredAnswers)
-    store._of, store._stage, store._left = folder, "recognise", {}
-    return store
+    store.keep("a-0", {"k": 1})
+    assert "answers are not kept" in caplog.text
