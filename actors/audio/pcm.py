@@ -20,7 +20,7 @@ _DC = 0.02
 # is scaled.
 _OVERSHOOT = 2.0
 # Above any scale that samples are written in. A resampler would spread such a sample over all its neighbours.
-_OUT_OF_SCALE, _OUT_OF_ALL_SCALES = 2.0**40, 2.0**100
+_OUT_OF_SCALE = 2.0**40
 # Share of such samples from which they are no single errors, and samples of a part that is then left out.
 _MANY, _NEAR = 0.01, 256
 # Samples of a frame of 10 ms.
@@ -77,7 +77,7 @@ def finite(samples: np.ndarray) -> tuple[np.ndarray, bool]:
     out_of_scale = ~(size <= _OUT_OF_SCALE)
     if np.count_nonzero(out_of_scale & ~invalid) <= _MANY * samples.size:
         invalid = out_of_scale
-    elif size[~invalid].max() > _OUT_OF_ALL_SCALES:
+    elif size[~invalid].max() > _OUT_OF_SCALE * np.median(size[size > 0]):
         parts = np.add.reduceat(out_of_scale.any(axis=1), np.arange(0, len(samples), _NEAR)) > 0
         parts = np.convolve(parts, np.ones(3), "same") > 0
         invalid = np.broadcast_to(np.repeat(parts, _NEAR)[: len(samples), None], samples.shape)
