@@ -119,3 +119,35 @@ def test_injected_faults_are_flagged_repaired_and_counted_in_the_report(
     assert recut["segments"] >= recut["repaired"] and 0 < recut["cost_share"] < 1
     page = (out / "report.html").read_text()
     assert "recut" in page and "repaired" in page
+
+
+def test_what_only_word_times_show_is_heard_again_by_the_first_model(
+    scriptorium: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dropped halves that the text alone does not show, as its guard is switched off."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    spoken = {f"u{number:02}": one for number, one in enumerate(utterances(19, 1)[:6])}
+    rows = []
+    for name, utterance in spoken.items():
+        soundfile.write(tmp_path / f"{name}.wav", utterance.waveform, SAMPLING_RATE)
+        rows.append({"id": name, "audio": str(tmp_path / f"{name}.wav")})
+    manifest, out = write_manifest(tmp_path / "m.jsonl", rows), tmp_path / "out"
+    policy = cured_by(seeded(3, 1.0, ("half",)), shorter_than=5.5)
+    broken = BrokenASR(create_asr(ASRConfig(model=str(DEMO / "asr"), threads=1)), policy)
+    with running_openai_server(broken) as server:
+        remote = ("asr.backend=openai", "asr.model=asr", f"asr.remote.base_url={server.url}")
+        limits = ("segmenter.max_duration=20", "repair.max_share=1", "guards.min_syllable_ratio=0")
+        settings = [part for setting in (*remote, *limits) for part in ("--set", setting)]
+        assert scriptorium("transcribe", manifest, out, *settings) == 0
+    assert (out / "second_pass").exists()
+    transcripts = read_transcripts(out)
+    injected = {one.true_text for one in broken.injected}
+    faulty = [name for name, one in spoken.items() if any(error_free(text, one) for text in injected)]
+    right = [name for name in faulty if error_free(transcripts[name]["text"], spoken[name])]
+    assert len(faulty) >= 3 and len(right) >= len(faulty) - 1, (faulty, right)
+    (segment,) = transcripts[right[0]]["segments"]
+    [original] = [one for one in segment["candidates"] if one["source"] == "original"]
+    assert "repaired:recut" in segment["flags"] and "speech_without_words" in original["flags"]
+    assert "speech_without_words" not in segment["flags"]
+    planned = sum(row["duration"] for row in transcripts.values())
+    assert 0 < shards.repair_seconds(str(out)) <= planned + 0.1
