@@ -7,11 +7,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.faults.structures import structure_fuzzer as fuzzer
 from tests.faults.structures.hearing import Heard, by_scriptorium
-from tests.faults.structures.recordings import FFMPEG, FORMATS, make
+from tests.faults.structures.recordings import FFMPEG, FORMATS, make, voice
 
 pytestmark = [
     pytest.mark.faults,
@@ -65,6 +66,16 @@ def test_a_reader_that_drops_half_is_found_out(tmp_path: Path, decoder: Any, mon
     files = fuzzer.bases(tmp_path, ("wav",))
     one = fuzzer.Damaged("a.wav", files[0].data, files[0].seconds, False)
     assert fuzzer.judge(decoder, one, tmp_path).is_silent_loss
+
+
+def test_the_longer_reading_of_others_counts() -> None:
+    sound = np.rint(voice(10, 1) * 32767).astype(np.int16)
+    half, faint = sound[: len(sound) // 2], sound // 100
+    assert fuzzer.heard_by_others(half, sound) == pytest.approx(10, abs=0.05)
+    assert fuzzer.heard_by_others(sound, half) == pytest.approx(10, abs=0.05)
+    assert fuzzer.heard_by_others(sound[:0], sound) == pytest.approx(10, abs=0.05)
+    # The same length: only the noise of decoders differs.
+    assert fuzzer.heard_by_others(faint, sound) == 0
 
 
 @pytest.mark.slow
