@@ -52,6 +52,13 @@ def test_a_plan_file_holds_one_task(out: str) -> None:
     assert planner.seconds_of(table) == pytest.approx(2200.0)
 
 
+def test_each_shard_of_one_long_recording_is_a_task_so_that_all_cores_decode_it(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    assert extend(out, {"long": 7200.0}, "r1", RunConfig()) == 1
+    rows = [pq.read_table(pa.BufferReader(files.read_bytes(uri))).num_rows for uri in plan_files(out)]
+    assert rows == [1] * 12
+
+
 def test_only_new_recordings_are_planned(
     out: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
