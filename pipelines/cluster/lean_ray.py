@@ -22,6 +22,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -78,6 +79,7 @@ def forking_workers() -> Iterator[str | None]:
         with suppress(OSError):
             server.stdin.close()  # as the end of this process would
         server.returncode = 0  # it ends by itself
+        shutil.rmtree(folder, ignore_errors=True)  # the server does so where this process is killed
 
 
 @contextmanager
