@@ -21,6 +21,8 @@ from actors.text.syllables import count_syllables
 # Sound that no word covers: a better text has so many syllables more, as a share of those that are uncovered
 # at least, or where a word is missing at an end.
 _MISSING, _SHARE, _WORD = "speech_without_words", 0.5, 1.0
+# The flag of a text that comes from a step of the ladder, up to its name.
+_REPAIRED = "repaired:"
 # What was tried already, or cannot be.
 _SETTLED = frozenset({"repaired", "repair_refused", "repair_failed", "languages_mixed", "text_given"})
 
@@ -63,7 +65,7 @@ def better(earlier: SegmentRow, found: SegmentRow) -> SegmentRow:
     """
     if _faults(found) < _faults(earlier):
         return found
-    flags = [flag for flag in found.get("flags") or [] if flag_names([flag]) != {"repaired"}]
+    flags = [flag for flag in found.get("flags") or [] if not flag.startswith(_REPAIRED)]
     rejected: CandidateRow = {
         "source": _source(found),
         "text": found.get("text") or "",
@@ -85,7 +87,7 @@ def _faults(segment: SegmentRow) -> int:
 
 def _source(segment: SegmentRow) -> str:
     return next(
-        (flag.partition(":")[2] for flag in segment.get("flags") or [] if flag.startswith("repaired:")),
+        (flag.partition(":")[2] for flag in segment.get("flags") or [] if flag.startswith(_REPAIRED)),
         ORIGINAL,
     )
 
