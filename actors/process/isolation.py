@@ -2,9 +2,8 @@
 
 `Child.call("module:function", ...)` runs the function in a persistent child and returns its result. The child
 is a fresh interpreter, because a fork of a threaded process may deadlock. It is limited in memory and in the
-size of files, dies with its parent, and is replaced after it had to be killed. Messages are pickles over
-pipes. Large buffers of an answer (`pickle.PickleBuffer`, arrays) follow the pickle as raw bytes and are not
-copied on either side.
+size of files, dies with its parent, and is replaced after it had to be killed. `actors.process.messages` has
+what goes through the pipes.
 """
 
 from __future__ import annotations
@@ -13,30 +12,22 @@ import contextlib
 import importlib
 import os
 import pickle
-import select
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import Any
 
 from actors.errors import FatalError, RowError, ScriptoriumError
+from actors.process import messages
 from actors.process.import_path import child_command, child_environment, import_later
 from actors.process.limits import die_with_parent, limit_file_size, limit_memory
 
 # Seconds that an interpreter may take to start on a busy machine.
 _START_TIMEOUT = 120.0
-_LENGTH = struct.Struct("<Q")
-# Bytes of the pipe for answers, instead of 64 KiB: tens of megabytes of samples then need fewer turns.
-_PIPE_BYTES = 1 << 20
-# Seconds per `poll` at most: it counts milliseconds in a C int, which overflows after 24 days.
-_POLL_SECONDS = 86_400.0
 _IMPORT_ERRORS = ("ModuleNotFoundError:", "ImportError:", "SyntaxError:", "IndentationError:")
 # Bytes of the child's stderr that are read for a message.
 _STDERR_BYTES = 2000
@@ -81,10 +72,10 @@ class Child:
         """
         with self._lock:
             self._ensure_started()
-            assert self._process is not None
+            assert self._process is not None and self._process.stdin and self._process.stdout
             try:
-                self._send((function, arguments))
-                kind, answer = self._receive(time.monotonic() + timeout)
+                messages.send_call(self._process.stdin, (function, arguments))
+                kind, answer = messages.receive_answer(self._process.stdout, time.monotonic() + timeout)
             except TimeoutError:
                 self.kill()
                 raise RowError(f"not finished after {timeout:g} s", "decode_timeout") from None
@@ -165,12 +156,13 @@ class Child:
             )
         except OSError as error:
             raise FatalError(f"the decoding process cannot be started: {error}") from None
-        _enlarge_pipe(self._process.stdout)
+        assert self._process.stdout is not None
+        messages.enlarge_pipe(self._process.stdout)
         try:
             # `close` may have run just now, before there was a process to kill.
             if self._closed:
                 self._process.kill()
-            self._receive(time.monotonic() + _START_TIMEOUT)
+            messages.receive_answer(self._process.stdout, time.monotonic() + _START_TIMEOUT)
         except (EOFError, TimeoutError):
             if self._closed:
                 self.kill()
@@ -181,27 +173,6 @@ class Child:
             raise RowError(
                 f"the decoding process does not start: {self._discard_dead()}", "decoder_crashed"
             ) from None
-
-    def _send(self, message: Any) -> None:
-        assert self._process is not None and self._process.stdin is not None
-        data = pickle.dumps(message, protocol=5)
-        view = memoryview(_LENGTH.pack(len(data)) + data)
-        while view:
-            view = view[os.write(self._process.stdin.fileno(), view) :]
-
-    def _receive(self, deadline: float) -> tuple[str, Any]:
-        assert self._process is not None and self._process.stdout is not None
-        stream = self._process.stdout
-        count = _LENGTH.unpack(_read_exactly(stream, _LENGTH.size, deadline))[0]
-        lengths = struct.unpack(f"<{count}Q", _read_exactly(stream, count * _LENGTH.size, deadline))
-        message = _read_exactly(stream, lengths[0], deadline)
-        # One block for all buffers, which then follow each other in memory.
-        block, buffers = _read_exactly(stream, sum(lengths[1:]), deadline), []
-        for length in lengths[1:]:
-            buffers.append(block[:length])
-            block = block[length:]
-        answer: tuple[str, Any] = pickle.loads(message, buffers=buffers)
-        return answer
 
     def _import_error(self) -> str | None:
         """The last line of the child's stderr if it is that of a failed import."""
@@ -232,32 +203,6 @@ class Child:
         return f"the decoding process died: {cause}" + (f"; its stderr: {lines[0][:160]}" if lines else "")
 
 
-def _read_exactly(stream: Any, count: int, deadline: float) -> memoryview:
-    # np.empty does not write zeros first, as bytearray would.
-    data = np.empty(count, np.uint8).data
-    view = data
-    poll = select.poll()
-    poll.register(stream.fileno(), select.POLLIN | select.POLLHUP)
-    while view:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        if not poll.poll(min(left, _POLL_SECONDS) * 1000):
-            continue
-        received = stream.readinto(view)
-        if not received:
-            raise EOFError
-        view = view[received:]
-    return data
-
-
-def _enlarge_pipe(stream: Any) -> None:
-    import fcntl
-
-    with contextlib.suppress(OSError, AttributeError):
-        fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-
-
 def main(parent: int, max_memory: float, imports: Sequence[str] = ()) -> None:
     """The child's main loop: runs calls until the parent closes the pipe.
 
@@ -280,13 +225,9 @@ def main(parent: int, max_memory: float, imports: Sequence[str] = ()) -> None:
     import_later(imports)
     limit_memory(max_memory)
     limit_file_size()
-    _send_answer(answers, ("ready", None))
-    while True:
-        header = requests.read(_LENGTH.size)
-        if len(header) < _LENGTH.size:
-            return
-        function, arguments = pickle.loads(requests.read(_LENGTH.unpack(header)[0]))
-        _send_answer(answers, _run(function, arguments))
+    messages.send_answer(answers, ("ready", None))
+    while (call := messages.receive_call(requests)) is not None:
+        messages.send_answer(answers, _run(*call))
 
 
 def _run(function: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
@@ -303,19 +244,6 @@ def _run(function: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
         except Exception:
             return "error", ScriptoriumError(f"{type(error).__name__}: {error}")
         return "error", error
-
-
-def _send_answer(stream: BinaryIO, message: tuple[str, Any]) -> None:
-    buffers: list[pickle.PickleBuffer] = []
-    try:
-        data = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
-    except MemoryError as error:
-        data, buffers = pickle.dumps(("memory", str(error))), []
-    pieces: list[bytes | memoryview] = [data, *(buffer.raw() for buffer in buffers)]
-    stream.write(struct.pack(f"<{1 + len(pieces)}Q", len(pieces), *(len(piece) for piece in pieces)))
-    for piece in pieces:
-        stream.write(piece)
-    stream.flush()
 
 
 if __name__ == "__main__":
