@@ -10,8 +10,9 @@ RUNNABLE := $(VENV)/.runnable
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-# Two processes of pytest: tests/conftest.py says which tests share one. `make test PYTEST_PROCESSES=0` uses one.
-PYTEST_PROCESSES ?= 2
+# Processes of pytest: one for the tests that share a Ray, one for faults, which mostly wait, one for all others
+# (tests/conftest.py). `make test PYTEST_PROCESSES=0` runs all tests in one.
+PYTEST_PROCESSES ?= 3
 PARALLEL := -n $(PYTEST_PROCESSES) --dist loadgroup
 
 # `make check` leaves out what starts Ray or a browser, takes minutes, or mostly waits: the server's tests, remote
