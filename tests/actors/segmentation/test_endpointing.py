@@ -99,7 +99,8 @@ def test_a_silence_longer_than_the_window_ends_the_utterance() -> None:
     utterances = [event for event in events if isinstance(event, UtteranceEnded)]
     first = [event for event in utterances if event.start < 20 * RATE]
     assert first[0].end >= 10 * RATE
-    assert first[-1].end <= 15 * RATE
+    # The smoothed level falls 50 ms behind the voice.
+    assert first[-1].end <= 15.05 * RATE
     assert len(first) <= 3
     assert all(event.end > event.start for event in utterances)
     assert any(event.start <= 30 * RATE and event.end >= 31 * RATE for event in utterances)
