@@ -125,7 +125,7 @@ def kill_drivers(work: Work, kills: int, seed: int) -> None:
         # Anywhere: reading the manifest, planning, starting Ray, working.
         if number % 2:
             # At the latest when little is left: the job must not be over.
-            _until(lambda: committed(work.out) >= len(work.ids) - 8, job, moments.uniform(0.5, 20))
+            _until(lambda: work.committed_shards() > len(work.ids) // 2, job, moments.uniform(0.5, 20))
         else:
             wanted = committed(work.out) + moments.randint(1, 2)
             _until(lambda wanted=wanted: committed(work.out) >= wanted, job, 240)
