@@ -78,8 +78,7 @@ def transcribe(
         manifest: any manifest that `pipelines.manifests.manifest` reads.
         out: the output directory, on any fsspec URI.
         config: the settings; those of an earlier run on `out` must be the same, but for defaults that have
-        changed
-            since, which stay what they were.
+            changed since, which stay what they were.
         command: transcribe or align.
         accept_changes: continue although the settings have changed.
         columns: for columns of a manifest the names that this one has for them.

@@ -43,10 +43,8 @@ class Work:
     # Address of a Ray that outlives its drivers.
     address: str = "local"
     settings: tuple[str, ...] = ()
-    in_flight: int = (
-        # Shards that a recogniser had received when a driver died and that were not committed.
-        0
-    )
+    # Shards that a recogniser had received when a driver died and that were not committed.
+    in_flight: int = 0
 
     def __post_init__(self) -> None:
         self.manifest, self.calm = self.undisturbed / "archive/manifest.jsonl", self.undisturbed / "calm"
