@@ -219,11 +219,14 @@ def test_two_killed_drivers_lose_nothing(undisturbed: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_kills_of_every_kind_of_process_lose_nothing(undisturbed: Path, tmp_path: Path) -> None:
+def test_kills_of_every_kind_of_process_lose_nothing(six_hundred: Path, tmp_path: Path) -> None:
     """Two drivers one after the other, and then a decoder, its child, a recogniser and an aligner of the
     third.
     """
-    work = Work(undisturbed, tmp_path, task_seconds=2.0, cost=1.0)
+    # A small object store, so that decoding waits for the models and goes on while they work.
+    work = Work(
+        six_hundred, tmp_path, task_seconds=20.0, cost=0.02, settings=("cluster.object_store_memory=0.1",)
+    )
     kill_drivers(work, kills=2, seed=20261123)
     job, killed = kill_workers(work, kills=4, seed=3)
     work.finish(job)
